@@ -1,0 +1,112 @@
+"""Start a JupyterLab in a container beside a pipeline, find it again, and end it without a trace."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from jupyter_launcher._version import __version__
+
+if TYPE_CHECKING:
+    from jupyter_launcher.errors import (
+        AmbiguousNetworkError,
+        EngineError,
+        EngineUnavailableError,
+        ExecError,
+        GatewayError,
+        GatewayNotFoundError,
+        GatewayNotRunningError,
+        GatewayUnreachableError,
+        ImageBuildError,
+        ImageNotFoundError,
+        LauncherError,
+        OptionError,
+        PipelineDirError,
+        PortInUseError,
+        ServerError,
+        ServerInfoError,
+        ServerNotRunningError,
+        ServerStartError,
+        ServerTimeoutError,
+        SessionConflictError,
+        SessionError,
+        SessionNotFoundError,
+    )
+    from jupyter_launcher.launcher import DEFAULT_IMAGE, Launcher
+    from jupyter_launcher.models import (
+        BuildOptions,
+        Event,
+        EventKind,
+        Gateway,
+        Mount,
+        Phase,
+        ServerInfo,
+        SessionState,
+        SessionStatus,
+        SessionSummary,
+        StopMethod,
+        StopReport,
+        Timeouts,
+        Timings,
+    )
+    from jupyter_launcher.session import Session
+
+__all__ = [
+    "DEFAULT_IMAGE",
+    "AmbiguousNetworkError",
+    "BuildOptions",
+    "EngineError",
+    "EngineUnavailableError",
+    "Event",
+    "EventKind",
+    "ExecError",
+    "Gateway",
+    "GatewayError",
+    "GatewayNotFoundError",
+    "GatewayNotRunningError",
+    "GatewayUnreachableError",
+    "ImageBuildError",
+    "ImageNotFoundError",
+    "Launcher",
+    "LauncherError",
+    "Mount",
+    "OptionError",
+    "Phase",
+    "PipelineDirError",
+    "PortInUseError",
+    "ServerError",
+    "ServerInfo",
+    "ServerInfoError",
+    "ServerNotRunningError",
+    "ServerStartError",
+    "ServerTimeoutError",
+    "Session",
+    "SessionConflictError",
+    "SessionError",
+    "SessionNotFoundError",
+    "SessionState",
+    "SessionStatus",
+    "SessionSummary",
+    "StopMethod",
+    "StopReport",
+    "Timeouts",
+    "Timings",
+    "__version__",
+]
+
+
+# Importing docker and requests costs 0.2 s, so a name is fetched when it is first asked for.
+def __getattr__(name: str) -> object:
+    from importlib import import_module
+
+    if name in __all__:
+        for module in ("errors", "models", "session", "launcher"):
+            found = import_module(f"jupyter_launcher.{module}")
+            if name in found.__all__:
+                value: object = getattr(found, name)
+                return value
+    msg = f"module 'jupyter_launcher' has no attribute {name!r}"
+    raise AttributeError(msg)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,129 @@
+"""What a session's container is: its name, its labels, its configuration. Pure functions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from importlib import resources
+from typing import Any
+
+from jupyter_launcher.models import Gateway
+from jupyter_launcher.spec import PIPELINE_TARGET, SERVER_PORT, SessionSpec
+
+__all__ = [
+    "ATTEMPT",
+    "BASE_URL",
+    "GATEWAY",
+    "HOST_IP",
+    "NAMESPACE",
+    "OPTIONS",
+    "PIPELINE_DIR",
+    "PORT_KEY",
+    "RUN_DIR",
+    "SESSION_ID",
+    "config",
+    "name_of",
+    "script",
+]
+
+PORT_KEY = f"{SERVER_PORT}/tcp"
+RUN_DIR = "/run/jupyter-launcher"
+
+# Labels are the only registry. Whoever may ask the engine may read them, so: no secrets.
+NAMESPACE = "jupyter-launcher.namespace"
+SESSION_ID = "jupyter-launcher.session-id"
+ATTEMPT = "jupyter-launcher.attempt"
+PIPELINE_DIR = "jupyter-launcher.pipeline-dir"
+GATEWAY = "jupyter-launcher.gateway"
+BASE_URL = "jupyter-launcher.base-url"
+HOST_IP = "jupyter-launcher.host-ip"
+OPTIONS = "jupyter-launcher.options"
+
+# `docker stop` must give the supervisor time to let the server shut its kernels down: one that
+# ignores signals costs the server 5 s.
+_STOP_SECONDS = 30
+_PIDS = 4096
+_MIB = 2**20
+
+
+def name_of(namespace: str, session_id: str) -> str:
+    """The container's name: unique on the engine, so it is the lock between launchers too."""
+    return f"jupyter-server.{namespace}.{session_id}"
+
+
+def script(name: str) -> str:
+    """The text of a shell script that runs inside the container."""
+    return (resources.files("jupyter_launcher") / "scripts" / f"{name}.sh").read_text(encoding="utf-8")
+
+
+def labels(spec: SessionSpec, gateway: Gateway | None, attempt: str) -> dict[str, str]:
+    """All that ``get`` and ``list`` will need. ``attempt`` tells one start from another."""
+    known = {} if gateway is None else {"name": gateway.name, "url": gateway.url, "id": gateway.container_id}
+    return {
+        **spec.labels,
+        NAMESPACE: spec.namespace,
+        SESSION_ID: spec.session_id,
+        ATTEMPT: attempt,
+        PIPELINE_DIR: str(spec.pipeline_dir),
+        GATEWAY: json.dumps(known) if known else "",
+        BASE_URL: spec.base_url,
+        HOST_IP: spec.host_ip,
+        OPTIONS: json.dumps(spec.to_options()),
+    }
+
+
+def config(spec: SessionSpec, gateway: Gateway | None, attempt: str) -> dict[str, Any]:
+    """The body of the engine's container create call."""
+    uid, _, gid = spec.user.partition(":")
+    owner = f",uid={uid}" * uid.isdigit() + f",gid={gid}" * gid.isdigit()
+    # Of the server's user alone; where the image has to look up the user's name, of all.
+    mode = "0700" if uid.isdigit() else "1777"
+    tmpfs = {RUN_DIR: f"rw,nosuid,nodev,noexec,size={16 * _MIB},mode={mode}{owner}"}
+    if spec.read_only:
+        tmpfs["/tmp"] = "rw,nosuid,nodev,mode=1777"  # noqa: S108 - in the container
+    return {
+        "Image": spec.image,
+        "Entrypoint": ["sh", "-c", script("supervise"), "supervise", RUN_DIR],
+        "Cmd": [],
+        "User": spec.user,
+        "WorkingDir": PIPELINE_TARGET,
+        "Env": [f"{name}={value}" for name, value in _environment(spec.environment, gateway).items()],
+        "Labels": labels(spec, gateway, attempt),
+        "ExposedPorts": {PORT_KEY: {}},
+        "StopSignal": "SIGTERM",
+        "StopTimeout": _STOP_SECONDS,
+        "Healthcheck": {"Test": ["NONE"]},
+        "HostConfig": {
+            "Init": True,
+            "Mounts": [_bind(str(spec.pipeline_dir), PIPELINE_TARGET, read_only=False)]
+            + [_bind(mount.source, mount.target, read_only=mount.read_only) for mount in spec.mounts],
+            "Tmpfs": tmpfs,
+            "PortBindings": {PORT_KEY: [{"HostIp": spec.host_ip, "HostPort": str(spec.host_port or "")}]},
+            "NetworkMode": (gateway.network if gateway else spec.network) or "bridge",
+            "CapDrop": ["ALL"],
+            "SecurityOpt": ["no-new-privileges"],
+            "PidsLimit": _PIDS,
+            "ReadonlyRootfs": spec.read_only,
+            "Memory": spec.memory or 0,
+            "NanoCpus": int((spec.cpus or 0) * 1e9),
+            "ShmSize": spec.shm_size or 0,
+            "DeviceRequests": _gpus(spec.gpus),
+        },
+    }
+
+
+def _environment(given: Mapping[str, str], gateway: Gateway | None) -> dict[str, str]:
+    # The gateway refuses kernels for the user name root, and a uid without a name has none.
+    kernel_user = {"KERNEL_USERNAME": "jupyter"} if gateway else {}
+    return {**kernel_user, **given}
+
+
+def _bind(source: str, target: str, *, read_only: bool) -> dict[str, Any]:
+    # The long form: it takes any path, and refuses one that is missing instead of making it as root.
+    return {"Type": "bind", "Source": source, "Target": target, "ReadOnly": read_only}
+
+
+def _gpus(gpus: int | str | None) -> list[dict[str, Any]]:
+    if gpus is None:
+        return []
+    return [{"Driver": "", "Count": -1 if gpus == "all" else gpus, "Capabilities": [["gpu"]]}]

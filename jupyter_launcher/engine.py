@@ -1,0 +1,321 @@
+"""The Docker engine: containers and exec. Only ``engine`` modules import ``docker``.
+
+Every method raises :class:`EngineError` or one of its kinds, never an error of the SDK.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import docker
+from docker.context import ContextAPI
+from docker.errors import APIError, DockerException
+from urllib3.exceptions import HTTPError as TransportError
+
+from jupyter_launcher.deadline import Deadline
+from jupyter_launcher.errors import EngineError, EngineUnavailableError, ExecError, OptionError, PortInUseError
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+
+__all__ = ["END", "ContainerInfo", "Engine", "ExecResult", "translated"]
+
+END = b"\x04"
+"""Printed last by a command that stays when it has nothing more to say: 'end of transmission'."""
+
+_STDOUT = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerInfo:
+    """A container at the moment of one inspect.
+
+    ``networks`` maps a network's name to the container's IP there, ``""`` when it is not running.
+    ``ports`` maps a container port such as ``8888/tcp`` to the published host ports.
+    ``environment`` may hold secrets of whoever made the container.
+    """
+
+    id: str
+    name: str
+    labels: Mapping[str, str]
+    state: str
+    exit_code: int
+    oom_killed: bool
+    error: str
+    image: str
+    network_mode: str
+    networks: Mapping[str, str]
+    ports: Mapping[str, tuple[int, ...]]
+    environment: Mapping[str, str] = field(repr=False)
+
+    @property
+    def running(self) -> bool:
+        """The main process is alive (a paused one is, too)."""
+        return self.state in ("running", "paused", "restarting")
+
+    @classmethod
+    def from_inspect(cls, raw: Mapping[str, Any]) -> ContainerInfo:
+        """Parse the engine's answer to an inspect."""
+        state, settings = raw["State"], raw["NetworkSettings"]
+        return cls(
+            id=raw["Id"],
+            name=raw["Name"].lstrip("/"),
+            labels=raw["Config"].get("Labels") or {},
+            state=state["Status"],
+            exit_code=state.get("ExitCode", 0),
+            oom_killed=state.get("OOMKilled", False),
+            error=state.get("Error", ""),
+            image=raw["Config"]["Image"],
+            network_mode=raw["HostConfig"].get("NetworkMode", ""),
+            networks={
+                name: (network or {}).get("IPAddress", "") for name, network in (settings.get("Networks") or {}).items()
+            },
+            ports={
+                port: tuple(int(binding["HostPort"]) for binding in bindings or () if binding.get("HostPort"))
+                for port, bindings in (settings.get("Ports") or {}).items()
+            },
+            environment=dict(item.partition("=")[::2] for item in raw["Config"].get("Env") or ()),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecResult:
+    """What a command in a container printed. Its bytes are decoded, bad ones replaced."""
+
+    exit_code: int | None
+    stdout: str
+    stderr: str
+
+
+@contextlib.contextmanager
+def translated(doing: str, endpoint: str) -> Iterator[None]:
+    """Turn whatever the SDK and its transport raise into an :class:`EngineError`."""
+    try:
+        yield
+    except APIError as error:
+        msg = f"the engine refused to {doing}: {error.explanation or error}"
+        raise EngineError(msg, status=error.status_code) from error
+    # requests' errors are OSErrors; the version check of the SDK wraps them in a DockerException.
+    except (DockerException, OSError, TransportError) as error:
+        raise EngineUnavailableError(_unavailable(error, doing, endpoint), endpoint=endpoint) from error
+
+
+def _unavailable(error: BaseException, doing: str, endpoint: str) -> str:
+    chain: list[BaseException] = []
+    queue = [error]
+    while queue:
+        item = queue.pop()
+        if item in chain:
+            continue
+        chain.append(item)
+        queue += [e for e in (item.__cause__, item.__context__, *item.args) if isinstance(e, BaseException)]
+    where = f"could not {doing} on the engine at {endpoint}"
+    if any(isinstance(item, PermissionError) for item in chain):
+        return f"{where}: permission denied; add your user to the group `docker` and log in again, or run as root"
+    if any(isinstance(item, (FileNotFoundError, ConnectionRefusedError)) for item in chain):
+        return f"{where}: nothing listens there; start Docker, or name another engine by docker_host= or DOCKER_HOST"
+    return f"{where}: {error}; see that the engine is alive with `docker info`"
+
+
+class Engine:
+    """One connection to one engine."""
+
+    def __init__(self, client: DockerClient, endpoint: str, *, owned: bool) -> None:
+        self._client = client
+        self._owned = owned
+        self.api = client.api
+        self.endpoint = endpoint
+
+    @classmethod
+    def connect(
+        cls,
+        *,
+        docker_host: str | None = None,
+        context: str | None = None,
+        client: DockerClient | None = None,
+        timeout: float = 60.0,
+    ) -> Engine:
+        """Reach an engine: a client handed in, else a host, else a context, else the environment.
+
+        Raises:
+            OptionError: more than one was given, or there is no such context.
+            EngineUnavailableError: nothing answers, or this user may not.
+        """
+        if sum(given is not None for given in (docker_host, context, client)) > 1:
+            msg = "docker_host, context and client each name an engine; give one of them"
+            raise OptionError(msg, option="docker_host")
+        if client is not None:
+            return cls(client, client.api.base_url, owned=False)
+        host: str | None = docker_host or (None if context else os.environ.get("DOCKER_HOST"))
+        name = context or os.environ.get("DOCKER_CONTEXT")
+        found = None
+        with translated("read the context", name or "default"):
+            if host is None:
+                found = ContextAPI.get_context(name)
+        # The SDK would silently take the default socket instead.
+        if host is None and name and (found is None or found.Name != name):
+            msg = f"there is no Docker context {name!r}; `docker context ls` lists them"
+            raise OptionError(msg, option="context")
+        endpoint = host or (found.Host if found else None) or "unix:///var/run/docker.sock"
+        with translated("connect", endpoint):
+            if docker_host is not None:
+                made = docker.DockerClient(base_url=docker_host, timeout=timeout)
+            elif context is not None:
+                made = docker.DockerClient.from_context(context, timeout=timeout)
+            else:
+                made = docker.DockerClient.from_env(timeout=timeout)
+        return cls(made, endpoint, owned=True)
+
+    def close(self) -> None:
+        """Close the connections, unless the client was handed in."""
+        if self._owned:
+            self._client.close()
+
+    @property
+    def socket_path(self) -> Path | None:
+        """The engine's socket on this host, if it is reached over one."""
+        parts = urlsplit(self.endpoint)
+        return Path(parts.path) if parts.scheme in ("unix", "http+unix") and parts.path else None
+
+    @property
+    def host(self) -> str:
+        """Where a port that the engine publishes on its loopback or on every address is reached."""
+        parts = urlsplit(self.endpoint)
+        return parts.hostname if parts.scheme in ("tcp", "http", "https", "ssh") and parts.hostname else "127.0.0.1"
+
+    def translated(self, doing: str) -> contextlib.AbstractContextManager[None]:
+        """As the function of this name, with this engine's endpoint."""
+        return translated(doing, self.endpoint)
+
+    def inspect(self, container: str) -> ContainerInfo | None:
+        """A container by name or id; None when there is none."""
+        try:
+            with self.translated(f"inspect container {container}"):
+                return ContainerInfo.from_inspect(self.api.inspect_container(container))
+        except EngineError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    def containers(self, labels: Mapping[str, str]) -> list[dict[str, Any]]:
+        """The engine's own listing of all containers with these labels, in one call."""
+        wanted = [f"{name}={value}" for name, value in labels.items()]
+        with self.translated("list containers"):
+            return list(self.api.containers(all=True, filters={"label": wanted}))
+
+    def create(self, config: Mapping[str, Any], name: str) -> str:
+        """Create a container from the API's own configuration; gives its id."""
+        with self.translated(f"create container {name}"):
+            return str(self.api.create_container_from_config(config, name)["Id"])
+
+    def start(self, container: str, *, host_port: int | None = None) -> None:
+        """Start a created container.
+
+        Raises:
+            PortInUseError: ``host_port`` was asked for, and is taken.
+        """
+        try:
+            with self.translated(f"start container {container[:12]}"):
+                self.api.start(container)
+        except EngineError as error:
+            if error.status == 500 and host_port is not None and _port_text(error):
+                msg = (
+                    f"host port {host_port} is in use; stop what holds it (`docker ps`, `ss -ltnp`), or leave "
+                    "host_port out and the engine chooses a free one"
+                )
+                raise PortInUseError(msg, status=500, host_port=host_port) from error
+            raise
+
+    def wait(self, container: str, deadline: Deadline) -> int | None:
+        """Block until the container does not run; its exit code (-1: it is gone), None when time ran out."""
+        if deadline.expired:
+            return None
+        try:
+            with self.translated(f"wait for container {container[:12]}"):
+                return int(self.api.wait(container, timeout=deadline.remaining)["StatusCode"])
+        except EngineUnavailableError:
+            if deadline.expired:
+                return None
+            raise
+        except EngineError as error:
+            if error.status == 404:
+                return -1
+            raise
+
+    def remove(self, container: str) -> None:
+        """Kill if need be and remove, anonymous volumes too. Gone already, or going, is done."""
+        try:
+            with self.translated(f"remove container {container[:12]}"):
+                self.api.remove_container(container, v=True, force=True)
+        except EngineError as error:
+            if error.status not in (404, 409):
+                raise
+
+    def logs(self, container: str, tail: int | None = None) -> str:
+        """What the container wrote to stdout and stderr; ``tail``: that many last lines."""
+        with self.translated(f"read the log of container {container[:12]}"):
+            output = self.api.logs(container, tail="all" if tail is None else tail)
+        return bytes(output).decode(errors="replace")
+
+    def exec(self, container: str, argv: Sequence[str], deadline: Deadline) -> ExecResult:
+        """Run a command and read what it prints until it ends, or prints :data:`END`.
+
+        A command may print END and stay: the engine lets it run on when nobody listens any more.
+        Its exit code is None then. Time is looked at after each frame, so a command that stalls ends this within twice the
+        time that was left.
+
+        Raises:
+            ExecError: the container does not run, or the deadline passed.
+        """
+        try:
+            with self.translated(f"exec in container {container[:12]}"):
+                exec_id = self.api.exec_create(container, list(argv))["Id"]
+                stdout, stderr = self._attached(exec_id, deadline)
+                state = self.api.exec_inspect(exec_id)
+        except EngineUnavailableError as error:
+            if not deadline.expired:
+                raise
+            msg = f"a command in container {container[:12]} did not answer within {deadline.seconds:g} s"
+            raise ExecError(msg) from error
+        except EngineError as error:
+            if error.status not in (404, 409):
+                raise
+            msg = f"no command can run in container {container[:12]}: {error}"
+            raise ExecError(msg) from error
+        code = None if state["Running"] else state["ExitCode"]
+        return ExecResult(exit_code=code, stdout=stdout, stderr=stderr)
+
+    def _attached(self, exec_id: str, deadline: Deadline) -> tuple[str, str]:
+        # Not exec_start: it asks for an upgrade of the connection, and then reads past the bytes
+        # that came together with the response's head. Without the upgrade the engine sends the
+        # same stream as a plain body, which ends when the command's output does. It also lets
+        # the read have a time-out.
+        response = self.api.post(
+            f"{self.api.base_url}/v{self.api.api_version}/exec/{exec_id}/start",
+            json={"Detach": False, "Tty": False},
+            stream=True,
+            timeout=max(deadline.remaining, 0.001),
+        )
+        streams = {_STDOUT: bytearray(), _STDOUT + 1: bytearray()}
+        with contextlib.closing(response):
+            if response.status_code >= 400:
+                raise APIError(response.text, response=response, explanation=response.text)
+            while len(head := response.raw.read(8)) == 8:
+                streams.setdefault(head[0], bytearray()).extend(response.raw.read(int.from_bytes(head[4:], "big")))
+                if streams[_STDOUT].endswith(END):
+                    break
+                if deadline.expired:
+                    raise TimeoutError
+        stdout, stderr = (streams[stream].decode(errors="replace") for stream in (_STDOUT, _STDOUT + 1))
+        return stdout.removesuffix(END.decode()), stderr
+
+
+def _port_text(error: EngineError) -> bool:
+    # The one place where a text decides: the engine's API has no code of its own for this.
+    return any(words in error.message for words in ("port is already allocated", "address already in use"))

@@ -1,0 +1,187 @@
+"""Images: look up, pull, and build those whose contexts travel with this package."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import tarfile
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from jupyter_launcher.deadline import Deadline
+from jupyter_launcher.engine import Engine
+from jupyter_launcher.errors import EngineError, ImageBuildError, ImageNotFoundError, OptionError
+from jupyter_launcher.models import BuildOptions
+
+__all__ = ["CONTEXTS", "build", "context_dir", "image_id", "pull"]
+
+CONTEXTS = ("jupyter-server", "enterprise-gateway")
+_INPUTS = "jupyter-launcher.inputs"
+_TAIL_LINES = 40
+
+OnProgress = Callable[[str], None]
+
+
+def context_dir(name: str) -> Path:
+    """The build context of an image of ours: inside the wheel, or beside the package in a checkout."""
+    package = Path(__file__).parent
+    for folder in (package / "images" / name, package.parent / "images" / name):
+        if (folder / "Dockerfile").is_file():
+            return folder
+    msg = f"there is no image {name!r} to build; the images are {', '.join(CONTEXTS)}"
+    raise OptionError(msg, option="name")
+
+
+def image_id(engine: Engine, image: str) -> str | None:
+    """The id of an image that the engine has; None when it has none of this name."""
+    raw = _inspect(engine, image)
+    return None if raw is None else str(raw["Id"])
+
+
+def pull(engine: Engine, image: str, deadline: Deadline, on_progress: OnProgress) -> str:
+    """Pull an image, and give its id.
+
+    Raises:
+        ImageNotFoundError: the registry does not have it, does not answer, or wants a login.
+    """
+    # Without a tag the engine would pull all of them.
+    name = image if "@" in image or ":" in image.rpartition("/")[2] else f"{image}:latest"
+    try:
+        with engine.translated(f"pull {name}"):
+            for item in engine.api.pull(name, stream=True, decode=True):
+                if "error" in item:
+                    raise EngineError(item["error"])
+                on_progress(" ".join(str(item[key]) for key in ("id", "status", "progress") if item.get(key)))
+                if deadline.expired:
+                    raise EngineError(f"not done after {deadline.seconds:g} s")
+    except EngineError as error:
+        msg = f"image {image} is not on the engine and can't be pulled: {error}; see its name, or `docker login`"
+        raise ImageNotFoundError(msg, status=error.status, image=image) from error
+    found = image_id(engine, image)
+    if found is None:
+        msg = f"image {image} was pulled, yet the engine does not have it; pull it by hand with `docker pull {image}`"
+        raise ImageNotFoundError(msg, image=image)
+    return found
+
+
+def build(
+    engine: Engine,
+    name: str,
+    tag: str,
+    options: BuildOptions,
+    deadline: Deadline,
+    on_progress: OnProgress,
+    *,
+    force: bool = False,
+) -> str:
+    """Build one of our images and give its id; nothing is done when its inputs did not change.
+
+    Raises:
+        OptionError: no such image of ours, or a certificate that can't be read.
+        ImageBuildError: with the end of what the build printed.
+    """
+    files = _context_files(context_dir(name), options.ca_certificates)
+    base = image_id(engine, options.base_image) if options.base_image else None
+    inputs = _digest(files, {**options.to_build_args(), "base": base or ""})
+    existing = _inspect(engine, tag)
+    if existing and not force and (existing["Config"].get("Labels") or {}).get(_INPUTS) == inputs:
+        return str(existing["Id"])
+    build_id = uuid.uuid4().hex
+    tail: list[str] = []
+    try:
+        with engine.translated(f"build {tag}"):
+            stream = engine.api.build(
+                fileobj=_tar(files),
+                custom_context=True,
+                tag=tag,
+                rm=True,
+                forcerm=True,
+                nocache=force,
+                decode=True,
+                buildargs={**options.to_build_args(), "BUILD_ID": build_id},
+                labels={_INPUTS: inputs},
+                timeout=deadline.seconds,
+            )
+            for item in stream:
+                _follow(item, tail, on_progress)
+                if deadline.expired:
+                    raise EngineError(f"not done after {deadline.seconds:g} s; raise timeouts.image")
+    except EngineError as error:
+        log = "\n".join(tail)
+        msg = (
+            f"image {tag} could not be built: {error}; behind a proxy or without a registry give the build a base "
+            f"image, CA certificates, an index URL or proxies (BuildOptions, or `jupyter-launcher build --help`)\n{log}"
+        )
+        raise ImageBuildError(msg, status=error.status, image=tag, log_tail=log) from error
+    finally:
+        _prune(engine, build_id)
+    built = image_id(engine, tag)
+    if built is None:
+        msg = f"the build of {tag} ended without an image; see what it printed\n" + "\n".join(tail)
+        raise ImageBuildError(msg, image=tag, log_tail="\n".join(tail))
+    return built
+
+
+def _follow(item: Mapping[str, Any], tail: list[str], on_progress: OnProgress) -> None:
+    if "error" in item:
+        raise EngineError(str(item["error"]).strip())
+    for line in str(item.get("stream") or item.get("status") or "").splitlines():
+        if line.strip():
+            tail.append(line.rstrip())
+            del tail[:-_TAIL_LINES]
+            on_progress(line.rstrip())
+
+
+def _prune(engine: Engine, build_id: str) -> None:
+    # The first stage of a build stays behind as an image without a name; the Dockerfiles label it.
+    with engine.translated("remove the build's first stage"):
+        engine.api.prune_images(filters={"dangling": True, "label": f"jupyter-launcher.build={build_id}"})
+
+
+def _inspect(engine: Engine, image: str) -> Mapping[str, Any] | None:
+    try:
+        with engine.translated(f"inspect image {image}"):
+            raw: Mapping[str, Any] = engine.api.inspect_image(image)
+            return raw
+    except EngineError as error:
+        if error.status == 404:
+            return None
+        raise
+
+
+def _context_files(folder: Path, certificates: Iterable[Path]) -> dict[str, bytes]:
+    files = {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    for index, certificate in enumerate(certificates):
+        try:
+            content = Path(certificate).read_bytes()
+        except OSError as error:
+            msg = f"CA certificate {certificate} can't be read: {error}; give a PEM file"
+            raise OptionError(msg, option="ca_certificates") from error
+        if b"-----BEGIN CERTIFICATE-----" not in content:
+            msg = f"CA certificate {certificate} holds no PEM certificate; convert it with `openssl x509`"
+            raise OptionError(msg, option="ca_certificates")
+        files[f"ca-certificates/{index}-{Path(certificate).stem}.crt"] = content
+    return files
+
+
+def _digest(files: Mapping[str, bytes], arguments: Mapping[str, str]) -> str:
+    digest = hashlib.sha256(json.dumps(sorted(arguments.items())).encode())
+    for name, content in sorted(files.items()):
+        digest.update(f"\0{name}\0{len(content)}\0".encode() + content)
+    return digest.hexdigest()
+
+
+def _tar(files: Mapping[str, bytes]) -> io.BytesIO:
+    # No times and no owners, so that the engine's build cache sees contents alone.
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name, content in sorted(files.items()):
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            member.mode = 0o644
+            archive.addfile(member, io.BytesIO(content))
+    buffer.seek(0)
+    return buffer

@@ -1,0 +1,47 @@
+# Starts the server, and prints its server_info as soon as it is there.
+# $1: the session's own folder (in memory, of this user alone), $2: seconds to wait, the rest: the
+# server's argv. This shell stays as the server's parent and hands its exit code to the supervisor.
+# It prints an end of transmission when server_info was printed or can't come any more.
+run=$1 seconds=$2
+shift 2
+
+mask=$(umask)
+umask 077
+rm -rf "$run/jupyter" "$run/server.pid" "$run/exit"
+mkdir "$run/jupyter" || exit 70
+# Whole and without a newline before the server looks: an empty file would switch authentication
+# off. Only its path is in the environment.
+token=$(od -An -vtx1 -N24 /dev/urandom | tr -d ' \n')
+[ "${#token}" -eq 48 ] || { echo "no random bytes for a token" >&2; exit 70; }
+printf %s "$token" >"$run/token" || exit 70
+unset token JUPYTER_TOKEN
+export JUPYTER_TOKEN_FILE="$run/token" JUPYTER_RUNTIME_DIR="$run/jupyter"
+# Jupyter does not start without a HOME that it can write to.
+if [ ! -w "${HOME:-/}" ] || [ "${HOME:-/}" = / ]; then
+  export HOME=/tmp/jupyter-home-$$
+  mkdir "$HOME" || exit 70
+fi
+umask "$mask"
+
+exec 9>"$run/alive"
+
+# This watches, and not the server, runs in the background: what a shell starts there ignores
+# SIGINT, and so would each terminal and each kernel of the server.
+(
+  exec 9>&-
+  left=$((seconds * 40)) info=
+  # The server writes the file in more than one piece.
+  while [ "${info%\}}" = "$info" ] && [ "$left" -gt 0 ] && [ ! -e "$run/exit" ]; do
+    sleep 0.025
+    info=$(cat "$run"/jupyter/jpserver-*.json 2>/dev/null)
+    left=$((left - 1))
+  done
+  printf '%s\n\004' "$info"
+) &
+exec >/dev/null 2>&1
+
+sh -c 'echo $$ >"$1"; shift; exec "$@"' server "$run/server.pid" "$@" \
+  </dev/null >/proc/1/fd/1 2>/proc/1/fd/2
+code=$?
+echo "$code" >"$run/exit"
+echo "$code" >&9
