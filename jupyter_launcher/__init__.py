@@ -31,7 +31,7 @@ if TYPE_CHECKING:
         SessionError,
         SessionNotFoundError,
     )
-    from jupyter_launcher.launcher import DEFAULT_IMAGE, Launcher
+    from jupyter_launcher.launcher import DEFAULT_GATEWAY_IMAGE, DEFAULT_IMAGE, Launcher
     from jupyter_launcher.models import (
         BuildOptions,
         Event,
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from jupyter_launcher.session import Session
 
 __all__ = [
+    "DEFAULT_GATEWAY_IMAGE",
     "DEFAULT_IMAGE",
     "AmbiguousNetworkError",
     "BuildOptions",

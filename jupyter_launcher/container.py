@@ -22,6 +22,7 @@ __all__ = [
     "RUN_DIR",
     "SESSION_ID",
     "config",
+    "isolation",
     "name_of",
     "script",
 ]
@@ -94,15 +95,12 @@ def config(spec: SessionSpec, gateway: Gateway | None, attempt: str) -> dict[str
         "StopTimeout": _STOP_SECONDS,
         "Healthcheck": {"Test": ["NONE"]},
         "HostConfig": {
-            "Init": True,
+            **isolation(),
             "Mounts": [_bind(str(spec.pipeline_dir), PIPELINE_TARGET, read_only=False)]
             + [_bind(mount.source, mount.target, read_only=mount.read_only) for mount in spec.mounts],
             "Tmpfs": tmpfs,
             "PortBindings": {PORT_KEY: [{"HostIp": spec.host_ip, "HostPort": str(spec.host_port or "")}]},
             "NetworkMode": (gateway.network if gateway else spec.network) or "bridge",
-            "CapDrop": ["ALL"],
-            "SecurityOpt": ["no-new-privileges"],
-            "PidsLimit": _PIDS,
             "ReadonlyRootfs": spec.read_only,
             "Memory": spec.memory or 0,
             "NanoCpus": int((spec.cpus or 0) * 1e9),
@@ -110,6 +108,11 @@ def config(spec: SessionSpec, gateway: Gateway | None, attempt: str) -> dict[str
             "DeviceRequests": _gpus(spec.gpus),
         },
     }
+
+
+def isolation() -> dict[str, Any]:
+    """What every container of ours is denied; the engine's default seccomp profile holds besides."""
+    return {"Init": True, "CapDrop": ["ALL"], "SecurityOpt": ["no-new-privileges"], "PidsLimit": _PIDS}
 
 
 def _environment(given: Mapping[str, str], gateway: Gateway | None) -> dict[str, str]:

@@ -132,7 +132,8 @@ def _follow(item: Mapping[str, Any], tail: list[str], on_progress: OnProgress) -
         if line.strip():
             tail.append(line.rstrip())
             del tail[:-_TAIL_LINES]
-            on_progress(line.rstrip())
+            if not line.startswith((" --->", "Removing intermediate")):
+                on_progress(line.strip())
 
 
 def _prune(engine: Engine, build_id: str) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
-from jupyter_launcher import container, engine_image
+from jupyter_launcher import container, engine_image, gateway_container
 from jupyter_launcher._version import __version__
 from jupyter_launcher.deadline import Deadline
 from jupyter_launcher.engine import ContainerInfo, Engine
@@ -23,6 +23,7 @@ from jupyter_launcher.errors import (
     ImageNotFoundError,
     OptionError,
     PipelineDirError,
+    ServerError,
     ServerNotRunningError,
     SessionConflictError,
     SessionNotFoundError,
@@ -37,6 +38,7 @@ from jupyter_launcher.models import (
     Phase,
     SessionState,
     SessionSummary,
+    StopReport,
     Timeouts,
     Timings,
 )
@@ -48,15 +50,17 @@ from jupyter_launcher.server import (
     read_server_info,
     wait_until_ready,
 )
-from jupyter_launcher.session import Session, published_url
-from jupyter_launcher.spec import SessionSpec, check_name
+from jupyter_launcher.session import Session, end_container, published_url
+from jupyter_launcher.spec import PipelineDir, SessionSpec, check_name
 
 if TYPE_CHECKING:
     from docker import DockerClient
 
-__all__ = ["DEFAULT_IMAGE", "Launcher"]
+__all__ = ["DEFAULT_GATEWAY_IMAGE", "DEFAULT_IMAGE", "Launcher"]
 
 DEFAULT_IMAGE = f"jupyter-launcher/jupyter-server:{__version__}"
+DEFAULT_GATEWAY_IMAGE = f"jupyter-launcher/enterprise-gateway:{__version__}"
+_BUILT_HERE = {DEFAULT_IMAGE: "jupyter-server", DEFAULT_GATEWAY_IMAGE: "enterprise-gateway"}
 
 _log = logging.getLogger(__name__)
 
@@ -245,11 +249,25 @@ class Launcher:
             ServerNotRunningError: it has, but no server runs in it.
             EngineError: the engine does not answer.
         """
-        info = self._engine.inspect(_container_name(self.namespace, session_id))
-        if info is None or not self._is_ours(info):
-            msg = f"there is no session {session_id!r} in namespace {self.namespace!r}; list() has those that are"
-            raise SessionNotFoundError(msg, session_id=session_id)
-        return self._joined(info)
+        return self._joined(self._found(session_id))
+
+    def stop(self, session_id: str) -> StopReport:
+        """Stop a session in whatever state it is, a dead or half-made one too.
+
+        Raises:
+            SessionNotFoundError: this namespace has no container of this session id.
+            EngineError: the engine does not answer.
+        """
+        info = self._found(session_id)
+
+        def api(running: ContainerInfo) -> JupyterApi:
+            try:
+                token = read_server_info(self._engine, running.id, Deadline(1.0)).token
+            except ServerError:
+                token = None  # so its API will refuse, and the signals follow
+            return JupyterApi(published_url(running, self._engine), token)
+
+        return end_container(self._engine, info.id, api, self.timeouts)
 
     def list(self) -> list[SessionSummary]:
         """All sessions of this namespace, in every state, newest first, by one call to the engine.
@@ -290,6 +308,39 @@ class Launcher:
             deadline = Deadline(self.timeouts.image)
             engine_image.build(self._engine, name, tag, options or self._build, deadline, progress, force=force)
         return tag
+
+    @contextlib.contextmanager
+    def run_gateway(
+        self, pipeline_dir: str | os.PathLike[str], *, image: str = DEFAULT_GATEWAY_IMAGE, network: str | None = None
+    ) -> Iterator[str]:
+        """A Jupyter Enterprise Gateway for a pipeline, for trials and tests; yields its name.
+
+        Its kernels see the pipeline at ``/pipeline-dir`` too. It is removed on leaving: stop the
+        sessions that use it before. Orchestrators usually run a gateway of their own.
+
+        Args:
+            pipeline_dir: mounted at ``/pipeline-dir``; the gateway runs as its owner.
+            image: of a gateway that listens on port 8888; the default is built when missing.
+            network: None: the engine's default bridge.
+
+        Raises:
+            PipelineDirError: the directory can't be used.
+            ImageBuildError, ImageNotFoundError: there is no image to run.
+            GatewayNotRunningError: it ended at once.
+            GatewayUnreachableError: it gave no kernel specs in time (``timeouts.start``).
+        """
+        folder = PipelineDir.from_path(pipeline_dir)
+        with _Flow("", self._emit).phase(Phase.IMAGE) as progress:
+            self._ensure_image(image, "missing", self.timeouts, progress)
+        with gateway_container.run(
+            self._engine,
+            folder,
+            image=image,
+            namespace=self.namespace,
+            network=network,
+            seconds=self.timeouts.start,
+        ) as name:
+            yield name
 
     def _emit(self, event: Event) -> None:
         _log.debug("%s %s %s %.3f s %s", event.session_id, event.phase, event.kind, event.seconds, event.detail)
@@ -333,6 +384,14 @@ class Launcher:
             )
         return self._joined(info)
 
+    def _found(self, session_id: str) -> ContainerInfo:
+        name = container.name_of(self.namespace, check_name(session_id, "session_id"))
+        info = self._engine.inspect(name)
+        if info is None or not self._is_ours(info):
+            msg = f"there is no session {session_id!r} in namespace {self.namespace!r}; list() has those that are"
+            raise SessionNotFoundError(msg, session_id=session_id)
+        return info
+
     def _joined(self, info: ContainerInfo) -> Session:
         session_id = info.labels[container.SESSION_ID]
         if not info.running:
@@ -359,8 +418,8 @@ class Launcher:
         if pull == "never":
             msg = f"image {image} is not on the engine, and pull is 'never'; build or pull it first"
             raise ImageNotFoundError(msg, status=404, image=image)
-        if image == DEFAULT_IMAGE:
-            engine_image.build(self._engine, "jupyter-server", image, self._build, deadline, progress)
+        if image in _BUILT_HERE:
+            engine_image.build(self._engine, _BUILT_HERE[image], image, self._build, deadline, progress)
         else:
             engine_image.pull(self._engine, image, deadline, progress)
 
@@ -419,10 +478,6 @@ class _Flow:
             tell(EventKind.FAILED, type(error).__name__)
             raise
         self.seconds[phase.value] = tell(EventKind.FINISHED)
-
-
-def _container_name(namespace: str, session_id: str) -> str:
-    return container.name_of(namespace, check_name(session_id, "session_id"))
 
 
 def _differences(before: Mapping[str, object], now: Mapping[str, object]) -> tuple[str, ...]:

@@ -39,6 +39,7 @@ __all__ = [
     "end_server",
     "exec_start",
     "read_server_info",
+    "wait_for_kernelspecs",
     "wait_until_ready",
 ]
 
@@ -279,6 +280,16 @@ def check_kernelspecs(api: JupyterApi, gateway: Gateway, engine: Engine, contain
     raise GatewayUnreachableError(
         msg, gateway=gateway.name, gateway_url=gateway.url, status=status, log_tail=engine.logs(container, _LOG_LINES)
     )
+
+
+def wait_for_kernelspecs(api: JupyterApi, deadline: Deadline) -> bool:
+    """Whether a gateway gives kernel specs before the deadline."""
+    for attempt in _waits(deadline, (_NothingYet, requests.RequestException)):
+        with attempt:
+            if api.request("GET", "api/kernelspecs", timeout=max(0.1, deadline.remaining)).status != 200:
+                raise _NothingYet
+            return True
+    return False
 
 
 def _reason(body: Any) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from jupyter_launcher.errors import OptionError, PipelineDirError
 from jupyter_launcher.models import Mount
 
-__all__ = ["PIPELINE_TARGET", "SERVER_PORT", "SessionSpec", "check_name"]
+__all__ = ["PIPELINE_TARGET", "SERVER_PORT", "PipelineDir", "SessionSpec", "check_name"]
 
 PIPELINE_TARGET = "/pipeline-dir"
 SERVER_PORT = 8888
@@ -30,6 +30,47 @@ _HELD_ARGUMENT = re.compile(
     r"\.(ip|port|port_retries|sock|root_dir|notebook_dir|base_url|token|password|hashed_password))"
 )
 _HELD_ENVIRONMENT = ("JUPYTER_TOKEN", "JUPYTER_TOKEN_FILE", "JUPYTER_RUNTIME_DIR", "JUPYTER_GATEWAY_URL")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PipelineDir:
+    """A directory that can be mounted, and the user that works in it."""
+
+    path: Path
+    user: str
+
+    @classmethod
+    def from_path(cls, given: str | os.PathLike[str], user: str | int | None = None) -> PipelineDir:
+        """Resolve and check a directory; ``user`` is ``uid[:gid]`` or a name, None: the owner.
+
+        Raises:
+            PipelineDirError: missing, no directory, the root, or not readable by that user.
+        """
+        try:
+            path = Path(given).expanduser().resolve()
+            str(path).encode()
+            status = path.stat()
+        except FileNotFoundError:
+            msg = f"pipeline dir {given} does not exist; create it first, nothing is created for you"
+            raise PipelineDirError(msg, path=str(given)) from None
+        except (OSError, RuntimeError, ValueError, TypeError) as error:
+            msg = f"pipeline dir {given!r} can't be used: {error}; give a directory that you can read"
+            raise PipelineDirError(msg, path=repr(given)) from error
+        if not stat.S_ISDIR(status.st_mode):
+            msg = f"pipeline dir {path} is not a directory; give the directory that holds the pipeline's files"
+            raise PipelineDirError(msg, path=str(path))
+        if path == Path(path.anchor):
+            msg = f"pipeline dir {path} is the whole file system; give the directory that holds the pipeline's files"
+            raise PipelineDirError(msg, path=str(path))
+        owner = f"{status.st_uid}:{status.st_gid}" if user is None else str(user)
+        if not _may_enter(status, owner) or not os.access(path, os.R_OK | os.X_OK):
+            msg = (
+                f"pipeline dir {path} has mode {stat.S_IMODE(status.st_mode):04o} and owner "
+                f"{status.st_uid}:{status.st_gid}, so user {owner} of the server can't read it; "
+                f"`chmod u+rwx {path}` or start with another user="
+            )
+            raise PipelineDirError(msg, path=str(path))
+        return cls(path=path, user=owner)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,18 +132,18 @@ class SessionSpec:
             PipelineDirError: missing, no directory, not readable by the server's user, or a
                 directory that must not be mounted.
         """
-        path, owner = _pipeline_dir(pipeline_dir, user)
+        folder = PipelineDir.from_path(pipeline_dir, user)
         return cls(
             session_id=check_name(uuid.uuid4().hex[:12] if session_id is None else session_id, "session_id"),
             namespace=check_name(namespace, "namespace"),
-            pipeline_dir=path,
+            pipeline_dir=folder.path,
             gateway=gateway,
             network=network,
             image=image,
             host_ip=_host_ip(host_ip),
             host_port=_host_port(host_port),
             base_url=_base_url(base_url),
-            user=owner,
+            user=folder.user,
             environment=_environment(environment or {}),
             mounts=_mounts(mounts),
             memory=None if memory is None else _bytes(memory, "memory"),
@@ -154,34 +195,6 @@ def check_name(value: object, option: str) -> str:
         )
         raise OptionError(msg, option=option)
     return value
-
-
-def _pipeline_dir(given: str | os.PathLike[str], user: str | int | None) -> tuple[Path, str]:
-    try:
-        path = Path(given).expanduser().resolve()
-        str(path).encode()
-        status = path.stat()
-    except FileNotFoundError:
-        msg = f"pipeline dir {given} does not exist; create it first, nothing is created for you"
-        raise PipelineDirError(msg, path=str(given)) from None
-    except (OSError, RuntimeError, ValueError, TypeError) as error:
-        msg = f"pipeline dir {given!r} can't be used: {error}; give a directory that you can read"
-        raise PipelineDirError(msg, path=repr(given)) from error
-    if not stat.S_ISDIR(status.st_mode):
-        msg = f"pipeline dir {path} is not a directory; give the directory that holds the pipeline's files"
-        raise PipelineDirError(msg, path=str(path))
-    if path == Path(path.anchor):
-        msg = f"pipeline dir {path} is the whole file system; give the directory that holds the pipeline's files"
-        raise PipelineDirError(msg, path=str(path))
-    owner = f"{status.st_uid}:{status.st_gid}" if user is None else str(user)
-    if not _may_enter(status, owner) or not os.access(path, os.R_OK | os.X_OK):
-        msg = (
-            f"pipeline dir {path} has mode {stat.S_IMODE(status.st_mode):04o} and owner "
-            f"{status.st_uid}:{status.st_gid}, so user {owner} of the server can't read it; "
-            f"`chmod u+rwx {path}` or start with another user="
-        )
-        raise PipelineDirError(msg, path=str(path))
-    return path, owner
 
 
 def _may_enter(status: os.stat_result, user: str) -> bool:

@@ -1,0 +1,70 @@
+# `make run` and `make test` need nothing but make and Python 3.10: they set up what is missing.
+PYTHON3 ?= python3
+VENV ?= .venv
+PYTHON := $(VENV)/bin/python
+CLI := $(VENV)/bin/jupyter-launcher
+
+# For `make run`.
+PIPELINE_DIR ?= examples/pipeline
+ONCE ?=
+
+# For the images, where the machine is behind a proxy: certificates to trust, and a package index.
+CA_CERTIFICATES ?= $(wildcard /usr/local/share/ca-certificates/*.crt)
+INDEX_URL ?=
+BUILD_FLAGS = $(foreach file,$(CA_CERTIFICATES),--ca-certificate '$(file)') $(if $(INDEX_URL),--index-url '$(INDEX_URL)')
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check unit integration bench images engine engine-down venv wheel image-requirements clean
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 22
+
+run: images ## a session for PIPELINE_DIR with a gateway, until Ctrl-C; ONCE=1: only prove it
+	@$(PYTHON) examples/run_pipeline.py '$(PIPELINE_DIR)' $(if $(ONCE),--once)
+
+test: check images ## lint, types, unit and integration tests
+	$(PYTHON) -m pytest
+
+check: venv ## lint and types
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy
+
+unit: venv ## tests that need no engine
+	$(PYTHON) -m pytest tests/unit
+
+integration: images ## tests with real containers
+	$(PYTHON) -m pytest tests/integration
+
+bench: images ## what a start and a stop cost, beside raw docker
+	$(PYTHON) benchmarks/start_stop.py
+
+images: venv engine ## both images, from a registry's base image or from Debian packages
+	@$(CLI) build jupyter-server $(BUILD_FLAGS) --base-image "$$($(PYTHON) scripts/base_image.py python:3.13-slim trixie)"
+	@$(CLI) build enterprise-gateway $(BUILD_FLAGS) --base-image "$$($(PYTHON) scripts/base_image.py python:3.11-slim bookworm)"
+
+engine: ## a Docker engine, brought up if there is none and this is root on Debian
+	@scripts/engine.sh up
+
+engine-down: ## end the engine that was brought up here
+	@scripts/engine.sh down
+
+venv: $(VENV)/.made
+
+$(VENV)/.made: requirements-dev.txt pyproject.toml
+	@$(PYTHON3) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "install Python 3.10 or newer, or name one: make PYTHON3=..." >&2; exit 1; }
+	@$(PYTHON3) -c 'import ensurepip' 2>/dev/null || scripts/apt-install.sh python3-venv
+	$(PYTHON3) -m venv $(VENV)
+	$(PYTHON) -m pip install --quiet --requirement requirements-dev.txt
+	$(PYTHON) -m pip install --quiet --no-deps --editable .
+	@touch $@
+
+wheel: venv ## the wheel, in dist/
+	$(PYTHON) -m pip wheel --quiet --no-deps --wheel-dir dist .
+
+image-requirements: engine ## pin anew what the images install
+	scripts/pin.sh images/jupyter-server python:3.13-slim
+	scripts/pin.sh images/enterprise-gateway python:3.11-slim
+
+clean: ## the venv and what was built here; images and containers stay
+	rm -rf $(VENV) dist build .mypy_cache .pytest_cache .ruff_cache
