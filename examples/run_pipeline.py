@@ -46,6 +46,9 @@ def main() -> None:
     parser.add_argument("pipeline_dir", type=Path)
     parser.add_argument("--once", action="store_true", help="stop after the proof")
     arguments = parser.parse_args()
+    # A shell's background job ignores SIGINT; and whoever sends SIGTERM wants the same clean end.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with Launcher(on_event=show) as launcher:
         print("starting a kernel gateway", flush=True)
         with launcher.run_gateway(arguments.pipeline_dir) as gateway:

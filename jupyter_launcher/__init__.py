@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from jupyter_launcher._version import __version__
 
 if TYPE_CHECKING:
+    from jupyter_launcher.engine_image import DEFAULT_GATEWAY_IMAGE, DEFAULT_IMAGE
     from jupyter_launcher.errors import (
         AmbiguousNetworkError,
         EngineError,
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
         SessionError,
         SessionNotFoundError,
     )
-    from jupyter_launcher.launcher import DEFAULT_GATEWAY_IMAGE, DEFAULT_IMAGE, Launcher
+    from jupyter_launcher.launcher import Launcher
     from jupyter_launcher.models import (
         BuildOptions,
         Event,
@@ -100,7 +101,7 @@ def __getattr__(name: str) -> object:
     from importlib import import_module
 
     if name in __all__:
-        for module in ("errors", "models", "session", "launcher"):
+        for module in ("errors", "models", "engine_image", "session", "launcher"):
             found = import_module(f"jupyter_launcher.{module}")
             if name in found.__all__:
                 value: object = getattr(found, name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,9 @@ from jupyter_launcher import (
 )
 
 __all__ = ["cli"]
+
+
+_Opener = Callable[[], Launcher]
 
 
 class _Command(click.Group):
@@ -61,9 +64,7 @@ def _described(session: Session, *, token: bool) -> dict[str, Any]:
 @click.pass_context
 def cli(ctx: click.Context, namespace: str, context: str | None) -> None:
     """Start JupyterLab in a container beside a pipeline, find it again, and end it."""
-    ctx.obj = lambda **more: ctx.with_resource(
-        Launcher(namespace=namespace, context=context, on_event=_show, **more)
-    )
+    ctx.obj = lambda: ctx.with_resource(Launcher(namespace=namespace, context=context, on_event=_show))
 
 
 @cli.command()
@@ -75,7 +76,7 @@ def cli(ctx: click.Context, namespace: str, context: str | None) -> None:
 @click.option("--image", default=None, help="Any image with sh and jupyter on its PATH.")
 @click.pass_obj
 def start(
-    launcher: Any,
+    launcher: _Opener,
     directory: Path,
     gateway: str | None,
     network: str | None,
@@ -95,7 +96,7 @@ def start(
 
 @cli.command("list")
 @click.pass_obj
-def list_(launcher: Any) -> None:
+def list_(launcher: _Opener) -> None:
     """List the sessions of the namespace.
 
     Example: jupyter-launcher --namespace ide list
@@ -108,7 +109,7 @@ def list_(launcher: Any) -> None:
 @click.argument("session_id")
 @click.option("--show-token", is_flag=True, help="Print the token too.")
 @click.pass_obj
-def info(launcher: Any, session_id: str, show_token: bool) -> None:  # noqa: FBT001 - click's calling convention
+def info(launcher: _Opener, session_id: str, show_token: bool) -> None:
     """Print a running session as JSON.
 
     Example: jupyter-launcher info 3f2a9c --show-token
@@ -119,7 +120,7 @@ def info(launcher: Any, session_id: str, show_token: bool) -> None:  # noqa: FBT
 @cli.command()
 @click.argument("session_ids", nargs=-1, required=True)
 @click.pass_obj
-def stop(launcher: Any, session_ids: tuple[str, ...]) -> None:
+def stop(launcher: _Opener, session_ids: tuple[str, ...]) -> None:
     """Stop sessions: the server, its kernels, the container.
 
     Example: jupyter-launcher stop 3f2a9c
@@ -135,14 +136,18 @@ def stop(launcher: Any, session_ids: tuple[str, ...]) -> None:
 @click.argument("name", default="jupyter-server", type=click.Choice(["jupyter-server", "enterprise-gateway"]))
 @click.option("--base-image", default=None, help="An image with Python to build upon.")
 @click.option(
-    "--ca-certificate", "certificates", multiple=True, type=click.Path(path_type=Path), help="PEM file; may be repeated."
+    "--ca-certificate",
+    "certificates",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="PEM file; may be repeated.",
 )
 @click.option("--index-url", default=None, help="The package index for pip.")
 @click.option("--proxy", default=None, help="For HTTP and HTTPS during the build.")
 @click.option("--tag", default=None, help="Another name for the image.")
 @click.option("--force", is_flag=True, help="Build anew although nothing changed.")
 @click.pass_obj
-def build(launcher: Any, name: str, tag: str | None, force: bool, **given: Any) -> None:  # noqa: FBT001 - as above
+def build(launcher: _Opener, name: str, tag: str | None, force: bool, **given: Any) -> None:
     """Build an image; nothing is done when it is there and its inputs did not change.
 
     Example: jupyter-launcher build --ca-certificate /etc/ssl/company.crt
@@ -154,4 +159,4 @@ def build(launcher: Any, name: str, tag: str | None, force: bool, **given: Any) 
         http_proxy=given["proxy"],
         https_proxy=given["proxy"],
     )
-    click.echo(launcher().build_image(name, tag=tag, options=options, force=force), file=sys.stdout)
+    click.echo(launcher().build_image(name, tag=tag, options=options, force=force))

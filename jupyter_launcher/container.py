@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
-from jupyter_launcher.models import Gateway
+from jupyter_launcher.engine import ListedContainer
+from jupyter_launcher.models import Gateway, SessionState, SessionSummary
 from jupyter_launcher.spec import PIPELINE_TARGET, SERVER_PORT, SessionSpec
 
 __all__ = [
@@ -25,6 +27,7 @@ __all__ = [
     "isolation",
     "name_of",
     "script",
+    "summary",
 ]
 
 PORT_KEY = f"{SERVER_PORT}/tcp"
@@ -71,6 +74,23 @@ def labels(spec: SessionSpec, gateway: Gateway | None, attempt: str) -> dict[str
         HOST_IP: spec.host_ip,
         OPTIONS: json.dumps(spec.to_options()),
     }
+
+
+def summary(listed: ListedContainer) -> SessionSummary:
+    """A session as far as the engine's list knows it."""
+    gateway = listed.labels.get(GATEWAY)
+    states = {"running": SessionState.STARTING, "created": SessionState.HALF_MADE}
+    return SessionSummary(
+        session_id=listed.labels[SESSION_ID],
+        container_id=listed.id,
+        container_name=listed.name,
+        pipeline_dir=Path(listed.labels[PIPELINE_DIR]),
+        gateway=json.loads(gateway)["name"] if gateway else None,
+        image=listed.image,
+        created=listed.created,
+        status=listed.status,
+        state=states.get(listed.state, SessionState.EXITED),
+    )
 
 
 def config(spec: SessionSpec, gateway: Gateway | None, attempt: str) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from jupyter_launcher.errors import EngineError, EngineUnavailableError, ExecErr
 if TYPE_CHECKING:
     from docker import DockerClient
 
-__all__ = ["END", "ContainerInfo", "Engine", "ExecResult", "translated"]
+__all__ = ["END", "ContainerInfo", "Engine", "ExecResult", "ListedContainer", "translated"]
 
 END = b"\x04"
 """Printed last by a command that stays when it has nothing more to say: 'end of transmission'."""
@@ -81,6 +81,32 @@ class ContainerInfo:
                 for port, bindings in (settings.get("Ports") or {}).items()
             },
             environment=dict(item.partition("=")[::2] for item in raw["Config"].get("Env") or ()),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedContainer:
+    """A container as the engine lists it: ``created`` in seconds since the epoch, by its clock."""
+
+    id: str
+    name: str
+    image: str
+    labels: Mapping[str, str]
+    created: float
+    state: str
+    status: str
+
+    @classmethod
+    def from_listing(cls, raw: Mapping[str, Any]) -> ListedContainer:
+        """Parse one item of the engine's list."""
+        return cls(
+            id=raw["Id"],
+            name=raw["Names"][0].lstrip("/"),
+            image=raw["Image"],
+            labels=raw.get("Labels") or {},
+            created=float(raw["Created"]),
+            state=raw["State"],
+            status=raw["Status"],
         )
 
 
@@ -203,11 +229,11 @@ class Engine:
                 return None
             raise
 
-    def containers(self, labels: Mapping[str, str]) -> list[dict[str, Any]]:
-        """The engine's own listing of all containers with these labels, in one call."""
-        wanted = [f"{name}={value}" for name, value in labels.items()]
+    def containers(self, *labels: str) -> list[ListedContainer]:
+        """All containers, in every state, with these labels (``name=value`` or ``name``); one call."""
         with self.translated("list containers"):
-            return list(self.api.containers(all=True, filters={"label": wanted}))
+            listed = self.api.containers(all=True, filters={"label": list(labels)})
+        return [ListedContainer.from_listing(raw) for raw in listed]
 
     def create(self, config: Mapping[str, Any], name: str) -> str:
         """Create a container from the API's own configuration; gives its id."""
@@ -233,7 +259,10 @@ class Engine:
             raise
 
     def wait(self, container: str, deadline: Deadline) -> int | None:
-        """Block until the container does not run; its exit code (-1: it is gone), None when time ran out."""
+        """Block until the container does not run.
+
+        Gives its exit code, -1 when it is gone, None when time ran out.
+        """
         if deadline.expired:
             return None
         try:
@@ -267,8 +296,8 @@ class Engine:
         """Run a command and read what it prints until it ends, or prints :data:`END`.
 
         A command may print END and stay: the engine lets it run on when nobody listens any more.
-        Its exit code is None then. Time is looked at after each frame, so a command that stalls ends this within twice the
-        time that was left.
+        Its exit code is None then. Time is looked at after each frame, so a command that stalls
+        ends this within twice the time that was left.
 
         Raises:
             ExecError: the container does not run, or the deadline passed.
@@ -307,7 +336,8 @@ class Engine:
             if response.status_code >= 400:
                 raise APIError(response.text, response=response, explanation=response.text)
             while len(head := response.raw.read(8)) == 8:
-                streams.setdefault(head[0], bytearray()).extend(response.raw.read(int.from_bytes(head[4:], "big")))
+                size = int.from_bytes(head[4:], "big")
+                streams.setdefault(head[0], bytearray()).extend(response.raw.read(size))
                 if streams[_STDOUT].endswith(END):
                     break
                 if deadline.expired:

@@ -11,18 +11,27 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from jupyter_launcher._version import __version__
 from jupyter_launcher.deadline import Deadline
 from jupyter_launcher.engine import Engine
 from jupyter_launcher.errors import EngineError, ImageBuildError, ImageNotFoundError, OptionError
 from jupyter_launcher.models import BuildOptions
 
-__all__ = ["CONTEXTS", "build", "context_dir", "image_id", "pull"]
+__all__ = ["CONTEXTS", "DEFAULT_GATEWAY_IMAGE", "DEFAULT_IMAGE", "build", "context_dir", "ensure", "image_id", "tag_of"]
 
 CONTEXTS = ("jupyter-server", "enterprise-gateway")
 _INPUTS = "jupyter-launcher.inputs"
 _TAIL_LINES = 40
 
 OnProgress = Callable[[str], None]
+
+
+def tag_of(name: str) -> str:
+    """The tag of an image of ours, of this version."""
+    return f"jupyter-launcher/{name}:{__version__}"
+
+
+DEFAULT_IMAGE, DEFAULT_GATEWAY_IMAGE = (tag_of(name) for name in CONTEXTS)
 
 
 def context_dir(name: str) -> Path:
@@ -41,30 +50,44 @@ def image_id(engine: Engine, image: str) -> str | None:
     return None if raw is None else str(raw["Id"])
 
 
-def pull(engine: Engine, image: str, deadline: Deadline, on_progress: OnProgress) -> str:
-    """Pull an image, and give its id.
+def ensure(
+    engine: Engine, image: str, pull: str, options: BuildOptions, deadline: Deadline, on_progress: OnProgress
+) -> None:
+    """See that the engine has an image: ours are built, others pulled.
 
     Raises:
-        ImageNotFoundError: the registry does not have it, does not answer, or wants a login.
+        OptionError: ``pull`` is none of ``missing``, ``always``, ``never``.
+        ImageNotFoundError, ImageBuildError: there is none, and none could be had.
     """
+    if pull not in ("missing", "always", "never"):
+        msg = f"pull is {pull!r}; give 'missing', 'always' or 'never'"
+        raise OptionError(msg, option="pull")
+    if pull != "always" and image_id(engine, image) is not None:
+        return
+    ours = next((name for name in CONTEXTS if tag_of(name) == image), None)
+    if pull == "never":
+        msg = f"image {image} is not on the engine, and pull is 'never'; build or pull it first"
+        raise ImageNotFoundError(msg, status=404, image=image)
+    if ours is None:
+        _pull(engine, image, deadline, on_progress)
+    else:
+        build(engine, ours, image, options, deadline, on_progress)
+
+
+def _pull(engine: Engine, image: str, deadline: Deadline, on_progress: OnProgress) -> None:
     # Without a tag the engine would pull all of them.
     name = image if "@" in image or ":" in image.rpartition("/")[2] else f"{image}:latest"
     try:
         with engine.translated(f"pull {name}"):
             for item in engine.api.pull(name, stream=True, decode=True):
                 if "error" in item:
-                    raise EngineError(item["error"])
+                    raise EngineError(str(item["error"]))
                 on_progress(" ".join(str(item[key]) for key in ("id", "status", "progress") if item.get(key)))
                 if deadline.expired:
-                    raise EngineError(f"not done after {deadline.seconds:g} s")
+                    raise EngineError(_late(deadline))
     except EngineError as error:
         msg = f"image {image} is not on the engine and can't be pulled: {error}; see its name, or `docker login`"
         raise ImageNotFoundError(msg, status=error.status, image=image) from error
-    found = image_id(engine, image)
-    if found is None:
-        msg = f"image {image} was pulled, yet the engine does not have it; pull it by hand with `docker pull {image}`"
-        raise ImageNotFoundError(msg, image=image)
-    return found
 
 
 def build(
@@ -76,8 +99,8 @@ def build(
     on_progress: OnProgress,
     *,
     force: bool = False,
-) -> str:
-    """Build one of our images and give its id; nothing is done when its inputs did not change.
+) -> None:
+    """Build one of our images; nothing is done when its inputs did not change.
 
     Raises:
         OptionError: no such image of ours, or a certificate that can't be read.
@@ -88,7 +111,7 @@ def build(
     inputs = _digest(files, {**options.to_build_args(), "base": base or ""})
     existing = _inspect(engine, tag)
     if existing and not force and (existing["Config"].get("Labels") or {}).get(_INPUTS) == inputs:
-        return str(existing["Id"])
+        return
     build_id = uuid.uuid4().hex
     tail: list[str] = []
     try:
@@ -108,7 +131,7 @@ def build(
             for item in stream:
                 _follow(item, tail, on_progress)
                 if deadline.expired:
-                    raise EngineError(f"not done after {deadline.seconds:g} s; raise timeouts.image")
+                    raise EngineError(_late(deadline))
     except EngineError as error:
         log = "\n".join(tail)
         msg = (
@@ -118,11 +141,10 @@ def build(
         raise ImageBuildError(msg, status=error.status, image=tag, log_tail=log) from error
     finally:
         _prune(engine, build_id)
-    built = image_id(engine, tag)
-    if built is None:
-        msg = f"the build of {tag} ended without an image; see what it printed\n" + "\n".join(tail)
-        raise ImageBuildError(msg, image=tag, log_tail="\n".join(tail))
-    return built
+
+
+def _late(deadline: Deadline) -> str:
+    return f"not done after {deadline.seconds:g} s (timeouts.image)"
 
 
 def _follow(item: Mapping[str, Any], tail: list[str], on_progress: OnProgress) -> None:

@@ -32,7 +32,9 @@ def resolve(engine: Engine, gateway: str, network: str | None = None) -> Gateway
         msg = f"there is no container {name!r} for the gateway; `docker ps -a` lists them, or give the gateway's URL"
         raise GatewayNotFoundError(msg, gateway=gateway)
     if info.state != "running":
-        msg = f"the gateway's container {name} is {info.state} (exit code {info.exit_code}); `docker start {name}` first"
+        msg = (
+            f"the gateway's container {name} is {info.state} (exit code {info.exit_code}); `docker start {name}` first"
+        )
         raise GatewayNotRunningError(msg, gateway=gateway, state=info.state, exit_code=info.exit_code)
     chosen = _network(info, gateway, network)
     address = info.networks[chosen]
@@ -51,7 +53,10 @@ def _url(gateway: str) -> str:
         raise GatewayError(msg, gateway=gateway)
     if parts.username is not None or parts.password is not None:
         # --gateway-url is seen in the server's argv.
-        msg = "the gateway's URL holds a user or a password, which everyone could read; give a token in the environment: JUPYTER_GATEWAY_AUTH_TOKEN"
+        msg = (
+            "the gateway's URL holds a user or a password, which everyone could read; give a token in the "
+            "environment: JUPYTER_GATEWAY_AUTH_TOKEN"
+        )
         raise GatewayError(msg, gateway=f"{parts.scheme}://{parts.hostname}")
     return gateway
 
@@ -86,6 +91,7 @@ def _network(info: ContainerInfo, gateway: str, network: str | None) -> str:
         msg = f"the gateway's container {info.name} is on no network; `docker network connect bridge {info.name}`"
         raise GatewayError(msg, gateway=gateway)
     if len(names) > 1:
-        msg = f"the gateway's container {info.name} is on several networks ({', '.join(names)}); give network= one of them"
+        found = ", ".join(names)
+        msg = f"the gateway's container {info.name} is on several networks ({found}); give network= one of them"
         raise AmbiguousNetworkError(msg, gateway=gateway, networks=names)
     return names[0]

@@ -4,39 +4,34 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import os
-import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from jupyter_launcher import container, engine_image, gateway_container
-from jupyter_launcher._version import __version__
 from jupyter_launcher.deadline import Deadline
 from jupyter_launcher.engine import ContainerInfo, Engine
+from jupyter_launcher.engine_image import DEFAULT_GATEWAY_IMAGE, DEFAULT_IMAGE
 from jupyter_launcher.errors import (
     EngineError,
-    ImageNotFoundError,
-    OptionError,
     PipelineDirError,
     ServerError,
     ServerNotRunningError,
     SessionConflictError,
     SessionNotFoundError,
 )
+from jupyter_launcher.flow import Flow
 from jupyter_launcher.gateway import resolve
 from jupyter_launcher.models import (
     BuildOptions,
     Event,
-    EventKind,
     Gateway,
     Mount,
     Phase,
-    SessionState,
     SessionSummary,
     StopReport,
     Timeouts,
@@ -56,13 +51,7 @@ from jupyter_launcher.spec import PipelineDir, SessionSpec, check_name
 if TYPE_CHECKING:
     from docker import DockerClient
 
-__all__ = ["DEFAULT_GATEWAY_IMAGE", "DEFAULT_IMAGE", "Launcher"]
-
-DEFAULT_IMAGE = f"jupyter-launcher/jupyter-server:{__version__}"
-DEFAULT_GATEWAY_IMAGE = f"jupyter-launcher/enterprise-gateway:{__version__}"
-_BUILT_HERE = {DEFAULT_IMAGE: "jupyter-server", DEFAULT_GATEWAY_IMAGE: "enterprise-gateway"}
-
-_log = logging.getLogger(__name__)
+__all__ = ["Launcher"]
 
 Pull = Literal["missing", "always", "never"]
 
@@ -108,7 +97,7 @@ class Launcher:
         self.image = image
         self.timeouts = timeouts or Timeouts()
         self._build = build or BuildOptions()
-        self._on_event = on_event
+        self._flow = Flow(on_event)
         self._engine = Engine.connect(
             docker_host=docker_host, context=context, client=client, timeout=self.timeouts.engine
         )
@@ -212,14 +201,14 @@ class Launcher:
         )
         limits = timeouts or self.timeouts
         self._refuse_engine_socket(spec)
-        flow = _Flow(spec.session_id, self._emit)
+        flow = self._flow.of(spec.session_id)
         with flow.phase(Phase.GATEWAY):
             found = resolve(self._engine, gateway, network) if gateway is not None else None
         existing = self._existing(spec) if session_id is not None else None
         if existing is not None:
             return existing
         with flow.phase(Phase.IMAGE) as progress:
-            self._ensure_image(spec.image, pull, limits, progress)
+            engine_image.ensure(self._engine, spec.image, pull, self._build, Deadline(limits.image), progress)
         attempt = uuid.uuid4().hex
         with self._removed_on_failure(spec, attempt):
             with flow.phase(Phase.CONTAINER):
@@ -237,7 +226,7 @@ class Launcher:
                 server_info,
                 engine=self._engine,
                 timeouts=limits,
-                emit=self._emit,
+                flow=self._flow,
                 timings=Timings(**flow.seconds),
             )
 
@@ -278,7 +267,8 @@ class Launcher:
         Raises:
             EngineError: the engine does not answer.
         """
-        return [_summary(raw) for raw in self._engine.containers({container.NAMESPACE: self.namespace})]
+        listed = self._engine.containers(f"{container.NAMESPACE}={self.namespace}", container.SESSION_ID)
+        return [container.summary(item) for item in listed]
 
     def build_image(
         self,
@@ -303,8 +293,8 @@ class Launcher:
             OptionError: no such image of ours.
             ImageBuildError: with the end of what the build printed.
         """
-        tag = tag or f"jupyter-launcher/{name}:{__version__}"
-        with _Flow("", self._emit).phase(Phase.IMAGE) as progress:
+        tag = tag or engine_image.tag_of(name)
+        with self._flow.phase(Phase.IMAGE) as progress:
             deadline = Deadline(self.timeouts.image)
             engine_image.build(self._engine, name, tag, options or self._build, deadline, progress, force=force)
         return tag
@@ -330,8 +320,8 @@ class Launcher:
             GatewayUnreachableError: it gave no kernel specs in time (``timeouts.start``).
         """
         folder = PipelineDir.from_path(pipeline_dir)
-        with _Flow("", self._emit).phase(Phase.IMAGE) as progress:
-            self._ensure_image(image, "missing", self.timeouts, progress)
+        with self._flow.phase(Phase.IMAGE) as progress:
+            engine_image.ensure(self._engine, image, "missing", self._build, Deadline(self.timeouts.image), progress)
         with gateway_container.run(
             self._engine,
             folder,
@@ -341,15 +331,6 @@ class Launcher:
             seconds=self.timeouts.start,
         ) as name:
             yield name
-
-    def _emit(self, event: Event) -> None:
-        _log.debug("%s %s %s %.3f s %s", event.session_id, event.phase, event.kind, event.seconds, event.detail)
-        if self._on_event is None:
-            return
-        try:
-            self._on_event(event)
-        except Exception:
-            _log.exception("on_event failed for %s", event)
 
     def _refuse_engine_socket(self, spec: SessionSpec) -> None:
         socket = self._engine.socket_path
@@ -379,9 +360,7 @@ class Launcher:
                 f"session {spec.session_id} already runs with other options: {'; '.join(differences)}; "
                 "stop it first, or take another session_id"
             )
-            raise SessionConflictError(
-                msg, session_id=spec.session_id, container_id=info.id, differences=differences
-            )
+            raise SessionConflictError(msg, session_id=spec.session_id, container_id=info.id, differences=differences)
         return self._joined(info)
 
     def _found(self, session_id: str) -> ContainerInfo:
@@ -405,23 +384,8 @@ class Launcher:
             )
         server_info = read_server_info(self._engine, info.id, Deadline(self.timeouts.start))
         return Session(
-            info, server_info, engine=self._engine, timeouts=self.timeouts, emit=self._emit, timings=Timings()
+            info, server_info, engine=self._engine, timeouts=self.timeouts, flow=self._flow, timings=Timings()
         )
-
-    def _ensure_image(self, image: str, pull: Pull, limits: Timeouts, progress: Callable[[str], None]) -> None:
-        if pull not in ("missing", "always", "never"):
-            msg = f"pull is {pull!r}; give 'missing', 'always' or 'never'"
-            raise OptionError(msg, option="pull")
-        deadline = Deadline(limits.image)
-        if pull != "always" and engine_image.image_id(self._engine, image) is not None:
-            return
-        if pull == "never":
-            msg = f"image {image} is not on the engine, and pull is 'never'; build or pull it first"
-            raise ImageNotFoundError(msg, status=404, image=image)
-        if image in _BUILT_HERE:
-            engine_image.build(self._engine, _BUILT_HERE[image], image, self._build, deadline, progress)
-        else:
-            engine_image.pull(self._engine, image, deadline, progress)
 
     @contextlib.contextmanager
     def _removed_on_failure(self, spec: SessionSpec, attempt: str) -> Iterator[None]:
@@ -454,52 +418,9 @@ class Launcher:
         return info
 
 
-class _Flow:
-    """The phases of one start: an event at either end, and the seconds between them."""
-
-    def __init__(self, session_id: str, emit: Callable[[Event], None]) -> None:
-        self.seconds: dict[str, float] = {}
-        self._session_id = session_id
-        self._emit = emit
-
-    @contextlib.contextmanager
-    def phase(self, phase: Phase) -> Iterator[Callable[[str], None]]:
-        started = time.monotonic()
-
-        def tell(kind: EventKind, detail: str = "") -> float:
-            seconds = time.monotonic() - started
-            self._emit(Event(session_id=self._session_id, phase=phase, kind=kind, seconds=seconds, detail=detail))
-            return seconds
-
-        tell(EventKind.STARTED)
-        try:
-            yield lambda detail: tell(EventKind.PROGRESS, detail) and None
-        except BaseException as error:
-            tell(EventKind.FAILED, type(error).__name__)
-            raise
-        self.seconds[phase.value] = tell(EventKind.FINISHED)
-
-
 def _differences(before: Mapping[str, object], now: Mapping[str, object]) -> tuple[str, ...]:
     return tuple(
         f"{name} was {before.get(name)!r}, now {now.get(name)!r}"
         for name in sorted({*before, *now})
         if before.get(name) != now.get(name)
-    )
-
-
-def _summary(raw: Mapping[str, Any]) -> SessionSummary:
-    marks = raw["Labels"]
-    gateway = marks.get(container.GATEWAY)
-    states = {"running": SessionState.STARTING, "created": SessionState.HALF_MADE}
-    return SessionSummary(
-        session_id=marks[container.SESSION_ID],
-        container_id=raw["Id"],
-        container_name=raw["Names"][0].lstrip("/"),
-        pipeline_dir=Path(marks[container.PIPELINE_DIR]),
-        gateway=json.loads(gateway)["name"] if gateway else None,
-        image=raw["Image"],
-        created=float(raw["Created"]),
-        status=raw["Status"],
-        state=states.get(raw["State"], SessionState.EXITED),
     )

@@ -154,10 +154,7 @@ class ServerInfo:
         values = {item.name: raw.get(item.name) for item in fields(cls)}
         wrong = [name for name, value in values.items() if not isinstance(value, types.get(name, str))]
         if wrong:
-            msg = (
-                f"server_info lacks a usable {', '.join(wrong)}; the image needs jupyter_server 1.0 "
-                "or newer"
-            )
+            msg = f"server_info lacks a usable {', '.join(wrong)}; the image needs jupyter_server 1.0 or newer"
             raise ServerInfoError(msg)
         return cls(**values)
 

@@ -192,16 +192,16 @@ def read_server_info(engine: Engine, container: str, deadline: Deadline) -> Serv
 def _ask_server_info(engine: Engine, container: str, deadline: Deadline) -> ServerInfo | None:
     # Twice asked at the least: empty output with exit code 0 may be output that was lost.
     look = ("sh", "-c", 'cat "$1"/jupyter/jpserver-*.json', "look", RUN_DIR)
-    for attempt in _waits(deadline, (_NothingYet, ServerInfoError), at_least=2):
+    for attempt in _waits(deadline, (_NotYetError, ServerInfoError), at_least=2):
         with attempt:
             text = engine.exec(container, look, Deadline(max(deadline.remaining, _REQUEST))).stdout
             if not text.strip():
-                raise _NothingYet
+                raise _NotYetError
             return ServerInfo.from_json(text)
     return None
 
 
-class _NothingYet(Exception):
+class _NotYetError(Exception):
     pass
 
 
@@ -232,7 +232,7 @@ def wait_until_ready(api: JupyterApi, engine: Engine, container: str, deadline: 
     """
     seen = "nothing"
     looked = Deadline(_ALIVE_EVERY)
-    for attempt in _waits(deadline, _NothingYet):
+    for attempt in _waits(deadline, _NotYetError):
         with attempt:
             if looked.expired:
                 looked = Deadline(_ALIVE_EVERY)
@@ -243,10 +243,10 @@ def wait_until_ready(api: JupyterApi, engine: Engine, container: str, deadline: 
                 answer = api.request("GET", "api/contents?content=0", timeout=min(_REQUEST, deadline.remaining))
             except requests.RequestException as error:
                 seen = type(error).__name__
-                raise _NothingYet from error
+                raise _NotYetError from error
             if answer.status != 200:
                 seen = f"HTTP {answer.status}"
-                raise _NothingYet
+                raise _NotYetError
             _check_closed(api)
             return
     raise _failure(engine, container, f"it gave {seen} at {api.url}", deadline)
@@ -284,10 +284,10 @@ def check_kernelspecs(api: JupyterApi, gateway: Gateway, engine: Engine, contain
 
 def wait_for_kernelspecs(api: JupyterApi, deadline: Deadline) -> bool:
     """Whether a gateway gives kernel specs before the deadline."""
-    for attempt in _waits(deadline, (_NothingYet, requests.RequestException)):
+    for attempt in _waits(deadline, (_NotYetError, requests.RequestException)):
         with attempt:
             if api.request("GET", "api/kernelspecs", timeout=max(0.1, deadline.remaining)).status != 200:
-                raise _NothingYet
+                raise _NotYetError
             return True
     return False
 
@@ -328,7 +328,7 @@ def end_kernels(gateway: JupyterApi, kernels: tuple[str, ...], deadline: Deadlin
     tell (it is down, or must not list), none is said to be gone.
     """
     gone: tuple[str, ...] = ()
-    for attempt in _waits(deadline, _NothingYet):
+    for attempt in _waits(deadline, _NotYetError):
         with attempt:
             alive = gateway.kernels(timeout=max(0.1, deadline.remaining))
             if alive is None:
@@ -336,7 +336,7 @@ def end_kernels(gateway: JupyterApi, kernels: tuple[str, ...], deadline: Deadlin
             gone = tuple(kernel for kernel in kernels if kernel not in alive)
             if len(gone) < len(kernels):
                 gateway.delete_kernels(set(kernels) & set(alive), timeout=max(0.1, deadline.remaining))
-                raise _NothingYet
+                raise _NotYetError
     return gone
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import time
 from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
@@ -14,9 +13,8 @@ from jupyter_launcher import container
 from jupyter_launcher.deadline import Deadline
 from jupyter_launcher.engine import ContainerInfo, Engine
 from jupyter_launcher.errors import LauncherError, SessionNotFoundError
+from jupyter_launcher.flow import Flow
 from jupyter_launcher.models import (
-    Event,
-    EventKind,
     Gateway,
     Phase,
     ServerInfo,
@@ -49,13 +47,13 @@ class Session:
         *,
         engine: Engine,
         timeouts: Timeouts,
-        emit: Callable[[Event], None],
+        flow: Flow,
         timings: Timings,
     ) -> None:
         self._info = info
         self._engine = engine
         self._timeouts = timeouts
-        self._emit = emit
+        self._flow = flow.of(self.id)
         self._server_info = server_info
         self._timings = timings
 
@@ -166,19 +164,9 @@ class Session:
         Raises:
             EngineError: the engine does not answer, or the container can't be removed.
         """
-        started = time.monotonic()
-        self._emit(Event(session_id=self.id, phase=Phase.STOP, kind=EventKind.STARTED))
-        try:
+        with self._flow.phase(Phase.STOP) as progress:
             report = end_container(self._engine, self.container_id, self._api, self._timeouts)
-        except BaseException as error:
-            seconds = time.monotonic() - started
-            detail = type(error).__name__
-            self._emit(Event(session_id=self.id, phase=Phase.STOP, kind=EventKind.FAILED, seconds=seconds, detail=detail))
-            raise
-        detail = report.method.value
-        self._emit(
-            Event(session_id=self.id, phase=Phase.STOP, kind=EventKind.FINISHED, seconds=report.seconds, detail=detail)
-        )
+            progress(report.method.value)
         return report
 
     def _api(self, info: ContainerInfo) -> JupyterApi:

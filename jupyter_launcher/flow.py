@@ -1,0 +1,63 @@
+"""The phases of a session's life: an event at either end, and the seconds between them."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Iterator
+
+from jupyter_launcher.models import Event, EventKind, Phase
+
+__all__ = ["Flow"]
+
+_log = logging.getLogger(__name__)
+
+
+class Flow:
+    """Tells a caller's ``on_event`` and the log what happens to one session.
+
+    ``seconds`` has those of each phase that finished.
+    """
+
+    def __init__(self, on_event: Callable[[Event], None] | None, session_id: str = "") -> None:
+        self.seconds: dict[str, float] = {}
+        self._on_event = on_event
+        self._session_id = session_id
+
+    def of(self, session_id: str) -> Flow:
+        """A flow of its own for a session, with the same listener."""
+        return Flow(self._on_event, session_id)
+
+    @contextlib.contextmanager
+    def phase(self, phase: Phase) -> Iterator[Callable[[str], None]]:
+        """Mark a phase; yields what reports its progress, or how it went, in words."""
+        started = time.monotonic()
+        last = ""
+
+        def tell(kind: EventKind, detail: str) -> float:
+            seconds = time.monotonic() - started
+            self._emit(Event(session_id=self._session_id, phase=phase, kind=kind, seconds=seconds, detail=detail))
+            return seconds
+
+        def progress(detail: str) -> None:
+            nonlocal last
+            last = detail
+            tell(EventKind.PROGRESS, detail)
+
+        tell(EventKind.STARTED, "")
+        try:
+            yield progress
+        except BaseException as error:
+            tell(EventKind.FAILED, type(error).__name__)
+            raise
+        self.seconds[phase.value] = tell(EventKind.FINISHED, last)
+
+    def _emit(self, event: Event) -> None:
+        _log.debug("%s %s %s %.3f s %s", event.session_id, event.phase, event.kind, event.seconds, event.detail)
+        if self._on_event is None:
+            return
+        try:
+            self._on_event(event)
+        except Exception:  # noqa: BLE001 - a caller's listener must not end a session
+            _log.exception("on_event failed for %s", event)
