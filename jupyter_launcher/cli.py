@@ -147,7 +147,7 @@ def stop(launcher: _Opener, session_ids: tuple[str, ...]) -> None:
 @click.option("--tag", default=None, help="Another name for the image.")
 @click.option("--force", is_flag=True, help="Build anew although nothing changed.")
 @click.pass_obj
-def build(launcher: _Opener, name: str, tag: str | None, force: bool, **given: Any) -> None:
+def build(launcher: _Opener, /, name: str, tag: str | None, force: bool, **given: Any) -> None:
     """Build an image; nothing is done when it is there and its inputs did not change.
 
     Example: jupyter-launcher build --ca-certificate /etc/ssl/company.crt

@@ -14,17 +14,14 @@ class Deadline:
         self.seconds = seconds
         self._start = time.monotonic()
 
-    @property
     def elapsed(self) -> float:
         """Seconds since the deadline was set."""
         return time.monotonic() - self._start
 
-    @property
     def remaining(self) -> float:
         """Seconds left, never below zero."""
-        return max(0.0, self.seconds - self.elapsed)
+        return max(0.0, self.seconds - self.elapsed())
 
-    @property
     def expired(self) -> bool:
         """True when no time is left."""
-        return self.remaining == 0.0
+        return self.elapsed() >= self.seconds

@@ -263,13 +263,13 @@ class Engine:
 
         Gives its exit code, -1 when it is gone, None when time ran out.
         """
-        if deadline.expired:
+        if deadline.expired():
             return None
         try:
             with self.translated(f"wait for container {container[:12]}"):
-                return int(self.api.wait(container, timeout=deadline.remaining)["StatusCode"])
+                return int(self.api.wait(container, timeout=deadline.remaining())["StatusCode"])
         except EngineUnavailableError:
-            if deadline.expired:
+            if deadline.expired():
                 return None
             raise
         except EngineError as error:
@@ -308,7 +308,7 @@ class Engine:
                 stdout, stderr = self._attached(exec_id, deadline)
                 state = self.api.exec_inspect(exec_id)
         except EngineUnavailableError as error:
-            if not deadline.expired:
+            if not deadline.expired():
                 raise
             msg = f"a command in container {container[:12]} did not answer within {deadline.seconds:g} s"
             raise ExecError(msg) from error
@@ -329,7 +329,7 @@ class Engine:
             f"{self.api.base_url}/v{self.api.api_version}/exec/{exec_id}/start",
             json={"Detach": False, "Tty": False},
             stream=True,
-            timeout=max(deadline.remaining, 0.001),
+            timeout=max(deadline.remaining(), 0.001),
         )
         streams = {_STDOUT: bytearray(), _STDOUT + 1: bytearray()}
         with contextlib.closing(response):
@@ -340,7 +340,7 @@ class Engine:
                 streams.setdefault(head[0], bytearray()).extend(response.raw.read(size))
                 if streams[_STDOUT].endswith(END):
                     break
-                if deadline.expired:
+                if deadline.expired():
                     raise TimeoutError
         stdout, stderr = (streams[stream].decode(errors="replace") for stream in (_STDOUT, _STDOUT + 1))
         return stdout.removesuffix(END.decode()), stderr

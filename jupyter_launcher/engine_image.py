@@ -83,7 +83,7 @@ def _pull(engine: Engine, image: str, deadline: Deadline, on_progress: OnProgres
                 if "error" in item:
                     raise EngineError(str(item["error"]))
                 on_progress(" ".join(str(item[key]) for key in ("id", "status", "progress") if item.get(key)))
-                if deadline.expired:
+                if deadline.expired():
                     raise EngineError(_late(deadline))
     except EngineError as error:
         msg = f"image {image} is not on the engine and can't be pulled: {error}; see its name, or `docker login`"
@@ -130,7 +130,7 @@ def build(
             )
             for item in stream:
                 _follow(item, tail, on_progress)
-                if deadline.expired:
+                if deadline.expired():
                     raise EngineError(_late(deadline))
     except EngineError as error:
         log = "\n".join(tail)

@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict, dataclass, field, fields
 from enum import Enum
 from pathlib import Path
+from typing import Any
 
 from jupyter_launcher.errors import OptionError, ServerInfoError
 
@@ -151,7 +152,7 @@ class ServerInfo:
         if "root_dir" in raw:
             raw["notebook_dir"] = raw["root_dir"]
         types = {"password": bool, "pid": int, "port": int, "secure": bool}
-        values = {item.name: raw.get(item.name) for item in fields(cls)}
+        values: dict[str, Any] = {item.name: raw.get(item.name) for item in fields(cls)}
         wrong = [name for name, value in values.items() if not isinstance(value, types.get(name, str))]
         if wrong:
             msg = f"server_info lacks a usable {', '.join(wrong)}; the image needs jupyter_server 1.0 or newer"

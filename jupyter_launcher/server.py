@@ -153,11 +153,11 @@ def exec_start(engine: Engine, container: str, command: tuple[str, ...], deadlin
         ServerStartError: it ended.
         ServerTimeoutError: it lives, but there is no server_info after the deadline.
     """
-    seconds = str(max(1, math.ceil(deadline.remaining)))
+    seconds = str(max(1, math.ceil(deadline.remaining())))
     line = ("sh", "-c", script("start"), "start", RUN_DIR, seconds, *command)
     try:
         # The script ends by itself when its time is over, so the time out here is a second later.
-        result = engine.exec(container, line, Deadline(deadline.remaining + 1.0))
+        result = engine.exec(container, line, Deadline(deadline.remaining() + 1.0))
         if result.stdout.strip():
             return ServerInfo.from_json(result.stdout)
         # Output can be lost on the way when the engine is busy, so ask before giving up.
@@ -194,7 +194,7 @@ def _ask_server_info(engine: Engine, container: str, deadline: Deadline) -> Serv
     look = ("sh", "-c", 'cat "$1"/jupyter/jpserver-*.json', "look", RUN_DIR)
     for attempt in _waits(deadline, (_NotYetError, ServerInfoError), at_least=2):
         with attempt:
-            text = engine.exec(container, look, Deadline(max(deadline.remaining, _REQUEST))).stdout
+            text = engine.exec(container, look, Deadline(max(deadline.remaining(), _REQUEST))).stdout
             if not text.strip():
                 raise _NotYetError
             return ServerInfo.from_json(text)
@@ -211,7 +211,7 @@ def _waits(
     """Attempts until one raises none of ``errors``, or the deadline passed; then they just end."""
 
     def over(state: tenacity.RetryCallState) -> bool:
-        return state.attempt_number >= at_least and deadline.expired
+        return state.attempt_number >= at_least and deadline.expired()
 
     retrying = tenacity.Retrying(
         stop=over, wait=tenacity.wait_fixed(_POLL), retry=tenacity.retry_if_exception_type(errors)
@@ -234,13 +234,13 @@ def wait_until_ready(api: JupyterApi, engine: Engine, container: str, deadline: 
     looked = Deadline(_ALIVE_EVERY)
     for attempt in _waits(deadline, _NotYetError):
         with attempt:
-            if looked.expired:
+            if looked.expired():
                 looked = Deadline(_ALIVE_EVERY)
                 info = engine.inspect(container)
                 if info is None or not info.running:
                     raise _failure(engine, container, f"it ended; it last gave {seen}", deadline)
             try:
-                answer = api.request("GET", "api/contents?content=0", timeout=min(_REQUEST, deadline.remaining))
+                answer = api.request("GET", "api/contents?content=0", timeout=min(_REQUEST, deadline.remaining()))
             except requests.RequestException as error:
                 seen = type(error).__name__
                 raise _NotYetError from error
@@ -286,7 +286,7 @@ def wait_for_kernelspecs(api: JupyterApi, deadline: Deadline) -> bool:
     """Whether a gateway gives kernel specs before the deadline."""
     for attempt in _waits(deadline, (_NotYetError, requests.RequestException)):
         with attempt:
-            if api.request("GET", "api/kernelspecs", timeout=max(0.1, deadline.remaining)).status != 200:
+            if api.request("GET", "api/kernelspecs", timeout=max(0.1, deadline.remaining())).status != 200:
                 raise _NotYetError
             return True
     return False
@@ -301,7 +301,7 @@ def _reason(body: Any) -> str:
 def _failure(engine: Engine, container: str, seen: str, deadline: Deadline) -> ServerError:
     """The error for a server that is not ready: dead with exit code and log, or late."""
     # The container follows its server soon; give it a moment to tell the exit code.
-    engine.wait(container, Deadline(0.0 if deadline.expired else min(2.0, deadline.remaining)))
+    engine.wait(container, Deadline(0.0 if deadline.expired() else min(2.0, deadline.remaining())))
     info = engine.inspect(container)
     if info is None:
         msg = f"container {container[:12]} was removed by somebody else while its server started"
@@ -309,10 +309,10 @@ def _failure(engine: Engine, container: str, seen: str, deadline: Deadline) -> S
     log = engine.logs(container, _LOG_LINES)
     if info.running:
         msg = (
-            f"the server in container {info.name} was not ready after {deadline.elapsed:.1f} s: {seen}; "
+            f"the server in container {info.name} was not ready after {deadline.elapsed():.1f} s: {seen}; "
             f"raise timeouts.start if it only needs longer. Its log ends:\n{log}"
         )
-        return ServerTimeoutError(msg, oom_killed=info.oom_killed, log_tail=log, seconds=deadline.elapsed)
+        return ServerTimeoutError(msg, oom_killed=info.oom_killed, log_tail=log, seconds=deadline.elapsed())
     memory = " (out of memory: raise memory=)" if info.oom_killed else ""
     msg = (
         f"the server in container {info.name} ended with exit code {info.exit_code}{memory} before it was ready: "
@@ -330,12 +330,12 @@ def end_kernels(gateway: JupyterApi, kernels: tuple[str, ...], deadline: Deadlin
     gone: tuple[str, ...] = ()
     for attempt in _waits(deadline, _NotYetError):
         with attempt:
-            alive = gateway.kernels(timeout=max(0.1, deadline.remaining))
+            alive = gateway.kernels(timeout=max(0.1, deadline.remaining()))
             if alive is None:
                 return ()
             gone = tuple(kernel for kernel in kernels if kernel not in alive)
             if len(gone) < len(kernels):
-                gateway.delete_kernels(set(kernels) & set(alive), timeout=max(0.1, deadline.remaining))
+                gateway.delete_kernels(set(kernels) & set(alive), timeout=max(0.1, deadline.remaining()))
                 raise _NotYetError
     return gone
 
@@ -347,9 +347,9 @@ def end_server(engine: Engine, container: str, api: JupyterApi, timeouts: Timeou
     really gone. Gives the step that did it.
     """
     deadline = Deadline(timeouts.shutdown)
-    if api.shutdown(timeout=deadline.remaining) and _ended(engine, container, deadline):
+    if api.shutdown(timeout=deadline.remaining()) and _ended(engine, container, deadline):
         return StopMethod.API
-    _log.info("server in %s did not end by its API after %.1f s; SIGTERM", container[:12], deadline.elapsed)
+    _log.info("server in %s did not end by its API after %.1f s; SIGTERM", container[:12], deadline.elapsed())
     deadline = Deadline(timeouts.terminate)
     try:
         engine.exec(container, ("sh", "-c", 'kill -TERM "$(cat "$1/server.pid")"', "term", RUN_DIR), deadline)
@@ -357,7 +357,7 @@ def end_server(engine: Engine, container: str, api: JupyterApi, timeouts: Timeou
             return StopMethod.SIGTERM
     except ExecError as error:
         _log.info("no SIGTERM to the server in %s: %s", container[:12], error)
-    _log.info("server in %s did not end by SIGTERM after %.1f s; SIGKILL", container[:12], deadline.elapsed)
+    _log.info("server in %s did not end by SIGTERM after %.1f s; SIGKILL", container[:12], deadline.elapsed())
     engine.remove(container)
     return StopMethod.KILLED
 

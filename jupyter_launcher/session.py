@@ -183,8 +183,10 @@ def end_container(
     clock = Deadline(0.0)
     info = engine.inspect(container_id)
     if info is None or container.SESSION_ID not in info.labels:
-        return StopReport(method=StopMethod.ALREADY_STOPPED, seconds=clock.elapsed)
-    method, kernels, gone = StopMethod.ALREADY_STOPPED, (), ()
+        return StopReport(method=StopMethod.ALREADY_STOPPED, seconds=clock.elapsed())
+    method = StopMethod.ALREADY_STOPPED
+    kernels: tuple[str, ...] = ()
+    gone: tuple[str, ...] = ()
     try:
         if info.running:
             api = api_of(info)
@@ -195,7 +197,7 @@ def end_container(
     finally:
         engine.remove(info.id)
     _log.info("session %s ended: %s, %d kernels", info.labels[container.SESSION_ID], method.value, len(kernels))
-    return StopReport(method=method, kernels=kernels, kernels_gone=gone, seconds=clock.elapsed)
+    return StopReport(method=method, kernels=kernels, kernels_gone=gone, seconds=clock.elapsed())
 
 
 def _kernels_gone(info: ContainerInfo, kernels: tuple[str, ...], timeouts: Timeouts) -> tuple[str, ...]:
