@@ -26,10 +26,18 @@ def show(event: Event) -> None:
         print(f"  {event.phase.value:<10} {event.kind.value:<9} {event.seconds:6.2f} s  {event.detail}", flush=True)
 
 
+def kernel_client(session: Session) -> JupyterKernelClient:
+    """A client of a new kernel of the session: a context manager, which shuts the kernel down."""
+    # The client waits this long for its own reader thread at the end, 10 s unless told.
+    return JupyterKernelClient(
+        server_url=session.url.rstrip("/"), token=session.server_info.token, client_kwargs={"timeout": 3}
+    )
+
+
 def execute(session: Session, notebook: Path) -> str:
     """Run all code cells of a notebook on one kernel of the session; give what they printed."""
     printed = []
-    with JupyterKernelClient(server_url=session.url.rstrip("/"), token=session.server_info.token) as kernel:
+    with kernel_client(session) as kernel:
         for cell in nbformat.read(notebook, as_version=4).cells:
             if cell.cell_type != "code":
                 continue

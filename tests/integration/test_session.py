@@ -15,8 +15,7 @@ from typing import Any
 import nbformat
 import pytest
 import requests
-from jupyter_kernel_client import JupyterKernelClient
-from run_pipeline import execute
+from run_pipeline import execute, kernel_client
 
 from jupyter_launcher import (
     Event,
@@ -27,6 +26,7 @@ from jupyter_launcher import (
     ServerNotRunningError,
     Session,
     SessionConflictError,
+    ServerStartError,
     SessionNotFoundError,
     SessionState,
     StopMethod,
@@ -35,10 +35,6 @@ from jupyter_launcher import (
 from tests.integration.conftest import OWNER
 
 Start = Callable[..., Session]
-
-
-def kernel_client(session: Session) -> Any:
-    return JupyterKernelClient(server_url=session.url.rstrip("/"), token=session.server_info.token)
 
 
 def printed(kernel: Any, code: str) -> str:
@@ -434,11 +430,7 @@ def test_a_session_that_is_left_by_an_exception_is_stopped(launcher: Launcher, p
     assert session.status().state is SessionState.GONE
 
 
-def test_a_server_is_noticed_dead_within_a_second_or_so(
-    launcher: Launcher, pipeline_dir: Path, tmp_path: Path
-) -> None:
-    from jupyter_launcher import ServerStartError
-
+def test_a_server_is_noticed_dead_within_a_second_or_so(launcher: Launcher, pipeline_dir: Path, tmp_path: Path) -> None:
     started = time.monotonic()
     with pytest.raises(ServerStartError):
         launcher.start(pipeline_dir, lab_args=["--ServerApp.max_body_size=no-number"])
