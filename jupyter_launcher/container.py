@@ -10,7 +10,7 @@ from typing import Any
 
 from jupyter_launcher.engine import ListedContainer
 from jupyter_launcher.models import Gateway, SessionState, SessionSummary
-from jupyter_launcher.spec import PIPELINE_TARGET, SERVER_PORT, SessionSpec
+from jupyter_launcher.spec import LABEL_PREFIX, PIPELINE_TARGET, SERVER_PORT, SessionSpec
 
 __all__ = [
     "ATTEMPT",
@@ -34,14 +34,14 @@ PORT_KEY = f"{SERVER_PORT}/tcp"
 RUN_DIR = "/run/jupyter-launcher"
 
 # Labels are the only registry. Whoever may ask the engine may read them, so: no secrets.
-NAMESPACE = "jupyter-launcher.namespace"
-SESSION_ID = "jupyter-launcher.session-id"
-ATTEMPT = "jupyter-launcher.attempt"
-PIPELINE_DIR = "jupyter-launcher.pipeline-dir"
-GATEWAY = "jupyter-launcher.gateway"
-BASE_URL = "jupyter-launcher.base-url"
-HOST_IP = "jupyter-launcher.host-ip"
-OPTIONS = "jupyter-launcher.options"
+NAMESPACE = LABEL_PREFIX + "namespace"
+SESSION_ID = LABEL_PREFIX + "session-id"
+ATTEMPT = LABEL_PREFIX + "attempt"
+PIPELINE_DIR = LABEL_PREFIX + "pipeline-dir"
+GATEWAY = LABEL_PREFIX + "gateway"
+BASE_URL = LABEL_PREFIX + "base-url"
+HOST_IP = LABEL_PREFIX + "host-ip"
+OPTIONS = LABEL_PREFIX + "options"
 
 # `docker stop` must give the supervisor time to let the server shut its kernels down: one that
 # ignores signals costs the server 5 s.

@@ -240,7 +240,8 @@ def wait_until_ready(api: JupyterApi, engine: Engine, container: str, deadline: 
                 if info is None or not info.running:
                     raise _failure(engine, container, f"it ended; it last gave {seen}", deadline)
             try:
-                answer = api.request("GET", "api/contents?content=0", timeout=min(_REQUEST, deadline.remaining()))
+                # At least a second: a last request cut short would hide what was seen before.
+                answer = api.request("GET", "api/contents?content=0", timeout=min(_REQUEST, deadline.remaining() + 1))
             except requests.RequestException as error:
                 seen = type(error).__name__
                 raise _NotYetError from error

@@ -15,10 +15,11 @@ from pathlib import Path, PurePosixPath
 from jupyter_launcher.errors import OptionError, PipelineDirError
 from jupyter_launcher.models import Mount
 
-__all__ = ["PIPELINE_TARGET", "SERVER_PORT", "PipelineDir", "SessionSpec", "check_name"]
+__all__ = ["LABEL_PREFIX", "PIPELINE_TARGET", "SERVER_PORT", "PipelineDir", "SessionSpec", "check_name"]
 
 PIPELINE_TARGET = "/pipeline-dir"
 SERVER_PORT = 8888
+LABEL_PREFIX = "jupyter-launcher."
 
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,46}[a-z0-9])?")
 _UNITS = {"b": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
@@ -151,7 +152,7 @@ class SessionSpec:
             shm_size=None if shm_size is None else _bytes(shm_size, "shm_size"),
             gpus=_gpus(gpus),
             read_only=read_only,
-            labels=_strings(labels or {}, "labels"),
+            labels=_labels(labels or {}),
             lab_args=_lab_args(lab_args),
         )
 
@@ -244,6 +245,14 @@ def _environment(given: Mapping[str, str]) -> Mapping[str, str]:
             msg = f"environment has the name {name!r}; a name is not empty and has no '=', and no NUL is allowed"
             raise OptionError(msg, option="environment")
     return environment
+
+
+def _labels(given: Mapping[str, str]) -> Mapping[str, str]:
+    labels = _strings(given, "labels")
+    if any(name.startswith(LABEL_PREFIX) for name in labels):
+        msg = f"labels sets one that begins with {LABEL_PREFIX!r}, which are the launcher's own; take another name"
+        raise OptionError(msg, option="labels")
+    return labels
 
 
 def _strings(given: Mapping[str, str], option: str) -> dict[str, str]:

@@ -24,9 +24,9 @@ from jupyter_launcher import (
     Mount,
     Phase,
     ServerNotRunningError,
+    ServerStartError,
     Session,
     SessionConflictError,
-    ServerStartError,
     SessionNotFoundError,
     SessionState,
     StopMethod,
@@ -191,8 +191,9 @@ def test_stop_kills_a_server_that_ignores_everything_and_deletes_its_kernels(
     kernels = gateway_kernels() - before
     frozen = f"kill -STOP {session.server_info.pid}"
     # Frozen only after it told its kernels: nobody can ask it any more afterwards.
+    seam: Any = session
     api = session._api
-    session._api = lambda info: _FreezesAfterListing(api(info), lambda: in_container(client, session, frozen))  # type: ignore[method-assign,assignment] # the seam
+    seam._api = lambda info: _FreezesAfterListing(api(info), lambda: in_container(client, session, frozen))
     report = session.stop()
     assert report.method is StopMethod.KILLED
     assert set(report.kernels_gone) == kernels
