@@ -31,6 +31,9 @@ RUN /opt/jupyter/bin/pip install --quiet --no-cache-dir rfc3987-syntax
 USER 1000
 """
 TOKEN = "of-the-benchmark"  # noqa: S105 - for one run on loopback
+LAB = (
+    "jupyter lab --ip=0.0.0.0 --port=8888 --notebook-dir=/pipeline-dir --port-retries=0 --no-browser --allow-root"
+).split()
 KERNELS = 3
 
 Samples = dict[str, list[float]]
@@ -54,8 +57,7 @@ def raw_start(client: Any, image: str, folder: Path, gateway_url: str | None) ->
     gateway = [f"--gateway-url={gateway_url}"] if gateway_url else []
     container = client.containers.run(
         image,
-        ["jupyter", "lab", "--ip=0.0.0.0", "--port=8888", "--notebook-dir=/pipeline-dir", "--port-retries=0"]
-        + ["--no-browser", "--allow-root", *gateway],
+        [*LAB, *gateway],
         detach=True,
         init=True,
         user=f"{folder.stat().st_uid}:{folder.stat().st_gid}",

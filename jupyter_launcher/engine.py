@@ -313,9 +313,11 @@ class Engine:
             msg = f"a command in container {container[:12]} did not answer within {deadline.seconds:g} s"
             raise ExecError(msg) from error
         except EngineError as error:
-            if error.status not in (404, 409):
+            # A container that ends at this very moment gives one status or another.
+            info = self.inspect(container)
+            if info is not None and info.state == "running":
                 raise
-            msg = f"no command can run in container {container[:12]}: {error}"
+            msg = f"no command can run in container {container[:12]}, it is {info.state if info else 'gone'}: {error}"
             raise ExecError(msg) from error
         code = None if state["Running"] else state["ExitCode"]
         return ExecResult(exit_code=code, stdout=stdout, stderr=stderr)
@@ -334,7 +336,7 @@ class Engine:
         streams = {_STDOUT: bytearray(), _STDOUT + 1: bytearray()}
         with contextlib.closing(response):
             if response.status_code >= 400:
-                raise APIError(response.text, response=response, explanation=response.text)
+                raise APIError(response.text, response=response, explanation=response.json().get("message"))
             while len(head := response.raw.read(8)) == 8:
                 size = int.from_bytes(head[4:], "big")
                 streams.setdefault(head[0], bytearray()).extend(response.raw.read(size))
