@@ -31,9 +31,16 @@ RUN /opt/jupyter/bin/pip install --quiet --no-cache-dir rfc3987-syntax
 USER 1000
 """
 TOKEN = "of-the-benchmark"  # noqa: S105 - for one run on loopback
-LAB = (
-    "jupyter lab --ip=0.0.0.0 --port=8888 --notebook-dir=/pipeline-dir --port-retries=0 --no-browser --allow-root"
-).split()
+LAB = [
+    "jupyter",
+    "lab",
+    "--ip=0.0.0.0",
+    "--port=8888",
+    "--notebook-dir=/pipeline-dir",
+    "--port-retries=0",
+    "--no-browser",
+    "--allow-root",
+]
 KERNELS = 3
 
 Samples = dict[str, list[float]]
