@@ -17,8 +17,10 @@ __all__ = [
     "BASE_URL",
     "GATEWAY",
     "HOST_IP",
+    "KERNEL_MARK",
     "NAMESPACE",
     "OPTIONS",
+    "OWNER",
     "PIPELINE_DIR",
     "PORT_KEY",
     "RUN_DIR",
@@ -30,6 +32,8 @@ __all__ = [
     "summary",
 ]
 
+KERNEL_MARK = "KERNEL_JUPYTER_LAUNCHER"
+"""In the environment of each kernel that a session starts on a gateway: the session's attempt."""
 PORT_KEY = f"{SERVER_PORT}/tcp"
 RUN_DIR = "/run/jupyter-launcher"
 
@@ -41,11 +45,14 @@ PIPELINE_DIR = LABEL_PREFIX + "pipeline-dir"
 GATEWAY = LABEL_PREFIX + "gateway"
 BASE_URL = LABEL_PREFIX + "base-url"
 HOST_IP = LABEL_PREFIX + "host-ip"
+OWNER = LABEL_PREFIX + "owner"
 OPTIONS = LABEL_PREFIX + "options"
 
 # `docker stop` must give the supervisor time to let the server shut its kernels down: one that
 # ignores signals costs the server 5 s.
 _STOP_SECONDS = 30
+# Between the container's start and the exec lies one call to the engine; a busy one takes its time.
+_SERVER_PATIENCE = 60
 _PIDS = 4096
 _MIB = 2**20
 
@@ -60,7 +67,7 @@ def script(name: str) -> str:
     return (resources.files("jupyter_launcher") / "scripts" / f"{name}.sh").read_text(encoding="utf-8")
 
 
-def labels(spec: SessionSpec, gateway: Gateway | None, attempt: str) -> dict[str, str]:
+def labels(spec: SessionSpec, gateway: Gateway | None, attempt: str, owner: str) -> dict[str, str]:
     """All that ``get`` and ``list`` will need. ``attempt`` tells one start from another."""
     known = {} if gateway is None else {"name": gateway.name, "url": gateway.url, "id": gateway.container_id}
     return {
@@ -68,6 +75,7 @@ def labels(spec: SessionSpec, gateway: Gateway | None, attempt: str) -> dict[str
         NAMESPACE: spec.namespace,
         SESSION_ID: spec.session_id,
         ATTEMPT: attempt,
+        OWNER: owner,
         PIPELINE_DIR: str(spec.pipeline_dir),
         GATEWAY: json.dumps(known) if known else "",
         BASE_URL: spec.base_url,
@@ -76,10 +84,9 @@ def labels(spec: SessionSpec, gateway: Gateway | None, attempt: str) -> dict[str
     }
 
 
-def summary(listed: ListedContainer) -> SessionSummary:
-    """A session as far as the engine's list knows it."""
+def summary(listed: ListedContainer, state: SessionState, *, oom_killed: bool = False) -> SessionSummary:
+    """A session as the engine's list knows it, with what was found out about its state."""
     gateway = listed.labels.get(GATEWAY)
-    states = {"running": SessionState.STARTING, "created": SessionState.HALF_MADE}
     return SessionSummary(
         session_id=listed.labels[SESSION_ID],
         container_id=listed.id,
@@ -88,28 +95,34 @@ def summary(listed: ListedContainer) -> SessionSummary:
         gateway=json.loads(gateway)["name"] if gateway else None,
         image=listed.image,
         created=listed.created,
+        owner=listed.labels.get(OWNER, ""),
         status=listed.status,
-        state=states.get(listed.state, SessionState.EXITED),
+        state=state,
+        exit_code=listed.exit_code,
+        oom_killed=oom_killed,
     )
 
 
-def config(spec: SessionSpec, gateway: Gateway | None, attempt: str) -> dict[str, Any]:
+def config(spec: SessionSpec, gateway: Gateway | None, attempt: str, owner: str) -> dict[str, Any]:
     """The body of the engine's container create call."""
     uid, _, gid = spec.user.partition(":")
-    owner = f",uid={uid}" * uid.isdigit() + f",gid={gid}" * gid.isdigit()
+    ids = f",uid={uid}" * uid.isdigit() + f",gid={gid}" * gid.isdigit()
     # Of the server's user alone; where the image has to look up the user's name, of all.
     mode = "0700" if uid.isdigit() else "1777"
-    tmpfs = {RUN_DIR: f"rw,nosuid,nodev,noexec,size={16 * _MIB},mode={mode}{owner}"}
+    tmpfs = {RUN_DIR: f"rw,nosuid,nodev,noexec,size={16 * _MIB},mode={mode}{ids}"}
     if spec.read_only:
         tmpfs["/tmp"] = "rw,nosuid,nodev,mode=1777"  # noqa: S108 - in the container
     return {
         "Image": spec.image,
-        "Entrypoint": ["sh", "-c", script("supervise"), "supervise", RUN_DIR],
+        "Entrypoint": [
+            *("sh", "-c", script("supervise"), "supervise"),
+            *(RUN_DIR, str(_SERVER_PATIENCE), str(spec.lease or 0)),
+        ],
         "Cmd": [],
         "User": spec.user,
         "WorkingDir": PIPELINE_TARGET,
-        "Env": [f"{name}={value}" for name, value in _environment(spec.environment, gateway).items()],
-        "Labels": labels(spec, gateway, attempt),
+        "Env": [f"{name}={value}" for name, value in _environment(spec.environment, gateway, attempt).items()],
+        "Labels": labels(spec, gateway, attempt, owner),
         "ExposedPorts": {PORT_KEY: {}},
         "StopSignal": "SIGTERM",
         "StopTimeout": _STOP_SECONDS,
@@ -135,10 +148,12 @@ def isolation() -> dict[str, Any]:
     return {"Init": True, "CapDrop": ["ALL"], "SecurityOpt": ["no-new-privileges"], "PidsLimit": _PIDS}
 
 
-def _environment(given: Mapping[str, str], gateway: Gateway | None) -> dict[str, str]:
-    # The gateway refuses kernels for the user name root, and a uid without a name has none.
-    kernel_user = {"KERNEL_USERNAME": "jupyter"} if gateway else {}
-    return {**kernel_user, **given}
+def _environment(given: Mapping[str, str], gateway: Gateway | None, attempt: str) -> dict[str, str]:
+    if gateway is None:
+        return dict(given)
+    # The gateway refuses kernels for the user name root, and a uid without a name has none. It
+    # hands what begins with KERNEL_ on to the kernels, and by that they are found again.
+    return {"KERNEL_USERNAME": "jupyter", **given, KERNEL_MARK: attempt}
 
 
 def _bind(source: str, target: str, *, read_only: bool) -> dict[str, Any]:

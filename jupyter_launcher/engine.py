@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -16,6 +18,7 @@ from urllib.parse import urlsplit
 import docker
 from docker.context import ContextAPI
 from docker.errors import APIError, DockerException
+from docker.transport import UnixHTTPAdapter
 from urllib3.exceptions import HTTPError as TransportError
 
 from jupyter_launcher.deadline import Deadline
@@ -30,6 +33,7 @@ END = b"\x04"
 """Printed last by a command that stays when it has nothing more to say: 'end of transmission'."""
 
 _STDOUT = 1
+_CONNECTIONS = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +99,13 @@ class ListedContainer:
     created: float
     state: str
     status: str
+    ports: Mapping[str, tuple[int, ...]]
+
+    @property
+    def exit_code(self) -> int | None:
+        """Of a container that ended. The list has it in its words for people alone."""
+        found = re.match(r"Exited \((\d+)\)", self.status)
+        return int(found[1]) if found else None
 
     @classmethod
     def from_listing(cls, raw: Mapping[str, Any]) -> ListedContainer:
@@ -107,6 +118,11 @@ class ListedContainer:
             created=float(raw["Created"]),
             state=raw["State"],
             status=raw["Status"],
+            ports={
+                f"{port['PrivatePort']}/{port['Type']}": (int(port["PublicPort"]),)
+                for port in raw.get("Ports") or ()
+                if port.get("PublicPort")
+            },
         )
 
 
@@ -196,6 +212,7 @@ class Engine:
                 made = docker.DockerClient.from_context(context, timeout=timeout)
             else:
                 made = docker.DockerClient.from_env(timeout=timeout)
+        _share_connections(made.api)
         return cls(made, endpoint, owned=True)
 
     def close(self) -> None:
@@ -218,6 +235,18 @@ class Engine:
     def translated(self, doing: str) -> contextlib.AbstractContextManager[None]:
         """As the function of this name, with this engine's endpoint."""
         return translated(doing, self.endpoint)
+
+    def now(self) -> float:
+        """The engine's clock, in seconds since the epoch: what its containers' times are by."""
+        with self.translated("ask for the time"):
+            text = str(self.api.info()["SystemTime"])
+        # Nanoseconds, which Python 3.10 can't parse.
+        return datetime.fromisoformat(re.sub(r"\.\d+", "", text).replace("Z", "+00:00")).timestamp()
+
+    def cores(self) -> int:
+        """How many cores the engine's host has."""
+        with self.translated("ask for its cores"):
+            return int(self.api.info()["NCPU"])
 
     def inspect(self, container: str) -> ContainerInfo | None:
         """A container by name or id; None when there is none."""
@@ -346,6 +375,22 @@ class Engine:
                     raise TimeoutError
         stdout, stderr = (streams[stream].decode(errors="replace") for stream in (_STDOUT, _STDOUT + 1))
         return stdout.removesuffix(END.decode()), stderr
+
+
+def _share_connections(api: Any) -> None:
+    # The SDK keeps a pool of connections to a socket for each URL, so that nearly every call makes
+    # a new one. All URLs lead to the same socket: one pool serves them.
+    adapter = api.adapters.get("http+docker://")
+    if isinstance(adapter, UnixHTTPAdapter):
+        api.mount("http+docker://", _OnePoolAdapter(f"http+unix://{adapter.socket_path}", adapter.timeout))
+
+
+class _OnePoolAdapter(UnixHTTPAdapter):  # type: ignore[misc] # the SDK has no types
+    def __init__(self, socket_url: str, timeout: float) -> None:
+        super().__init__(socket_url, timeout, pool_connections=1, max_pool_size=_CONNECTIONS)
+
+    def get_connection(self, url: str, proxies: object = None) -> Any:  # noqa: ARG002 - the SDK's signature
+        return super().get_connection("http+docker://localhost", proxies)
 
 
 def _port_text(error: EngineError) -> bool:

@@ -154,7 +154,7 @@ def _follow(item: Mapping[str, Any], tail: list[str], on_progress: OnProgress) -
         if line.strip():
             tail.append(line.rstrip())
             del tail[:-_TAIL_LINES]
-            if not line.startswith((" --->", "Removing intermediate")):
+            if line.startswith("Step "):
                 on_progress(line.strip())
 
 

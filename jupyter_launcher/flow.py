@@ -1,15 +1,17 @@
-"""The phases of a session's life: an event at either end, and the seconds between them."""
+"""What happens when: the phases of a session's life, and how many starts there are at once."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator
 
+from jupyter_launcher.errors import OptionError
 from jupyter_launcher.models import Event, EventKind, Phase
 
-__all__ = ["Flow"]
+__all__ = ["Flow", "Starts"]
 
 _log = logging.getLogger(__name__)
 
@@ -61,3 +63,25 @@ class Flow:
             self._on_event(event)
         except Exception:  # noqa: BLE001 - a caller's listener must not end a session
             _log.exception("on_event failed for %s", event)
+
+
+class Starts:
+    """A bound on the starts under way at once, asked of ``default`` when none is given."""
+
+    def __init__(self, most: int | None, default: Callable[[], int]) -> None:
+        if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 1):
+            msg = f"max_starts is {most!r}; give a number from 1 up, or None for the engine's cores"
+            raise OptionError(msg, option="max_starts")
+        self._most = most
+        self._default = default
+        self._lock = threading.Lock()
+        self._slots: threading.BoundedSemaphore | None = None
+
+    @contextlib.contextmanager
+    def slot(self) -> Iterator[None]:
+        """Wait for a place among the starts under way, and hold it."""
+        with self._lock:
+            if self._slots is None:
+                self._slots = threading.BoundedSemaphore(self._most or max(1, self._default()))
+        with self._slots:
+            yield

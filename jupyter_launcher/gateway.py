@@ -4,12 +4,27 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
+from jupyter_launcher.container import KERNEL_MARK
+from jupyter_launcher.deadline import Deadline
 from jupyter_launcher.engine import ContainerInfo, Engine
-from jupyter_launcher.errors import AmbiguousNetworkError, GatewayError, GatewayNotFoundError, GatewayNotRunningError
+from jupyter_launcher.errors import (
+    AmbiguousNetworkError,
+    ExecError,
+    GatewayError,
+    GatewayNotFoundError,
+    GatewayNotRunningError,
+)
 from jupyter_launcher.models import Gateway
 from jupyter_launcher.spec import SERVER_PORT
 
-__all__ = ["resolve"]
+__all__ = ["marked_kernels", "resolve"]
+
+# Its own argv holds the mark, its environment does not.
+_FIND_KERNELS = """
+for file in $(grep -lzxF "$1" /proc/[0-9]*/environ 2>/dev/null); do
+  tr '\\0' '\\n' <"$file" 2>/dev/null | sed -n 's/^KERNEL_ID=//p'
+done | sort -u
+"""
 
 
 def resolve(engine: Engine, gateway: str, network: str | None = None) -> Gateway:
@@ -40,6 +55,19 @@ def resolve(engine: Engine, gateway: str, network: str | None = None) -> Gateway
     address = info.networks[chosen]
     host = f"[{address}]" if ":" in address else address
     return Gateway(name=gateway, url=f"http://{host}:{port}", container_id=info.id, network=chosen)
+
+
+def marked_kernels(engine: Engine, container_id: str, attempt: str, deadline: Deadline) -> tuple[str, ...]:
+    """Ids of the kernels that a session started and that run in the gateway's container.
+
+    Found by the mark in their environment, so a kernel whose start nobody waited for is found too.
+    Empty where they can't be seen: the container is gone, or the kernels run elsewhere.
+    """
+    line = ("sh", "-c", _FIND_KERNELS, "find", f"{KERNEL_MARK}={attempt}")
+    try:
+        return tuple(engine.exec(container_id, line, deadline).stdout.split())
+    except ExecError:
+        return ()
 
 
 def _url(gateway: str) -> str:

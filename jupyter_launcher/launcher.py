@@ -6,9 +6,7 @@ import contextlib
 import json
 import os
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal
 
@@ -17,14 +15,11 @@ from jupyter_launcher.deadline import Deadline
 from jupyter_launcher.engine import ContainerInfo, Engine
 from jupyter_launcher.engine_image import DEFAULT_GATEWAY_IMAGE, DEFAULT_IMAGE
 from jupyter_launcher.errors import (
-    EngineError,
-    PipelineDirError,
     ServerError,
     ServerNotRunningError,
-    SessionConflictError,
     SessionNotFoundError,
 )
-from jupyter_launcher.flow import Flow
+from jupyter_launcher.flow import Flow, Starts
 from jupyter_launcher.gateway import resolve
 from jupyter_launcher.models import (
     BuildOptions,
@@ -32,21 +27,33 @@ from jupyter_launcher.models import (
     Gateway,
     Mount,
     Phase,
+    ReapedSession,
+    ServerInfo,
     SessionSummary,
     StopReport,
     Timeouts,
     Timings,
 )
+from jupyter_launcher.registry import reap, summaries
 from jupyter_launcher.server import (
     JupyterApi,
     argv,
     check_kernelspecs,
     exec_start,
     read_server_info,
+    renew_lease,
     wait_until_ready,
 )
 from jupyter_launcher.session import Session, end_container, published_url
 from jupyter_launcher.spec import PipelineDir, SessionSpec, check_name
+from jupyter_launcher.starting import (
+    created,
+    is_ours,
+    joinable,
+    refuse_engine_socket,
+    removed_on_failure,
+    started,
+)
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -69,8 +76,12 @@ class Launcher:
             none of these three, the environment and the current context decide, as for the
             docker command.
         namespace: keeps the sessions of one orchestrator apart from others'.
+        owner: noted on each session, for ``reap``: e.g. which of several orchestrators it was.
         image: of the server, unless ``start`` names one. The default is built from the context
             in this package when the engine does not have it.
+        max_starts: how many starts of this launcher are under way at once, others wait. A start is
+            work for one core for a second, so None is the number of the engine's cores: more at
+            once makes all of them late, the first one most.
         build: what that build needs here (base image, CA certificates, index, proxies).
         timeouts: in seconds; ``start`` may have its own.
         on_event: called in the thread that works, with each :class:`Event`. What it raises is
@@ -88,12 +99,15 @@ class Launcher:
         context: str | None = None,
         client: DockerClient | None = None,
         namespace: str = "default",
+        owner: str = "",
         image: str = DEFAULT_IMAGE,
+        max_starts: int | None = None,
         build: BuildOptions | None = None,
         timeouts: Timeouts | None = None,
         on_event: Callable[[Event], None] | None = None,
     ) -> None:
         self.namespace = check_name(namespace, "namespace")
+        self.owner = owner
         self.image = image
         self.timeouts = timeouts or Timeouts()
         self._build = build or BuildOptions()
@@ -101,6 +115,7 @@ class Launcher:
         self._engine = Engine.connect(
             docker_host=docker_host, context=context, client=client, timeout=self.timeouts.engine
         )
+        self._starts = Starts(max_starts, self._engine.cores)
 
     def __enter__(self) -> Launcher:
         return self
@@ -134,6 +149,7 @@ class Launcher:
         shm_size: int | str | None = None,
         gpus: int | str | None = None,
         read_only: bool = False,
+        lease: int | None = None,
         labels: Mapping[str, str] | None = None,
         lab_args: Iterable[str] = (),
         timeouts: Timeouts | None = None,
@@ -147,7 +163,8 @@ class Launcher:
                 kernels run beside the server.
             network: the network to join; needed when the gateway is on several.
             session_id: the idempotency key, 1 to 48 of ``a-z 0-9 - _``; None makes one up. A
-                running session of this id with the same options is returned as it is.
+                running session of this id with the same options is returned as it is, also when
+                another process is just starting it; a dead or half-made one is made anew.
             image: any image with ``sh`` and ``jupyter`` on its PATH.
             pull: ``missing``, ``always`` or ``never``. For the default image: when to build it.
             host_ip: the host's address to publish on.
@@ -162,6 +179,8 @@ class Launcher:
             shm_size: bytes or a text; the engine's 64 MB otherwise.
             gpus: ``"all"`` or how many.
             read_only: the container's own file system can't be written (the mounts can).
+            lease: seconds after which the session ends itself, gracefully, unless somebody renews:
+                ``renew``, or the session's context manager. None: it stays until it is stopped.
             labels: more labels for the container.
             lab_args: more arguments for ``jupyter lab``.
             timeouts: in place of the launcher's.
@@ -196,39 +215,51 @@ class Launcher:
             shm_size=shm_size,
             gpus=gpus,
             read_only=read_only,
+            lease=lease,
             labels=labels,
             lab_args=lab_args,
         )
         limits = timeouts or self.timeouts
-        self._refuse_engine_socket(spec)
-        flow = self._flow.of(spec.session_id)
-        with flow.phase(Phase.GATEWAY):
-            found = resolve(self._engine, gateway, network) if gateway is not None else None
-        existing = self._existing(spec) if session_id is not None else None
-        if existing is not None:
-            return existing
+        refuse_engine_socket(self._engine, spec)
+        with self._starts.slot():
+            flow = self._flow.of(spec.session_id)
+            with flow.phase(Phase.GATEWAY):
+                found = resolve(self._engine, gateway, network) if gateway is not None else None
+            while True:
+                existing = None if session_id is None else joinable(self._engine, spec)
+                if existing is not None:
+                    try:
+                        return self._joined(existing, limits)
+                    except ServerNotRunningError as error:
+                        if error.exit_code is None:
+                            raise
+                        continue  # the other launcher's start failed, and its container ended
+                session = self._made(spec, found, pull, limits, flow)
+                if session is not None:
+                    return session
+
+    def _made(
+        self, spec: SessionSpec, gateway: Gateway | None, pull: Pull, limits: Timeouts, flow: Flow
+    ) -> Session | None:
+        """A new session; None when another launcher took the name in the meantime."""
         with flow.phase(Phase.IMAGE) as progress:
             engine_image.ensure(self._engine, spec.image, pull, self._build, Deadline(limits.image), progress)
         attempt = uuid.uuid4().hex
-        with self._removed_on_failure(spec, attempt):
+        with removed_on_failure(self._engine, spec, attempt):
             with flow.phase(Phase.CONTAINER):
-                info = self._started(spec, found, attempt)
+                container_id = created(self._engine, spec, container.config(spec, gateway, attempt, self.owner))
+                if container_id is None:
+                    return None
+                info = started(self._engine, container_id, spec.host_port)
             deadline = Deadline(limits.start)
             with flow.phase(Phase.SERVER):
-                server_info = exec_start(self._engine, info.id, argv(spec, found), deadline)
-            api = JupyterApi(published_url(info, self._engine), server_info.token)
+                server_info = exec_start(self._engine, info.id, argv(spec, gateway), deadline)
             with flow.phase(Phase.READY):
+                api = JupyterApi(published_url(info, self._engine), server_info.token)
                 wait_until_ready(api, self._engine, info.id, deadline)
-                if found is not None:
-                    check_kernelspecs(api, found, self._engine, info.id, limits.gateway)
-            return Session(
-                info,
-                server_info,
-                engine=self._engine,
-                timeouts=limits,
-                flow=self._flow,
-                timings=Timings(**flow.seconds),
-            )
+                if gateway is not None:
+                    check_kernelspecs(api, gateway, self._engine, info.id, limits.gateway)
+            return self._session(info, server_info, limits, Timings(**flow.seconds))
 
     def get(self, session_id: str) -> Session:
         """A running session again, from nothing but the engine.
@@ -238,7 +269,7 @@ class Launcher:
             ServerNotRunningError: it has, but no server runs in it.
             EngineError: the engine does not answer.
         """
-        return self._joined(self._found(session_id))
+        return self._joined(self._found(session_id), self.timeouts)
 
     def stop(self, session_id: str) -> StopReport:
         """Stop a session in whatever state it is, a dead or half-made one too.
@@ -256,19 +287,64 @@ class Launcher:
                 token = None  # so its API will refuse, and the signals follow
             return JupyterApi(published_url(running, self._engine), token)
 
-        return end_container(self._engine, info.id, api, self.timeouts)
+        return end_container(self._engine, info, api, self.timeouts)
 
-    def list(self) -> list[SessionSummary]:
-        """All sessions of this namespace, in every state, newest first, by one call to the engine.
+    def renew(self, session_id: str) -> None:
+        """Start the lease of a session anew; nothing happens where there is none.
 
-        The engine knows that a container runs, not whether its server answers: such a session is
-        ``starting`` here, and ``Session.status`` tells more.
+        Raises:
+            SessionNotFoundError: this namespace has no container of this session id.
+            ServerNotRunningError: the session ended.
+            EngineError: the engine does not answer.
+        """
+        info = self._found(session_id)
+        lease = json.loads(info.labels[container.OPTIONS])["lease"]
+        if lease is not None:
+            renew_lease(self._engine, info.id, lease)
+
+    def reap(
+        self,
+        *,
+        min_age: float = 60.0,
+        keep: Collection[str] | None = None,
+        owner: str | None = None,
+        dry_run: bool = False,
+    ) -> Sequence[ReapedSession]:
+        """End the sessions of this namespace that are dead or orphaned, and say what was done.
+
+        Dead ones have ended, or were half made by a launcher that died. A session that runs is
+        orphaned when ``keep`` is given and does not name it: only its orchestrator knows. One that
+        cannot be ended is reported with its error, and the others are gone on with.
+
+        Args:
+            min_age: seconds since it was made, by the engine's clock; younger ones are left alone,
+                for another launcher may be at work on them.
+            keep: ids of the sessions that are still wanted; None: no running session is touched.
+            owner: only sessions of launchers with this ``owner``.
+            dry_run: only say what would be ended.
 
         Raises:
             EngineError: the engine does not answer.
         """
-        listed = self._engine.containers(f"{container.NAMESPACE}={self.namespace}", container.SESSION_ID)
-        return [container.summary(item) for item in listed]
+        sessions = [item for item in self.list() if owner is None or item.owner == owner]
+        return reap(
+            self._engine,
+            sessions,
+            lambda item: self.stop(item.session_id),
+            min_age=min_age,
+            keep=keep,
+            dry_run=dry_run,
+        )
+
+    def list(self) -> Sequence[SessionSummary]:
+        """All sessions of this namespace, in every state, newest first.
+
+        One call to the engine, one for its time, and a request to each server that may run.
+
+        Raises:
+            EngineError: the engine does not answer.
+        """
+        return summaries(self._engine, self.namespace, self.timeouts.start)
 
     def build_image(
         self,
@@ -332,95 +408,41 @@ class Launcher:
         ) as name:
             yield name
 
-    def _refuse_engine_socket(self, spec: SessionSpec) -> None:
-        socket = self._engine.socket_path
-        for folder in (spec.pipeline_dir, *(Path(mount.source) for mount in spec.mounts)):
-            if socket is not None and socket.resolve().is_relative_to(folder.resolve()):
-                msg = f"{folder} holds the engine's socket {socket}, and with it the whole host; give another directory"
-                raise PipelineDirError(msg, path=str(folder))
-
-    def _is_ours(self, info: ContainerInfo) -> bool:
-        return info.labels.get(container.NAMESPACE) == self.namespace and container.SESSION_ID in info.labels
-
-    def _existing(self, spec: SessionSpec) -> Session | None:
-        """The running session of this id; None when the way is free, or was made free."""
-        name = container.name_of(spec.namespace, spec.session_id)
-        info = self._engine.inspect(name)
-        if info is None:
-            return None
-        if not self._is_ours(info):
-            msg = f"the name {name} belongs to container {info.id[:12]}, which is not ours; rename or remove that one"
-            raise SessionConflictError(msg, session_id=spec.session_id, container_id=info.id)
-        if not info.running:
-            self._engine.remove(info.id)
-            return None
-        differences = _differences(json.loads(info.labels[container.OPTIONS]), spec.to_options())
-        if differences:
-            msg = (
-                f"session {spec.session_id} already runs with other options: {'; '.join(differences)}; "
-                "stop it first, or take another session_id"
-            )
-            raise SessionConflictError(msg, session_id=spec.session_id, container_id=info.id, differences=differences)
-        return self._joined(info)
-
     def _found(self, session_id: str) -> ContainerInfo:
         name = container.name_of(self.namespace, check_name(session_id, "session_id"))
         info = self._engine.inspect(name)
-        if info is None or not self._is_ours(info):
-            msg = f"there is no session {session_id!r} in namespace {self.namespace!r}; list() has those that are"
-            raise SessionNotFoundError(msg, session_id=session_id)
+        if info is None or not is_ours(info, self.namespace):
+            raise self._no_session(session_id)
         return info
 
-    def _joined(self, info: ContainerInfo) -> Session:
+    def _no_session(self, session_id: str) -> SessionNotFoundError:
+        msg = f"there is no session {session_id!r} in namespace {self.namespace!r}; list() has those that are"
+        return SessionNotFoundError(msg, session_id=session_id)
+
+    def _joined(self, info: ContainerInfo, limits: Timeouts) -> Session:
+        """A session whose container is there: what ``start`` and ``get`` have in common."""
         session_id = info.labels[container.SESSION_ID]
-        if not info.running:
+        deadline = Deadline(limits.start)
+        try:
+            server_info = read_server_info(self._engine, info.id, deadline)
+        except ServerError as error:
+            latest = self._engine.inspect(info.id)
+            if latest is None:
+                raise self._no_session(session_id) from error
             msg = (
-                f"session {session_id} is {info.state} with exit code {info.exit_code}; "
+                f"no server runs in session {session_id} ({latest.state}, exit code {latest.exit_code}): {error}; "
                 "start it again with the same session_id, or stop it"
             )
-            log = self._engine.logs(info.id, 40)
             raise ServerNotRunningError(
-                msg, exit_code=info.exit_code, oom_killed=info.oom_killed, log_tail=log, session_id=session_id
-            )
-        server_info = read_server_info(self._engine, info.id, Deadline(self.timeouts.start))
-        return Session(
-            info, server_info, engine=self._engine, timeouts=self.timeouts, flow=self._flow, timings=Timings()
-        )
+                msg,
+                exit_code=None if latest.running else latest.exit_code,
+                oom_killed=latest.oom_killed,
+                log_tail=self._engine.logs(info.id, 40),
+                session_id=session_id,
+            ) from error
+        api = JupyterApi(published_url(info, self._engine), server_info.token)
+        wait_until_ready(api, self._engine, info.id, deadline)
+        return self._session(info, server_info, limits, Timings())
 
-    @contextlib.contextmanager
-    def _removed_on_failure(self, spec: SessionSpec, attempt: str) -> Iterator[None]:
-        try:
-            yield
-        except BaseException:
-            # By name, since an interrupted create told no id; by attempt, since another launcher
-            # may hold the name by now.
-            info = self._engine.inspect(container.name_of(spec.namespace, spec.session_id))
-            if info is not None and info.labels.get(container.ATTEMPT) == attempt:
-                self._engine.remove(info.id)
-            raise
-
-    def _started(self, spec: SessionSpec, gateway: Gateway | None, attempt: str) -> ContainerInfo:
-        name = container.name_of(spec.namespace, spec.session_id)
-        config = container.config(spec, gateway, attempt)
-        # In a thread of its own, which is waited for: the engine goes on with a create whose
-        # caller was interrupted, and would make the container after we looked for it.
-        with ThreadPoolExecutor(max_workers=1) as pool:
-            container_id = pool.submit(self._engine.create, config, name).result()
-        self._engine.start(container_id, host_port=spec.host_port)
-        info = self._engine.inspect(container_id)
-        if info is None or not info.ports.get(container.PORT_KEY):
-            network = config["HostConfig"]["NetworkMode"]
-            msg = (
-                f"container {name} has no published port on network {network!r} (it ended, or the network is "
-                "internal); use a bridge network that can publish"
-            )
-            raise EngineError(msg)
-        return info
-
-
-def _differences(before: Mapping[str, object], now: Mapping[str, object]) -> tuple[str, ...]:
-    return tuple(
-        f"{name} was {before.get(name)!r}, now {now.get(name)!r}"
-        for name in sorted({*before, *now})
-        if before.get(name) != now.get(name)
-    )
+    def _session(self, info: ContainerInfo, server_info: ServerInfo, limits: Timeouts, timings: Timings) -> Session:
+        return Session(info, server_info, engine=self._engine, timeouts=limits, flow=self._flow, timings=timings)

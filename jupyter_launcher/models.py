@@ -17,6 +17,7 @@ __all__ = [
     "Gateway",
     "Mount",
     "Phase",
+    "ReapedSession",
     "ServerInfo",
     "SessionState",
     "SessionStatus",
@@ -188,7 +189,7 @@ class SessionState(str, Enum):
     READY = "ready"
     """The server answers with its token."""
     SERVER_DEAD = "server-dead"
-    """The container runs, the server in it does not."""
+    """The container runs, the server in it does not answer, and had the time to."""
     EXITED = "exited"
     """The container has ended; the status says how."""
     HALF_MADE = "half-made"
@@ -219,9 +220,13 @@ class SessionSummary:
     image: str
     created: float
     """Seconds since the epoch, by the engine's clock."""
+    owner: str
+    """What the launcher that started it gave as its ``owner``."""
     status: str
     """The engine's words, e.g. ``Up 2 minutes`` or ``Exited (137) 5 seconds ago``."""
     state: SessionState
+    exit_code: int | None = None
+    oom_killed: bool = False
 
 
 class StopMethod(str, Enum):
@@ -248,6 +253,23 @@ class StopReport:
     kernels: tuple[str, ...] = ()
     kernels_gone: tuple[str, ...] = ()
     seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReapedSession:
+    """What ``Launcher.reap`` did, or would do, to one session.
+
+    Attributes:
+        reason: ``exited``, ``half-made`` or ``orphaned``.
+        report: how it ended; None in a dry run, or where ending it failed.
+        error: what went wrong, else empty.
+    """
+
+    session_id: str
+    container_id: str
+    reason: str
+    report: StopReport | None = None
+    error: str = ""
 
 
 class Phase(str, Enum):

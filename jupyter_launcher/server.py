@@ -33,12 +33,16 @@ from jupyter_launcher.spec import PIPELINE_TARGET, SERVER_PORT, SessionSpec
 
 __all__ = [
     "JupyterApi",
+    "NotYetError",
     "argv",
+    "attempts",
     "check_kernelspecs",
     "end_kernels",
     "end_server",
     "exec_start",
     "read_server_info",
+    "renew_lease",
+    "server_is_coming",
     "wait_for_kernelspecs",
     "wait_until_ready",
 ]
@@ -47,6 +51,7 @@ _log = logging.getLogger(__name__)
 
 _LOG_LINES = 40
 _POLL = 0.02
+_SLOW_POLL = 0.2
 _ALIVE_EVERY = 0.5
 _REQUEST = 5.0
 
@@ -138,6 +143,13 @@ class JupyterApi:
         except requests.RequestException:
             return False
 
+    def is_alive(self, *, timeout: float) -> bool:
+        """Whether a server answers, whoever asks."""
+        try:
+            return self.request("GET", "api", timeout=timeout).status == 200
+        except requests.RequestException:
+            return False
+
     def answers(self, *, timeout: float = _REQUEST) -> bool:
         """Whether the server answers and takes our token."""
         try:
@@ -169,6 +181,34 @@ def exec_start(engine: Engine, container: str, command: tuple[str, ...], deadlin
     return info
 
 
+def server_is_coming(engine: Engine, container: str, deadline: Deadline) -> bool:
+    """Whether a server was started in a running container, waiting for it until the deadline."""
+    look = ("sh", "-c", '[ -e "$1/server.pid" ]', "look", RUN_DIR)
+    for attempt in attempts(deadline, NotYetError, pause=_SLOW_POLL):
+        with attempt:
+            try:
+                if engine.exec(container, look, Deadline(_REQUEST)).exit_code != 0:
+                    raise NotYetError
+            except ExecError:
+                return False
+            return True
+    return False
+
+
+def renew_lease(engine: Engine, container: str, seconds: int) -> None:
+    """Move the end of a session's lease to ``seconds`` from now.
+
+    Raises:
+        ServerNotRunningError: the session ended.
+    """
+    script = 'read -r up _ </proc/uptime && echo $((${up%.*} + $2)) >"$1/lease.new" && mv "$1/lease.new" "$1/lease"'
+    try:
+        engine.exec(container, ("sh", "-c", script, "renew", RUN_DIR, str(seconds)), Deadline(_REQUEST))
+    except ExecError as error:
+        msg = f"the lease of container {container[:12]} can't be renewed: {error}; start the session again"
+        raise ServerNotRunningError(msg) from error
+
+
 def read_server_info(engine: Engine, container: str, deadline: Deadline) -> ServerInfo:
     """The running server's server_info, read through exec.
 
@@ -192,21 +232,25 @@ def read_server_info(engine: Engine, container: str, deadline: Deadline) -> Serv
 def _ask_server_info(engine: Engine, container: str, deadline: Deadline) -> ServerInfo | None:
     # Twice asked at the least: empty output with exit code 0 may be output that was lost.
     look = ("sh", "-c", 'cat "$1"/jupyter/jpserver-*.json', "look", RUN_DIR)
-    for attempt in _waits(deadline, (_NotYetError, ServerInfoError), at_least=2):
+    for attempt in attempts(deadline, (NotYetError, ServerInfoError), at_least=2):
         with attempt:
             text = engine.exec(container, look, Deadline(max(deadline.remaining(), _REQUEST))).stdout
             if not text.strip():
-                raise _NotYetError
+                raise NotYetError
             return ServerInfo.from_json(text)
     return None
 
 
-class _NotYetError(Exception):
-    pass
+class NotYetError(Exception):
+    """What is waited for is not there yet: raised inside an attempt, never seen outside."""
 
 
-def _waits(
-    deadline: Deadline, errors: type[Exception] | tuple[type[Exception], ...], *, at_least: int = 1
+def attempts(
+    deadline: Deadline,
+    errors: type[Exception] | tuple[type[Exception], ...],
+    *,
+    at_least: int = 1,
+    pause: float = _POLL,
 ) -> Iterable[tenacity.AttemptManager]:
     """Attempts until one raises none of ``errors``, or the deadline passed; then they just end."""
 
@@ -214,7 +258,7 @@ def _waits(
         return state.attempt_number >= at_least and deadline.expired()
 
     retrying = tenacity.Retrying(
-        stop=over, wait=tenacity.wait_fixed(_POLL), retry=tenacity.retry_if_exception_type(errors)
+        stop=over, wait=tenacity.wait_fixed(pause), retry=tenacity.retry_if_exception_type(errors)
     )
     try:
         yield from retrying
@@ -232,7 +276,7 @@ def wait_until_ready(api: JupyterApi, engine: Engine, container: str, deadline: 
     """
     seen = "nothing"
     looked = Deadline(_ALIVE_EVERY)
-    for attempt in _waits(deadline, _NotYetError):
+    for attempt in attempts(deadline, NotYetError):
         with attempt:
             if looked.expired():
                 looked = Deadline(_ALIVE_EVERY)
@@ -244,10 +288,10 @@ def wait_until_ready(api: JupyterApi, engine: Engine, container: str, deadline: 
                 answer = api.request("GET", "api/contents?content=0", timeout=min(_REQUEST, deadline.remaining() + 1))
             except requests.RequestException as error:
                 seen = type(error).__name__
-                raise _NotYetError from error
+                raise NotYetError from error
             if answer.status != 200:
                 seen = f"HTTP {answer.status}"
-                raise _NotYetError
+                raise NotYetError
             _check_closed(api)
             return
     raise _failure(engine, container, f"it gave {seen} at {api.url}", deadline)
@@ -285,10 +329,10 @@ def check_kernelspecs(api: JupyterApi, gateway: Gateway, engine: Engine, contain
 
 def wait_for_kernelspecs(api: JupyterApi, deadline: Deadline) -> bool:
     """Whether a gateway gives kernel specs before the deadline."""
-    for attempt in _waits(deadline, (_NotYetError, requests.RequestException)):
+    for attempt in attempts(deadline, (NotYetError, requests.RequestException)):
         with attempt:
             if api.request("GET", "api/kernelspecs", timeout=max(0.1, deadline.remaining())).status != 200:
-                raise _NotYetError
+                raise NotYetError
             return True
     return False
 
@@ -329,7 +373,7 @@ def end_kernels(gateway: JupyterApi, kernels: tuple[str, ...], deadline: Deadlin
     tell (it is down, or must not list), none is said to be gone.
     """
     gone: tuple[str, ...] = ()
-    for attempt in _waits(deadline, _NotYetError):
+    for attempt in attempts(deadline, NotYetError):
         with attempt:
             alive = gateway.kernels(timeout=max(0.1, deadline.remaining()))
             if alive is None:
@@ -337,7 +381,7 @@ def end_kernels(gateway: JupyterApi, kernels: tuple[str, ...], deadline: Deadlin
             gone = tuple(kernel for kernel in kernels if kernel not in alive)
             if len(gone) < len(kernels):
                 gateway.delete_kernels(set(kernels) & set(alive), timeout=max(0.1, deadline.remaining()))
-                raise _NotYetError
+                raise NotYetError
     return gone
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
@@ -11,9 +12,10 @@ from types import TracebackType
 
 from jupyter_launcher import container
 from jupyter_launcher.deadline import Deadline
-from jupyter_launcher.engine import ContainerInfo, Engine
-from jupyter_launcher.errors import LauncherError, SessionNotFoundError
+from jupyter_launcher.engine import ContainerInfo, Engine, ListedContainer
+from jupyter_launcher.errors import LauncherError, ServerError, SessionNotFoundError
 from jupyter_launcher.flow import Flow
+from jupyter_launcher.gateway import marked_kernels
 from jupyter_launcher.models import (
     Gateway,
     Phase,
@@ -25,10 +27,10 @@ from jupyter_launcher.models import (
     Timeouts,
     Timings,
 )
-from jupyter_launcher.server import JupyterApi, end_kernels, end_server
+from jupyter_launcher.server import JupyterApi, end_kernels, end_server, renew_lease
 from jupyter_launcher.spec import SERVER_PORT
 
-__all__ = ["Session", "end_container", "published_url"]
+__all__ = ["Renewal", "Session", "end_container", "published_url"]
 
 _log = logging.getLogger(__name__)
 
@@ -37,7 +39,8 @@ class Session:
     """A pipeline's container, its JupyterLab server and the kernels of that server.
 
     (Jupyter's own 'session' is a notebook together with its kernel.) Made by ``Launcher.start``
-    and ``Launcher.get``. As a context manager it stops on leaving.
+    and ``Launcher.get``. As a context manager it renews its lease, if it has one, from a thread of
+    its own, and stops on leaving.
     """
 
     def __init__(
@@ -56,16 +59,20 @@ class Session:
         self._flow = flow.of(self.id)
         self._server_info = server_info
         self._timings = timings
+        self._renewal: Renewal | None = None
 
     def __repr__(self) -> str:
         return f"<Session {self.id} of {self.pipeline_dir} at {self.url}>"
 
     def __enter__(self) -> Session:
+        self._renewal = Renewal.of(self)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._renewal is not None:
+            self._renewal.end()
         self.stop()
 
     @property
@@ -155,6 +162,22 @@ class Session:
             msg = f"session {self.id} has no log any more: its container was removed"
             raise SessionNotFoundError(msg, session_id=self.id) from error
 
+    @property
+    def lease(self) -> int | None:
+        """Seconds after which the session ends itself unless somebody renews; None: never."""
+        lease: int | None = json.loads(self._info.labels[container.OPTIONS])["lease"]
+        return lease
+
+    def renew(self) -> None:
+        """Start the lease anew; nothing happens where there is none.
+
+        Raises:
+            ServerNotRunningError: the session ended.
+            EngineError: the engine does not answer.
+        """
+        if self.lease is not None:
+            renew_lease(self._engine, self.container_id, self.lease)
+
     def stop(self) -> StopReport:
         """End the server, its kernels and the container; returns when all are gone.
 
@@ -165,7 +188,7 @@ class Session:
             EngineError: the engine does not answer, or the container can't be removed.
         """
         with self._flow.phase(Phase.STOP) as progress:
-            report = end_container(self._engine, self.container_id, self._api, self._timeouts)
+            report = end_container(self._engine, self._info, self._api, self._timeouts)
             progress(report.method.value)
         return report
 
@@ -173,42 +196,85 @@ class Session:
         return JupyterApi(published_url(info, self._engine), self._server_info.token)
 
 
+class Renewal:
+    """Renews a session's lease in the background, three times as often as it must."""
+
+    def __init__(self, session: Session, lease: int) -> None:
+        self._ended = threading.Event()
+        self._thread = threading.Thread(
+            target=self._run, args=(session, lease / 3), name=f"renew-{session.id}", daemon=True
+        )
+        self._thread.start()
+
+    @classmethod
+    def of(cls, session: Session) -> Renewal | None:
+        """For a session with a lease; None for others."""
+        return None if session.lease is None else cls(session, session.lease)
+
+    def end(self) -> None:
+        """Renew no more."""
+        self._ended.set()
+        self._thread.join()
+
+    def _run(self, session: Session, pause: float) -> None:
+        while not self._ended.wait(pause):
+            try:
+                session.renew()
+            except ServerError:
+                return  # it ended, there is nothing to renew
+            except LauncherError as error:
+                _log.warning("the lease of session %s was not renewed: %s", session.id, error)
+
+
 def end_container(
-    engine: Engine, container_id: str, api_of: Callable[[ContainerInfo], JupyterApi], timeouts: Timeouts
+    engine: Engine, known: ContainerInfo, api_of: Callable[[ContainerInfo], JupyterApi], timeouts: Timeouts
 ) -> StopReport:
     """Stop whatever still runs of a session, then remove its container.
 
-    The container is removed even when one of the steps before fails.
+    ``known`` is the container as it was seen last. It is removed even when a step before fails,
+    and its kernels are looked for on the gateway even when it was removed by somebody else.
     """
     clock = Deadline(0.0)
-    info = engine.inspect(container_id)
-    if info is None or container.SESSION_ID not in info.labels:
+    info = engine.inspect(known.id)
+    if info is not None and container.SESSION_ID not in info.labels:
         return StopReport(method=StopMethod.ALREADY_STOPPED, seconds=clock.elapsed())
     method = StopMethod.ALREADY_STOPPED
     kernels: tuple[str, ...] = ()
-    gone: tuple[str, ...] = ()
     try:
-        if info.running:
+        if info is not None and info.running:
             api = api_of(info)
             kernels = api.kernels() or ()
             api.delete_kernels(kernels, timeout=timeouts.shutdown)
             method = end_server(engine, info.id, api, timeouts)
-            gone = _kernels_gone(info, kernels, timeouts)
+        kernels, gone = _kernels_gone(engine, info or known, kernels, timeouts)
     finally:
-        engine.remove(info.id)
-    _log.info("session %s ended: %s, %d kernels", info.labels[container.SESSION_ID], method.value, len(kernels))
+        if info is not None:
+            engine.remove(info.id)
+    _log.info("session %s ended: %s, %d kernels", known.labels[container.SESSION_ID], method.value, len(kernels))
     return StopReport(method=method, kernels=kernels, kernels_gone=gone, seconds=clock.elapsed())
 
 
-def _kernels_gone(info: ContainerInfo, kernels: tuple[str, ...], timeouts: Timeouts) -> tuple[str, ...]:
+def _kernels_gone(
+    engine: Engine, info: ContainerInfo, asked: tuple[str, ...], timeouts: Timeouts
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """All kernels that were the session's, and those of them that are gone."""
     gateway = _gateway(info)
-    if gateway is None or not kernels:
-        return kernels  # they lived in the container, and it has ended
+    if gateway is None:
+        return asked, asked  # they lived in the container, and it has ended
+    deadline = Deadline(timeouts.gateway)
+    left: tuple[str, ...] = ()
+    if gateway.container_id is not None:
+        # A server that was killed told nobody of its kernels, and one that ends while a kernel
+        # starts does not know of it itself.
+        left = marked_kernels(engine, gateway.container_id, info.labels[container.ATTEMPT], deadline)
+    kernels = tuple(dict.fromkeys((*asked, *left)))
+    if not kernels:
+        return (), ()
     api = JupyterApi(gateway.url, info.environment.get("JUPYTER_GATEWAY_AUTH_TOKEN"))
-    return end_kernels(api, kernels, Deadline(timeouts.gateway))
+    return kernels, end_kernels(api, kernels, deadline)
 
 
-def published_url(info: ContainerInfo, engine: Engine) -> str:
+def published_url(info: ContainerInfo | ListedContainer, engine: Engine) -> str:
     """The server's URL on this host, from the published port."""
     host = ip_address(info.labels[container.HOST_IP])
     shown = engine.host if host.is_loopback or host.is_unspecified else str(host)

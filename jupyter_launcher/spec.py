@@ -15,11 +15,12 @@ from pathlib import Path, PurePosixPath
 from jupyter_launcher.errors import OptionError, PipelineDirError
 from jupyter_launcher.models import Mount
 
-__all__ = ["LABEL_PREFIX", "PIPELINE_TARGET", "SERVER_PORT", "PipelineDir", "SessionSpec", "check_name"]
+__all__ = ["LABEL_PREFIX", "MIN_LEASE", "PIPELINE_TARGET", "SERVER_PORT", "PipelineDir", "SessionSpec", "check_name"]
 
 PIPELINE_TARGET = "/pipeline-dir"
 SERVER_PORT = 8888
 LABEL_PREFIX = "jupyter-launcher."
+MIN_LEASE = 3
 
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,46}[a-z0-9])?")
 _UNITS = {"b": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
@@ -99,6 +100,7 @@ class SessionSpec:
     shm_size: int | None
     gpus: int | str | None
     read_only: bool
+    lease: int | None
     labels: Mapping[str, str]
     lab_args: tuple[str, ...]
 
@@ -123,6 +125,7 @@ class SessionSpec:
         shm_size: int | str | None = None,
         gpus: int | str | None = None,
         read_only: bool = False,
+        lease: int | None = None,
         labels: Mapping[str, str] | None = None,
         lab_args: Iterable[str] = (),
     ) -> SessionSpec:
@@ -152,6 +155,7 @@ class SessionSpec:
             shm_size=None if shm_size is None else _bytes(shm_size, "shm_size"),
             gpus=_gpus(gpus),
             read_only=read_only,
+            lease=_lease(lease),
             labels=_labels(labels or {}),
             lab_args=_lab_args(lab_args),
         )
@@ -178,6 +182,7 @@ class SessionSpec:
             "shm_size": self.shm_size,
             "gpus": self.gpus,
             "read_only": self.read_only,
+            "lease": self.lease,
             "labels": dict(sorted(self.labels.items())),
             "lab_args": list(self.lab_args),
         }
@@ -303,6 +308,13 @@ def _gpus(value: int | str | None) -> int | str | None:
     if value is not None and value != "all" and not count:
         msg = f"gpus is {value!r}; give 'all' or how many"
         raise OptionError(msg, option="gpus")
+    return value
+
+
+def _lease(value: int | None) -> int | None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < MIN_LEASE):
+        msg = f"lease is {value!r}; give whole seconds from {MIN_LEASE} up, or None for a session without one"
+        raise OptionError(msg, option="lease")
     return value
 
 

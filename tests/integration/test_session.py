@@ -304,20 +304,6 @@ def test_the_name_of_a_foreign_container_is_left_alone(
         foreign.remove()
 
 
-def test_list_has_every_state(start: Start, client: Any, launcher: Launcher, gateway: str) -> None:
-    alive = start(session_id="alive", gateway=gateway)
-    dead = start(session_id="dead")
-    client.containers.get(dead.container_id).kill()
-    found = {item.session_id: item for item in launcher.list()}
-    assert {name: item.state for name, item in found.items()} == {
-        "alive": SessionState.STARTING,
-        "dead": SessionState.EXITED,
-    }
-    assert found["alive"].container_id == alive.container_id
-    assert found["alive"].gateway == gateway
-    assert found["alive"].pipeline_dir == alive.pipeline_dir
-
-
 @pytest.mark.parametrize("name", ["with space", "ünïcødé-管道", "with:colon", "with,comma", "with'quote\"$HOME"])
 def test_any_folder_name_works(start: Start, tmp_path: Path, name: str) -> None:
     folder = tmp_path / name
