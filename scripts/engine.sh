@@ -30,7 +30,8 @@ PY
   esac
 }
 
-is_dockerd() { [ "$(cat "/proc/$1/comm" 2>/dev/null)" = "$2" ]; }
+# By its program, which one that ended and was not waited for has no more.
+is_dockerd() { [ "$(basename "$(readlink "/proc/$1/exe" 2>/dev/null)" 2>/dev/null)" = "$2" ]; }
 
 # An engine that was killed hard leaves files that name a process which is no more, and then the
 # next one refuses to start.
