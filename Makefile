@@ -14,7 +14,7 @@ INDEX_URL ?=
 BUILD_FLAGS = $(foreach file,$(CA_CERTIFICATES),--ca-certificate '$(file)') $(if $(INDEX_URL),--index-url '$(INDEX_URL)')
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check unit integration bench images engine engine-down venv wheel image-requirements clean
+.PHONY: help run test check unit integration faults soak tools bench images engine engine-down venv wheel image-requirements clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -22,7 +22,7 @@ help: ## this list
 run: images ## a session for PIPELINE_DIR with a gateway, until Ctrl-C; ONCE=1: only prove it
 	@$(PYTHON) examples/run_pipeline.py '$(PIPELINE_DIR)' $(if $(ONCE),--once)
 
-test: check images ## lint, types, unit and integration tests
+test: check images tools ## lint, types, unit and integration tests, and the fault suite
 	$(PYTHON) -m pytest
 
 check: venv ## lint and types
@@ -35,6 +35,16 @@ unit: venv ## tests that need no engine
 
 integration: images ## tests with real containers
 	$(PYTHON) -m pytest tests/integration
+
+faults: images tools ## the fault suite alone, on an engine of its own; needs root
+	$(PYTHON) -m pytest tests/faults
+
+soak: images tools ## 500 starts and stops with random kills, on an engine of its own; needs root
+	$(PYTHON) -m tests.faults.soak
+
+# What the fault suite makes its engine with; without it, or without root, the suite skips loudly.
+tools:
+	@[ "$$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null || scripts/apt-install.sh iproute2 iptables e2fsprogs
 
 bench: images ## what a start and a stop cost, beside raw docker
 	$(PYTHON) benchmarks/start_stop.py

@@ -241,7 +241,9 @@ def end_container(
     method = StopMethod.ALREADY_STOPPED
     kernels: tuple[str, ...] = ()
     try:
-        if info is not None and info.running:
+        if info is not None and info.state == "paused":
+            method = StopMethod.KILLED  # it can't hear anything, and its removal kills it
+        elif info is not None and info.running:
             api = api_of(info)
             kernels = api.kernels() or ()
             api.delete_kernels(kernels, timeout=timeouts.shutdown)

@@ -131,7 +131,7 @@ def test_an_engine_that_stalls(proxy: Proxy, namespace: str, pipeline_dir: Path)
 def test_a_full_disk(engine: OwnEngine, launcher: Launcher, pipeline_dir: Path) -> None:
     free = engine.fill_disk()
     try:
-        with pytest.raises(EngineError, match="no space left") as caught:
+        with pytest.raises(EngineError, match="refused to create") as caught:
             launcher.start(pipeline_dir)
         assert caught.value.status == 500
     finally:
