@@ -230,10 +230,11 @@ class Launcher:
                 if existing is not None:
                     try:
                         return self._joined(existing, limits)
-                    except ServerNotRunningError as error:
-                        if error.exit_code is None:
+                    except ServerError:
+                        latest = self._engine.inspect(existing.id)
+                        if latest is not None and latest.running:
                             raise
-                        continue  # the other launcher's start failed, and its container ended
+                        continue  # the start of another launcher failed: now it is this one's turn
                 session = self._made(spec, found, pull, limits, flow)
                 if session is not None:
                     return session
