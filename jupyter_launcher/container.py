@@ -116,7 +116,7 @@ def config(spec: SessionSpec, gateway: Gateway | None, attempt: str, owner: str)
         "Image": spec.image,
         "Entrypoint": [
             *("sh", "-c", script("supervise"), "supervise"),
-            *(RUN_DIR, str(_SERVER_PATIENCE), str(spec.lease or 0)),
+            *(RUN_DIR, str(_SERVER_PATIENCE)),
         ],
         "Cmd": [],
         "User": spec.user,

@@ -254,12 +254,14 @@ class Launcher:
                 info = started(self._engine, container_id, spec.host_port)
             deadline = Deadline(limits.start)
             with flow.phase(Phase.SERVER):
-                server_info = exec_start(self._engine, info.id, argv(spec, gateway), deadline)
+                server_info = exec_start(self._engine, info.id, argv(spec, gateway), deadline, spec.lease)
             with flow.phase(Phase.READY):
                 api = JupyterApi(published_url(info, self._engine), server_info.token)
                 wait_until_ready(api, self._engine, info.id, deadline)
                 if gateway is not None:
                     check_kernelspecs(api, gateway, self._engine, info.id, limits.gateway)
+                if spec.lease is not None:
+                    renew_lease(self._engine, info.id, spec.lease)
             return self._session(info, server_info, limits, Timings(**flow.seconds))
 
     def get(self, session_id: str) -> Session:

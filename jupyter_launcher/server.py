@@ -158,15 +158,17 @@ class JupyterApi:
             return False
 
 
-def exec_start(engine: Engine, container: str, command: tuple[str, ...], deadline: Deadline) -> ServerInfo:
-    """Start the server and read its server_info, in one exec.
+def exec_start(
+    engine: Engine, container: str, command: tuple[str, ...], deadline: Deadline, lease: int | None = None
+) -> ServerInfo:
+    """Start the server and read its server_info, in one exec. A lease begins when that is there.
 
     Raises:
         ServerStartError: it ended.
         ServerTimeoutError: it lives, but there is no server_info after the deadline.
     """
     seconds = str(max(1, math.ceil(deadline.remaining())))
-    line = ("sh", "-c", script("start"), "start", RUN_DIR, seconds, *command)
+    line = ("sh", "-c", script("start"), "start", RUN_DIR, seconds, str(lease or 0), *command)
     try:
         # The script ends by itself when its time is over, so the time out here is a second later.
         result = engine.exec(container, line, Deadline(deadline.remaining() + 1.0))

@@ -1,9 +1,9 @@
 # Starts the server, and prints its server_info as soon as it is there.
-# $1: the session's own folder (in memory, of this user alone), $2: seconds to wait, the rest: the
-# server's argv. This shell stays as the server's parent and hands its exit code to the supervisor.
+# $1: the session's own folder (in memory, of this user alone), $2: seconds to wait, $3: the lease in
+# seconds, 0 for none, the rest: the server's argv. This shell stays as the server's parent and hands its exit code to the supervisor.
 # It prints an end of transmission when server_info was printed or can't come any more.
-run=$1 seconds=$2
-shift 2
+run=$1 seconds=$2 lease=$3
+shift 3
 
 mask=$(umask)
 umask 077
@@ -23,6 +23,8 @@ if [ ! -w "${HOME:-/}" ] || [ "${HOME:-/}" = / ]; then
 fi
 umask "$mask"
 
+uptime() { read -r up _ </proc/uptime && echo "${up%.*}"; }
+
 exec 9>"$run/alive"
 
 # This watches, and not the server, runs in the background: what a shell starts there ignores
@@ -37,6 +39,17 @@ exec 9>"$run/alive"
     left=$((left - 1))
   done
   printf '%s\n\004' "$info"
+
+  # Whoever holds the lease moves its end on. When nobody does, the session ends itself: gracefully,
+  # then by force, since a server whose gateway is gone never ends when it is asked.
+  [ "$lease" -gt 0 ] && [ ! -e "$run/exit" ] || exit
+  exec >/proc/1/fd/1 2>&1
+  echo $(($(uptime) + lease)) >"$run/lease"
+  while left=$(($(cat "$run/lease") - $(uptime))) && [ "$left" -gt 0 ]; do sleep "$left"; done
+  echo "the lease was not renewed for $lease s; the session ends"
+  kill -TERM "$(cat "$run/server.pid")"
+  sleep 20
+  kill -KILL "$(cat "$run/server.pid")"
 ) &
 exec >/dev/null 2>&1
 

@@ -1,12 +1,10 @@
 # The container's main process, below the engine's init.
-# $1: the session's own folder, $2: seconds to wait for a server, $3: the lease in seconds, 0 for none.
+# $1: the session's own folder, $2: seconds to wait for a server.
 #
 # The server is no child of this script, it comes by exec. Both know of each other by a pipe that
 # the server's side holds open: a line on it, or its end, means that the server is gone.
-run=$1 patience=$2 lease=$3
+run=$1 patience=$2
 mkfifo -m 600 "$run/alive" || exit 70
-
-uptime() { read -r up _ </proc/uptime && echo "${up%.*}"; }
 
 # `docker stop`, or the host going down, reaches this script alone: pass it on, and stay until the
 # server has shut its kernels down. With no server there is nothing to wait for.
@@ -20,17 +18,6 @@ trap terminate TERM INT
 {
   sleep "$patience"
   [ -e "$run/server.pid" ] || { echo "no server came within $patience s; the container ends"; kill -TERM $$; }
-} &
-
-# Whoever holds the lease moves its end on; when nobody does, the session ends itself: gracefully,
-# then by force, since a server whose gateway is gone never ends when it is asked.
-[ "$lease" -eq 0 ] || {
-  echo $(($(uptime) + lease)) >"$run/lease"
-  while left=$(($(cat "$run/lease") - $(uptime))) && [ "$left" -gt 0 ]; do sleep "$left"; done
-  echo "the lease was not renewed for $lease s; the session ends"
-  kill -TERM $$
-  sleep 20
-  kill -KILL "$(cat "$run/server.pid")"
 } &
 
 # Opening blocks until the other side is there. No line, only the end: killed together with its
