@@ -8,7 +8,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from jupyter_launcher.engine import ListedContainer
+from jupyter_launcher.engine_types import ListedContainer
 from jupyter_launcher.models import Gateway, SessionState, SessionSummary
 from jupyter_launcher.spec import LABEL_PREFIX, PIPELINE_TARGET, SERVER_PORT, SessionSpec
 

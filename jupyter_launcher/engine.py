@@ -9,130 +9,28 @@ import contextlib
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
-import docker
+from docker import DockerClient
 from docker.context import ContextAPI
 from docker.errors import APIError, DockerException
 from docker.transport import UnixHTTPAdapter
 from urllib3.exceptions import HTTPError as TransportError
 
 from jupyter_launcher.deadline import Deadline
+from jupyter_launcher.engine_types import ContainerInfo, ExecResult, ListedContainer
 from jupyter_launcher.errors import EngineError, EngineUnavailableError, ExecError, OptionError, PortInUseError
 
-if TYPE_CHECKING:
-    from docker import DockerClient
-
-__all__ = ["END", "ContainerInfo", "Engine", "ExecResult", "ListedContainer", "translated"]
+__all__ = ["END", "DockerClient", "Engine", "translated"]
 
 END = b"\x04"
 """Printed last by a command that stays when it has nothing more to say: 'end of transmission'."""
 
 _STDOUT = 1
 _CONNECTIONS = 64
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ContainerInfo:
-    """A container at the moment of one inspect.
-
-    ``networks`` maps a network's name to the container's IP there, ``""`` when it is not running.
-    ``ports`` maps a container port such as ``8888/tcp`` to the published host ports.
-    ``environment`` may hold secrets of whoever made the container.
-    """
-
-    id: str
-    name: str
-    labels: Mapping[str, str]
-    state: str
-    exit_code: int
-    oom_killed: bool
-    error: str
-    image: str
-    network_mode: str
-    networks: Mapping[str, str]
-    ports: Mapping[str, tuple[int, ...]]
-    environment: Mapping[str, str] = field(repr=False)
-
-    @property
-    def running(self) -> bool:
-        """The main process is alive (a paused one is, too)."""
-        return self.state in ("running", "paused", "restarting")
-
-    @classmethod
-    def from_inspect(cls, raw: Mapping[str, Any]) -> ContainerInfo:
-        """Parse the engine's answer to an inspect."""
-        state, settings = raw["State"], raw["NetworkSettings"]
-        return cls(
-            id=raw["Id"],
-            name=raw["Name"].lstrip("/"),
-            labels=raw["Config"].get("Labels") or {},
-            state=state["Status"],
-            exit_code=state.get("ExitCode", 0),
-            oom_killed=state.get("OOMKilled", False),
-            error=state.get("Error", ""),
-            image=raw["Config"]["Image"],
-            network_mode=raw["HostConfig"].get("NetworkMode", ""),
-            networks={
-                name: (network or {}).get("IPAddress", "") for name, network in (settings.get("Networks") or {}).items()
-            },
-            ports={
-                port: tuple(int(binding["HostPort"]) for binding in bindings or () if binding.get("HostPort"))
-                for port, bindings in (settings.get("Ports") or {}).items()
-            },
-            environment=dict(item.partition("=")[::2] for item in raw["Config"].get("Env") or ()),
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ListedContainer:
-    """A container as the engine lists it: ``created`` in seconds since the epoch, by its clock."""
-
-    id: str
-    name: str
-    image: str
-    labels: Mapping[str, str]
-    created: float
-    state: str
-    status: str
-    ports: Mapping[str, tuple[int, ...]]
-
-    @property
-    def exit_code(self) -> int | None:
-        """Of a container that ended. The list has it in its words for people alone."""
-        found = re.match(r"Exited \((\d+)\)", self.status)
-        return int(found[1]) if found else None
-
-    @classmethod
-    def from_listing(cls, raw: Mapping[str, Any]) -> ListedContainer:
-        """Parse one item of the engine's list."""
-        return cls(
-            id=raw["Id"],
-            name=raw["Names"][0].lstrip("/"),
-            image=raw["Image"],
-            labels=raw.get("Labels") or {},
-            created=float(raw["Created"]),
-            state=raw["State"],
-            status=raw["Status"],
-            ports={
-                f"{port['PrivatePort']}/{port['Type']}": (int(port["PublicPort"]),)
-                for port in raw.get("Ports") or ()
-                if port.get("PublicPort")
-            },
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExecResult:
-    """What a command in a container printed. Its bytes are decoded, bad ones replaced."""
-
-    exit_code: int | None
-    stdout: str
-    stderr: str
 
 
 @contextlib.contextmanager
@@ -207,11 +105,11 @@ class Engine:
         endpoint = host or (found.Host if found else None) or "unix:///var/run/docker.sock"
         with translated("connect", endpoint):
             if docker_host is not None:
-                made = docker.DockerClient(base_url=docker_host, timeout=timeout)
+                made = DockerClient(base_url=docker_host, timeout=timeout)
             elif context is not None:
-                made = docker.DockerClient.from_context(context, timeout=timeout)
+                made = DockerClient.from_context(context, timeout=timeout)
             else:
-                made = docker.DockerClient.from_env(timeout=timeout)
+                made = DockerClient.from_env(timeout=timeout)
         _share_connections(made.api)
         return cls(made, endpoint, owned=True)
 

@@ -6,7 +6,8 @@ from urllib.parse import urlsplit
 
 from jupyter_launcher.container import KERNEL_MARK
 from jupyter_launcher.deadline import Deadline
-from jupyter_launcher.engine import ContainerInfo, Engine
+from jupyter_launcher.engine import Engine
+from jupyter_launcher.engine_types import ContainerInfo
 from jupyter_launcher.errors import (
     AmbiguousNetworkError,
     ExecError,

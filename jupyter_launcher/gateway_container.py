@@ -10,8 +10,9 @@ from jupyter_launcher.container import isolation
 from jupyter_launcher.deadline import Deadline
 from jupyter_launcher.engine import Engine
 from jupyter_launcher.errors import GatewayNotRunningError, GatewayUnreachableError
+from jupyter_launcher.pipeline_dir import PipelineDir
 from jupyter_launcher.server import JupyterApi, wait_for_kernelspecs
-from jupyter_launcher.spec import PIPELINE_TARGET, SERVER_PORT, PipelineDir
+from jupyter_launcher.spec import PIPELINE_TARGET, SERVER_PORT
 
 __all__ = ["GATEWAY_OF", "run"]
 

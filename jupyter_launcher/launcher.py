@@ -8,12 +8,13 @@ import os
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from jupyter_launcher import container, engine_image, gateway_container
 from jupyter_launcher.deadline import Deadline
-from jupyter_launcher.engine import ContainerInfo, Engine
+from jupyter_launcher.engine import DockerClient, Engine
 from jupyter_launcher.engine_image import DEFAULT_GATEWAY_IMAGE, DEFAULT_IMAGE
+from jupyter_launcher.engine_types import ContainerInfo
 from jupyter_launcher.errors import (
     ServerError,
     ServerNotRunningError,
@@ -34,6 +35,7 @@ from jupyter_launcher.models import (
     Timeouts,
     Timings,
 )
+from jupyter_launcher.pipeline_dir import PipelineDir
 from jupyter_launcher.registry import reap, summaries
 from jupyter_launcher.server import (
     JupyterApi,
@@ -45,7 +47,7 @@ from jupyter_launcher.server import (
     wait_until_ready,
 )
 from jupyter_launcher.session import Session, end_container, published_url
-from jupyter_launcher.spec import PipelineDir, SessionSpec, check_name
+from jupyter_launcher.spec import SessionSpec, check_name
 from jupyter_launcher.starting import (
     created,
     is_ours,
@@ -54,9 +56,6 @@ from jupyter_launcher.starting import (
     removed_on_failure,
     started,
 )
-
-if TYPE_CHECKING:
-    from docker import DockerClient
 
 __all__ = ["Launcher"]
 

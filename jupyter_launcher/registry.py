@@ -6,7 +6,8 @@ from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 
 from jupyter_launcher import container
-from jupyter_launcher.engine import Engine, ListedContainer
+from jupyter_launcher.engine import Engine
+from jupyter_launcher.engine_types import ListedContainer
 from jupyter_launcher.errors import LauncherError
 from jupyter_launcher.models import ReapedSession, SessionState, SessionSummary, StopReport
 from jupyter_launcher.server import JupyterApi

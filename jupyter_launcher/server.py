@@ -54,6 +54,8 @@ _POLL = 0.02
 _SLOW_POLL = 0.2
 _ALIVE_EVERY = 0.5
 _REQUEST = 5.0
+# What proves our server: it wants a token, and the gateway has no part in it.
+_CONTENTS = "api/contents?content=0"
 
 
 def argv(spec: SessionSpec, gateway: Gateway | None) -> tuple[str, ...]:
@@ -153,7 +155,7 @@ class JupyterApi:
     def answers(self, *, timeout: float = _REQUEST) -> bool:
         """Whether the server answers and takes our token."""
         try:
-            return self.request("GET", "api/contents?content=0", timeout=timeout).status == 200
+            return self.request("GET", _CONTENTS, timeout=timeout).status == 200
         except requests.RequestException:
             return False
 
@@ -287,22 +289,23 @@ def wait_until_ready(api: JupyterApi, engine: Engine, container: str, deadline: 
                     raise _failure(engine, container, f"it ended; it last gave {seen}", deadline)
             try:
                 # At least a second: a last request cut short would hide what was seen before.
-                answer = api.request("GET", "api/contents?content=0", timeout=min(_REQUEST, deadline.remaining() + 1))
+                patience = min(_REQUEST, deadline.remaining() + 1)
+                answer = api.request("GET", _CONTENTS, timeout=patience)
+                is_open = api.request("GET", _CONTENTS, timeout=patience, authenticated=False).status == 200
             except requests.RequestException as error:
                 seen = type(error).__name__
                 raise NotYetError from error
-            if answer.status != 200:
-                seen = f"HTTP {answer.status}"
-                raise NotYetError
-            _check_closed(api)
-            return
+            if is_open:
+                msg = (
+                    f"the server at {api.url} answers without a token; take what switches authentication off out of "
+                    "lab_args"
+                )
+                raise ServerError(msg)
+            if answer.status == 200:
+                return
+            seen = f"HTTP {answer.status}"
+            raise NotYetError
     raise _failure(engine, container, f"it gave {seen} at {api.url}", deadline)
-
-
-def _check_closed(api: JupyterApi) -> None:
-    if api.request("GET", "api/contents?content=0", authenticated=False).status == 200:
-        msg = f"the server at {api.url} answers without a token; take what switches authentication off out of lab_args"
-        raise ServerError(msg)
 
 
 def check_kernelspecs(api: JupyterApi, gateway: Gateway, engine: Engine, container: str, seconds: float) -> None:

@@ -12,7 +12,8 @@ from types import TracebackType
 
 from jupyter_launcher import container
 from jupyter_launcher.deadline import Deadline
-from jupyter_launcher.engine import ContainerInfo, Engine, ListedContainer
+from jupyter_launcher.engine import Engine
+from jupyter_launcher.engine_types import ContainerInfo, ListedContainer
 from jupyter_launcher.errors import LauncherError, ServerError, SessionNotFoundError
 from jupyter_launcher.flow import Flow
 from jupyter_launcher.gateway import marked_kernels

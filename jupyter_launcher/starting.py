@@ -11,7 +11,8 @@ from typing import Any
 
 from jupyter_launcher import container
 from jupyter_launcher.deadline import Deadline
-from jupyter_launcher.engine import ContainerInfo, Engine
+from jupyter_launcher.engine import Engine
+from jupyter_launcher.engine_types import ContainerInfo
 from jupyter_launcher.errors import EngineError, PipelineDirError, SessionConflictError
 from jupyter_launcher.server import NotYetError, attempts, server_is_coming
 from jupyter_launcher.spec import SessionSpec

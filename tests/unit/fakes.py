@@ -9,7 +9,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from jupyter_launcher.deadline import Deadline
-from jupyter_launcher.engine import ContainerInfo, Engine, ExecResult
+from jupyter_launcher.engine import Engine
+from jupyter_launcher.engine_types import ContainerInfo, ExecResult
 
 
 def container(**changes: Any) -> ContainerInfo:

@@ -8,7 +8,8 @@ import urllib3
 from docker.errors import APIError, DockerException
 
 from jupyter_launcher import EngineError, EngineUnavailableError, OptionError
-from jupyter_launcher.engine import ContainerInfo, Engine, translated
+from jupyter_launcher.engine import Engine, translated
+from jupyter_launcher.engine_types import ContainerInfo
 
 
 def api_error(status: int, text: str) -> APIError:

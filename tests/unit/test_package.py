@@ -15,7 +15,8 @@ PACKAGE = Path(jupyter_launcher.__file__).parent
 LAYERS = (
     ("_version", "errors"),
     ("deadline", "models"),
-    ("flow", "spec"),
+    ("engine_types", "flow", "pipeline_dir"),
+    ("spec",),
     ("engine",),
     ("engine_image", "container"),
     ("gateway", "server"),
@@ -56,7 +57,7 @@ def test_a_module_imports_from_lower_layers_only(depth: int, module: str) -> Non
 @pytest.mark.parametrize(
     ("package", "importers"),
     [
-        ("docker", {"engine", "launcher"}),
+        ("docker", {"engine"}),
         ("requests", {"server"}),
         ("tenacity", {"server"}),
         ("click", {"cli", "__main__"}),

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from jupyter_launcher import Mount, OptionError, PipelineDirError, Timeouts
-from jupyter_launcher.spec import PipelineDir, SessionSpec, check_name
+from jupyter_launcher.pipeline_dir import PipelineDir
+from jupyter_launcher.spec import SessionSpec, check_name
 
 
 def spec(folder: Path, **options: Any) -> SessionSpec:
