@@ -49,7 +49,7 @@ tools:
 bench: images ## what a start and a stop cost, beside raw docker
 	$(PYTHON) benchmarks/start_stop.py
 
-images: venv engine ## both images, from a registry's base image or from Debian packages
+images: engine venv ## both images, from a registry's base image or from Debian packages
 	@$(CLI) build jupyter-server $(BUILD_FLAGS) --base-image "$$($(PYTHON) scripts/base_image.py python:3.13-slim trixie)"
 	@$(CLI) build enterprise-gateway $(BUILD_FLAGS) --base-image "$$($(PYTHON) scripts/base_image.py python:3.11-slim bookworm)"
 

@@ -18,6 +18,7 @@ from jupyter_launcher.engine_types import ContainerInfo
 from jupyter_launcher.errors import (
     ServerError,
     ServerNotRunningError,
+    SessionConflictError,
     SessionNotFoundError,
 )
 from jupyter_launcher.flow import Flow, Starts
@@ -39,7 +40,9 @@ from jupyter_launcher.pipeline_dir import PipelineDir
 from jupyter_launcher.registry import reap, summaries
 from jupyter_launcher.server import (
     JupyterApi,
+    NotYetError,
     argv,
+    attempts,
     check_kernelspecs,
     exec_start,
     read_server_info,
@@ -224,19 +227,30 @@ class Launcher:
             flow = self._flow.of(spec.session_id)
             with flow.phase(Phase.GATEWAY):
                 found = resolve(self._engine, gateway, network) if gateway is not None else None
-            while True:
-                existing = None if session_id is None else joinable(self._engine, spec)
-                if existing is not None:
-                    try:
-                        return self._joined(existing, limits)
-                    except ServerError:
-                        latest = self._engine.inspect(existing.id)
-                        if latest is not None and latest.running:
-                            raise
-                        continue  # the start of another launcher failed: now it is this one's turn
-                session = self._made(spec, found, pull, limits, flow)
-                if session is not None:
+            for attempt in attempts(Deadline(limits.start), NotYetError):
+                with attempt:
+                    existing = None if session_id is None else joinable(self._engine, spec)
+                    session = (
+                        self._made(spec, found, pull, limits, flow)
+                        if existing is None
+                        else self._shared(existing, limits)
+                    )
+                    if session is None:
+                        raise NotYetError
                     return session
+        name = container.name_of(spec.namespace, spec.session_id)
+        msg = f"the name {name} is held by a container that can't be removed; see `docker rm -f {name}`"
+        raise SessionConflictError(msg, session_id=spec.session_id)
+
+    def _shared(self, info: ContainerInfo, limits: Timeouts) -> Session | None:
+        """The session that another launcher has started; None when that start failed."""
+        try:
+            return self._joined(info, limits)
+        except ServerError:
+            latest = self._engine.inspect(info.id)
+            if latest is not None and latest.running:
+                raise
+            return None
 
     def _made(
         self, spec: SessionSpec, gateway: Gateway | None, pull: Pull, limits: Timeouts, flow: Flow

@@ -239,6 +239,26 @@ def test_the_gateway_fails_while_the_server_holds_kernels(
         assert eventually(lambda: kernels() == [])
 
 
+def test_the_gateway_dies_while_no_kernel_runs(
+    launcher: Launcher, client: Any, pipeline_dir: Path, gateway: str
+) -> None:
+    session = launcher.start(pipeline_dir, gateway=gateway, session_id="s")
+    client.containers.get(gateway).kill()
+    assert session.status().state is SessionState.READY
+    assert launcher.get("s").server_info == session.server_info
+    assert session.stop().method is StopMethod.API
+
+
+def test_a_removal_that_is_under_way(launcher: Launcher, client: Any, pipeline_dir: Path) -> None:
+    session = launcher.start(pipeline_dir, session_id="s")
+    remover = threading.Thread(target=client.containers.get(session.container_id).remove, kwargs={"force": True})
+    remover.start()
+    again = launcher.start(pipeline_dir, session_id="s")
+    remover.join()
+    assert again.status().state in (SessionState.READY, SessionState.GONE)
+    again.stop()
+
+
 @pytest.fixture
 def network(client: Any) -> Iterator[str]:
     made = client.networks.create("jl-faults-net", driver="bridge")
