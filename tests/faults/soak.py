@@ -87,12 +87,14 @@ class Soak:
         label = f"jupyter-launcher.namespace={NAMESPACE}"
         url = f"http://{address}:8888/api/kernels"
         eventually(lambda: not requests.get(url, timeout=10).json(), 10)
-        return {
+        found = {
             "containers": len(self.client.containers.list(all=True, filters={"label": label})),
             "networks": len({item.id for item in self.client.networks.list()} - networks),
             "volumes": len(self.client.volumes.list()),
             "kernels on the gateway": len(requests.get(url, timeout=10).json()),
         }
+        self.client.close()
+        return found
 
 
 def open_files() -> int:
@@ -131,6 +133,7 @@ def soak(engine: OwnEngine, arguments: argparse.Namespace) -> int:
         work = Soak(engine, launcher, Path(name), gateway, arguments.seed)
         networks = {item.id for item in work.client.networks.list()}
         work.cycle(0)
+        work.client.close()
         files, threads = open_files(), threading.active_count()
 
         def cycle(number: int) -> None:
@@ -147,8 +150,8 @@ def soak(engine: OwnEngine, arguments: argparse.Namespace) -> int:
             list(pool.map(cycle, range(1, arguments.cycles + 1)))
         left = work.left(networks)
         left["threads"] = threading.active_count() - threads
-        # The pools of two clients keep a connection for each worker, and no more.
-        left["open files"] = max(0, open_files() - files - 2 * arguments.workers)
+        # The launcher's pool keeps a connection to the engine for each worker, and no more.
+        left["open files"] = max(0, open_files() - files - arguments.workers)
     print(f"{done} cycles: {dict(work.deeds)}")
     print(f"errors: {len(errors)}", *errors[:20], sep="\n")
     print(f"left over: {left}")

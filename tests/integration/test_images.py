@@ -1,0 +1,116 @@
+"""The images are built by the library, from the context that travels with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import docker
+import pytest
+
+from jupyter_launcher import (
+    DEFAULT_IMAGE,
+    BuildOptions,
+    Event,
+    EventKind,
+    ImageBuildError,
+    ImageNotFoundError,
+    Launcher,
+    OptionError,
+    SessionState,
+)
+
+BASES = ("python:3.13-slim", "jupyter-launcher/debian-python:trixie")
+CERTIFICATES = tuple(sorted(Path("/usr/local/share/ca-certificates").glob("*.crt")))
+
+
+@pytest.fixture
+def options(client: Any) -> BuildOptions:
+    """What `make images` built with, so that the engine's cache has nearly all of it."""
+    present = {tag for image in client.images.list() for tag in image.tags}
+    return BuildOptions(base_image=next(base for base in BASES if base in present), ca_certificates=CERTIFICATES)
+
+
+@pytest.fixture(autouse=True)
+def no_image_left(client: Any) -> Iterator[None]:
+    def nameless() -> set[str]:
+        return {image.id for image in client.images.list(filters={"dangling": True})}
+
+    before = nameless()
+    yield
+    assert nameless() - before == set()
+
+
+def steps(events: list[Event]) -> int:
+    return len([event for event in events if event.kind is EventKind.PROGRESS])
+
+
+def test_the_history_of_an_image_has_no_build_argument(launcher: Launcher, client: Any, options: BuildOptions) -> None:
+    history = str(client.images.get(DEFAULT_IMAGE).history())
+    assert "overrides.json" in history
+    assert "PIP_INDEX_URL" not in history
+
+
+def test_start_builds_the_default_image_when_it_is_missing_and_only_then(
+    client: Any, namespace: str, pipeline_dir: Path, options: BuildOptions
+) -> None:
+    events: list[Event] = []
+    kept = "jupyter-launcher/test:kept"
+    client.images.get(DEFAULT_IMAGE).tag(kept)
+    client.images.remove(DEFAULT_IMAGE)
+    try:
+        with Launcher(namespace=namespace, build=options, on_event=events.append) as launcher:
+            with pytest.raises(ImageNotFoundError):
+                launcher.start(pipeline_dir, pull="never")
+            with launcher.start(pipeline_dir) as session:
+                assert session.status().state is SessionState.READY
+            assert steps(events) > 10
+            events.clear()
+            built = client.images.get(DEFAULT_IMAGE).id
+            launcher.build_image()
+            assert (client.images.get(DEFAULT_IMAGE).id, steps(events)) == (built, 0)
+    finally:
+        if not client.images.list(DEFAULT_IMAGE):
+            client.images.get(kept).tag(DEFAULT_IMAGE)
+        client.images.remove(kept)
+
+
+def test_a_build_that_fails_shows_what_it_printed(launcher: Launcher) -> None:
+    options = BuildOptions(base_image="no.such.registry.invalid/base")
+    with pytest.raises(ImageBuildError, match="base image") as caught:
+        launcher.build_image(tag="jupyter-launcher/test:never", options=options)
+    assert "Step 1/" in caught.value.log_tail
+    assert caught.value.image == "jupyter-launcher/test:never"
+
+
+@pytest.mark.parametrize("content", [None, b"not a certificate"])
+def test_certificates_that_are_none(launcher: Launcher, tmp_path: Path, content: bytes | None) -> None:
+    file = tmp_path / "company.crt"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(OptionError, match=r"company\.crt"):
+        launcher.build_image(options=BuildOptions(ca_certificates=(file,)))
+
+
+def test_there_is_no_such_image(launcher: Launcher) -> None:
+    with pytest.raises(OptionError, match="jupyter-server, enterprise-gateway"):
+        launcher.build_image("nonsense")
+
+
+def test_the_image_is_fit_to_be_embedded(client: Any) -> None:
+    """No news, no update check, .pyc files for the very interpreter, and no slow import."""
+    script = (
+        "cat /opt/jupyter/etc/jupyter/jupyter_lab_config.json; "
+        "cat /opt/jupyter/share/jupyter/lab/settings/overrides.json; "
+        "python3 -c 'import importlib.util as u, json, jupyter_server, pathlib; "
+        "print([pathlib.Path(u.cache_from_source(m.__file__)).exists() for m in (json, jupyter_server)], "
+        'u.find_spec("rfc3987_syntax"))\'; command -v node; id -u; ls -ld /home/jovyan'
+    )
+    output = client.containers.run(DEFAULT_IMAGE, ["sh", "-c", script], remove=True).decode()
+    assert '"news_url": null' in output
+    assert '"fetchNews": "false"' in output
+    assert "[True, True] None" in output
+    assert "/node" not in output
+    assert "drwxrwxrwt" in output
+    assert docker.__version__ >= "7.2"
