@@ -72,9 +72,9 @@ $(VENV)/.made: requirements-dev.txt pyproject.toml
 wheel: venv ## the wheel, in dist/
 	$(PYTHON) -m pip wheel --quiet --no-deps --wheel-dir dist .
 
-image-requirements: engine ## pin anew what the images install
-	scripts/pin.sh images/jupyter-server python:3.13-slim
-	scripts/pin.sh images/enterprise-gateway python:3.11-slim
+image-requirements: engine venv ## pin anew what the images install
+	scripts/pin.sh images/jupyter-server "$$($(PYTHON) scripts/base_image.py python:3.13-slim trixie)"
+	scripts/pin.sh images/enterprise-gateway "$$($(PYTHON) scripts/base_image.py python:3.11-slim bookworm)"
 
 clean: ## the venv and what was built here; images and containers stay
 	rm -rf $(VENV) dist build .mypy_cache .pytest_cache .ruff_cache

@@ -141,6 +141,8 @@ def build(
         raise ImageBuildError(msg, status=error.status, image=tag, log_tail=log) from error
     finally:
         _prune(engine, build_id)
+    if existing is not None and image_id(engine, tag) != existing["Id"]:
+        _remove_replaced(engine, existing["Id"])
 
 
 def _late(deadline: Deadline) -> str:
@@ -162,6 +164,16 @@ def _prune(engine: Engine, build_id: str) -> None:
     # The first stage of a build stays behind as an image without a name; the Dockerfiles label it.
     with engine.translated("remove the build's first stage"):
         engine.api.prune_images(filters={"dangling": True, "label": f"jupyter-launcher.build={build_id}"})
+
+
+def _remove_replaced(engine: Engine, image: str) -> None:
+    # It lost its name to the new one; where containers still use it, it stays.
+    try:
+        with engine.translated("remove the image that was replaced"):
+            engine.api.remove_image(image)
+    except EngineError as error:
+        if error.status not in (404, 409):
+            raise
 
 
 def _inspect(engine: Engine, image: str) -> Mapping[str, Any] | None:
