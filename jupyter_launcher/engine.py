@@ -21,7 +21,7 @@ from docker.transport import UnixHTTPAdapter
 from urllib3.exceptions import HTTPError as TransportError
 
 from jupyter_launcher.deadline import Deadline
-from jupyter_launcher.engine_types import ContainerInfo, ExecResult, ListedContainer
+from jupyter_launcher.engine_types import ContainerInfo, EngineVersion, ExecResult, ListedContainer
 from jupyter_launcher.errors import EngineError, EngineUnavailableError, ExecError, OptionError, PortInUseError
 
 __all__ = ["END", "DockerClient", "Engine", "translated"]
@@ -67,7 +67,7 @@ class Engine:
     """One connection to one engine."""
 
     def __init__(self, client: DockerClient, endpoint: str, *, owned: bool) -> None:
-        self._client = client
+        self.client = client
         self._owned = owned
         self.api = client.api
         self.endpoint = endpoint
@@ -116,7 +116,7 @@ class Engine:
     def close(self) -> None:
         """Close the connections, unless the client was handed in."""
         if self._owned:
-            self._client.close()
+            self.client.close()
 
     @property
     def socket_path(self) -> Path | None:
@@ -133,6 +133,11 @@ class Engine:
     def translated(self, doing: str) -> contextlib.AbstractContextManager[None]:
         """As the function of this name, with this engine's endpoint."""
         return translated(doing, self.endpoint)
+
+    def version(self) -> EngineVersion:
+        """Which engine this is."""
+        with self.translated("ask for its version"):
+            return EngineVersion.from_version(self.api.version(), self.api.api_version)
 
     def now(self) -> float:
         """The engine's clock, in seconds since the epoch: what its containers' times are by."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["ContainerInfo", "ExecResult", "ListedContainer"]
+__all__ = ["ContainerInfo", "EngineVersion", "ExecResult", "ListedContainer"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,3 +107,22 @@ class ExecResult:
     exit_code: int | None
     stdout: str
     stderr: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineVersion:
+    """What the engine is: ``name`` as people call it, and the API version that is spoken with it."""
+
+    name: str
+    version: str
+    api_version: str
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.version} (API {self.api_version})"
+
+    @classmethod
+    def from_version(cls, raw: Mapping[str, Any], api_version: str) -> EngineVersion:
+        """Parse the engine's answer to the question for its version."""
+        components = [str(item.get("Name", "")) for item in raw.get("Components") or ()]
+        name = "Podman" if any(item.startswith("Podman") for item in components) else "Docker"
+        return cls(name=name, version=str(raw["Version"]), api_version=api_version)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import uuid
-from collections.abc import Iterator
 
-from jupyter_launcher.container import isolation
+from jupyter_launcher.container import OWNER, isolation
 from jupyter_launcher.deadline import Deadline
 from jupyter_launcher.engine import Engine
 from jupyter_launcher.errors import GatewayNotRunningError, GatewayUnreachableError
@@ -14,19 +12,23 @@ from jupyter_launcher.pipeline_dir import PipelineDir
 from jupyter_launcher.server import JupyterApi, wait_for_kernelspecs
 from jupyter_launcher.spec import PIPELINE_TARGET, SERVER_PORT
 
-__all__ = ["GATEWAY_OF", "run"]
+__all__ = ["GATEWAY_OF", "start"]
 
 GATEWAY_OF = "jupyter-launcher.gateway-of"
 _PORT_KEY = f"{SERVER_PORT}/tcp"
 
 
-@contextlib.contextmanager
-def run(
-    engine: Engine, pipeline_dir: PipelineDir, *, image: str, namespace: str, network: str | None, seconds: float
-) -> Iterator[str]:
-    """Start a gateway that sees the pipeline at the same path as the server; yield its name.
-
-    It is removed on leaving, its kernels with it.
+def start(
+    engine: Engine,
+    pipeline_dir: PipelineDir,
+    *,
+    image: str,
+    namespace: str,
+    owner: str,
+    network: str | None,
+    seconds: float,
+) -> str:
+    """Start a gateway that sees the pipeline at the same path as the server; gives its name.
 
     Raises:
         GatewayNotRunningError: it ended at once.
@@ -37,7 +39,7 @@ def run(
         "Image": image,
         "User": pipeline_dir.user,
         "WorkingDir": PIPELINE_TARGET,
-        "Labels": {GATEWAY_OF: namespace},
+        "Labels": {GATEWAY_OF: namespace, OWNER: owner},
         "ExposedPorts": {_PORT_KEY: {}},
         "HostConfig": {
             **isolation(),
@@ -54,9 +56,10 @@ def run(
         port = info.ports[_PORT_KEY][0] if info and info.ports.get(_PORT_KEY) else 0
         if not wait_for_kernelspecs(JupyterApi(f"http://{engine.host}:{port}"), Deadline(seconds)):
             raise _failure(engine, name, container, seconds)
-        yield name
-    finally:
+    except BaseException:
         engine.remove(name)
+        raise
+    return name
 
 
 def _failure(engine: Engine, name: str, container: str, seconds: float) -> Exception:

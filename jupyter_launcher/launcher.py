@@ -256,8 +256,7 @@ class Launcher:
         self, spec: SessionSpec, gateway: Gateway | None, pull: Pull, limits: Timeouts, flow: Flow
     ) -> Session | None:
         """A new session; None when another launcher took the name in the meantime."""
-        with flow.phase(Phase.IMAGE) as progress:
-            engine_image.ensure(self._engine, spec.image, pull, self._build, Deadline(limits.image), progress)
+        self._ensured(flow, spec.image, pull, limits.image)
         attempt = uuid.uuid4().hex
         with removed_on_failure(self._engine, spec, attempt):
             with flow.phase(Phase.CONTAINER):
@@ -362,6 +361,23 @@ class Launcher:
         """
         return summaries(self._engine, self.namespace, self.timeouts.start)
 
+    def ensure_image(self, image: str | None = None, *, pull: Pull = "missing") -> None:
+        """Have an image ready before it is needed, as ``start`` would: ours are built, others pulled.
+
+        Args:
+            image: None: the launcher's.
+            pull: ``missing``, ``always`` or ``never``.
+
+        Raises:
+            OptionError: ``pull`` is none of these.
+            ImageNotFoundError, ImageBuildError: there is none, and none could be had.
+        """
+        self._ensured(self._flow, image or self.image, pull, self.timeouts.image)
+
+    def _ensured(self, flow: Flow, image: str, pull: Pull, seconds: float) -> None:
+        with flow.phase(Phase.IMAGE) as progress:
+            engine_image.ensure(self._engine, image, pull, self._build, Deadline(seconds), progress)
+
     def build_image(
         self,
         name: str = "jupyter-server",
@@ -412,17 +428,20 @@ class Launcher:
             GatewayUnreachableError: it gave no kernel specs in time (``timeouts.start``).
         """
         folder = PipelineDir.from_path(pipeline_dir)
-        with self._flow.phase(Phase.IMAGE) as progress:
-            engine_image.ensure(self._engine, image, "missing", self._build, Deadline(self.timeouts.image), progress)
-        with gateway_container.run(
+        self.ensure_image(image)
+        name = gateway_container.start(
             self._engine,
             folder,
             image=image,
             namespace=self.namespace,
+            owner=self.owner,
             network=network,
             seconds=self.timeouts.start,
-        ) as name:
+        )
+        try:
             yield name
+        finally:
+            self._engine.remove(name)
 
     def _found(self, session_id: str) -> ContainerInfo:
         name = container.name_of(self.namespace, check_name(session_id, "session_id"))

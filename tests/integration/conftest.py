@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,8 @@ import docker
 import pytest
 import requests
 
-from jupyter_launcher import Event, Launcher, Session, Timeouts
+from jupyter_launcher import Event, Launcher, Timeouts
+from jupyter_launcher.pytest_plugin import LauncherConfig, ServerFactory
 
 OWNER = 1234
 """A uid that neither the images nor this machine know."""
@@ -27,19 +27,13 @@ def client() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session")
-def namespace() -> str:
-    return f"test-{uuid.uuid4().hex[:8]}"
-
-
-@pytest.fixture(scope="session")
 def events() -> list[Event]:
     return []
 
 
 @pytest.fixture(scope="session")
-def launcher(namespace: str, events: list[Event]) -> Iterator[Launcher]:
-    with Launcher(namespace=namespace, on_event=events.append) as launcher:
-        yield launcher
+def jupyter_launcher_config(events: list[Event]) -> LauncherConfig:
+    return LauncherConfig(launcher={"on_event": events.append})
 
 
 def owned(path: Path) -> Path:
@@ -49,25 +43,40 @@ def owned(path: Path) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def jupyter_gateway_dir(jupyter_gateway_dir: Path) -> Path:
+    return owned(jupyter_gateway_dir)
+
+
 @pytest.fixture
-def pipeline_dir(tmp_path: Path) -> Path:
-    folder = tmp_path / "pipeline"
-    folder.mkdir()
-    return owned(folder)
+def jupyter_pipeline_dir(jupyter_pipeline_dir: Path) -> Path:
+    return owned(jupyter_pipeline_dir)
+
+
+# Short names, since nearly every test here has them.
+@pytest.fixture(scope="session")
+def launcher(jupyter_launcher: Launcher) -> Launcher:
+    return jupyter_launcher
 
 
 @pytest.fixture(scope="session")
-def shared_pipeline_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The directory that the gateway has mounted, so that its kernels see a test's files."""
-    folder = tmp_path_factory.mktemp("shared-pipeline")
-    (folder / "numbers.csv").write_text("1\n2\n39\n")
-    return owned(folder)
+def namespace(jupyter_launcher: Launcher) -> str:
+    return jupyter_launcher.namespace
 
 
 @pytest.fixture(scope="session")
-def gateway(launcher: Launcher, shared_pipeline_dir: Path) -> Iterator[str]:
-    with launcher.run_gateway(shared_pipeline_dir) as name:
-        yield name
+def gateway(jupyter_gateway: str) -> str:
+    return jupyter_gateway
+
+
+@pytest.fixture
+def pipeline_dir(jupyter_pipeline_dir: Path) -> Path:
+    return jupyter_pipeline_dir
+
+
+@pytest.fixture
+def start(jupyter_server_factory: ServerFactory) -> ServerFactory:
+    return jupyter_server_factory
 
 
 @pytest.fixture
@@ -94,20 +103,6 @@ def nothing_left(client: Any, namespace: str, request: pytest.FixtureRequest) ->
 
 def _networks_and_volumes(client: Any) -> set[str]:
     return {item.id for item in (*client.networks.list(), *client.volumes.list())}
-
-
-@pytest.fixture
-def start(launcher: Launcher, pipeline_dir: Path) -> Iterator[Callable[..., Session]]:
-    """Starts sessions that are stopped when the test is over."""
-    sessions: list[Session] = []
-
-    def started(folder: Path = pipeline_dir, **options: Any) -> Session:
-        sessions.append(launcher.start(folder, **options))
-        return sessions[-1]
-
-    yield started
-    for session in sessions:
-        session.stop()
 
 
 @pytest.fixture

@@ -135,9 +135,9 @@ def test_a_gateway_on_another_network(networks: list[str], start: Start, sleeper
 
 
 def test_a_gateway_on_several_networks(
-    networks: list[str], start: Start, client: Any, launcher: Launcher, shared_pipeline_dir: Path
+    networks: list[str], start: Start, client: Any, launcher: Launcher, pipeline_dir: Path
 ) -> None:
-    with launcher.run_gateway(shared_pipeline_dir, network=networks[0]) as gateway:
+    with launcher.run_gateway(pipeline_dir, network=networks[0]) as gateway:
         client.networks.get(networks[1]).connect(gateway)
         with pytest.raises(AmbiguousNetworkError) as caught:
             start(gateway=gateway)

@@ -309,8 +309,8 @@ def test_reap_ends_orphans_gracefully_and_by_owner(
     with Launcher(namespace=namespace, owner="other") as other, other.start(pipeline_dir, session_id="theirs"):
         start(session_id="wanted")
         start(session_id="orphan")
-        assert {item.owner for item in launcher.list()} == {"", "other"}
-        reaped = launcher.reap(min_age=0, keep=["wanted"], owner="")
+        assert {item.owner for item in launcher.list()} == {launcher.owner, "other"}
+        reaped = launcher.reap(min_age=0, keep=["wanted"], owner=launcher.owner)
         assert [(item.session_id, item.reason) for item in reaped] == [("orphan", "orphaned")]
         assert reaped[0].report is not None
         assert reaped[0].report.method is StopMethod.API

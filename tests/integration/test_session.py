@@ -116,6 +116,7 @@ def test_the_hard_coded_settings_are_in_the_servers_argv(start: Start, gateway: 
 
 def write_notebook(folder: Path) -> Path:
     """One that reads a file beside it, and says where it runs."""
+    (folder / "numbers.csv").write_text("1\n2\n39\n")
     notebook = nbformat.v4.new_notebook()
     notebook.cells = [
         nbformat.v4.new_code_cell("total = sum(int(line) for line in open('numbers.csv'))"),
@@ -126,11 +127,11 @@ def write_notebook(folder: Path) -> Path:
 
 
 def test_a_notebook_runs_on_the_gateway(
-    start: Start, gateway: str, shared_pipeline_dir: Path, gateway_kernels: Callable[[], set[str]], client: Any
+    start: Start, gateway: str, pipeline_dir: Path, gateway_kernels: Callable[[], set[str]], client: Any
 ) -> None:
-    notebook = write_notebook(shared_pipeline_dir)
+    notebook = write_notebook(pipeline_dir)
     before = gateway_kernels()
-    session = start(shared_pipeline_dir, gateway=gateway)
+    session = start(gateway=gateway)
     assert execute(session, notebook).split() == [
         "42",
         client.containers.get(gateway).id[:12],
@@ -139,7 +140,6 @@ def test_a_notebook_runs_on_the_gateway(
 
 
 def test_without_a_gateway_kernels_run_beside_the_server(start: Start, pipeline_dir: Path) -> None:
-    (pipeline_dir / "numbers.csv").write_text("1\n2\n39\n")
     notebook = write_notebook(pipeline_dir)
     session = start()
     assert execute(session, notebook).split() == ["42", session.container_id[:12]]

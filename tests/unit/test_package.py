@@ -14,7 +14,7 @@ import jupyter_launcher
 PACKAGE = Path(jupyter_launcher.__file__).parent
 LAYERS = (
     ("_version", "errors"),
-    ("deadline", "models"),
+    ("deadline", "models", "pytest_config"),
     ("engine_types", "flow", "pipeline_dir"),
     ("spec",),
     ("engine",),
@@ -23,8 +23,9 @@ LAYERS = (
     ("gateway_container", "session", "starting"),
     ("registry",),
     ("launcher",),
-    ("cli",),
-    ("__main__",),
+    ("diagnosis", "leftovers"),
+    ("cli", "pytest_run"),
+    ("pytest_plugin", "__main__"),
 )
 
 
@@ -61,6 +62,7 @@ def test_a_module_imports_from_lower_layers_only(depth: int, module: str) -> Non
         ("requests", {"server"}),
         ("tenacity", {"server"}),
         ("click", {"cli", "__main__"}),
+        ("pytest", {"pytest_plugin"}),
     ],
 )
 def test_foreign_packages_have_one_importer(package: str, importers: set[str]) -> None:
