@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import sys
+from importlib.util import find_spec
 
 
 def main() -> None:
     """Run the command; without the extra that it needs, say what to install."""
+    if missing := [name for name in ("click", "rich") if find_spec(name) is None]:
+        sys.exit(f"jupyter-launcher: the command needs {' and '.join(missing)}; pip install 'jupyter-launcher[cli]'")
     try:
-        import click  # noqa: F401 - only asked whether it is there
-    except ModuleNotFoundError:
-        sys.exit("jupyter-launcher: the command needs click; pip install 'jupyter-launcher[cli]'")
-    from jupyter_launcher.cli import cli
+        from jupyter_launcher.cli import cli
 
-    cli.main(prog_name="jupyter-launcher")
+        cli.main(prog_name="jupyter-launcher")
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 if __name__ == "__main__":

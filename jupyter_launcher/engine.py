@@ -5,6 +5,7 @@ Every method raises :class:`EngineError` or one of its kinds, never an error of 
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import os
 import re
@@ -146,6 +147,11 @@ class Engine:
         # Nanoseconds, which Python 3.10 can't parse.
         return datetime.fromisoformat(re.sub(r"\.\d+", "", text).replace("Z", "+00:00")).timestamp()
 
+    def data_root(self) -> Path:
+        """Where the engine's host keeps images and containers."""
+        with self.translated("ask where its data is"):
+            return Path(self.api.info()["DockerRootDir"])
+
     def cores(self) -> int:
         """How many cores the engine's host has."""
         with self.translated("ask for its cores"):
@@ -224,6 +230,22 @@ class Engine:
             output = self.api.logs(container, tail="all" if tail is None else tail)
         return bytes(output).decode(errors="replace")
 
+    def follow(self, container: str, tail: int | None = None) -> Iterator[str]:
+        """As ``logs``, and what it writes from then on, until it ends; in pieces as they come."""
+        with self.translated(f"follow the log of container {container[:12]}"):
+            # The SDK's own would give up after a minute without a line.
+            response = self.api.get(
+                f"{self.api.base_url}/v{self.api.api_version}/containers/{container}/logs",
+                params={"stdout": 1, "stderr": 1, "follow": 1, "tail": "all" if tail is None else tail},
+                stream=True,
+                timeout=None,
+            )
+            with contextlib.closing(response):
+                _raise_for_status(response)
+                decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+                for _, piece in _frames(response):
+                    yield decoder.decode(piece)
+
     def exec(self, container: str, argv: Sequence[str], deadline: Deadline) -> ExecResult:
         """Run a command and read what it prints until it ends, or prints :data:`END`.
 
@@ -267,17 +289,26 @@ class Engine:
         )
         streams = {_STDOUT: bytearray(), _STDOUT + 1: bytearray()}
         with contextlib.closing(response):
-            if response.status_code >= 400:
-                raise APIError(response.text, response=response, explanation=response.json().get("message"))
-            while len(head := response.raw.read(8)) == 8:
-                size = int.from_bytes(head[4:], "big")
-                streams.setdefault(head[0], bytearray()).extend(response.raw.read(size))
+            _raise_for_status(response)
+            for stream, piece in _frames(response):
+                streams.setdefault(stream, bytearray()).extend(piece)
                 if streams[_STDOUT].endswith(END):
                     break
                 if deadline.expired():
                     raise TimeoutError
         stdout, stderr = (streams[stream].decode(errors="replace") for stream in (_STDOUT, _STDOUT + 1))
         return stdout.removesuffix(END.decode()), stderr
+
+
+def _raise_for_status(response: Any) -> None:
+    if response.status_code >= 400:
+        raise APIError(response.text, response=response, explanation=response.json().get("message"))
+
+
+def _frames(response: Any) -> Iterator[tuple[int, bytes]]:
+    """Which stream, and what was written to it: the engine's framing of output without a terminal."""
+    while len(head := response.raw.read(8)) == 8:
+        yield head[0], response.raw.read(int.from_bytes(head[4:], "big"))
 
 
 def _share_connections(api: Any) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 import tarfile
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from jupyter_launcher._version import __version__
 from jupyter_launcher.deadline import Deadline
 from jupyter_launcher.engine import Engine
 from jupyter_launcher.errors import EngineError, ImageBuildError, ImageNotFoundError, OptionError
+from jupyter_launcher.flow import Progress
 from jupyter_launcher.models import BuildOptions
 
 __all__ = ["CONTEXTS", "DEFAULT_GATEWAY_IMAGE", "DEFAULT_IMAGE", "build", "context_dir", "ensure", "image_id", "tag_of"]
@@ -22,8 +24,7 @@ __all__ = ["CONTEXTS", "DEFAULT_GATEWAY_IMAGE", "DEFAULT_IMAGE", "build", "conte
 CONTEXTS = ("jupyter-server", "enterprise-gateway")
 _INPUTS = "jupyter-launcher.inputs"
 _TAIL_LINES = 40
-
-OnProgress = Callable[[str], None]
+_STEP = re.compile(r"Step (\d+)/(\d+) : ")
 
 
 def tag_of(name: str) -> str:
@@ -51,7 +52,7 @@ def image_id(engine: Engine, image: str) -> str | None:
 
 
 def ensure(
-    engine: Engine, image: str, pull: str, options: BuildOptions, deadline: Deadline, on_progress: OnProgress
+    engine: Engine, image: str, pull: str, options: BuildOptions, deadline: Deadline, on_progress: Progress
 ) -> None:
     """See that the engine has an image: ours are built, others pulled.
 
@@ -74,20 +75,32 @@ def ensure(
         build(engine, ours, image, options, deadline, on_progress)
 
 
-def _pull(engine: Engine, image: str, deadline: Deadline, on_progress: OnProgress) -> None:
+def _pull(engine: Engine, image: str, deadline: Deadline, on_progress: Progress) -> None:
     # Without a tag the engine would pull all of them.
     name = image if "@" in image or ":" in image.rpartition("/")[2] else f"{image}:latest"
     try:
         with engine.translated(f"pull {name}"):
+            layers: dict[str, tuple[int, int]] = {}
             for item in engine.api.pull(name, stream=True, decode=True):
                 if "error" in item:
                     raise EngineError(str(item["error"]))
-                on_progress(" ".join(str(item[key]) for key in ("id", "status", "progress") if item.get(key)))
+                _count(item, layers)
+                done, total = (sum(layer[index] for layer in layers.values()) for index in (0, 1))
+                on_progress(" ".join(str(item[key]) for key in ("id", "status") if item.get(key)), done, total)
                 if deadline.expired():
                     raise EngineError(_late(deadline))
     except EngineError as error:
         msg = f"image {image} is not on the engine and can't be pulled: {error}; see its name, or `docker login`"
         raise ImageNotFoundError(msg, status=error.status, image=image) from error
+
+
+def _count(item: Mapping[str, Any], layers: dict[str, tuple[int, int]]) -> None:
+    """Note how many bytes of a layer are there: the engine tells while it downloads, and the end in words."""
+    layer, detail = str(item.get("id", "")), item.get("progressDetail") or {}
+    if item.get("status") == "Downloading" and detail.get("total"):
+        layers[layer] = (int(detail["current"]), int(detail["total"]))
+    elif layer in layers:  # what follows the download counts no bytes of it
+        layers[layer] = (layers[layer][1], layers[layer][1])
 
 
 def build(
@@ -96,7 +109,7 @@ def build(
     tag: str,
     options: BuildOptions,
     deadline: Deadline,
-    on_progress: OnProgress,
+    on_progress: Progress,
     *,
     force: bool = False,
 ) -> None:
@@ -149,15 +162,15 @@ def _late(deadline: Deadline) -> str:
     return f"not done after {deadline.seconds:g} s (timeouts.image)"
 
 
-def _follow(item: Mapping[str, Any], tail: list[str], on_progress: OnProgress) -> None:
+def _follow(item: Mapping[str, Any], tail: list[str], on_progress: Progress) -> None:
     if "error" in item:
         raise EngineError(str(item["error"]).strip())
     for line in str(item.get("stream") or item.get("status") or "").splitlines():
         if line.strip():
             tail.append(line.rstrip())
             del tail[:-_TAIL_LINES]
-            if line.startswith("Step "):
-                on_progress(line.strip())
+            if step := _STEP.match(line):
+                on_progress(line.strip(), int(step[1]) - 1, int(step[2]))
 
 
 def _prune(engine: Engine, build_id: str) -> None:

@@ -7,13 +7,21 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import Protocol
 
 from jupyter_launcher.errors import OptionError
 from jupyter_launcher.models import Event, EventKind, Phase
 
-__all__ = ["Flow", "Starts"]
+__all__ = ["Flow", "Progress", "Starts"]
 
 _log = logging.getLogger(__name__)
+
+
+class Progress(Protocol):
+    """Reports how a phase goes, in words; ``done`` of ``total`` where that is known."""
+
+    def __call__(self, detail: str, done: int = 0, total: int = 0) -> None:
+        """Tell it."""
 
 
 class Flow:
@@ -32,20 +40,29 @@ class Flow:
         return Flow(self._on_event, session_id)
 
     @contextlib.contextmanager
-    def phase(self, phase: Phase) -> Iterator[Callable[[str], None]]:
-        """Mark a phase; yields what reports its progress, or how it went, in words."""
+    def phase(self, phase: Phase) -> Iterator[Progress]:
+        """Mark a phase; yields what reports its progress, or how it went."""
         started = time.monotonic()
         last = ""
 
-        def tell(kind: EventKind, detail: str) -> float:
+        def tell(kind: EventKind, detail: str, done: int = 0, total: int = 0) -> float:
             seconds = time.monotonic() - started
-            self._emit(Event(session_id=self._session_id, phase=phase, kind=kind, seconds=seconds, detail=detail))
+            event = Event(
+                session_id=self._session_id,
+                phase=phase,
+                kind=kind,
+                seconds=seconds,
+                detail=detail,
+                done=done,
+                total=total,
+            )
+            self._emit(event)
             return seconds
 
-        def progress(detail: str) -> None:
+        def progress(detail: str, done: int = 0, total: int = 0) -> None:
             nonlocal last
             last = detail
-            tell(EventKind.PROGRESS, detail)
+            tell(EventKind.PROGRESS, detail, done, total)
 
         tell(EventKind.STARTED, "")
         try:

@@ -351,6 +351,34 @@ class Launcher:
             dry_run=dry_run,
         )
 
+    def ids(self) -> Sequence[str]:
+        """The ids of all sessions of this namespace, in every state: one call to the engine.
+
+        Raises:
+            EngineError: the engine does not answer.
+        """
+        label = f"{container.NAMESPACE}={self.namespace}"
+        listed = self._engine.containers(label, container.SESSION_ID)
+        return [item.labels[container.SESSION_ID] for item in listed]
+
+    def logs(self, session_id: str, *, tail: int | None = None, follow: bool = False) -> Iterator[str]:
+        """What the server of a session printed, in pieces, in whatever state it is.
+
+        Args:
+            session_id: whose.
+            tail: only that many last lines.
+            follow: go on with what it prints, until it ends.
+
+        Raises:
+            SessionNotFoundError: this namespace has no container of this session id.
+            EngineError: the engine does not answer.
+        """
+        info = self._found(session_id)
+        if follow:
+            yield from self._engine.follow(info.id, tail)
+        else:
+            yield self._engine.logs(info.id, tail)
+
     def list(self) -> Sequence[SessionSummary]:
         """All sessions of this namespace, in every state, newest first.
 

@@ -294,10 +294,19 @@ class EventKind(str, Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """Handed to ``on_event``: ``seconds`` since the phase started, ``detail`` for people."""
+    """Handed to ``on_event``.
+
+    Attributes:
+        session_id: empty for what is no session's, such as a build.
+        seconds: since the phase started.
+        detail: for people.
+        done, total: how far a build (steps) or a pull (bytes) is; 0 and 0 where nobody knows.
+    """
 
     session_id: str
     phase: Phase
     kind: EventKind
     seconds: float = 0.0
     detail: str = ""
+    done: int = 0
+    total: int = 0

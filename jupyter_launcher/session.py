@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import threading
 from collections.abc import Callable
 from ipaddress import ip_address
@@ -34,6 +35,8 @@ from jupyter_launcher.spec import SERVER_PORT
 __all__ = ["Renewal", "Session", "end_container", "published_url"]
 
 _log = logging.getLogger(__name__)
+
+_HOUR = 3600.0
 
 
 class Session:
@@ -162,6 +165,18 @@ class Session:
                 raise
             msg = f"session {self.id} has no log any more: its container was removed"
             raise SessionNotFoundError(msg, session_id=self.id) from error
+
+    def wait(self, seconds: float | None = None) -> SessionStatus:
+        """Wait until the session has ended, ``seconds`` at most; None: however long. Gives its status.
+
+        Raises:
+            EngineError: the engine does not answer.
+        """
+        deadline = Deadline(math.inf if seconds is None else seconds)
+        while self._engine.wait(self.container_id, Deadline(min(deadline.remaining(), _HOUR))) is None:
+            if deadline.expired():
+                break
+        return self.status()
 
     @property
     def lease(self) -> int | None:

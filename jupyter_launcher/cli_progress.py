@@ -1,0 +1,122 @@
+"""What a person sees on stderr while the launcher works: phases with their times, a bar where one can be."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Protocol
+
+from jupyter_launcher.models import Event, EventKind, Phase
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as RichProgress
+    from rich.progress import TaskID
+
+__all__ = ["KINDS", "Progress", "progress"]
+
+KINDS = ("auto", "rich", "plain", "none")
+_PLAIN_EVERY = 1.0
+
+
+class Progress(Protocol):
+    """Shows events."""
+
+    def show(self, event: Event) -> None:
+        """Take an event in."""
+
+    def settle(self) -> None:
+        """Draw no more, so that others may write; what was shown stays, and later events go below."""
+
+
+def progress(kind: str) -> Progress:
+    """The one of a kind; ``auto`` draws on a terminal and prints lines elsewhere."""
+    if kind == "rich" or (kind == "auto" and sys.stderr.isatty()):
+        return _Drawn()
+    return _Lines(quiet=kind == "none")
+
+
+class _Lines:
+    """A line for each phase that ended, and now and then one on its way."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet
+        self._told = 0.0
+
+    def settle(self) -> None:
+        pass
+
+    def show(self, event: Event) -> None:
+        if self._quiet or event.kind is EventKind.STARTED:
+            return
+        if event.kind is EventKind.PROGRESS:
+            if not event.total or time.monotonic() - self._told < _PLAIN_EVERY:
+                return
+            self._told = time.monotonic()
+            line = f"{event.phase.value}: {event.detail}"
+        else:
+            line = f"{event.phase.value}: {event.kind.value} after {event.seconds:.2f} s {event.detail}"
+        sys.stderr.write(f"{line.rstrip()}\n")
+        sys.stderr.flush()
+
+
+class _Drawn:
+    """A line for each phase, redrawn in place."""
+
+    def __init__(self) -> None:
+        self._drawing: RichProgress | None = None
+        self._tasks: dict[Phase, TaskID] = {}
+
+    def settle(self) -> None:
+        if self._drawing is not None:
+            self._drawing.stop()
+            self._drawing = None
+
+    def show(self, event: Event) -> None:
+        if self._drawing is None:
+            self._drawing = _drawing()
+            self._drawing.start()
+        drawing = self._drawing
+        if event.kind is EventKind.STARTED:
+            self._tasks[event.phase] = drawing.add_task(event.phase.value, total=None, mark="", seconds=None, detail="")
+        elif event.kind is EventKind.PROGRESS:
+            drawing.update(
+                self._tasks[event.phase], total=event.total or None, completed=event.done, detail=event.detail
+            )
+        else:
+            mark = "[red]✗[/]" if event.kind is EventKind.FAILED else "[green]✓[/]"
+            task = self._tasks[event.phase]
+            drawing.update(task, total=1, completed=1, mark=mark, seconds=event.seconds, detail=event.detail)
+
+
+def _drawing() -> RichProgress:
+    from rich.console import Console, RenderableType
+    from rich.progress import BarColumn, ProgressColumn, SpinnerColumn, Task, TextColumn
+    from rich.progress import Progress as RichProgress
+    from rich.text import Text
+
+    class Mark(ProgressColumn):
+        spinner = SpinnerColumn()
+
+        def render(self, task: Task) -> RenderableType:
+            return Text.from_markup(task.fields["mark"]) if task.fields["mark"] else self.spinner.render(task)
+
+    class Seconds(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            seconds = task.fields["seconds"]
+            return Text(f"{(task.elapsed or 0.0) if seconds is None else seconds:7.2f} s")
+
+    class Bar(ProgressColumn):
+        bar = BarColumn(bar_width=24)
+
+        def render(self, task: Task) -> RenderableType:
+            known = task.total is not None and not task.fields["mark"]
+            return self.bar.render(task) if known else Text("")
+
+    return RichProgress(
+        Mark(),
+        TextColumn("{task.description:<10}", markup=False),
+        Seconds(),
+        Bar(),
+        TextColumn("{task.fields[detail]}", style="dim", markup=False),
+        console=Console(stderr=True),
+    )
