@@ -42,12 +42,15 @@ faults: images tools ## the fault suite alone, on an engine of its own; needs ro
 soak: images tools ## 500 starts and stops with random kills, on an engine of its own; needs root
 	$(PYTHON) -m tests.faults.soak
 
-# What the fault suite makes its engine with; without it, or without root, the suite skips loudly.
+# What the fault suite makes its engine with, and a registry to pull from; without them, or without
+# root, those tests skip loudly. Where systemd would start the registry at once, there is none.
 tools:
-	@[ "$$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null || scripts/apt-install.sh iproute2 iptables e2fsprogs
+	@[ "$$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null || \
+	  scripts/apt-install.sh iproute2 iptables e2fsprogs $$([ -d /run/systemd/system ] || echo docker-registry)
 
 bench: images ## what a start and a stop cost, beside raw docker
 	$(PYTHON) benchmarks/start_stop.py
+	$(PYTHON) benchmarks/imports.py
 
 images: engine venv ## both images, from a registry's base image or from Debian packages
 	@$(CLI) build jupyter-server $(BUILD_FLAGS) --base-image "$$($(PYTHON) scripts/base_image.py python:3.13-slim trixie)"

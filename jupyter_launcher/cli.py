@@ -1,15 +1,13 @@
 """The command: the library's verbs. Results on stdout, everything else on stderr.
 
-What imports docker or rich is imported by the command that needs it, so that help comes at once.
+Whatever takes long to import is imported where it is needed, so that help comes at once.
 """
 
 from __future__ import annotations
 
 import contextlib
-import logging
 import signal
 import sys
-import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,10 +24,10 @@ from jupyter_launcher.cli_output import (
     exit_code,
     session_document,
 )
-from jupyter_launcher.cli_progress import KINDS, Progress, progress
 from jupyter_launcher.errors import LauncherError, SessionError
 
 if TYPE_CHECKING:
+    from jupyter_launcher.cli_progress import Progress
     from jupyter_launcher.launcher import Launcher
     from jupyter_launcher.session import Session
 
@@ -59,6 +57,7 @@ class _State:
     @contextlib.contextmanager
     def launcher(self) -> Iterator[Launcher]:
         """A launcher whose events are shown."""
+        from jupyter_launcher.cli_progress import progress
         from jupyter_launcher.launcher import Launcher
 
         self._shown = progress("none" if self.quiet else self.progress)
@@ -92,6 +91,8 @@ def _remember(ctx: click.Context, option: click.Parameter, value: Any) -> None:
     if value is not None and value is not False:
         setattr(ctx.ensure_object(_State), str(option.name), value)
         if option.name == "verbose":
+            import logging
+
             logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s", stream=sys.stderr)
             logging.getLogger("jupyter_launcher").setLevel(logging.DEBUG)
 
@@ -102,7 +103,12 @@ def _global_options() -> list[click.Option]:
         click.Option(["--format"], type=click.Choice(["table", "json"]), help="json: one document on stdout.", **given),
         click.Option(["--context"], help="A Docker context; the current one otherwise.", **given),
         click.Option(["--namespace"], help="Which orchestrator's sessions; 'default' otherwise.", **given),
-        click.Option(["--progress"], type=click.Choice(KINDS), help="What to show on stderr meanwhile.", **given),
+        click.Option(
+            ["--progress"],
+            type=click.Choice(["auto", "rich", "plain", "none"]),
+            help="What to show on stderr meanwhile.",
+            **given,
+        ),
         click.Option(["-v", "--verbose"], is_flag=True, help="Log what is done; show tracebacks.", **given),
         click.Option(["-q", "--quiet"], is_flag=True, help="Only results and errors.", **given),
     ]
@@ -152,6 +158,8 @@ class _Group(_Globals, click.Group):
 
     def _tell(self, state: _State, text: str) -> None:
         if state.verbose:
+            import traceback
+
             traceback.print_exc()
         click.echo(f"{_NAME}: {text}", err=True)
 
@@ -223,15 +231,14 @@ def start(state: _State, /, directory: Path, port: int | None, browse: bool, for
 
     Example: jupyter-launcher start my-pipeline --gateway enterprise-gateway --open
     """
-    with _ended_by_signals(), state.launcher() as launcher, contextlib.ExitStack() as stack:
+    with _ended_by_signals(), state.launcher() as launcher:
         session = launcher.start(directory, host_port=port, **options)
-        if foreground:
-            stack.enter_context(session)
-        state.result(session_document(session, token=True), _described(session, token=True))
-        if browse:
-            _open(state, session)
-        if foreground:
-            _stay(state, session)
+        with _stopped_after(state, session) if foreground else contextlib.nullcontext():
+            state.result(session_document(session, token=True), _described(session, token=True))
+            if browse:
+                _open(state, session)
+            if foreground:
+                _stay(state, session)
 
 
 @contextlib.contextmanager
@@ -243,6 +250,19 @@ def _ended_by_signals() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _stopped_after(state: _State, session: Session) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        state.settle()
+        try:
+            session.stop()
+        except KeyboardInterrupt:
+            session.stop()  # its container is gone by now; this is for its kernels on a gateway
+            raise
 
 
 def _open(state: _State, session: Session) -> None:
@@ -261,12 +281,13 @@ def _stay(state: _State, session: Session) -> None:
         status = session.wait()
     except KeyboardInterrupt:
         state.note("stopping; Ctrl-C again ends it at once")
-        session.stop()
         raise
-    if status.state is SessionState.GONE:
+    if status.state is SessionState.GONE or status.exit_code == 0:
         state.note("it was stopped")
         return
-    log = session.logs(tail=20)
+    log = ""
+    with contextlib.suppress(LauncherError):  # somebody may remove it at this very moment
+        log = session.logs(tail=20)
     msg = f"the session ended by itself with exit code {status.exit_code}; its log ends:\n{log}"
     raise ServerNotRunningError(
         msg, exit_code=status.exit_code, oom_killed=status.oom_killed, log_tail=log, session_id=session.id

@@ -70,8 +70,8 @@ def plain(value: object) -> Any:
 
 
 def error_document(error: LauncherError) -> dict[str, Any]:
-    """An error with its typed fields."""
-    return {"error": {"type": type(error).__name__, "exit_code": exit_code(error), **plain(error)}}
+    """An error with its typed fields; ``code`` is the command's exit code."""
+    return {"error": {"type": type(error).__name__, "code": exit_code(error), **plain(error)}}
 
 
 def session_document(session: Session, *, token: bool) -> dict[str, Any]:

@@ -12,9 +12,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
     from rich.progress import TaskID
 
-__all__ = ["KINDS", "Progress", "progress"]
+__all__ = ["Progress", "progress"]
 
-KINDS = ("auto", "rich", "plain", "none")
 _PLAIN_EVERY = 1.0
 
 
@@ -29,7 +28,7 @@ class Progress(Protocol):
 
 
 def progress(kind: str) -> Progress:
-    """The one of a kind; ``auto`` draws on a terminal and prints lines elsewhere."""
+    """For ``rich``, ``plain``, ``none``, or ``auto``: draws on a terminal and prints lines elsewhere."""
     if kind == "rich" or (kind == "auto" and sys.stderr.isatty()):
         return _Drawn()
     return _Lines(quiet=kind == "none")

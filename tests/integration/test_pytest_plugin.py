@@ -376,7 +376,11 @@ def test_the_first_failure_ends_the_run_cleanly(pytester: pytest.Pytester, of_ru
 def waiting(pytester: pytest.Pytester, *options: str) -> subprocess.Popen[str]:
     """A run whose test has a server and a gateway, and waits."""
     pytester.makepyfile(test_waits=WAITS)
-    line = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *options]
+    # In what a shell runs in the background, SIGINT is ignored, and the children inherit that.
+    code = (
+        "import pytest, signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); sys.exit(pytest.main())"
+    )
+    line = [sys.executable, "-c", code, "-p", "no:cacheprovider", *options]
     process = subprocess.Popen(
         line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
     )

@@ -95,8 +95,14 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
     assert run.stdout.split() == []
 
 
-def test_without_click_the_command_says_what_to_install() -> None:
-    code = "import sys; sys.modules['click'] = None; from jupyter_launcher.__main__ import main; main()"
+@pytest.mark.parametrize("missing", ["click", "rich"])
+def test_without_its_extra_the_command_says_what_to_install(missing: str) -> None:
+    code = (
+        "import importlib.util as util, sys; find = util.find_spec\n"
+        f"util.find_spec = lambda name: None if name == {missing!r} else find(name)\n"
+        "from jupyter_launcher.__main__ import main; main()"
+    )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert run.returncode == 1
-    assert run.stderr.strip() == "jupyter-launcher: the command needs click; pip install 'jupyter-launcher[cli]'"
+    told = f"jupyter-launcher: the command needs {missing}; pip install 'jupyter-launcher[cli]'"
+    assert run.stderr.strip() == told
