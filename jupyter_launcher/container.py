@@ -15,6 +15,7 @@ from jupyter_launcher.spec import LABEL_PREFIX, PIPELINE_TARGET, SERVER_PORT, Se
 __all__ = [
     "ATTEMPT",
     "BASE_URL",
+    "DEFAULT_NETWORK",
     "GATEWAY",
     "HOST_IP",
     "KERNEL_MARK",
@@ -34,6 +35,7 @@ __all__ = [
 
 KERNEL_MARK = "KERNEL_JUPYTER_LAUNCHER"
 """In the environment of each kernel that a session starts on a gateway: the session's attempt."""
+DEFAULT_NETWORK = "bridge"
 PORT_KEY = f"{SERVER_PORT}/tcp"
 RUN_DIR = "/run/jupyter-launcher"
 
@@ -103,7 +105,9 @@ def summary(listed: ListedContainer, state: SessionState, *, oom_killed: bool = 
     )
 
 
-def config(spec: SessionSpec, gateway: Gateway | None, attempt: str, owner: str) -> dict[str, Any]:
+def config(
+    spec: SessionSpec, gateway: Gateway | None, attempt: str, owner: str, network: str = DEFAULT_NETWORK
+) -> dict[str, Any]:
     """The body of the engine's container create call."""
     uid, _, gid = spec.user.partition(":")
     ids = f",uid={uid}" * uid.isdigit() + f",gid={gid}" * gid.isdigit()
@@ -133,7 +137,7 @@ def config(spec: SessionSpec, gateway: Gateway | None, attempt: str, owner: str)
             + [_bind(mount.source, mount.target, read_only=mount.read_only) for mount in spec.mounts],
             "Tmpfs": tmpfs,
             "PortBindings": {PORT_KEY: [{"HostIp": spec.host_ip, "HostPort": str(spec.host_port or "")}]},
-            "NetworkMode": (gateway.network if gateway else spec.network) or "bridge",
+            "NetworkMode": network,
             "ReadonlyRootfs": spec.read_only,
             "Memory": spec.memory or 0,
             "NanoCpus": int((spec.cpus or 0) * 1e9),

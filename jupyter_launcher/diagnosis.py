@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from jupyter_launcher import container
+from jupyter_launcher import container, place
 from jupyter_launcher.engine import Engine
 from jupyter_launcher.errors import LauncherError
 from jupyter_launcher.gateway_container import GATEWAY_OF
-from jupyter_launcher.session import published_url
 
 __all__ = ["of_container", "of_namespace"]
 
@@ -50,7 +49,7 @@ def of_container(engine: Engine, name: str, *, log_lines: int) -> str:
             "ports: " + (", ".join(f"{port} -> {_published(ports)}" for port, ports in info.ports.items()) or "none"),
         ]
         if container.HOST_IP in info.labels and info.ports.get(container.PORT_KEY):
-            lines.append(f"url: {published_url(info, engine)}")
+            lines.append(f"url: {place.url(engine, info)}")
         lines += [f"the last lines of its log, up to {log_lines}:", log or "(it is empty)"]
     except LauncherError as error:
         return f"container {name} could not be asked for: {error}"

@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from jupyter_launcher.container import PORT_KEY, isolation
+from jupyter_launcher import place
+from jupyter_launcher.container import HOST_IP, PORT_KEY, isolation
 from jupyter_launcher.deadline import Deadline
 from jupyter_launcher.engine import Engine
 from jupyter_launcher.engine_image import DEFAULT_IMAGE, image_id
 from jupyter_launcher.errors import LauncherError
 from jupyter_launcher.gateway import resolve
+from jupyter_launcher.host_dir import located
 from jupyter_launcher.models import Gateway
 from jupyter_launcher.pipeline_dir import PipelineDir
 from jupyter_launcher.server import JupyterApi, NotYetError, attempts
@@ -106,7 +108,7 @@ def examine(
         folder: PipelineDir | None = None
         if pipeline_dir is not None:
             try:
-                folder = PipelineDir.from_path(pipeline_dir)
+                folder = located(engine, pipeline_dir, None, image=image)
                 yield _ok("pipeline dir", f"{folder.path}, the server will run as {folder.user}")
             except LauncherError as error:
                 yield _by_error("pipeline dir", error)
@@ -158,7 +160,7 @@ def _from_inside(
     name = f"jupyter-launcher-doctor.{uuid.uuid4().hex[:12]}"
     try:
         try:
-            container = engine.create(_probe(image, folder, network), name)
+            container = engine.create(_probe(engine, image, folder, network), name)
             engine.start(container)
         except LauncherError as error:
             yield _by_error("container", error)
@@ -172,20 +174,21 @@ def _from_inside(
         engine.remove(name)
 
 
-def _probe(image: str, folder: PipelineDir | None, network: str | None) -> dict[str, Any]:
+def _probe(engine: Engine, image: str, folder: PipelineDir | None, network: str | None) -> dict[str, Any]:
+    host_ip = place.publish_ip(engine, None)
     mounts = [] if folder is None else [{"Type": "bind", "Source": str(folder.path), "Target": PIPELINE_TARGET}]
     return {
         "Image": image,
         "Entrypoint": ["sh", "-c", _SERVE.format(port=SERVER_PORT)],
         "Cmd": [],
         "User": folder.user if folder else "",
-        "Labels": {f"{LABEL_PREFIX}doctor": "probe"},
+        "Labels": {f"{LABEL_PREFIX}doctor": "probe", HOST_IP: host_ip},
         "ExposedPorts": {PORT_KEY: {}},
         "HostConfig": {
             **isolation(),
             "Mounts": mounts,
-            "PortBindings": {PORT_KEY: [{"HostIp": "127.0.0.1", "HostPort": ""}]},
-            "NetworkMode": network or "bridge",
+            "PortBindings": {PORT_KEY: [{"HostIp": host_ip, "HostPort": ""}]},
+            "NetworkMode": place.network(engine, network),
         },
     }
 
@@ -223,11 +226,10 @@ def _of_reaching(engine: Engine, container: str, gateway: Gateway) -> Check:
 def _of_port(engine: Engine, container: str) -> Check:
     what = "published port"
     info = engine.inspect(container)
-    ports = info.ports.get(PORT_KEY) if info else None
-    if not ports:
+    if info is None or not info.ports.get(PORT_KEY):
         mend = "take a bridge network that can publish: not `none`, not `host`, not an internal one"
         return _failed(what, "the network publishes none", mend)
-    url = f"http://{engine.host}:{ports[0]}"
+    url = place.url(engine, info)
     api = JupyterApi(url)
     for attempt in attempts(Deadline(_SECONDS), NotYetError):
         with attempt:

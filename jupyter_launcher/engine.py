@@ -9,7 +9,7 @@ import codecs
 import contextlib
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from docker import DockerClient
 from docker.context import ContextAPI
 from docker.errors import APIError, DockerException
 from docker.transport import UnixHTTPAdapter
+from docker.utils import kwargs_from_env
 from urllib3.exceptions import HTTPError as TransportError
 
 from jupyter_launcher.deadline import Deadline
@@ -31,7 +32,9 @@ END = b"\x04"
 """Printed last by a command that stays when it has nothing more to say: 'end of transmission'."""
 
 _STDOUT = 1
+_OWN_ID = re.compile(r"/([0-9a-f]{64})/\S* /etc/(?:hostname|hosts|resolv\.conf) ")
 _CONNECTIONS = 64
+_OLDEST_API = "1.41"
 
 
 @contextlib.contextmanager
@@ -72,6 +75,7 @@ class Engine:
         self._owned = owned
         self.api = client.api
         self.endpoint = endpoint
+        self._own_container: ContainerInfo | None = None
 
     @classmethod
     def connect(
@@ -104,13 +108,17 @@ class Engine:
             msg = f"there is no Docker context {name!r}; `docker context ls` lists them"
             raise OptionError(msg, option="context")
         endpoint = host or (found.Host if found else None) or "unix:///var/run/docker.sock"
+        # The system's ssh knows the user's keys and hosts, as for the docker command.
+        options: dict[str, Any] = {"timeout": timeout, "use_ssh_client": True}
         with translated("connect", endpoint):
             if docker_host is not None:
-                made = DockerClient(base_url=docker_host, timeout=timeout)
+                # TLS as the docker command has it: by DOCKER_TLS_VERIFY and DOCKER_CERT_PATH.
+                given = kwargs_from_env(environment={**os.environ, "DOCKER_HOST": docker_host})
+                made = _made(DockerClient, **given, **options)
             elif context is not None:
-                made = DockerClient.from_context(context, timeout=timeout)
+                made = _made(DockerClient.from_context, name=context, **options)
             else:
-                made = DockerClient.from_env(timeout=timeout)
+                made = _made(DockerClient.from_env, **options)
         _share_connections(made.api)
         return cls(made, endpoint, owned=True)
 
@@ -130,6 +138,22 @@ class Engine:
         """Where a port that the engine publishes on its loopback or on every address is reached."""
         parts = urlsplit(self.endpoint)
         return parts.hostname if parts.scheme in ("tcp", "http", "https", "ssh") and parts.hostname else "127.0.0.1"
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether the engine is on another host than this process, by its address."""
+        return self.host not in ("127.0.0.1", "::1", "localhost")
+
+    def own_container(self, *, again: bool = False) -> ContainerInfo | None:
+        """The container that this process runs in, if it is one of this engine's.
+
+        Known from what every engine mounts into its containers, and then seen on the engine itself:
+        a file such as ``/.dockerenv`` proves nothing, and the engine may be another one. As it was
+        when asked first, unless ``again``.
+        """
+        if (self._own_container is None or again) and (found := _OWN_ID.search(_mounts_of_this_process())):
+            self._own_container = self.inspect(found[1])
+        return self._own_container
 
     def translated(self, doing: str) -> contextlib.AbstractContextManager[None]:
         """As the function of this name, with this engine's endpoint."""
@@ -298,6 +322,30 @@ class Engine:
                     raise TimeoutError
         stdout, stderr = (streams[stream].decode(errors="replace") for stream in (_STDOUT, _STDOUT + 1))
         return stdout.removesuffix(END.decode()), stderr
+
+
+def _made(make: Callable[..., DockerClient], **options: Any) -> DockerClient:
+    """A client; one with TLS trusts the engine's own authority, whatever REQUESTS_CA_BUNDLE says.
+
+    requests lets that variable, which users behind a company's proxy have, replace what was given.
+    """
+    silent = make(version=_OLDEST_API, **options)  # without a version it would ask for one at once
+    if not isinstance(silent.api.verify, str):
+        silent.close()
+        return make(**options)
+    with contextlib.closing(silent):
+        silent.api.trust_env = False
+        version = silent.api.version(api_version=False)["ApiVersion"]
+    made = make(version=version, **options)
+    made.api.trust_env = False
+    return made
+
+
+def _mounts_of_this_process() -> str:
+    try:
+        return Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""  # no Linux, so no container of an engine
 
 
 def _raise_for_status(response: Any) -> None:

@@ -15,7 +15,8 @@ class ContainerInfo:
     """A container at the moment of one inspect.
 
     ``networks`` maps a network's name to the container's IP there, ``""`` when it is not running.
-    ``ports`` maps a container port such as ``8888/tcp`` to the published host ports.
+    ``ports`` maps a container port such as ``8888/tcp`` to the published host ports. ``mounts`` maps a
+    path in the container to the path on the engine's host that is mounted there.
     ``environment`` may hold secrets of whoever made the container.
     """
 
@@ -30,6 +31,7 @@ class ContainerInfo:
     network_mode: str
     networks: Mapping[str, str]
     ports: Mapping[str, tuple[int, ...]]
+    mounts: Mapping[str, str]
     environment: Mapping[str, str] = field(repr=False)
 
     @property
@@ -51,20 +53,27 @@ class ContainerInfo:
             error=state.get("Error", ""),
             image=raw["Config"]["Image"],
             network_mode=raw["HostConfig"].get("NetworkMode", ""),
-            networks={
-                name: (network or {}).get("IPAddress", "") for name, network in (settings.get("Networks") or {}).items()
-            },
+            networks=_addresses(settings),
             ports={
                 port: tuple(int(binding["HostPort"]) for binding in bindings or () if binding.get("HostPort"))
                 for port, bindings in (settings.get("Ports") or {}).items()
             },
+            mounts={item["Destination"]: item["Source"] for item in raw.get("Mounts") or () if item.get("Source")},
             environment=dict(item.partition("=")[::2] for item in raw["Config"].get("Env") or ()),
         )
 
 
+def _addresses(settings: Mapping[str, Any]) -> dict[str, str]:
+    networks = settings.get("Networks") or {}
+    return {name: (network or {}).get("IPAddress", "") for name, network in networks.items()}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListedContainer:
-    """A container as the engine lists it: ``created`` in seconds since the epoch, by its clock."""
+    """A container as the engine lists it: ``created`` in seconds since the epoch, by its clock.
+
+    ``networks`` and ``ports`` as in :class:`ContainerInfo`.
+    """
 
     id: str
     name: str
@@ -73,6 +82,7 @@ class ListedContainer:
     created: float
     state: str
     status: str
+    networks: Mapping[str, str]
     ports: Mapping[str, tuple[int, ...]]
 
     @property
@@ -92,6 +102,7 @@ class ListedContainer:
             created=float(raw["Created"]),
             state=raw["State"],
             status=raw["Status"],
+            networks=_addresses(raw.get("NetworkSettings") or {}),
             ports={
                 f"{port['PrivatePort']}/{port['Type']}": (int(port["PublicPort"]),)
                 for port in raw.get("Ports") or ()

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import uuid
 
-from jupyter_launcher.container import OWNER, isolation
+from jupyter_launcher import place
+from jupyter_launcher.container import HOST_IP, OWNER, PORT_KEY, isolation
 from jupyter_launcher.deadline import Deadline
 from jupyter_launcher.engine import Engine
 from jupyter_launcher.errors import GatewayNotRunningError, GatewayUnreachableError
 from jupyter_launcher.pipeline_dir import PipelineDir
 from jupyter_launcher.server import JupyterApi, wait_for_kernelspecs
-from jupyter_launcher.spec import PIPELINE_TARGET, SERVER_PORT
+from jupyter_launcher.spec import PIPELINE_TARGET
 
 __all__ = ["GATEWAY_OF", "start"]
 
 GATEWAY_OF = "jupyter-launcher.gateway-of"
-_PORT_KEY = f"{SERVER_PORT}/tcp"
 
 
 def start(
@@ -34,27 +34,27 @@ def start(
         GatewayNotRunningError: it ended at once.
         GatewayUnreachableError: it gave no kernel specs within ``seconds``.
     """
+    host_ip = place.publish_ip(engine, None)
     name = f"enterprise-gateway.{namespace}.{uuid.uuid4().hex[:12]}"
     config = {
         "Image": image,
         "User": pipeline_dir.user,
         "WorkingDir": PIPELINE_TARGET,
-        "Labels": {GATEWAY_OF: namespace, OWNER: owner},
-        "ExposedPorts": {_PORT_KEY: {}},
+        "Labels": {GATEWAY_OF: namespace, OWNER: owner, HOST_IP: host_ip},
+        "ExposedPorts": {PORT_KEY: {}},
         "HostConfig": {
             **isolation(),
             "Mounts": [{"Type": "bind", "Source": str(pipeline_dir.path), "Target": PIPELINE_TARGET}],
-            # For the look from this host alone; servers use the container's IP.
-            "PortBindings": {_PORT_KEY: [{"HostIp": "127.0.0.1", "HostPort": ""}]},
-            "NetworkMode": network or "bridge",
+            # For the look from here alone; servers use the container's IP.
+            "PortBindings": {PORT_KEY: [{"HostIp": host_ip, "HostPort": ""}]},
+            "NetworkMode": place.network(engine, network),
         },
     }
     try:
         container = engine.create(config, name)
         engine.start(container)
         info = engine.inspect(container)
-        port = info.ports[_PORT_KEY][0] if info and info.ports.get(_PORT_KEY) else 0
-        if not wait_for_kernelspecs(JupyterApi(f"http://{engine.host}:{port}"), Deadline(seconds)):
+        if info is None or not wait_for_kernelspecs(JupyterApi(place.url(engine, info)), Deadline(seconds)):
             raise _failure(engine, name, container, seconds)
     except BaseException:
         engine.remove(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import uuid
@@ -10,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from types import TracebackType
 from typing import Literal
 
-from jupyter_launcher import container, engine_image, gateway_container
+from jupyter_launcher import container, engine_image, gateway_container, place
 from jupyter_launcher.deadline import Deadline
 from jupyter_launcher.engine import DockerClient, Engine
 from jupyter_launcher.engine_image import DEFAULT_GATEWAY_IMAGE, DEFAULT_IMAGE
@@ -23,6 +24,7 @@ from jupyter_launcher.errors import (
 )
 from jupyter_launcher.flow import Flow, Starts
 from jupyter_launcher.gateway import resolve
+from jupyter_launcher.host_dir import located
 from jupyter_launcher.models import (
     BuildOptions,
     Event,
@@ -36,7 +38,6 @@ from jupyter_launcher.models import (
     Timeouts,
     Timings,
 )
-from jupyter_launcher.pipeline_dir import PipelineDir
 from jupyter_launcher.registry import reap, summaries
 from jupyter_launcher.server import (
     JupyterApi,
@@ -49,7 +50,7 @@ from jupyter_launcher.server import (
     renew_lease,
     wait_until_ready,
 )
-from jupyter_launcher.session import Session, end_container, published_url
+from jupyter_launcher.session import Session, end_container
 from jupyter_launcher.spec import SessionSpec, check_name
 from jupyter_launcher.starting import (
     created,
@@ -140,7 +141,7 @@ class Launcher:
         session_id: str | None = None,
         image: str | None = None,
         pull: Pull = "missing",
-        host_ip: str = "127.0.0.1",
+        host_ip: str | None = None,
         host_port: int | None = None,
         base_url: str = "/",
         user: str | int | None = None,
@@ -159,7 +160,9 @@ class Launcher:
         """Start JupyterLab for a pipeline, and return when it answers with its token.
 
         Args:
-            pipeline_dir: a directory of the engine's host, mounted at ``/pipeline-dir``.
+            pipeline_dir: a directory, mounted at ``/pipeline-dir``. Where this process is in a
+                container of the engine, it lies below one of that container's own mounts; where the
+                engine is on another host, it is an absolute path there.
             gateway: the kernel gateway: a container's name or id, optionally with ``:port``
                 (8888 otherwise), or an http(s) URL as the server's container reaches it. None:
                 kernels run beside the server.
@@ -169,7 +172,8 @@ class Launcher:
                 another process is just starting it; a dead or half-made one is made anew.
             image: any image with ``sh`` and ``jupyter`` on its PATH.
             pull: ``missing``, ``always`` or ``never``. For the default image: when to build it.
-            host_ip: the host's address to publish on.
+            host_ip: the host's address to publish on; None: its loopback, or, where the engine is on
+                another host, the address at which that is reached.
             host_port: the host's port to publish on; None: the engine chooses a free one.
             base_url: the path below which the server answers.
             user: ``uid[:gid]`` or a name that the image knows; None: the directory's owner.
@@ -199,14 +203,18 @@ class Launcher:
 
         Whatever is raised, Ctrl-C included, nothing that was made stays behind.
         """
+        image = image or self.image
+        limits = timeouts or self.timeouts
+        if place.is_elsewhere(self._engine):
+            self._ensured(self._flow, image, pull, limits.image)  # a container of it looks at the directory there
         spec = SessionSpec.from_options(
             pipeline_dir,
             namespace=self.namespace,
-            image=image or self.image,
+            image=image,
             session_id=session_id,
             gateway=gateway,
             network=network,
-            host_ip=host_ip,
+            host_ip=place.publish_ip(self._engine, host_ip),
             host_port=host_port,
             base_url=base_url,
             user=user,
@@ -220,8 +228,8 @@ class Launcher:
             lease=lease,
             labels=labels,
             lab_args=lab_args,
+            located=functools.partial(located, self._engine, image=image),
         )
-        limits = timeouts or self.timeouts
         refuse_engine_socket(self._engine, spec)
         with self._starts.slot():
             flow = self._flow.of(spec.session_id)
@@ -260,7 +268,9 @@ class Launcher:
         attempt = uuid.uuid4().hex
         with removed_on_failure(self._engine, spec, attempt):
             with flow.phase(Phase.CONTAINER):
-                container_id = created(self._engine, spec, container.config(spec, gateway, attempt, self.owner))
+                network = place.network(self._engine, gateway.network if gateway else spec.network)
+                config = container.config(spec, gateway, attempt, self.owner, network)
+                container_id = created(self._engine, spec, config)
                 if container_id is None:
                     return None
                 info = started(self._engine, container_id, spec.host_port)
@@ -268,7 +278,7 @@ class Launcher:
             with flow.phase(Phase.SERVER):
                 server_info = exec_start(self._engine, info.id, argv(spec, gateway), deadline, spec.lease)
             with flow.phase(Phase.READY):
-                api = JupyterApi(published_url(info, self._engine), server_info.token)
+                api = JupyterApi(place.url(self._engine, info), server_info.token)
                 wait_until_ready(api, self._engine, info.id, deadline)
                 if gateway is not None:
                     check_kernelspecs(api, gateway, self._engine, info.id, limits.gateway)
@@ -300,7 +310,7 @@ class Launcher:
                 token = read_server_info(self._engine, running.id, Deadline(1.0)).token
             except ServerError:
                 token = None  # so its API will refuse, and the signals follow
-            return JupyterApi(published_url(running, self._engine), token)
+            return JupyterApi(place.url(self._engine, running), token)
 
         return end_container(self._engine, info, api, self.timeouts)
 
@@ -455,8 +465,8 @@ class Launcher:
             GatewayNotRunningError: it ended at once.
             GatewayUnreachableError: it gave no kernel specs in time (``timeouts.start``).
         """
-        folder = PipelineDir.from_path(pipeline_dir)
         self.ensure_image(image)
+        folder = located(self._engine, pipeline_dir, None, image=image)
         name = gateway_container.start(
             self._engine,
             folder,
@@ -503,7 +513,7 @@ class Launcher:
                 log_tail=self._engine.logs(info.id, 40),
                 session_id=session_id,
             ) from error
-        api = JupyterApi(published_url(info, self._engine), server_info.token)
+        api = JupyterApi(place.url(self._engine, info), server_info.token)
         wait_until_ready(api, self._engine, info.id, deadline)
         return self._session(info, server_info, limits, Timings())
 

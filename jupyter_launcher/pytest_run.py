@@ -12,9 +12,9 @@ from jupyter_launcher import container, diagnosis, gateway_container, leftovers
 from jupyter_launcher.engine import Engine
 from jupyter_launcher.engine_image import DEFAULT_GATEWAY_IMAGE, DEFAULT_IMAGE
 from jupyter_launcher.errors import LauncherError, SessionNotFoundError
+from jupyter_launcher.host_dir import located
 from jupyter_launcher.launcher import Launcher
 from jupyter_launcher.models import Event, EventKind, Phase, Timeouts
-from jupyter_launcher.pipeline_dir import PipelineDir
 from jupyter_launcher.pytest_config import LauncherConfig
 from jupyter_launcher.session import Session
 
@@ -116,7 +116,7 @@ class Run:
             self.launcher.ensure_image(DEFAULT_GATEWAY_IMAGE)
         name = gateway_container.start(
             self._engine,
-            PipelineDir.from_path(folder),
+            located(self._engine, folder, None, image=DEFAULT_GATEWAY_IMAGE),
             image=DEFAULT_GATEWAY_IMAGE,
             namespace=self.launcher.namespace,
             owner=self.launcher.owner,

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 
-from jupyter_launcher import container
+from jupyter_launcher import container, place
 from jupyter_launcher.engine import Engine
 from jupyter_launcher.engine_types import ListedContainer
 from jupyter_launcher.errors import LauncherError
 from jupyter_launcher.models import ReapedSession, SessionState, SessionSummary, StopReport
 from jupyter_launcher.server import JupyterApi
-from jupyter_launcher.session import published_url
 
 __all__ = ["reap", "summaries"]
 
@@ -41,7 +40,7 @@ def _summary(engine: Engine, item: ListedContainer, late: bool) -> SessionSummar
         info = engine.inspect(item.id) if item.exit_code == _KILLED else None
         return container.summary(item, SessionState.EXITED, oom_killed=info is not None and info.oom_killed)
     # Without the token, which only an exec could tell: an answer is proof enough of a server.
-    if JupyterApi(published_url(item, engine)).is_alive(timeout=_PROBE_SECONDS):
+    if JupyterApi(place.url(engine, item)).is_alive(timeout=_PROBE_SECONDS):
         return container.summary(item, SessionState.READY)
     return container.summary(item, SessionState.SERVER_DEAD if late else SessionState.STARTING)
 

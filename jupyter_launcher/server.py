@@ -32,6 +32,7 @@ from jupyter_launcher.models import Gateway, ServerInfo, StopMethod, Timeouts
 from jupyter_launcher.spec import PIPELINE_TARGET, SERVER_PORT, SessionSpec
 
 __all__ = [
+    "ApiFromInside",
     "JupyterApi",
     "NotYetError",
     "argv",
@@ -54,6 +55,17 @@ _POLL = 0.02
 _SLOW_POLL = 0.2
 _ALIVE_EVERY = 0.5
 _REQUEST = 5.0
+# In a gateway's container. Its token is in its environment, and so in no argv.
+_ASK = """
+import os, sys, urllib.error, urllib.request as r
+token = os.environ.get("EG_AUTH_TOKEN") or os.environ.get("KG_AUTH_TOKEN")
+ask = r.Request(sys.argv[2], method=sys.argv[1], headers={"Authorization": f"token {token}"} if token else {})
+try:
+    answer = r.build_opener(r.ProxyHandler({})).open(ask, timeout=float(sys.argv[3]))
+except urllib.error.HTTPError as error:
+    answer = error
+print(answer.status, answer.read().decode(), sep="\\n")
+"""
 # What proves our server: it wants a token, and the gateway has no part in it.
 _CONTENTS = "api/contents?content=0"
 
@@ -158,6 +170,31 @@ class JupyterApi:
             return self.request("GET", _CONTENTS, timeout=timeout).status == 200
         except requests.RequestException:
             return False
+
+
+class ApiFromInside(JupyterApi):
+    """The REST API of a gateway, asked by its own container: for one whose address is not reached from here."""
+
+    def __init__(self, engine: Engine, container: str, url: str) -> None:
+        super().__init__(url)
+        self._engine = engine
+        self._container = container
+
+    def request(self, method: str, path: str, *, timeout: float = _REQUEST, authenticated: bool = True) -> Answer:  # noqa: ARG002 - the gateway's own token is taken
+        """As ``JupyterApi.request``.
+
+        Raises:
+            requests.RequestException: no answer.
+        """
+        line = ("python3", "-c", _ASK, method, self.url + path, str(timeout))
+        try:
+            result = self._engine.exec(self._container, line, Deadline(timeout + 1.0))
+        except ExecError as error:
+            raise requests.ConnectionError(str(error)) from error
+        status, _, body = result.stdout.partition("\n")
+        if not status.isdigit():
+            raise requests.ConnectionError(result.stderr)
+        return Answer(int(status), json.loads(body) if body.strip() else None)
 
 
 def exec_start(

@@ -7,14 +7,13 @@ import logging
 import math
 import threading
 from collections.abc import Callable
-from ipaddress import ip_address
 from pathlib import Path
 from types import TracebackType
 
-from jupyter_launcher import container
+from jupyter_launcher import container, place
 from jupyter_launcher.deadline import Deadline
 from jupyter_launcher.engine import Engine
-from jupyter_launcher.engine_types import ContainerInfo, ListedContainer
+from jupyter_launcher.engine_types import ContainerInfo
 from jupyter_launcher.errors import LauncherError, ServerError, SessionNotFoundError
 from jupyter_launcher.flow import Flow
 from jupyter_launcher.gateway import marked_kernels
@@ -29,10 +28,11 @@ from jupyter_launcher.models import (
     Timeouts,
     Timings,
 )
-from jupyter_launcher.server import JupyterApi, end_kernels, end_server, renew_lease
+from jupyter_launcher.place import bracketed
+from jupyter_launcher.server import ApiFromInside, JupyterApi, end_kernels, end_server, renew_lease
 from jupyter_launcher.spec import SERVER_PORT
 
-__all__ = ["Renewal", "Session", "end_container", "published_url"]
+__all__ = ["Renewal", "Session", "end_container"]
 
 _log = logging.getLogger(__name__)
 
@@ -111,19 +111,27 @@ class Session:
 
     @property
     def url(self) -> str:
-        """The server as this host reaches it, without a token: ``http://127.0.0.1:<port>/``."""
-        return published_url(self._info, self._engine)
+        """The server as this process reaches it, without a token: ``http://127.0.0.1:<port>/``.
+
+        Where this process is in a container of the same engine, over a network that both are on.
+        """
+        return place.url(self._engine, self._info)
+
+    @property
+    def host_url(self) -> str:
+        """The published port, without a token: what a browser on the engine's host, or nearer to it, opens."""
+        return place.host_url(self._engine, self._info)
 
     @property
     def lab_url(self) -> str:
-        """JupyterLab as a browser on this host opens it, with the token."""
+        """JupyterLab as a browser beside this process opens it, with the token."""
         return f"{self.url}lab?token={self._server_info.token}"
 
     @property
     def internal_url(self) -> str:
         """The server as other containers of its network reach it: ``http://<ip>:8888/``."""
         address = next((ip for ip in self._info.networks.values() if ip), "")
-        return f"http://{_bracketed(address)}:{SERVER_PORT}{self._info.labels[container.BASE_URL]}"
+        return f"http://{bracketed(address)}:{SERVER_PORT}{self._info.labels[container.BASE_URL]}"
 
     @property
     def timings(self) -> Timings:
@@ -209,7 +217,7 @@ class Session:
         return report
 
     def _api(self, info: ContainerInfo) -> JupyterApi:
-        return JupyterApi(published_url(info, self._engine), self._server_info.token)
+        return JupyterApi(place.url(self._engine, info), self._server_info.token)
 
 
 class Renewal:
@@ -288,16 +296,12 @@ def _kernels_gone(
     kernels = tuple(dict.fromkeys((*asked, *left)))
     if not kernels:
         return (), ()
-    api = JupyterApi(gateway.url, info.environment.get("JUPYTER_GATEWAY_AUTH_TOKEN"))
+    api: JupyterApi
+    if gateway.container_id is not None and place.is_elsewhere(engine):
+        api = ApiFromInside(engine, gateway.container_id, gateway.url)
+    else:
+        api = JupyterApi(gateway.url, info.environment.get("JUPYTER_GATEWAY_AUTH_TOKEN"))
     return kernels, end_kernels(api, kernels, deadline)
-
-
-def published_url(info: ContainerInfo | ListedContainer, engine: Engine) -> str:
-    """The server's URL on this host, from the published port."""
-    host = ip_address(info.labels[container.HOST_IP])
-    shown = engine.host if host.is_loopback or host.is_unspecified else str(host)
-    port = next(iter(info.ports.get(container.PORT_KEY, ())), 0)
-    return f"http://{_bracketed(shown)}:{port}{info.labels[container.BASE_URL]}"
 
 
 def _gateway(info: ContainerInfo) -> Gateway | None:
@@ -306,7 +310,3 @@ def _gateway(info: ContainerInfo) -> Gateway | None:
         return None
     known = json.loads(text)
     return Gateway(name=known["name"], url=known["url"], container_id=known["id"], network=info.network_mode)
-
-
-def _bracketed(address: str) -> str:
-    return f"[{address}]" if ":" in address else address

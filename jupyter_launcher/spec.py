@@ -7,7 +7,7 @@ import ipaddress
 import os
 import re
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -87,15 +87,16 @@ class SessionSpec:
         lease: int | None = None,
         labels: Mapping[str, str] | None = None,
         lab_args: Iterable[str] = (),
+        located: Callable[[str | os.PathLike[str], str | int | None], PipelineDir] = PipelineDir.from_path,
     ) -> SessionSpec:
-        """Check the options of ``Launcher.start``.
+        """Check the options of ``Launcher.start``; ``located`` finds the directory on the engine's host.
 
         Raises:
             OptionError: naming the option and what it may be.
             PipelineDirError: missing, no directory, not readable by the server's user, or a
                 directory that must not be mounted.
         """
-        folder = PipelineDir.from_path(pipeline_dir, user)
+        folder = located(pipeline_dir, user)
         return cls(
             session_id=check_name(uuid.uuid4().hex[:12] if session_id is None else session_id, "session_id"),
             namespace=check_name(namespace, "namespace"),

@@ -14,6 +14,7 @@ from jupyter_launcher.deadline import Deadline
 from jupyter_launcher.engine import Engine
 from jupyter_launcher.engine_types import ContainerInfo
 from jupyter_launcher.errors import EngineError, PipelineDirError, SessionConflictError
+from jupyter_launcher.host_dir import host_path
 from jupyter_launcher.server import NotYetError, attempts, server_is_coming
 from jupyter_launcher.spec import SessionSpec
 
@@ -31,6 +32,9 @@ def refuse_engine_socket(engine: Engine, spec: SessionSpec) -> None:
         PipelineDirError: one does, and would hand the engine's host to every notebook.
     """
     socket = engine.socket_path
+    if socket is not None:
+        with contextlib.suppress(PipelineDirError):  # a socket of this process's own container
+            socket = host_path(engine, socket)
     for folder in (spec.pipeline_dir, *(Path(mount.source) for mount in spec.mounts)):
         if socket is not None and socket.resolve().is_relative_to(folder.resolve()):
             msg = f"{folder} holds the engine's socket {socket}, and with it the whole host; give another directory"

@@ -28,6 +28,7 @@ def container(**changes: Any) -> ContainerInfo:
         "networks": {"bridge": "172.17.0.9"},
         "ports": {"8888/tcp": (49153,)},
         "environment": {},
+        "mounts": {},
     }
     return ContainerInfo(**{**known, **changes})
 
