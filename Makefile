@@ -42,11 +42,12 @@ faults: images tools ## the fault suite alone, on an engine of its own; needs ro
 soak: images tools ## 500 starts and stops with random kills, on an engine of its own; needs root
 	$(PYTHON) -m tests.faults.soak
 
-# What the fault suite makes its engine with, and a registry to pull from; without them, or without
-# root, those tests skip loudly. Where systemd would start the registry at once, there is none.
+# What the fault suite makes its engine with, a registry to pull from and an sshd to go through;
+# without them, or without root, those tests skip loudly. Where systemd would start the servers at
+# once, they are not installed.
 tools:
 	@[ "$$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null || \
-	  scripts/apt-install.sh iproute2 iptables e2fsprogs $$([ -d /run/systemd/system ] || echo docker-registry)
+	  scripts/apt-install.sh iproute2 iptables e2fsprogs openssl $$([ -d /run/systemd/system ] || echo docker-registry openssh-server)
 
 bench: images ## what a start and a stop cost, beside raw docker
 	$(PYTHON) benchmarks/start_stop.py

@@ -23,6 +23,7 @@ from docker.utils import kwargs_from_env
 from urllib3.exceptions import HTTPError as TransportError
 
 from jupyter_launcher.deadline import Deadline
+from jupyter_launcher.engine_ssh import SshTunnel
 from jupyter_launcher.engine_types import ContainerInfo, EngineVersion, ExecResult, ListedContainer
 from jupyter_launcher.errors import EngineError, EngineUnavailableError, ExecError, OptionError, PortInUseError
 
@@ -70,9 +71,10 @@ def _unavailable(error: BaseException, doing: str, endpoint: str) -> str:
 class Engine:
     """One connection to one engine."""
 
-    def __init__(self, client: DockerClient, endpoint: str, *, owned: bool) -> None:
+    def __init__(self, client: DockerClient, endpoint: str, *, owned: bool, tunnel: SshTunnel | None = None) -> None:
         self.client = client
         self._owned = owned
+        self._tunnel = tunnel
         self.api = client.api
         self.endpoint = endpoint
         self._own_container: ContainerInfo | None = None
@@ -108,24 +110,27 @@ class Engine:
             msg = f"there is no Docker context {name!r}; `docker context ls` lists them"
             raise OptionError(msg, option="context")
         endpoint = host or (found.Host if found else None) or "unix:///var/run/docker.sock"
-        # The system's ssh knows the user's keys and hosts, as for the docker command.
-        options: dict[str, Any] = {"timeout": timeout, "use_ssh_client": True}
-        with translated("connect", endpoint):
-            if docker_host is not None:
+        tunnel = SshTunnel(endpoint, timeout) if endpoint.startswith("ssh://") else None
+        with translated("connect", endpoint), _closed_on_failure(tunnel):
+            if tunnel is not None:
+                made = DockerClient(base_url=tunnel.url, timeout=timeout)
+            elif docker_host is not None:
                 # TLS as the docker command has it: by DOCKER_TLS_VERIFY and DOCKER_CERT_PATH.
                 given = kwargs_from_env(environment={**os.environ, "DOCKER_HOST": docker_host})
-                made = _made(DockerClient, **given, **options)
+                made = _made(DockerClient, **given, timeout=timeout)
             elif context is not None:
-                made = _made(DockerClient.from_context, name=context, **options)
+                made = _made(DockerClient.from_context, name=context, timeout=timeout)
             else:
-                made = _made(DockerClient.from_env, **options)
+                made = _made(DockerClient.from_env, timeout=timeout)
         _share_connections(made.api)
-        return cls(made, endpoint, owned=True)
+        return cls(made, endpoint, owned=True, tunnel=tunnel)
 
     def close(self) -> None:
         """Close the connections, unless the client was handed in."""
         if self._owned:
             self.client.close()
+        if self._tunnel is not None:
+            self._tunnel.close()
 
     @property
     def socket_path(self) -> Path | None:
@@ -322,6 +327,16 @@ class Engine:
                     raise TimeoutError
         stdout, stderr = (streams[stream].decode(errors="replace") for stream in (_STDOUT, _STDOUT + 1))
         return stdout.removesuffix(END.decode()), stderr
+
+
+@contextlib.contextmanager
+def _closed_on_failure(tunnel: SshTunnel | None) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        if tunnel is not None:
+            tunnel.close()
+        raise
 
 
 def _made(make: Callable[..., DockerClient], **options: Any) -> DockerClient:
