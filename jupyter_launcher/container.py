@@ -65,8 +65,8 @@ def name_of(namespace: str, session_id: str) -> str:
 
 
 def script(name: str) -> str:
-    """The text of a shell script that runs inside the container."""
-    return (resources.files("jupyter_launcher") / "scripts" / f"{name}.sh").read_text(encoding="utf-8")
+    """The text of a script that runs inside the container."""
+    return (resources.files("jupyter_launcher") / "scripts" / name).read_text(encoding="utf-8")
 
 
 def labels(spec: SessionSpec, gateway: Gateway | None, attempt: str, owner: str) -> dict[str, str]:
@@ -119,7 +119,7 @@ def config(
     return {
         "Image": spec.image,
         "Entrypoint": [
-            *("sh", "-c", script("supervise"), "supervise"),
+            *("sh", "-c", script("supervise.sh"), "supervise"),
             *(RUN_DIR, str(_SERVER_PATIENCE)),
         ],
         "Cmd": [],

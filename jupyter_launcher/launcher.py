@@ -152,6 +152,7 @@ class Launcher:
         shm_size: int | str | None = None,
         gpus: int | str | None = None,
         read_only: bool = False,
+        tune: bool = True,
         lease: int | None = None,
         labels: Mapping[str, str] | None = None,
         lab_args: Iterable[str] = (),
@@ -185,6 +186,9 @@ class Launcher:
             shm_size: bytes or a text; the engine's 64 MB otherwise.
             gpus: ``"all"`` or how many.
             read_only: the container's own file system can't be written (the mounts can).
+            tune: keep the server, not its kernels, from importing ``rfc3987_syntax``, which builds a
+                grammar for half of a start and which Jupyter does without (jupyter_server#1559). Our
+                image does not have it anyway.
             lease: seconds after which the session ends itself, gracefully, unless somebody renews:
                 ``renew``, or the session's context manager. None: it stays until it is stopped.
             labels: more labels for the container.
@@ -225,6 +229,7 @@ class Launcher:
             shm_size=shm_size,
             gpus=gpus,
             read_only=read_only,
+            tune=tune,
             lease=lease,
             labels=labels,
             lab_args=lab_args,
@@ -276,7 +281,9 @@ class Launcher:
                 info = started(self._engine, container_id, spec.host_port)
             deadline = Deadline(limits.start)
             with flow.phase(Phase.SERVER):
-                server_info = exec_start(self._engine, info.id, argv(spec, gateway), deadline, spec.lease)
+                server_info = exec_start(
+                    self._engine, info.id, argv(spec, gateway), deadline, lease=spec.lease, tune=spec.tune
+                )
             with flow.phase(Phase.READY):
                 api = JupyterApi(place.url(self._engine, info), server_info.token)
                 wait_until_ready(api, self._engine, info.id, deadline)

@@ -59,6 +59,7 @@ class SessionSpec:
     shm_size: int | None
     gpus: int | str | None
     read_only: bool
+    tune: bool
     lease: int | None
     labels: Mapping[str, str]
     lab_args: tuple[str, ...]
@@ -84,6 +85,7 @@ class SessionSpec:
         shm_size: int | str | None = None,
         gpus: int | str | None = None,
         read_only: bool = False,
+        tune: bool = True,
         lease: int | None = None,
         labels: Mapping[str, str] | None = None,
         lab_args: Iterable[str] = (),
@@ -115,6 +117,7 @@ class SessionSpec:
             shm_size=None if shm_size is None else _bytes(shm_size, "shm_size"),
             gpus=_gpus(gpus),
             read_only=read_only,
+            tune=tune,
             lease=_lease(lease),
             labels=_labels(labels or {}),
             lab_args=_lab_args(lab_args),
@@ -142,6 +145,7 @@ class SessionSpec:
             "shm_size": self.shm_size,
             "gpus": self.gpus,
             "read_only": self.read_only,
+            "tune": self.tune,
             "lease": self.lease,
             "labels": dict(sorted(self.labels.items())),
             "lab_args": list(self.lab_args),

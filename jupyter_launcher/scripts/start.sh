@@ -1,9 +1,10 @@
 # Starts the server, and prints its server_info as soon as it is there.
 # $1: the session's own folder (in memory, of this user alone), $2: seconds to wait, $3: the lease in
-# seconds, 0 for none, the rest: the server's argv. This shell stays as the server's parent and hands its exit code to the supervisor.
+# seconds, 0 for none, $4: a module that Python runs first, or nothing, the rest: the server's argv.
+# This shell stays as the server's parent and hands its exit code to the supervisor.
 # It prints an end of transmission when server_info was printed or can't come any more.
-run=$1 seconds=$2 lease=$3
-shift 3
+run=$1 seconds=$2 lease=$3 first=$4
+shift 4
 
 mask=$(umask)
 umask 077
@@ -21,6 +22,10 @@ if [ ! -w "${HOME:-/}" ] || [ "${HOME:-/}" = / ]; then
   export HOME=/tmp/jupyter-home-$$
   mkdir "$HOME" || exit 70
 fi
+if [ -n "$first" ]; then
+  mkdir -p "$run/python" && printf %s "$first" >"$run/python/sitecustomize.py" || exit 70
+  export JUPYTER_LAUNCHER_PYTHONPATH="${PYTHONPATH-}" PYTHONPATH="$run/python${PYTHONPATH:+:$PYTHONPATH}"
+fi
 umask "$mask"
 
 uptime() { read -r up _ </proc/uptime && echo "${up%.*}"; }
@@ -35,7 +40,9 @@ exec 9>"$run/alive"
   # The server writes the file in more than one piece.
   while [ "${info%\}}" = "$info" ] && [ "$left" -gt 0 ] && [ ! -e "$run/exit" ]; do
     sleep 0.025
-    info=$(cat "$run"/jupyter/jpserver-*.json 2>/dev/null)
+    for file in "$run"/jupyter/jpserver-*.json; do
+      [ ! -s "$file" ] || info=$(cat "$file")
+    done
     left=$((left - 1))
   done
   printf '%s\n\004' "$info"

@@ -431,3 +431,22 @@ def test_a_server_is_noticed_dead_within_a_second_or_so(launcher: Launcher, pipe
         launcher.start(pipeline_dir, lab_args=["--ServerApp.max_body_size=no-number"])
     # Not a timed test: the point is that the start did not wait for its time-out of a minute.
     assert time.monotonic() - started < 30
+
+
+@pytest.mark.parametrize("tune", [True, False])
+def test_tuning_is_for_the_server_alone(
+    start: Start,
+    tmp_path: Path,
+    tune: bool,  # noqa: FBT001 - pytest hands it over by name
+) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "rfc3987_syntax.py").write_text("print('the grammar is built', flush=True)\n")
+    (own / "sitecustomize.py").write_text("print('of the image', flush=True)\n")
+    mounts = [Mount(source=str(own), target="/own")]
+    session = start(mounts=mounts, environment={"PYTHONPATH": "/own"}, tune=tune)
+    assert ("the grammar is built" in session.logs()) == (not tune)
+    assert "of the image" in session.logs()
+    with kernel_client(session) as kernel:
+        code = "import os, rfc3987_syntax; print(os.environ['PYTHONPATH'], 'JUPYTER_LAUNCHER_PYTHONPATH' in os.environ)"
+        assert printed(kernel, code).splitlines()[-1] == "/own False"
