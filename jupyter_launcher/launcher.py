@@ -44,6 +44,7 @@ from jupyter_launcher.server import (
     argv,
     attempts,
     check_kernelspecs,
+    config_file,
     exec_start,
     read_server_info,
     renew_lease,
@@ -143,6 +144,7 @@ class Launcher:
         host_ip: str = "127.0.0.1",
         host_port: int | None = None,
         base_url: str = "/",
+        allow_origin: str | None = None,
         user: str | int | None = None,
         environment: Mapping[str, str] | None = None,
         mounts: Iterable[Mount] = (),
@@ -172,6 +174,11 @@ class Launcher:
             host_ip: the host's address to publish on.
             host_port: the host's port to publish on; None: the engine chooses a free one.
             base_url: the path below which the server answers.
+            allow_origin: the one other origin whose pages may embed the session in a frame, exactly,
+                as ``https://ide.example:8443``; for a reverse proxy that does not pass on the Host it
+                was asked for, the proxy's own origin. With https, or on loopback, the cookies work in
+                a frame of another site too, and then browsers take them over https and from loopback
+                only. None: no other origin.
             user: ``uid[:gid]`` or a name that the image knows; None: the directory's owner.
             environment: for the server and the kernels beside it. Everyone who may ask the
                 engine can read it.
@@ -209,6 +216,7 @@ class Launcher:
             host_ip=host_ip,
             host_port=host_port,
             base_url=base_url,
+            allow_origin=allow_origin,
             user=user,
             environment=environment,
             mounts=mounts,
@@ -266,7 +274,8 @@ class Launcher:
                 info = started(self._engine, container_id, spec.host_port)
             deadline = Deadline(limits.start)
             with flow.phase(Phase.SERVER):
-                server_info = exec_start(self._engine, info.id, argv(spec, gateway), deadline, spec.lease)
+                command, config = argv(spec, gateway), config_file(spec)
+                server_info = exec_start(self._engine, info.id, command, deadline, spec.lease, config)
             with flow.phase(Phase.READY):
                 api = JupyterApi(published_url(info, self._engine), server_info.token)
                 wait_until_ready(api, self._engine, info.id, deadline)

@@ -16,6 +16,7 @@ from typing import Any
 import requests
 import tenacity
 
+from jupyter_launcher import origin
 from jupyter_launcher.container import RUN_DIR, script
 from jupyter_launcher.deadline import Deadline
 from jupyter_launcher.engine import Engine
@@ -37,6 +38,7 @@ __all__ = [
     "argv",
     "attempts",
     "check_kernelspecs",
+    "config_file",
     "end_kernels",
     "end_server",
     "exec_start",
@@ -73,8 +75,15 @@ def argv(spec: SessionSpec, gateway: Gateway | None) -> tuple[str, ...]:
         # Jupyter refuses to run as root without it; it has no effect for others.
         "--allow-root",
         *([f"--ServerApp.base_url={spec.base_url}"] if spec.base_url != "/" else []),
+        *(origin.server_arguments(spec.allow_origin, spec.base_url) if spec.allow_origin else ()),
         *spec.lab_args,
     )
+
+
+def config_file(spec: SessionSpec) -> str:
+    """The text of a configuration file for the server; empty: it needs none."""
+    third_party = spec.allow_origin is not None and origin.wants_third_party_cookies(spec.allow_origin)
+    return origin.SERVER_CONFIG if third_party else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,16 +170,23 @@ class JupyterApi:
 
 
 def exec_start(
-    engine: Engine, container: str, command: tuple[str, ...], deadline: Deadline, lease: int | None = None
+    engine: Engine,
+    container: str,
+    command: tuple[str, ...],
+    deadline: Deadline,
+    lease: int | None = None,
+    config: str = "",
 ) -> ServerInfo:
     """Start the server and read its server_info, in one exec. A lease begins when that is there.
+
+    ``config`` is the text of a configuration file of ours, read beside those of the image.
 
     Raises:
         ServerStartError: it ended.
         ServerTimeoutError: it lives, but there is no server_info after the deadline.
     """
     seconds = str(max(1, math.ceil(deadline.remaining())))
-    line = ("sh", "-c", script("start"), "start", RUN_DIR, seconds, str(lease or 0), *command)
+    line = ("sh", "-c", script("start"), "start", RUN_DIR, seconds, str(lease or 0), config, *command)
     try:
         # The script ends by itself when its time is over, so the time out here is a second later.
         result = engine.exec(container, line, Deadline(deadline.remaining() + 1.0))

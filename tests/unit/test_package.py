@@ -15,7 +15,7 @@ PACKAGE = Path(jupyter_launcher.__file__).parent
 LAYERS = (
     ("_version", "errors", "cli_browser"),
     ("deadline", "models", "pytest_config"),
-    ("engine_types", "flow", "pipeline_dir", "cli_progress"),
+    ("engine_types", "flow", "origin", "pipeline_dir", "cli_progress"),
     ("spec",),
     ("engine",),
     ("engine_image", "container"),
