@@ -44,12 +44,12 @@ from jupyter_launcher.server import (
     argv,
     attempts,
     check_kernelspecs,
-    config_file,
     exec_start,
     read_server_info,
     renew_lease,
     wait_until_ready,
 )
+from jupyter_launcher.server_config import config_file
 from jupyter_launcher.session import Session, end_container, published_url
 from jupyter_launcher.spec import SessionSpec, check_name
 from jupyter_launcher.starting import (
@@ -274,7 +274,7 @@ class Launcher:
                 info = started(self._engine, container_id, spec.host_port)
             deadline = Deadline(limits.start)
             with flow.phase(Phase.SERVER):
-                command, config = argv(spec, gateway), config_file(spec)
+                command, config = argv(spec, gateway), config_file(spec, gateway)
                 server_info = exec_start(self._engine, info.id, command, deadline, spec.lease, config)
             with flow.phase(Phase.READY):
                 api = JupyterApi(published_url(info, self._engine), server_info.token)

@@ -7,20 +7,12 @@ import re
 
 from jupyter_launcher.errors import OptionError
 
-__all__ = ["SERVER_CONFIG", "checked", "server_arguments", "wants_third_party_cookies"]
+__all__ = ["checked", "server_arguments", "wants_third_party_cookies"]
 
 # As a browser writes it, and no more than a Content-Security-Policy can name: no IPv6 address.
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _ORIGIN = re.compile(rf"(?P<scheme>https?)://(?P<host>{_LABEL}(?:\.{_LABEL})*)(?::(?P<port>[0-9]{{1,5}}))?")
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
-
-SERVER_CONFIG = """\
-# The standard library knows partitioned cookies from Python 3.14 on; before, they are made known here.
-from http.cookies import Morsel
-Morsel._reserved.setdefault("partitioned", "Partitioned")
-Morsel._flags.add("partitioned")
-"""
-"""A configuration file for servers whose origin :func:`wants_third_party_cookies`."""
 
 
 def checked(value: str | None) -> str | None:

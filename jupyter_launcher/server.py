@@ -38,7 +38,6 @@ __all__ = [
     "argv",
     "attempts",
     "check_kernelspecs",
-    "config_file",
     "end_kernels",
     "end_server",
     "exec_start",
@@ -78,12 +77,6 @@ def argv(spec: SessionSpec, gateway: Gateway | None) -> tuple[str, ...]:
         *(origin.server_arguments(spec.allow_origin, spec.base_url) if spec.allow_origin else ()),
         *spec.lab_args,
     )
-
-
-def config_file(spec: SessionSpec) -> str:
-    """The text of a configuration file for the server; empty: it needs none."""
-    third_party = spec.allow_origin is not None and origin.wants_third_party_cookies(spec.allow_origin)
-    return origin.SERVER_CONFIG if third_party else ""
 
 
 @dataclass(frozen=True, slots=True)

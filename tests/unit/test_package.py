@@ -17,7 +17,7 @@ LAYERS = (
     ("deadline", "models", "pytest_config"),
     ("engine_types", "flow", "origin", "pipeline_dir", "cli_progress"),
     ("spec",),
-    ("engine",),
+    ("engine", "server_config"),
     ("engine_image", "container"),
     ("gateway", "server"),
     ("gateway_container", "session", "starting"),

@@ -20,17 +20,16 @@ from jupyter_launcher import (
     ServerTimeoutError,
 )
 from jupyter_launcher.deadline import Deadline
-from jupyter_launcher.origin import SERVER_CONFIG
 from jupyter_launcher.server import (
     JupyterApi,
     argv,
     check_kernelspecs,
-    config_file,
     end_kernels,
     exec_start,
     read_server_info,
     wait_until_ready,
 )
+from jupyter_launcher.server_config import PARTITIONED_COOKIES, config_file
 from tests.unit.fakes import FakeEngine, container, http_server, printed
 from tests.unit.test_models import SERVER_INFO
 from tests.unit.test_spec import spec
@@ -76,7 +75,7 @@ def test_an_origin_and_cookies_for_frames_of_another_site(tmp_path: Path, origin
     assert settings(line, "IdentityProvider.cookie_options") == cookies
     assert not any("xsrf=" in item or "*" in item for item in line)
     assert line[-1] == "--last"
-    assert "partitioned" in config_file(made)
+    assert "partitioned" in config_file(made, None)
 
 
 def test_an_origin_of_plain_http_leaves_the_cookies_as_they_are(tmp_path: Path) -> None:
@@ -84,19 +83,22 @@ def test_an_origin_of_plain_http_leaves_the_cookies_as_they_are(tmp_path: Path) 
     policy = {"Content-Security-Policy": "frame-ancestors 'self' http://ide.example"}
     assert settings(argv(made, None), "ServerApp.tornado_settings") == {"headers": policy}
     assert not any("cookie" in item for item in argv(made, None))
-    assert config_file(made) == ""
+    assert config_file(made, None) == ""
 
 
 def test_without_an_origin_nothing_is_set(tmp_path: Path) -> None:
     assert not any("origin" in item or "tornado" in item or "cookie" in item for item in argv(spec(tmp_path), None))
-    assert config_file(spec(tmp_path)) == ""
+    assert config_file(spec(tmp_path), None) == ""
+
+
+def test_every_configuration_is_python(tmp_path: Path) -> None:
+    ast.parse(config_file(spec(tmp_path, allow_origin="https://ide.example"), GATEWAY))
+    assert "partitioned" not in config_file(spec(tmp_path), GATEWAY)
 
 
 def test_the_cookies_that_the_server_is_told_of_are_known() -> None:
     # In a process of its own, since it changes the standard library.
-    code = (
-        f"{SERVER_CONFIG}\nfrom http.cookies import Morsel as M; m = M(); m.set('a', 'b', 'b'); m['partitioned'] = True"
-    )
+    code = f"{PARTITIONED_COOKIES}\nfrom http.cookies import Morsel as M; m = M(); m.set('a', 'b', 'b'); m['partitioned'] = True"
     run = subprocess.run([sys.executable, "-c", f"{code}; print(m)"], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "Set-Cookie: a=b; Partitioned"
 
