@@ -14,7 +14,7 @@ INDEX_URL ?=
 BUILD_FLAGS = $(foreach file,$(CA_CERTIFICATES),--ca-certificate '$(file)') $(if $(INDEX_URL),--index-url '$(INDEX_URL)')
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check unit integration faults soak tools bench images engine engine-down venv wheel image-requirements clean
+.PHONY: help run test check unit integration browser faults soak tools bench pictures images engine engine-down venv wheel image-requirements clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -36,22 +36,29 @@ unit: venv ## tests that need no engine
 integration: images ## tests with real containers
 	$(PYTHON) -m pytest tests/integration
 
+browser: images tools ## tests in a real browser, in a frame and behind a reverse proxy
+	$(PYTHON) -m pytest tests/browser
+
 faults: images tools ## the fault suite alone, on an engine of its own; needs root
 	$(PYTHON) -m pytest tests/faults
 
 soak: images tools ## 500 starts and stops with random kills, on an engine of its own; needs root
 	$(PYTHON) -m tests.faults.soak
 
-# What the fault suite makes its engine with, a registry to pull from and an sshd to go through;
-# without them, or without root, those tests skip loudly. Where systemd would start the servers at
-# once, they are not installed.
+# What the fault suite makes its engine with, a registry to pull from, an sshd to go through, a browser
+# and a reverse proxy; without them, or without root, those tests skip loudly. Where systemd would start
+# the servers at once, they are not installed; by the run level, no other init starts them either.
 tools:
 	@[ "$$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null || \
-	  scripts/apt-install.sh iproute2 iptables e2fsprogs openssl $$([ -d /run/systemd/system ] || echo docker-registry openssh-server)
+	  RUNLEVEL=1 scripts/apt-install.sh iproute2 iptables e2fsprogs openssl chromium \
+	    $$([ -d /run/systemd/system ] || echo docker-registry nginx openssh-server)
 
 bench: images ## what a start and a stop cost, beside raw docker
 	$(PYTHON) benchmarks/start_stop.py
 	$(PYTHON) benchmarks/imports.py
+
+pictures: images tools ## the README's pictures anew, of a real run
+	$(PYTHON) -m scripts.pictures
 
 images: engine venv ## both images, from a registry's base image or from Debian packages
 	@$(CLI) build jupyter-server $(BUILD_FLAGS) --base-image "$$($(PYTHON) scripts/base_image.py python:3.13-slim trixie)"

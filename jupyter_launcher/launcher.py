@@ -50,6 +50,7 @@ from jupyter_launcher.server import (
     renew_lease,
     wait_until_ready,
 )
+from jupyter_launcher.server_config import config_file
 from jupyter_launcher.session import Session, end_container
 from jupyter_launcher.spec import SessionSpec, check_name
 from jupyter_launcher.starting import (
@@ -144,6 +145,7 @@ class Launcher:
         host_ip: str | None = None,
         host_port: int | None = None,
         base_url: str = "/",
+        allow_origin: str | None = None,
         user: str | int | None = None,
         environment: Mapping[str, str] | None = None,
         mounts: Iterable[Mount] = (),
@@ -177,6 +179,11 @@ class Launcher:
                 another host, the address at which that is reached.
             host_port: the host's port to publish on; None: the engine chooses a free one.
             base_url: the path below which the server answers.
+            allow_origin: the one other origin whose pages may embed the session in a frame, exactly,
+                as ``https://ide.example:8443``; for a reverse proxy that does not pass on the Host it
+                was asked for, the proxy's own origin. With https, or on loopback, the cookies work in
+                a frame of another site too, and then browsers take them over https and from loopback
+                only. None: no other origin.
             user: ``uid[:gid]`` or a name that the image knows; None: the directory's owner.
             environment: for the server and the kernels beside it. Everyone who may ask the
                 engine can read it.
@@ -221,6 +228,7 @@ class Launcher:
             host_ip=place.publish_ip(self._engine, host_ip),
             host_port=host_port,
             base_url=base_url,
+            allow_origin=allow_origin,
             user=user,
             environment=environment,
             mounts=mounts,
@@ -282,7 +290,13 @@ class Launcher:
             deadline = Deadline(limits.start)
             with flow.phase(Phase.SERVER):
                 server_info = exec_start(
-                    self._engine, info.id, argv(spec, gateway), deadline, lease=spec.lease, tune=spec.tune
+                    self._engine,
+                    info.id,
+                    argv(spec, gateway),
+                    deadline,
+                    lease=spec.lease,
+                    tune=spec.tune,
+                    config=config_file(spec, gateway),
                 )
             with flow.phase(Phase.READY):
                 api = JupyterApi(place.url(self._engine, info), server_info.token)

@@ -16,6 +16,7 @@ from typing import Any
 import requests
 import tenacity
 
+from jupyter_launcher import origin
 from jupyter_launcher.container import RUN_DIR, script
 from jupyter_launcher.deadline import Deadline
 from jupyter_launcher.engine import Engine
@@ -85,6 +86,7 @@ def argv(spec: SessionSpec, gateway: Gateway | None) -> tuple[str, ...]:
         # Jupyter refuses to run as root without it; it has no effect for others.
         "--allow-root",
         *([f"--ServerApp.base_url={spec.base_url}"] if spec.base_url != "/" else []),
+        *(origin.server_arguments(spec.allow_origin, spec.base_url) if spec.allow_origin else ()),
         *spec.lab_args,
     )
 
@@ -205,10 +207,12 @@ def exec_start(
     *,
     lease: int | None = None,
     tune: bool = True,
+    config: str = "",
 ) -> ServerInfo:
     """Start the server and read its server_info, in one exec. A lease begins when that is there.
 
     ``tune``: keep the server's Python from an import that it does without and that takes half its start.
+    ``config``: the text of a configuration file of ours, read beside those of the image.
 
     Raises:
         ServerStartError: it ended.
@@ -216,7 +220,7 @@ def exec_start(
     """
     seconds = str(max(1, math.ceil(deadline.remaining())))
     first = script("sitecustomize.py") if tune else ""
-    line = ("sh", "-c", script("start.sh"), "start", RUN_DIR, seconds, str(lease or 0), first, *command)
+    line = ("sh", "-c", script("start.sh"), "start", RUN_DIR, seconds, str(lease or 0), first, config, *command)
     try:
         # The script ends by itself when its time is over, so the time out here is a second later.
         result = engine.exec(container, line, Deadline(deadline.remaining() + 1.0))

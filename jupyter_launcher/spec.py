@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from jupyter_launcher import origin
 from jupyter_launcher.errors import OptionError
 from jupyter_launcher.models import Mount
 from jupyter_launcher.pipeline_dir import PipelineDir
@@ -30,6 +31,10 @@ _HELD_ARGUMENT = re.compile(
     r"--(ip|port|port-retries|sock|notebook-dir|gateway-url|GatewayClient\.url"
     r"|(ServerApp|LabApp|IdentityProvider|PasswordIdentityProvider)"
     r"\.(ip|port|port_retries|sock|root_dir|notebook_dir|base_url|token|password|hashed_password))"
+)
+# What allow_origin sets; given a second time it would replace that, the policy against framing too.
+_EMBEDDING_ARGUMENT = re.compile(
+    r"--(ServerApp|LabApp)\.(allow_origin|allow_origin_pat|tornado_settings)|--IdentityProvider\.cookie_options"
 )
 _HELD_ENVIRONMENT = ("JUPYTER_TOKEN", "JUPYTER_TOKEN_FILE", "JUPYTER_RUNTIME_DIR", "JUPYTER_GATEWAY_URL")
 
@@ -51,6 +56,7 @@ class SessionSpec:
     host_ip: str
     host_port: int | None
     base_url: str
+    allow_origin: str | None
     user: str
     environment: Mapping[str, str] = field(repr=False)
     mounts: tuple[Mount, ...]
@@ -77,6 +83,7 @@ class SessionSpec:
         host_ip: str = "127.0.0.1",
         host_port: int | None = None,
         base_url: str = "/",
+        allow_origin: str | None = None,
         user: str | int | None = None,
         environment: Mapping[str, str] | None = None,
         mounts: Iterable[Mount] = (),
@@ -109,6 +116,7 @@ class SessionSpec:
             host_ip=_host_ip(host_ip),
             host_port=_host_port(host_port),
             base_url=_base_url(base_url),
+            allow_origin=origin.checked(allow_origin),
             user=folder.user,
             environment=_environment(environment or {}),
             mounts=_mounts(mounts),
@@ -120,7 +128,7 @@ class SessionSpec:
             tune=tune,
             lease=_lease(lease),
             labels=_labels(labels or {}),
-            lab_args=_lab_args(lab_args),
+            lab_args=_lab_args(lab_args, embedded=allow_origin is not None),
         )
 
     def to_options(self) -> dict[str, object]:
@@ -137,6 +145,7 @@ class SessionSpec:
             "host_ip": self.host_ip,
             "host_port": self.host_port,
             "base_url": self.base_url,
+            "allow_origin": self.allow_origin,
             "user": self.user,
             "environment": hashlib.sha256(pairs.encode()).hexdigest()[:16] if pairs else "",
             "mounts": [f"{m.source}:{m.target}:{'ro' if m.read_only else 'rw'}" for m in self.mounts],
@@ -267,7 +276,7 @@ def _lease(value: int | None) -> int | None:
     return value
 
 
-def _lab_args(given: Iterable[str]) -> tuple[str, ...]:
+def _lab_args(given: Iterable[str], *, embedded: bool) -> tuple[str, ...]:
     args = () if isinstance(given, str) else tuple(given)
     if isinstance(given, str) or not all(isinstance(arg, str) and "\0" not in arg for arg in args):
         msg = "lab_args is a sequence of texts, one per argument, such as ['--LabApp.collaborative=True']"
@@ -276,5 +285,8 @@ def _lab_args(given: Iterable[str]) -> tuple[str, ...]:
         flag = arg.partition("=")[0]
         if _HELD_ARGUMENT.fullmatch(flag):
             msg = f"lab_args has {flag}, which the launcher itself sets; leave it out"
+            raise OptionError(msg, option="lab_args")
+        if embedded and _EMBEDDING_ARGUMENT.fullmatch(flag):
+            msg = f"lab_args has {flag}, which allow_origin sets; leave one of them out"
             raise OptionError(msg, option="lab_args")
     return args

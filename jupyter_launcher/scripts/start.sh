@@ -1,14 +1,15 @@
 # Starts the server, and prints its server_info as soon as it is there.
 # $1: the session's own folder (in memory, of this user alone), $2: seconds to wait, $3: the lease in
-# seconds, 0 for none, $4: a module that Python runs first, or nothing, the rest: the server's argv.
+# seconds, 0 for none, $4: a module that Python runs first, or nothing, $5: the text of a configuration
+# file, or nothing, the rest: the server's argv.
 # This shell stays as the server's parent and hands its exit code to the supervisor.
 # It prints an end of transmission when server_info was printed or can't come any more.
-run=$1 seconds=$2 lease=$3 first=$4
-shift 4
+run=$1 seconds=$2 lease=$3 first=$4 config=$5
+shift 5
 
 mask=$(umask)
 umask 077
-rm -rf "$run/jupyter" "$run/server.pid" "$run/exit"
+rm -rf "$run/jupyter" "$run/config" "$run/server.pid" "$run/exit"
 mkdir "$run/jupyter" || exit 70
 # Whole and without a newline before the server looks: an empty file would switch authentication
 # off. Only its path is in the environment.
@@ -17,6 +18,11 @@ token=$(od -An -vtx1 -N24 /dev/urandom | tr -d ' \n')
 printf %s "$token" >"$run/token" || exit 70
 unset token JUPYTER_TOKEN
 export JUPYTER_TOKEN_FILE="$run/token" JUPYTER_RUNTIME_DIR="$run/jupyter"
+# The server reads it beside all that it would have read without it.
+if [ -n "$config" ]; then
+  mkdir "$run/config" && printf %s "$config" >"$run/config/jupyter_server_config.py" || exit 70
+  export JUPYTER_CONFIG_PATH="$run/config${JUPYTER_CONFIG_PATH:+:$JUPYTER_CONFIG_PATH}"
+fi
 # Jupyter does not start without a HOME that it can write to.
 if [ ! -w "${HOME:-/}" ] || [ "${HOME:-/}" = / ]; then
   export HOME=/tmp/jupyter-home-$$

@@ -18,7 +18,7 @@ import requests
 from flask_service.service import create_app
 
 from jupyter_launcher import Launcher, StopMethod
-from tests.integration.conftest import owned
+from tests.containers import owned
 from tests.integration.test_registry import eventually
 from tests.integration.test_session import start_kernel
 

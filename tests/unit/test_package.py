@@ -15,9 +15,9 @@ PACKAGE = Path(jupyter_launcher.__file__).parent
 LAYERS = (
     ("_version", "errors", "cli_browser"),
     ("deadline", "models", "pytest_config"),
-    ("engine_ssh", "engine_types", "flow", "pipeline_dir", "cli_progress"),
+    ("engine_ssh", "engine_types", "flow", "origin", "pipeline_dir", "cli_progress"),
     ("spec",),
-    ("engine",),
+    ("engine", "server_config"),
     ("engine_image", "container"),
     ("place",),
     ("gateway", "host_dir", "server"),

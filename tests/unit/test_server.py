@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import ast
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +29,7 @@ from jupyter_launcher.server import (
     read_server_info,
     wait_until_ready,
 )
+from jupyter_launcher.server_config import PARTITIONED_COOKIES, config_file
 from tests.unit.fakes import FakeEngine, container, http_server, printed
 from tests.unit.test_models import SERVER_INFO
 from tests.unit.test_spec import spec
@@ -51,6 +55,58 @@ def test_argv_without_a_gateway_and_with_a_base_url(tmp_path: Path) -> None:
     line = argv(spec(tmp_path, base_url="/x"), None)
     assert not any("gateway" in item for item in line)
     assert "--ServerApp.base_url=/x/" in line
+
+
+def settings(line: tuple[str, ...], name: str) -> Any:
+    (value,) = [item.partition("=")[2] for item in line if item.startswith(f"--{name}=")]
+    return value if value[0] != "{" else ast.literal_eval(value)
+
+
+@pytest.mark.parametrize("origin", ["https://ide.example", "http://localhost:3000", "http://127.0.0.2:3000"])
+def test_an_origin_and_cookies_for_frames_of_another_site(tmp_path: Path, origin: str) -> None:
+    made = spec(tmp_path, allow_origin=origin, base_url="/x", lab_args=["--last"])
+    line = argv(made, None)
+    cookies = {"samesite": "None", "secure": True, "partitioned": True}
+    assert settings(line, "ServerApp.allow_origin") == origin
+    assert settings(line, "ServerApp.tornado_settings") == {
+        "headers": {"Content-Security-Policy": f"frame-ancestors 'self' {origin}"},
+        "xsrf_cookie_kwargs": {"path": "/x/", **cookies},
+    }
+    assert settings(line, "IdentityProvider.cookie_options") == cookies
+    assert not any("xsrf=" in item or "*" in item for item in line)
+    assert line[-1] == "--last"
+    assert "partitioned" in config_file(made, None)
+
+
+def test_an_origin_of_plain_http_leaves_the_cookies_as_they_are(tmp_path: Path) -> None:
+    made = spec(tmp_path, allow_origin="http://ide.example")
+    policy = {"Content-Security-Policy": "frame-ancestors 'self' http://ide.example"}
+    assert settings(argv(made, None), "ServerApp.tornado_settings") == {"headers": policy}
+    assert not any("cookie" in item for item in argv(made, None))
+    assert config_file(made, None) == ""
+
+
+def test_without_an_origin_nothing_is_set(tmp_path: Path) -> None:
+    assert not any("origin" in item or "tornado" in item or "cookie" in item for item in argv(spec(tmp_path), None))
+    assert config_file(spec(tmp_path), None) == ""
+
+
+def test_every_configuration_is_python(tmp_path: Path) -> None:
+    ast.parse(config_file(spec(tmp_path, allow_origin="https://ide.example"), GATEWAY))
+    assert "partitioned" not in config_file(spec(tmp_path), GATEWAY)
+
+
+def test_the_cookies_that_the_server_is_told_of_are_known() -> None:
+    # In a process of its own, since it changes the standard library.
+    code = f"{PARTITIONED_COOKIES}\nm = Morsel(); m.set('a', 'b', 'b'); m['partitioned'] = True; print(m)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "Set-Cookie: a=b; Partitioned"
+
+
+def test_the_configuration_is_handed_to_the_script() -> None:
+    engine = FakeEngine({"c": container()}, [printed(INFO)])
+    exec_start(engine, "c", ("jupyter",), Deadline(5), lease=7, tune=False, config="# config")
+    assert engine.execs[0][-4:] == ("7", "", "# config", "jupyter")
 
 
 def test_output_that_was_lost_is_asked_for_again() -> None:

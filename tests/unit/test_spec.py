@@ -40,6 +40,41 @@ def test_base_urls(tmp_path: Path, given: str, path: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("given", "origin"),
+    [
+        (None, None),
+        ("https://ide.example", "https://ide.example"),
+        ("HTTPS://Ide.Example:8443", "https://ide.example:8443"),
+        ("https://ide.example:443", "https://ide.example"),
+        ("http://ide.example:80", "http://ide.example"),
+        ("http://ide.example:443", "http://ide.example:443"),
+        ("http://127.0.0.1:03000", "http://127.0.0.1:3000"),
+        ("http://localhost:3000", "http://localhost:3000"),
+        ("https://xn--id-cja.example", "https://xn--id-cja.example"),
+    ],
+)
+def test_origins_are_spelled_as_browsers_do(tmp_path: Path, given: str | None, origin: str | None) -> None:
+    made = spec(tmp_path, allow_origin=given)
+    assert (made.allow_origin, made.to_options()["allow_origin"]) == (origin, origin)
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        "--ServerApp.allow_origin=*",
+        "--ServerApp.allow_origin_pat=.*",
+        "--ServerApp.tornado_settings={}",
+        "--IdentityProvider.cookie_options={}",
+    ],
+)
+def test_what_the_origin_sets_is_not_set_twice(tmp_path: Path, argument: str) -> None:
+    assert spec(tmp_path, lab_args=[argument]).lab_args == (argument,)
+    with pytest.raises(OptionError, match="which allow_origin sets") as caught:
+        spec(tmp_path, lab_args=[argument], allow_origin="https://ide.example")
+    assert caught.value.option == "lab_args"
+
+
+@pytest.mark.parametrize(
     ("option", "value"),
     [
         ("session_id", "no spaces"),
@@ -53,6 +88,26 @@ def test_base_urls(tmp_path: Path, given: str, path: str) -> None:
         ("host_port", True),
         ("base_url", "http://else/where"),
         ("base_url", "/a?b"),
+        ("allow_origin", "*"),
+        ("allow_origin", ""),
+        ("allow_origin", "null"),
+        ("allow_origin", 7),
+        ("allow_origin", "ide.example"),
+        ("allow_origin", "//ide.example"),
+        ("allow_origin", "ftp://ide.example"),
+        ("allow_origin", "https://*.example"),
+        ("allow_origin", "https://ide.example/"),
+        ("allow_origin", "https://ide.example/path"),
+        ("allow_origin", "https://user@ide.example"),
+        ("allow_origin", "https://ide.example:0"),
+        ("allow_origin", "https://ide.example:65536"),
+        ("allow_origin", "https://ide.example:"),
+        ("allow_origin", "https://ide.example https://other.example"),
+        ("allow_origin", "https://ide.example; script-src *"),
+        ("allow_origin", "https://ide.example\n"),
+        ("allow_origin", "https://-ide.example"),
+        ("allow_origin", "https://[::1]:80"),
+        ("allow_origin", "https://idé.example"),
         ("memory", "much"),
         ("memory", 0),
         ("memory", "-1g"),

@@ -1,0 +1,64 @@
+"""Debian's Chromium, driven by Playwright; and what a user does in a JupyterLab in it."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shutil
+from collections.abc import Iterator
+
+from playwright.sync_api import Browser, FrameLocator, Locator, Page, Response, expect, sync_playwright
+
+__all__ = ["MISSING", "SECONDS", "launched", "open_notebook", "run_all", "save"]
+
+MISSING = "" if shutil.which("chromium") else "needs chromium; `make tools` installs it"
+SECONDS = 60
+"""Patience: a cold JupyterLab loads some megabytes of script on a busy machine."""
+
+# Playwright would switch the partitioning of storage off. Its users have that, and a page in a frame of
+# another site has cookies and storage by it alone. Of two such arguments Chromium takes the last.
+_LIKE_ITS_USERS = "--disable-features=MediaRouter,OptimizationHints"
+
+
+@contextlib.contextmanager
+def launched() -> Iterator[Browser]:
+    """A headless browser."""
+    with sync_playwright() as playwright:
+        # Its own sandbox does not work as root.
+        arguments = ["--no-sandbox", _LIKE_ITS_USERS]
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=arguments)
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+def open_notebook(lab: Page | FrameLocator, page: Page, name: str) -> Locator:
+    """Open a notebook from the file browser, and wait until its kernel is there; gives its panel."""
+    # Without a kernel, running the cells would ask for one; and before it has one, a notebook shows it as idle.
+    with page.expect_response(_kernel_started):
+        lab.locator(".jp-DirListing-item", has_text=name).dblclick()
+    expect(lab.locator("#jp-main-statusbar")).to_contain_text("| Idle")
+    return lab.locator(".jp-NotebookPanel")
+
+
+def run_all(lab: Page | FrameLocator) -> None:
+    """Run all cells, by the menu."""
+    lab.get_by_role("menuitem", name="Run", exact=True).click()
+    lab.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+
+
+def save(lab: Page | FrameLocator, page: Page) -> Response:
+    """Save the notebook, by the menu; gives the server's answer."""
+    with page.expect_response(_saved) as answer:
+        lab.get_by_role("menuitem", name="File", exact=True).click()
+        lab.get_by_role("menuitem", name=re.compile("^Save Notebook(?! As)")).click()
+    return answer.value
+
+
+def _saved(response: Response) -> bool:
+    return response.request.method == "PUT" and "/api/contents/" in response.url
+
+
+def _kernel_started(response: Response) -> bool:
+    return response.request.method == "POST" and "/api/sessions" in response.url and response.status == 201

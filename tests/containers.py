@@ -1,0 +1,66 @@
+"""Fixtures of all tests with real containers: each ``conftest.py`` that wants them imports them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import docker
+import pytest
+
+from jupyter_launcher import Launcher
+
+__all__ = ["OWNER", "client", "jupyter_gateway_dir", "jupyter_pipeline_dir", "namespace", "nothing_left", "owned"]
+
+OWNER = 1234
+"""A uid that neither the images nor this machine know."""
+
+
+@pytest.fixture(scope="session")
+def client() -> Iterator[Any]:
+    """Docker's own client, to look at what the launcher did."""
+    client = docker.from_env()
+    yield client
+    client.close()
+
+
+def owned(path: Path) -> Path:
+    """Hand a directory over to a stranger, where this process may."""
+    if os.getuid() == 0:
+        os.chown(path, OWNER, OWNER)
+    return path
+
+
+@pytest.fixture(scope="session")
+def jupyter_gateway_dir(jupyter_gateway_dir: Path) -> Path:
+    return owned(jupyter_gateway_dir)
+
+
+@pytest.fixture
+def jupyter_pipeline_dir(jupyter_pipeline_dir: Path) -> Path:
+    return owned(jupyter_pipeline_dir)
+
+
+@pytest.fixture(scope="session")
+def namespace(jupyter_launcher: Launcher) -> str:
+    return jupyter_launcher.namespace
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(client: Any, namespace: str, request: pytest.FixtureRequest) -> Iterator[None]:
+    """No container of ours, no network and no volume more than before."""
+    before = _networks_and_volumes(client)
+    yield
+    left = client.containers.list(all=True, filters={"label": f"jupyter-launcher.namespace={namespace}"})
+    names = [container.name for container in left]
+    for container in left:
+        print(f"--- {container.name}: {container.status}\n{container.logs(tail=30).decode()}")
+        container.remove(force=True, v=True)
+    assert names == [], f"{request.node.name} left containers behind"
+    assert _networks_and_volumes(client) - before == set()
+
+
+def _networks_and_volumes(client: Any) -> set[str]:
+    return {item.id for item in (*client.networks.list(), *client.volumes.list())}
