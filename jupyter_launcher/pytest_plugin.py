@@ -149,7 +149,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 @pytest.fixture(scope="session")
 def jupyter_launcher_config(pytestconfig: pytest.Config) -> LauncherConfig:
-    """What the other fixtures start; override it, e.g. with ``dataclasses.replace`` of this one."""
+    """What the other fixtures start; override it, e.g. with ``dataclasses.replace`` of this one.
+
+    One launcher serves all tests of a process, so override it where all of them see that.
+    """
     return LauncherConfig(image=_option(pytestconfig, "image") or None)
 
 

@@ -9,21 +9,11 @@ from typing import Any
 import pytest
 import requests
 
-from jupyter_launcher import Event, Launcher, Timeouts
-from jupyter_launcher.pytest_plugin import LauncherConfig, ServerFactory
+from jupyter_launcher import Launcher, Timeouts
+from jupyter_launcher.pytest_plugin import ServerFactory
 from tests.containers import OWNER, client, jupyter_gateway_dir, jupyter_pipeline_dir, namespace, nothing_left
 
 __all__ = ["OWNER", "client", "jupyter_gateway_dir", "jupyter_pipeline_dir", "namespace", "nothing_left"]
-
-
-@pytest.fixture(scope="session")
-def events() -> list[Event]:
-    return []
-
-
-@pytest.fixture(scope="session")
-def jupyter_launcher_config(events: list[Event]) -> LauncherConfig:
-    return LauncherConfig(launcher={"on_event": events.append})
 
 
 # Short names, since nearly every test here has them.
