@@ -72,6 +72,7 @@ class Engine:
         self._owned = owned
         self.api = client.api
         self.endpoint = endpoint
+        self._is_podman: bool | None = None
 
     @classmethod
     def connect(
@@ -161,7 +162,7 @@ class Engine:
         """A container by name or id; None when there is none."""
         try:
             with self.translated(f"inspect container {container}"):
-                return ContainerInfo.from_inspect(self.api.inspect_container(container))
+                return ContainerInfo.from_inspect(_as_dockers(self.api.inspect_container(container)))
         except EngineError as error:
             if error.status == 404:
                 return None
@@ -171,12 +172,15 @@ class Engine:
         """All containers, in every state, with these labels (``name=value`` or ``name``); one call."""
         with self.translated("list containers"):
             listed = self.api.containers(all=True, filters={"label": list(labels)})
-        return [ListedContainer.from_listing(raw) for raw in listed]
+        return [ListedContainer.from_listing({**raw, "State": _state(raw["State"])}) for raw in listed]
 
     def create(self, config: Mapping[str, Any], name: str) -> str:
         """Create a container from the API's own configuration; gives its id."""
         with self.translated(f"create container {name}"):
-            return str(self.api.create_container_from_config(config, name)["Id"])
+            if self._is_podman is None:
+                self._is_podman = self.version().name == "Podman"
+            wanted = _as_podmans(config) if self._is_podman else config
+            return str(self.api.create_container_from_config(wanted, name)["Id"])
 
     def start(self, container: str, *, host_port: int | None = None) -> None:
         """Start a created container.
@@ -330,3 +334,37 @@ class _OnePoolAdapter(UnixHTTPAdapter):  # type: ignore[misc] # the SDK has no t
 def _port_text(error: EngineError) -> bool:
     # The one place where a text decides: the engine's API has no code of its own for this.
     return any(words in error.message for words in ("port is already allocated", "address already in use"))
+
+
+# What Podman calls otherwise. Docker has none of these words, so nobody needs to ask which engine it is.
+_STATES = {"stopped": "exited", "configured": "created", "initialized": "created", "stopping": "running"}
+
+
+def _state(word: str) -> str:
+    return _STATES.get(word, word)
+
+
+def _as_dockers(raw: Mapping[str, Any]) -> Mapping[str, Any]:
+    """An inspected container of Podman's in Docker's words; one of Docker's as it is."""
+    settings, host = raw["NetworkSettings"], raw["HostConfig"]
+    # Its default network is `bridge` in its list of networks, and `podman` in its containers.
+    networks = {"bridge" if name == "podman" else name: item for name, item in (settings.get("Networks") or {}).items()}
+    mode = host.get("NetworkMode", "")
+    if mode == "bridge" and networks and mode not in networks:  # so it calls every network of this kind
+        mode = next(iter(networks))
+    return {
+        **raw,
+        "State": {**raw["State"], "Status": _state(raw["State"]["Status"])},
+        "HostConfig": {**host, "NetworkMode": mode},
+        "NetworkSettings": {**settings, "Networks": networks},
+    }
+
+
+def _as_podmans(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A container's configuration as Podman takes it.
+
+    It knows no owner of a tmpfs by number, but has one that makes it the container's user's.
+    """
+    host = config["HostConfig"]
+    tmpfs = {path: re.sub(r"(,[ug]id=\d+)+", ",U", options) for path, options in host.get("Tmpfs", {}).items()}
+    return {**config, "HostConfig": {**host, "Tmpfs": tmpfs}}

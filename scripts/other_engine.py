@@ -16,7 +16,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -41,7 +40,7 @@ SECONDS = 60.0
 
 # $1: the folder that becomes the root, $2: where the socket will be; the rest: the engine's command.
 # pivot_root, and not chroot: containerd looks its data up among the mounts. A /sys of its own shows
-# the bridges of its own network.
+# the bridges of its own network. crun takes the old control groups or the new ones, never both.
 ENTER = """
 set -e
 root=$1 run=$2
@@ -52,6 +51,7 @@ mount --rbind /proc proc
 mount --rbind /dev dev
 mount -t sysfs sysfs sys
 mount --rbind /sys/fs/cgroup sys/fs/cgroup
+! mountpoint -q sys/fs/cgroup/unified || umount sys/fs/cgroup/unified
 mount --rbind /tmp tmp
 mount -t tmpfs tmpfs run
 mkdir -p ".$run"
@@ -179,8 +179,11 @@ def started(name: str, socket: Path) -> Iterator[docker.DockerClient]:
         yield client
         client.close()
     finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait()
+        process.terminate()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:  # Podman waits for whoever still listens to its events
+            process.kill()
 
 
 def answering(process: subprocess.Popen[bytes], socket: Path, log: Path) -> docker.DockerClient:

@@ -79,11 +79,16 @@ def start(jupyter_server_factory: ServerFactory) -> ServerFactory:
     return jupyter_server_factory
 
 
+def address_of(client: Any, container: str) -> str:
+    """The IP of a container that is on one network, whatever the engine calls that."""
+    (network,) = client.containers.get(container).attrs["NetworkSettings"]["Networks"].values()
+    return str(network["IPAddress"])
+
+
 @pytest.fixture
 def gateway_kernels(client: Any, gateway: str) -> Callable[[], set[str]]:
     """Asks the gateway itself which kernels it holds."""
-    networks = client.containers.get(gateway).attrs["NetworkSettings"]["Networks"]
-    url = f"http://{networks['bridge']['IPAddress']}:8888/api/kernels"
+    url = f"http://{address_of(client, gateway)}:8888/api/kernels"
     return lambda: {kernel["id"] for kernel in requests.get(url, timeout=10).json()}
 
 

@@ -36,6 +36,7 @@ from jupyter_launcher import (
     Session,
     Timeouts,
 )
+from tests.integration.conftest import address_of
 
 Start = Callable[..., Session]
 needs_root = pytest.mark.skipif(os.getuid() != 0, reason="needs root, to become somebody else")
@@ -170,7 +171,7 @@ def test_gateway_urls_that_are_refused(start: Start, url: str) -> None:
 
 
 def test_a_gateway_by_url(start: Start, gateway: str, client: Any) -> None:
-    address = client.containers.get(gateway).attrs["NetworkSettings"]["Networks"]["bridge"]["IPAddress"]
+    address = address_of(client, gateway)
     session = start(gateway=f"http://{address}:8888")
     assert session.gateway is not None
     assert (session.gateway.url, session.gateway.container_id) == (f"http://{address}:8888", None)
