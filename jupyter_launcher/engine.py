@@ -363,8 +363,31 @@ def _as_dockers(raw: Mapping[str, Any]) -> Mapping[str, Any]:
 def _as_podmans(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """A container's configuration as Podman takes it.
 
-    It knows no owner of a tmpfs by number, but has one that makes it the container's user's.
+    It knows no owner of a tmpfs by number, but has an option that makes it the container's user's.
+    It asks for GPUs by their CDI names, and passes over what Docker calls them.
     """
     host = config["HostConfig"]
     tmpfs = {path: re.sub(r"(,[ug]id=\d+)+", ",U", options) for path, options in host.get("Tmpfs", {}).items()}
-    return {**config, "HostConfig": {**host, "Tmpfs": tmpfs}}
+    more = [_gpu_names(request) for request in host.get("DeviceRequests") or ()]
+    return {**config, "HostConfig": {**host, **_mounts(host), "Tmpfs": tmpfs, "DeviceRequests": more}}
+
+
+def _mounts(host: Mapping[str, Any]) -> dict[str, list[Any]]:
+    # Podman makes each of the long form a line of comma-separated values without quoting; the short
+    # form takes all but colons.
+    long, short = [], []
+    for mount in host.get("Mounts") or ():
+        paths = mount["Source"] + mount["Target"]
+        if not set(paths) & set(',"\n'):
+            long.append(mount)
+        elif ":" not in paths:
+            short.append(f"{mount['Source']}:{mount['Target']}:{'ro' if mount.get('ReadOnly') else 'rw'}")
+        else:
+            msg = f"Podman can't mount {mount['Source']}: its path has ':' beside ',' or a quote; rename it"
+            raise EngineError(msg)
+    return {"Mounts": long, "Binds": short}
+
+
+def _gpu_names(request: Mapping[str, Any]) -> dict[str, Any]:
+    names = ["all"] if request["Count"] == -1 else [str(number) for number in range(request["Count"])]
+    return {"Driver": "cdi", "DeviceIDs": [f"nvidia.com/gpu={name}" for name in names]}

@@ -26,6 +26,19 @@ def client() -> Iterator[Any]:
     client.close()
 
 
+BASES = ("python:3.13-slim", "jupyter-launcher/debian-python:trixie")
+
+
+@pytest.fixture
+def base_image(client: Any) -> str:
+    """What `make images` built upon."""
+    present = {tag for image in client.images.list() for tag in image.tags}
+    for base in BASES:
+        if base in present:
+            return base
+    pytest.skip("nothing to build upon: the images were loaded into this engine; `make images` brings a base image")
+
+
 @pytest.fixture(scope="session")
 def events() -> list[Event]:
     return []

@@ -17,6 +17,7 @@ import pytest
 
 from jupyter_launcher import (
     AmbiguousNetworkError,
+    EngineError,
     EngineUnavailableError,
     Event,
     EventKind,
@@ -258,6 +259,13 @@ def test_too_little_memory(start: Start) -> None:
     with pytest.raises(ServerStartError, match="raise memory=") as caught:
         start(memory="24m")
     assert caught.value.oom_killed
+
+
+@pytest.mark.skipif(Path("/dev/nvidia0").exists(), reason="this machine has a GPU")
+@pytest.mark.parametrize("gpus", [1, "all"])
+def test_gpus_that_are_not_there(start: Start, gpus: int | str) -> None:
+    with pytest.raises(EngineError, match=r"gpu"):
+        start(gpus=gpus)
 
 
 def test_a_server_that_never_answers(
