@@ -175,12 +175,20 @@ class Engine:
         return [ListedContainer.from_listing({**raw, "State": _state(raw["State"])}) for raw in listed]
 
     def create(self, config: Mapping[str, Any], name: str) -> str:
-        """Create a container from the API's own configuration; gives its id."""
-        with self.translated(f"create container {name}"):
-            if self._is_podman is None:
-                self._is_podman = self.version().name == "Podman"
-            wanted = _as_podmans(config) if self._is_podman else config
-            return str(self.api.create_container_from_config(wanted, name)["Id"])
+        """Create a container from the API's own configuration; gives its id.
+
+        Raises:
+            EngineError: with status 409 when there is one of this name.
+        """
+        try:
+            with self.translated(f"create container {name}"):
+                wanted = _as_podmans(config) if self._on_podman() else config
+                return str(self.api.create_container_from_config(wanted, name)["Id"])
+        except EngineError as error:
+            # Where two create one at the same time, Podman's check of the name passes both.
+            if error.status == 500 and "name is already in use" in error.message:
+                raise EngineError(error.message, status=409) from error
+            raise
 
     def start(self, container: str, *, host_port: int | None = None) -> None:
         """Start a created container.
@@ -223,10 +231,24 @@ class Engine:
         """Kill if need be and remove, anonymous volumes too. Gone already, or going, is done."""
         try:
             with self.translated(f"remove container {container[:12]}"):
+                if self._on_podman():  # it would send SIGTERM first, and wait for StopTimeout
+                    self._kill(container)
                 self.api.remove_container(container, v=True, force=True)
         except EngineError as error:
             if error.status not in (404, 409):
                 raise
+
+    def _kill(self, container: str) -> None:
+        try:
+            self.api.kill(container)
+        except APIError as error:
+            if error.status_code not in (404, 409, 500):  # it does not run; what else it is, the removal tells
+                raise
+
+    def _on_podman(self) -> bool:
+        if self._is_podman is None:
+            self._is_podman = self.version().name == "Podman"
+        return self._is_podman
 
     def logs(self, container: str, tail: int | None = None) -> str:
         """What the container wrote to stdout and stderr; ``tail``: that many last lines."""
@@ -332,7 +354,7 @@ class _OnePoolAdapter(UnixHTTPAdapter):  # type: ignore[misc] # the SDK has no t
 
 
 def _port_text(error: EngineError) -> bool:
-    # The one place where a text decides: the engine's API has no code of its own for this.
+    # Here a text decides, since the engine's API has no code of its own for this.
     return any(words in error.message for words in ("port is already allocated", "address already in use"))
 
 
