@@ -164,7 +164,7 @@ class Engine:
             with self.translated(f"inspect container {container}"):
                 return ContainerInfo.from_inspect(_as_dockers(self.api.inspect_container(container)))
         except EngineError as error:
-            if error.status == 404:
+            if _is_gone(error):
                 return None
             raise
 
@@ -223,7 +223,7 @@ class Engine:
                 return None
             raise
         except EngineError as error:
-            if error.status == 404:
+            if _is_gone(error):
                 return -1
             raise
 
@@ -235,7 +235,7 @@ class Engine:
                     self._kill(container)
                 self.api.remove_container(container, v=True, force=True)
         except EngineError as error:
-            if error.status not in (404, 409):
+            if error.status != 409 and not _is_gone(error):
                 raise
 
     def _kill(self, container: str) -> None:
@@ -351,6 +351,11 @@ class _OnePoolAdapter(UnixHTTPAdapter):  # type: ignore[misc] # the SDK has no t
 
     def get_connection(self, url: str, proxies: object = None) -> Any:  # noqa: ARG002 - the SDK's signature
         return super().get_connection("http+docker://localhost", proxies)
+
+
+def _is_gone(error: EngineError) -> bool:
+    # Podman gives a 500 for a container that is removed while it looks at it.
+    return error.status == 404 or (error.status == 500 and "no such container" in error.message)
 
 
 def _port_text(error: EngineError) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -102,7 +103,17 @@ def address_of(client: Any, container: str) -> str:
 def gateway_kernels(client: Any, gateway: str) -> Callable[[], set[str]]:
     """Asks the gateway itself which kernels it holds."""
     url = f"http://{address_of(client, gateway)}:8888/api/kernels"
-    return lambda: {kernel["id"] for kernel in requests.get(url, timeout=10).json()}
+
+    def ask() -> set[str]:
+        # It answers 500 while a kernel is just starting.
+        for _ in range(50):
+            answer = requests.get(url, timeout=10)
+            if answer.status_code == 200:
+                return {kernel["id"] for kernel in answer.json()}
+            threading.Event().wait(0.1)
+        return pytest.fail(f"the gateway does not list its kernels: {answer.text}")
+
+    return ask
 
 
 @pytest.fixture(autouse=True)
