@@ -55,7 +55,7 @@ def test_start_builds_the_default_image_when_it_is_missing_and_only_then(
 ) -> None:
     events: list[Event] = []
     kept = "jupyter-launcher/test:kept"
-    client.images.get(DEFAULT_IMAGE).tag(kept)
+    client.images.get(DEFAULT_IMAGE).tag(*kept.split(":"))
     client.images.remove(DEFAULT_IMAGE)
     try:
         with Launcher(namespace=namespace, build=options, on_event=events.append) as launcher:
@@ -70,7 +70,7 @@ def test_start_builds_the_default_image_when_it_is_missing_and_only_then(
             assert (client.images.get(DEFAULT_IMAGE).id, steps(events)) == (built, 0)
     finally:
         if not client.images.list(DEFAULT_IMAGE):
-            client.images.get(kept).tag(DEFAULT_IMAGE)
+            client.images.get(kept).tag(*DEFAULT_IMAGE.split(":"))
         client.images.remove(kept)
 
 
