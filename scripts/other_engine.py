@@ -151,14 +151,12 @@ def inside(name: str, command: list[str]) -> int:
     socket = RUN / name / "engine.sock"
     socket.parent.mkdir(parents=True, exist_ok=True)
     with started(name, socket) as client:
-        for container in client.containers.list(all=True):  # of a run that was killed
+        for container in client.containers.list(all=True):  # of the last run, which ended with its namespaces
             container.remove(force=True)
         for image in IMAGES:
             load(image, client, f"unix://{socket}")
         environment = {key: value for key, value in os.environ.items() if key != "DOCKER_CONTEXT"}
         code = subprocess.run(command, check=False, env={**environment, "DOCKER_HOST": f"unix://{socket}"}).returncode
-        for container in client.containers.list(all=True):
-            container.remove(force=True)
     return code
 
 
