@@ -156,8 +156,7 @@ def inside(name: str, command: list[str]) -> int:
         for image in IMAGES:
             load(image, client, f"unix://{socket}")
         environment = {key: value for key, value in os.environ.items() if key != "DOCKER_CONTEXT"}
-        code = subprocess.run(command, check=False, env={**environment, "DOCKER_HOST": f"unix://{socket}"}).returncode
-    return code
+        return subprocess.run(command, check=False, env={**environment, "DOCKER_HOST": f"unix://{socket}"}).returncode
 
 
 @contextlib.contextmanager
