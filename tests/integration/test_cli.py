@@ -421,7 +421,8 @@ def test_a_pull_has_a_bar(terminal: Open, client: Any, pipeline_dir: Path, tmp_p
             client.images.push(image)
             client.images.remove(image)
             shown = terminal("start", str(pipeline_dir), "--image", image)
-            assert shown.end() == 7, "there is no shell in it"
+            # There is no shell in it: the container ends at once, before or after its port was looked for.
+            assert shown.end() in {4, 7}, shown.text
             assert re.search(r"image +\d+\.\d\d s .*[━╸].* Downloading", shown.text)
         finally:
             registry.terminate()
