@@ -8,13 +8,16 @@ CLI := $(VENV)/bin/jupyter-launcher
 PIPELINE_DIR ?= examples/pipeline
 ONCE ?=
 
+# For `make test-engines`: all that scripts/other_engine.py knows, unless named.
+ENGINES ?=
+
 # For the images, where the machine is behind a proxy: certificates to trust, and a package index.
 CA_CERTIFICATES ?= $(wildcard /usr/local/share/ca-certificates/*.crt)
 INDEX_URL ?=
 BUILD_FLAGS = $(foreach file,$(CA_CERTIFICATES),--ca-certificate '$(file)') $(if $(INDEX_URL),--index-url '$(INDEX_URL)')
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check unit integration browser faults soak tools bench pictures images engine engine-down venv wheel image-requirements clean
+.PHONY: help run test check unit integration browser faults soak test-engines tools bench pictures images engine engine-down venv wheel image-requirements clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -44,6 +47,9 @@ faults: images tools ## the fault suite alone, on an engine of its own; needs ro
 
 soak: images tools ## 500 starts and stops with random kills, on an engine of its own; needs root
 	$(PYTHON) -m tests.faults.soak
+
+test-engines: images ## the integration tests on Docker 20.10, 26.1, 28.5 and Podman 5; ENGINES="docker-28 podman-5": on these; needs root
+	$(PYTHON) scripts/engine_matrix.py $(ENGINES)
 
 # What the fault suite makes its engine with, a registry to pull from, an sshd to go through, a browser
 # and a reverse proxy; without them, or without root, those tests skip loudly. Where systemd would start

@@ -78,6 +78,7 @@ class Engine:
         self.api = client.api
         self.endpoint = endpoint
         self._own_container: ContainerInfo | None = None
+        self._is_podman: bool | None = None
 
     @classmethod
     def connect(
@@ -190,9 +191,9 @@ class Engine:
         """A container by name or id; None when there is none."""
         try:
             with self.translated(f"inspect container {container}"):
-                return ContainerInfo.from_inspect(self.api.inspect_container(container))
+                return ContainerInfo.from_inspect(_as_dockers(self.api.inspect_container(container)))
         except EngineError as error:
-            if error.status == 404:
+            if _is_gone(error):
                 return None
             raise
 
@@ -200,12 +201,23 @@ class Engine:
         """All containers, in every state, with these labels (``name=value`` or ``name``); one call."""
         with self.translated("list containers"):
             listed = self.api.containers(all=True, filters={"label": list(labels)})
-        return [ListedContainer.from_listing(raw) for raw in listed]
+        return [ListedContainer.from_listing({**raw, "State": _state(raw["State"])}) for raw in listed]
 
     def create(self, config: Mapping[str, Any], name: str) -> str:
-        """Create a container from the API's own configuration; gives its id."""
-        with self.translated(f"create container {name}"):
-            return str(self.api.create_container_from_config(config, name)["Id"])
+        """Create a container from the API's own configuration; gives its id.
+
+        Raises:
+            EngineError: with status 409 when there is one of this name.
+        """
+        try:
+            with self.translated(f"create container {name}"):
+                wanted = _as_podmans(config) if self._on_podman() else config
+                return str(self.api.create_container_from_config(wanted, name)["Id"])
+        except EngineError as error:
+            # Where two create one at the same time, Podman's check of the name passes both.
+            if error.status == 500 and "name is already in use" in error.message:
+                raise EngineError(error.message, status=409) from error
+            raise
 
     def start(self, container: str, *, host_port: int | None = None) -> None:
         """Start a created container.
@@ -240,7 +252,7 @@ class Engine:
                 return None
             raise
         except EngineError as error:
-            if error.status == 404:
+            if _is_gone(error):
                 return -1
             raise
 
@@ -248,10 +260,24 @@ class Engine:
         """Kill if need be and remove, anonymous volumes too. Gone already, or going, is done."""
         try:
             with self.translated(f"remove container {container[:12]}"):
+                if self._on_podman():  # it would send SIGTERM first, and wait for StopTimeout
+                    self._kill(container)
                 self.api.remove_container(container, v=True, force=True)
         except EngineError as error:
-            if error.status not in (404, 409):
+            if error.status != 409 and not _is_gone(error):
                 raise
+
+    def _kill(self, container: str) -> None:
+        try:
+            self.api.kill(container)
+        except APIError as error:
+            if error.status_code not in (404, 409, 500):  # it does not run; what else it is, the removal tells
+                raise
+
+    def _on_podman(self) -> bool:
+        if self._is_podman is None:
+            self._is_podman = self.version().name == "Podman"
+        return self._is_podman
 
     def logs(self, container: str, tail: int | None = None) -> str:
         """What the container wrote to stdout and stderr; ``tail``: that many last lines."""
@@ -390,6 +416,68 @@ class _OnePoolAdapter(UnixHTTPAdapter):  # type: ignore[misc] # the SDK has no t
         return super().get_connection("http+docker://localhost", proxies)
 
 
+def _is_gone(error: EngineError) -> bool:
+    # Podman gives a 500 for a container that is removed while it looks at it.
+    return error.status == 404 or (error.status == 500 and "no such container" in error.message)
+
+
 def _port_text(error: EngineError) -> bool:
-    # The one place where a text decides: the engine's API has no code of its own for this.
+    # Here a text decides, since the engine's API has no code of its own for this.
     return any(words in error.message for words in ("port is already allocated", "address already in use"))
+
+
+# What Podman calls otherwise. Docker has none of these words, so nobody needs to ask which engine it is.
+_STATES = {"stopped": "exited", "configured": "created", "initialized": "created", "stopping": "running"}
+
+
+def _state(word: str) -> str:
+    return _STATES.get(word, word)
+
+
+def _as_dockers(raw: Mapping[str, Any]) -> Mapping[str, Any]:
+    """An inspected container of Podman's in Docker's words; one of Docker's as it is."""
+    settings, host = raw["NetworkSettings"], raw["HostConfig"]
+    # Its default network is `bridge` in its list of networks, and `podman` in its containers.
+    networks = {"bridge" if name == "podman" else name: item for name, item in (settings.get("Networks") or {}).items()}
+    mode = host.get("NetworkMode", "")
+    if mode == "bridge" and networks and mode not in networks:  # so it calls every network of this kind
+        mode = next(iter(networks))
+    return {
+        **raw,
+        "State": {**raw["State"], "Status": _state(raw["State"]["Status"])},
+        "HostConfig": {**host, "NetworkMode": mode},
+        "NetworkSettings": {**settings, "Networks": networks},
+    }
+
+
+def _as_podmans(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A container's configuration as Podman takes it.
+
+    It knows no owner of a tmpfs by number, but has an option that makes it the container's user's.
+    It asks for GPUs by their CDI names, and passes over what Docker calls them.
+    """
+    host = config["HostConfig"]
+    tmpfs = {path: re.sub(r"(,[ug]id=\d+)+", ",U", options) for path, options in host.get("Tmpfs", {}).items()}
+    more = [_gpu_names(request) for request in host.get("DeviceRequests") or ()]
+    return {**config, "HostConfig": {**host, **_mounts(host), "Tmpfs": tmpfs, "DeviceRequests": more}}
+
+
+def _mounts(host: Mapping[str, Any]) -> dict[str, list[Any]]:
+    # Podman makes each of the long form a line of comma-separated values without quoting; the short
+    # form takes all but colons.
+    long, short = [], []
+    for mount in host.get("Mounts") or ():
+        paths = mount["Source"] + mount["Target"]
+        if not set(paths) & set(',"\n'):
+            long.append(mount)
+        elif ":" not in paths:
+            short.append(f"{mount['Source']}:{mount['Target']}:{'ro' if mount.get('ReadOnly') else 'rw'}")
+        else:
+            msg = f"Podman can't mount {mount['Source']}: its path has ':' beside ',' or a quote; rename it"
+            raise EngineError(msg)
+    return {"Mounts": long, "Binds": short}
+
+
+def _gpu_names(request: Mapping[str, Any]) -> dict[str, Any]:
+    names = ["all"] if request["Count"] == -1 else [str(number) for number in range(request["Count"])]
+    return {"Driver": "cdi", "DeviceIDs": [f"nvidia.com/gpu={name}" for name in names]}

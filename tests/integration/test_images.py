@@ -21,15 +21,13 @@ from jupyter_launcher import (
     SessionState,
 )
 
-BASES = ("python:3.13-slim", "jupyter-launcher/debian-python:trixie")
 CERTIFICATES = tuple(sorted(Path("/usr/local/share/ca-certificates").glob("*.crt")))
 
 
 @pytest.fixture
-def options(client: Any) -> BuildOptions:
+def options(base_image: str) -> BuildOptions:
     """What `make images` built with, so that the engine's cache has nearly all of it."""
-    present = {tag for image in client.images.list() for tag in image.tags}
-    return BuildOptions(base_image=next(base for base in BASES if base in present), ca_certificates=CERTIFICATES)
+    return BuildOptions(base_image=base_image, ca_certificates=CERTIFICATES)
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +55,7 @@ def test_start_builds_the_default_image_when_it_is_missing_and_only_then(
 ) -> None:
     events: list[Event] = []
     kept = "jupyter-launcher/test:kept"
-    client.images.get(DEFAULT_IMAGE).tag(kept)
+    client.images.get(DEFAULT_IMAGE).tag(*kept.split(":"))
     client.images.remove(DEFAULT_IMAGE)
     try:
         with Launcher(namespace=namespace, build=options, on_event=events.append) as launcher:
@@ -72,7 +70,7 @@ def test_start_builds_the_default_image_when_it_is_missing_and_only_then(
             assert (client.images.get(DEFAULT_IMAGE).id, steps(events)) == (built, 0)
     finally:
         if not client.images.list(DEFAULT_IMAGE):
-            client.images.get(kept).tag(DEFAULT_IMAGE)
+            client.images.get(kept).tag(*DEFAULT_IMAGE.split(":"))
         client.images.remove(kept)
 
 

@@ -26,6 +26,6 @@ def test_the_example_runs(client: Any, gateway: str, tmp_path: Path) -> None:
     assert run.returncode == 0, run.stderr
     lab_url, internal_url, token = run.stdout.split()
     assert re.fullmatch(rf"http://127\.0\.0\.1:\d+/lab\?token={token}", lab_url)
-    assert re.fullmatch(r"http://172\.\d+\.\d+\.\d+:8888/", internal_url)
+    assert re.fullmatch(r"http://1\d+\.\d+\.\d+\.\d+:8888/", internal_url)
     left = client.containers.list(all=True, filters={"label": "jupyter-launcher.namespace=default"})
     assert not any(item.labels["jupyter-launcher.pipeline-dir"].startswith(str(tmp_path)) for item in left)

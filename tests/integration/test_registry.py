@@ -50,10 +50,10 @@ def half_made(client: Any, launcher: Launcher, folder: Path, session_id: str, *,
 
     spec = SessionSpec.from_options(folder, namespace=launcher.namespace, image=launcher.image, session_id=session_id)
     name = name_of(launcher.namespace, session_id)
-    made = client.api.create_container_from_config(config(spec, None, "of-the-dead", ""), name)
+    made = launcher._engine.create(config(spec, None, "of-the-dead", ""), name)
     if run:
-        client.api.start(made["Id"])
-    return client.containers.get(made["Id"])
+        launcher._engine.start(made)
+    return client.containers.get(made)
 
 
 def test_list_has_every_state(start: Start, client: Any, launcher: Launcher, gateway: str, pipeline_dir: Path) -> None:
@@ -250,6 +250,7 @@ def test_kernels_of_a_removed_session_are_found_and_deleted(
     before = gateway_kernels()
     session = start(gateway=gateway)
     kernel = start_kernel(session)
+    client.containers.get(session.container_id).kill()  # Podman's removal by force is a graceful stop
     client.containers.get(session.container_id).remove(force=True)
     assert session.stop().kernels_gone == (kernel,)
     assert gateway_kernels() == before

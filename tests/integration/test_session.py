@@ -32,7 +32,7 @@ from jupyter_launcher import (
     StopMethod,
     Timeouts,
 )
-from tests.integration.conftest import OWNER
+from tests.integration.conftest import OWNER, address_of
 
 Start = Callable[..., Session]
 
@@ -110,7 +110,7 @@ def test_the_hard_coded_settings_are_in_the_servers_argv(start: Start, gateway: 
     assert session.gateway is not None
     assert {"--ip=0.0.0.0", "--port=8888", "--notebook-dir=/pipeline-dir"} <= set(argv)
     assert f"--gateway-url={session.gateway.url}" in argv
-    address = client.containers.get(gateway).attrs["NetworkSettings"]["Networks"]["bridge"]["IPAddress"]
+    address = address_of(client, gateway)
     assert session.gateway.url == f"http://{address}:8888"
 
 

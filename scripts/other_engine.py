@@ -1,0 +1,224 @@
+"""Run a command on another engine than the machine's own: of another version, or Podman.
+
+    other_engine.py NAME COMMAND...      e.g. docker-28 docker version
+
+The engine comes from Debian packages in a folder of its own, which stays as a cache together with the
+images that were loaded. It runs, and the command beside it, in namespaces of their own: mounts,
+processes, network. Whatever happens to this script, the kernel ends all of it with them: no process,
+no mount, no bridge and no rule of the firewall stays. The command sees the machine's files, and has
+the engine in DOCKER_HOST; the engine sees /tmp at its place. Neither reaches any other network.
+
+Needs root, Debian, and a Docker engine to take the images from.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import docker
+from base_image import mirror
+from docker.errors import DockerException, ImageNotFound
+
+from jupyter_launcher import DEFAULT_GATEWAY_IMAGE, DEFAULT_IMAGE
+
+__all__ = ["ENGINES", "run"]
+
+CACHE = Path(os.environ.get("ENGINES_DIR", "/var/cache/jupyter-launcher/engines"))
+RUN = Path("/run/jupyter-launcher-engines")
+IMAGES = (DEFAULT_IMAGE, DEFAULT_GATEWAY_IMAGE)
+OWN = "unix:///var/run/docker.sock"
+CGROUPS = Path("/sys/fs/cgroup")
+SECONDS = 60.0
+
+# $1: the folder that becomes the root, $2: where the socket will be; the rest: the engine's command.
+# pivot_root, and not chroot: containerd looks its data up among the mounts. A /sys of its own shows
+# the bridges of its own network. crun takes the old control groups or the new ones, never both.
+ENTER = """
+set -e
+root=$1 run=$2
+shift 2
+mount --bind "$root" "$root"
+cd "$root"
+mount --rbind /proc proc
+mount --rbind /dev dev
+mount -t sysfs sysfs sys
+mount --rbind /sys/fs/cgroup sys/fs/cgroup
+! mountpoint -q sys/fs/cgroup/unified || umount sys/fs/cgroup/unified
+mount --rbind /tmp tmp
+mount -t tmpfs tmpfs run
+mkdir -p ".$run"
+mount --bind "$run" ".$run"
+pivot_root . .
+umount -l .
+exec "$@"
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Packaged:
+    """An engine as a Debian suite has it: packages, files to put beside them, how it is started.
+
+    ``{name}`` and ``{socket}`` in ``command`` are filled in.
+    """
+
+    suite: str
+    packages: tuple[str, ...]
+    command: tuple[str, ...]
+    cgroup: str
+    files: Mapping[str, str] = field(default_factory=dict)
+
+
+def _docker(suite: str) -> Packaged:
+    return Packaged(
+        suite=suite,
+        packages=("docker.io", "iptables", "iproute2", "ca-certificates"),
+        command=("dockerd", "--host", "unix://{socket}", "--cgroup-parent", "/jupyter-launcher-{name}"),
+        cgroup="jupyter-launcher-{name}",
+    )
+
+
+ENGINES = {
+    "docker-20": _docker("bookworm"),
+    "docker-26": _docker("trixie"),
+    "docker-28": _docker("sid"),
+    "podman-5": Packaged(
+        suite="trixie",
+        packages=("podman", "crun", "netavark", "aardvark-dns", "catatonit", "nftables", "iptables", "ca-certificates"),
+        command=("podman", "system", "service", "--time=0", "unix://{socket}"),
+        cgroup="libpod_parent",
+        # No systemd there to ask for control groups or to write the journal for.
+        files={
+            "etc/containers/containers.conf": '[engine]\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\n'
+            '[containers]\nlog_driver = "k8s-file"\n'
+        },
+    ),
+}
+
+
+def run(name: str, command: list[str]) -> int:
+    """Run ``command`` with DOCKER_HOST set to the engine of this name; gives its exit code."""
+    engine = ENGINES[name]
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        make(name, engine)
+        # The shell is the first process of the namespace, so it also waits for what others leave.
+        inside = ["sh", "-c", '"$@"; exit $?', "sh", sys.executable, __file__, "--inside", name, *command]
+        line = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", *inside]
+        try:
+            return subprocess.run(line, check=False).returncode
+        finally:
+            remove_cgroups(engine.cgroup.format(name=name))
+
+
+def make(name: str, engine: Packaged) -> None:
+    """The folder with the packages, unless there is one already."""
+    folder = CACHE / name
+    if not folder.exists():
+        subprocess.run(["scripts/apt-install.sh", "mmdebstrap", "iproute2"], check=True)
+        say(f"making {folder} from {engine.suite}")
+        packages = f"--include={','.join(engine.packages)}"
+        # A mirror that is behind still gives what it signed; sid's signature says that it is old.
+        late = '--aptopt=Acquire::Check-Valid-Until "false"'
+        line = ["mmdebstrap", "--quiet", "--variant=minbase", late, packages, engine.suite]
+        part = folder.with_suffix(".part")
+        subprocess.run(["rm", "-rf", "--one-file-system", str(part)], check=True)
+        subprocess.run([*line, str(part), mirror()], check=True)
+        part.rename(folder)
+    for path, text in engine.files.items():
+        (folder / path).write_text(text)
+
+
+def remove_cgroups(name: str) -> None:
+    """Those of containers that were killed with the namespace: empty, so this takes nothing alive."""
+    for top in (*CGROUPS.glob(f"*/{name}"), CGROUPS / name):
+        for folder in (*sorted(top.rglob("*/"), reverse=True), top):
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+
+def inside(name: str, command: list[str]) -> int:
+    """Within the namespaces: start the engine, fill it, run the command, end the engine."""
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    socket = RUN / name / "engine.sock"
+    socket.parent.mkdir(parents=True, exist_ok=True)
+    with started(name, socket) as client:
+        for container in client.containers.list(all=True):  # of the last run, which ended with its namespaces
+            container.remove(force=True)
+        for image in IMAGES:
+            load(image, client, f"unix://{socket}")
+        environment = {key: value for key, value in os.environ.items() if key != "DOCKER_CONTEXT"}
+        return subprocess.run(command, check=False, env={**environment, "DOCKER_HOST": f"unix://{socket}"}).returncode
+
+
+@contextlib.contextmanager
+def started(name: str, socket: Path) -> Iterator[docker.DockerClient]:
+    """The engine, from when it answers to its end."""
+    command = [part.format(name=name, socket=socket) for part in ENGINES[name].command]
+    line = ["unshare", "--mount", "sh", "-c", ENTER, "enter", str(CACHE / name), str(socket.parent), *command]
+    socket.unlink(missing_ok=True)
+    path = socket.with_name("log")
+    # Not this machine's proxies: a pull is to fail at once where nothing answers.
+    environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "TMPDIR": "/var/tmp"}  # noqa: S108 - its own
+    # A session of its own: Ctrl-C is for the command, which then still needs its engine.
+    with path.open("wb") as log:
+        process = subprocess.Popen(line, stdout=log, stderr=log, env=environment, start_new_session=True)
+    try:
+        client = answering(process, socket, path)
+        yield client
+        client.close()
+    finally:
+        process.terminate()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:  # Podman waits for whoever still listens to its events
+            process.kill()
+
+
+def answering(process: subprocess.Popen[bytes], socket: Path, log: Path) -> docker.DockerClient:
+    """A client, once the engine answers."""
+    deadline = time.monotonic() + SECONDS
+    while process.poll() is None and time.monotonic() < deadline:
+        with contextlib.suppress(DockerException):
+            return docker.DockerClient(base_url=f"unix://{socket}", timeout=300)
+        time.sleep(0.1)
+    sys.exit(f"other engine: it does not answer; {log} ends:\n{log.read_text()[-3000:]}")
+
+
+def load(image: str, client: docker.DockerClient, url: str) -> None:
+    """An image of the machine's own engine, unless it is there already."""
+    with contextlib.closing(docker.DockerClient(base_url=OWN)) as own:
+        wanted = own.images.get(image).id
+    with contextlib.suppress(ImageNotFound):
+        if client.images.get(image).id.removeprefix("sha256:") == wanted.removeprefix("sha256:"):
+            return
+    say(f"loading {image}")
+    with (
+        subprocess.Popen(["docker", "-H", OWN, "save", image], stdout=subprocess.PIPE) as saved,
+        subprocess.Popen(["docker", "-H", url, "load", "-q"], stdin=saved.stdout) as loaded,
+    ):
+        pass
+    if saved.returncode or loaded.returncode:
+        sys.exit(f"other engine: {image} could not be loaded")
+
+
+def say(text: str) -> None:
+    """Tell the person who waits."""
+    print(f"other engine: {text}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    arguments = sys.argv[1:]
+    main = inside if arguments[:1] == ["--inside"] else run
+    known, *line = arguments[1:] if main is inside else arguments
+    if known not in ENGINES or not line:
+        sys.exit(f"usage: {sys.argv[0]} {'|'.join(ENGINES)} COMMAND...")
+    sys.exit(main(known, line))
