@@ -201,7 +201,7 @@ class Engine:
         """All containers, in every state, with these labels (``name=value`` or ``name``); one call."""
         with self.translated("list containers"):
             listed = self.api.containers(all=True, filters={"label": list(labels)})
-        return [ListedContainer.from_listing({**raw, "State": _state(raw["State"])}) for raw in listed]
+        return [ListedContainer.from_listing(_as_docker_lists(raw)) for raw in listed]
 
     def create(self, config: Mapping[str, Any], name: str) -> str:
         """Create a container from the API's own configuration; gives its id.
@@ -437,8 +437,7 @@ def _state(word: str) -> str:
 def _as_dockers(raw: Mapping[str, Any]) -> Mapping[str, Any]:
     """An inspected container of Podman's in Docker's words; one of Docker's as it is."""
     settings, host = raw["NetworkSettings"], raw["HostConfig"]
-    # Its default network is `bridge` in its list of networks, and `podman` in its containers.
-    networks = {"bridge" if name == "podman" else name: item for name, item in (settings.get("Networks") or {}).items()}
+    networks = _named(settings.get("Networks"))
     mode = host.get("NetworkMode", "")
     if mode == "bridge" and networks and mode not in networks:  # so it calls every network of this kind
         mode = next(iter(networks))
@@ -448,6 +447,17 @@ def _as_dockers(raw: Mapping[str, Any]) -> Mapping[str, Any]:
         "HostConfig": {**host, "NetworkMode": mode},
         "NetworkSettings": {**settings, "Networks": networks},
     }
+
+
+def _as_docker_lists(raw: Mapping[str, Any]) -> Mapping[str, Any]:
+    settings = raw.get("NetworkSettings") or {}
+    networks = {**settings, "Networks": _named(settings.get("Networks"))}
+    return {**raw, "State": _state(raw["State"]), "NetworkSettings": networks}
+
+
+def _named(networks: Mapping[str, Any] | None) -> dict[str, Any]:
+    # Podman's default network is `bridge` in its list of networks, and `podman` in its containers.
+    return {"bridge" if name == "podman" else name: item for name, item in (networks or {}).items()}
 
 
 def _as_podmans(config: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sysconfig
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ from jupyter_launcher import Launcher
 
 ROOT = Path(jupyter_launcher.__file__).parent.parent
 PACKAGES = Path(sysconfig.get_path("purelib"))
-SOCKET = "/var/run/docker.sock"
+SOCKET = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock").removeprefix("unix://")
 START = """
 from jupyter_launcher import Launcher
 import json, sys, requests
@@ -53,7 +54,8 @@ def inside(client: Any, launcher: Launcher, namespace: str) -> Iterator[Inside]:
         network: str = "bridge",
         options: dict[str, Any] | None = None,
     ) -> Any:
-        paths = {str(ROOT): str(ROOT), str(PACKAGES): str(PACKAGES), SOCKET: SOCKET, **(mounts or {})}
+        paths = {str(ROOT): str(ROOT), str(PACKAGES): str(PACKAGES), SOCKET: "/var/run/docker.sock"}
+        paths |= mounts or {}
         container = client.containers.create(
             launcher.image,
             ["python3", "-c", START, namespace, folder, json.dumps(options or {}), *more],
@@ -144,7 +146,8 @@ def test_a_directory_of_the_launchers_own_container(inside: Inside) -> None:
 
 
 def test_the_engines_socket_is_refused_from_inside_too(inside: Inside) -> None:
-    printed = inside("/host-run", mounts={"/run": "/host-run"})
+    folder = str(Path(SOCKET).resolve().parent)
+    printed = inside("/host-run", mounts={folder: "/host-run"})
     assert "PipelineDirError" in printed
     assert "holds the engine's socket" in printed
 

@@ -21,6 +21,7 @@ from tests.integration.test_registry import eventually
 from tests.integration.test_session import start_kernel
 
 SSHD = shutil.which("sshd") or "/usr/sbin/sshd"
+SOCKET = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock").removeprefix("unix://")
 pytestmark = pytest.mark.skipif(
     not Path(SSHD).exists() or os.getuid() != 0, reason="needs root and sshd; `make tools` installs it"
 )
@@ -29,7 +30,7 @@ pytestmark = pytest.mark.skipif(
 def tunnels() -> set[str]:
     """The forwards that ssh holds open for a launcher, by their argv."""
     found = map(read, Path("/proc").glob("[0-9]*/cmdline"))
-    return {line.decode() for line in found if b"/docker.sock:/" in line and b"ssh\0" in line}
+    return {line.decode() for line in found if b"/docker.sock:/" in line and b"ExitOnForwardFailure" in line}
 
 
 def read(path: Path) -> bytes:
@@ -44,9 +45,10 @@ def folders() -> set[str]:
 
 
 @pytest.fixture
-def ssh_host(client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def ssh_host(client: Any, gateway: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """``ssh://`` to this machine; the one who asks has a key, and knows the host."""
-    address = client.networks.get("bridge").attrs["IPAM"]["Config"][0]["Gateway"]
+    (network,) = client.containers.get(gateway).attrs["NetworkSettings"]["Networks"].values()
+    address = network["Gateway"]
     with socket.create_server((address, 0)) as probe:
         port = probe.getsockname()[1]
     for name in ("host", "user"):
@@ -70,7 +72,7 @@ def ssh_host(client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
     with subprocess.Popen([SSHD, "-D", "-e", "-f", str(tmp_path / "sshd_config")]) as sshd:
         try:
             assert eventually(lambda: socket.socket().connect_ex((address, port)) == 0)
-            yield f"ssh://root@{address}:{port}"
+            yield f"ssh://root@{address}:{port}{SOCKET}"
         finally:
             sshd.terminate()
 
@@ -96,7 +98,7 @@ def test_ssh_that_cannot_connect_says_what_it_said(ssh_host: str) -> None:
     with pytest.raises(EngineUnavailableError, match="Permission denied"):
         Launcher(docker_host=ssh_host.replace("root@", "nobody@"))
     with pytest.raises(EngineUnavailableError, match="docker info"):
-        Launcher(docker_host=f"{ssh_host}/no/such.sock")
+        Launcher(docker_host=f"{ssh_host}.not")
     assert (tunnels(), folders()) == (set(), left)
 
 
