@@ -7,7 +7,7 @@ Its ``stop`` kills: there is no graceful one.
 
 from __future__ import annotations
 
-from testcontainers.core.config import testcontainers_config
+from testcontainers.core.config import ConnectionMode, testcontainers_config
 from testcontainers.core.container import DockerContainer
 from testcontainers.core.wait_strategies import HttpWaitStrategy
 
@@ -19,6 +19,7 @@ def testcontainers(setting: Setting, *, poll: float | None = None) -> Start:
     testcontainers_config.ryuk_disabled = True
     # It takes a file that some virtual machines have for a proof that it runs in a container itself,
     # and would then look for the port on the bridge.
+    testcontainers_config.connection_mode_override = ConnectionMode.docker_host
     testcontainers_config.tc_host_override = "127.0.0.1"
 
     def start() -> Started:

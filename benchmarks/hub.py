@@ -82,7 +82,12 @@ def dockerspawner(hub: Hub) -> Start:
 @contextlib.contextmanager
 def running_hub(setting: Setting, users: int) -> Iterator[Hub]:
     """A hub with that many users; it ends with its proxy, and its servers with it."""
-    with tempfile.TemporaryDirectory() as name, socket.socket() as one, socket.socket() as two, socket.socket() as three:
+    with (
+        tempfile.TemporaryDirectory() as name,
+        socket.socket() as one,
+        socket.socket() as two,
+        socket.socket() as three,
+    ):
         folder = Path(name)
         for free in (one, two, three):
             free.bind(("127.0.0.1", 0))
@@ -103,14 +108,13 @@ def running_hub(setting: Setting, users: int) -> Iterator[Hub]:
             )
         try:
             url = f"http://127.0.0.1:{ports[0]}/"
-            try:
-                until_it_answers(f"{url}hub/api/", 0.1, 60)
-            except TimeoutError as error:
-                msg = f"the hub does not answer; the end of its log:\n{log.read_text()[-2000:]}"
-                raise RuntimeError(msg) from error
+            until_it_answers(f"{url}hub/api/", 0.1, 60)
             hub = Hub(url=url, names=(f"user{number}" for number in itertools.count()))
             made = [hub.new_user() for _ in range(users)]
             yield Hub(url=url, names=iter(itertools.cycle(made)))
+        except (RuntimeError, TimeoutError):
+            print(f"the end of the hub's log:\n{log.read_text()[-3000:]}", file=sys.stderr)
+            raise
         finally:
             end(process)
 
@@ -144,6 +148,7 @@ def config(setting: Setting, port: int, hub_port: int, proxy_port: int) -> dict[
         "Spawner": {"http_timeout": 150, "start_timeout": 150},
         "DockerSpawner": {
             "image": setting.hub_image,
+            "cmd": ["jupyterhub-singleuser", "--allow-root"],
             "remove": True,
             "volumes": {str(setting.folder): "/pipeline-dir"},
             "notebook_dir": "/pipeline-dir",
