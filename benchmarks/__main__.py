@@ -19,7 +19,7 @@ import docker
 
 from benchmarks import images, imports, lookups, starts, together
 from benchmarks.candidate import LABEL, Setting, Start
-from benchmarks.containers import testcontainers
+from benchmarks.containers import in_testcontainers
 from benchmarks.hub import dockerspawner, running_hub
 from benchmarks.plot import draw
 from benchmarks.raw import raw
@@ -114,8 +114,8 @@ def in_containers(results: Results, setting: Setting, options: argparse.Namespac
             "session": session(setting),
             "raw-ours": raw(setting, DEFAULT_IMAGE),
             "raw-untuned": raw(setting, setting.untuned),
-            "testcontainers": testcontainers(setting),
-            "testcontainers-10ms": testcontainers(setting, poll=0.01),
+            "testcontainers": in_testcontainers(setting),
+            "testcontainers-10ms": in_testcontainers(setting, poll=0.01),
             "dockerspawner": dockerspawner(hub),
             "session-gateway": session(setting, gateway),
             "raw-ours-gateway": raw(setting, DEFAULT_IMAGE, gateway_url=f"http://{address}:8888"),

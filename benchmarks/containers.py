@@ -14,7 +14,7 @@ from testcontainers.core.wait_strategies import HttpWaitStrategy
 from benchmarks.candidate import LAB, LABEL, TOKEN, Setting, Start, Started
 
 
-def testcontainers(setting: Setting, *, poll: float | None = None) -> Start:
+def in_testcontainers(setting: Setting, *, poll: float | None = None) -> Start:
     """A candidate; ``poll``: seconds between its looks, None: as shipped."""
     testcontainers_config.ryuk_disabled = True
     # It takes a file that some virtual machines have for a proof that it runs in a container itself,

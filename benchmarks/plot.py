@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import matplotlib as mpl
-from matplotlib import pyplot
+from matplotlib import pyplot as plt
 
 from benchmarks.results import NAMES, Results
 
@@ -19,7 +19,7 @@ def draw(results: Results, path: Path) -> None:
     mpl.use("svg")
     mpl.rcParams.update({"svg.hashsalt": "jupyter_launcher", "font.size": 9})
     names = results.candidates("start")
-    figure, axes = pyplot.subplots(figsize=(8, 0.5 * len(names) + 1.3), layout="constrained")
+    figure, axes = plt.subplots(figsize=(8, 0.5 * len(names) + 1.3), layout="constrained")
     colours = dict(zip(PHASES, ("#8e8e8e", "#c5b0d5", "#1f77b4", "#ff7f0e", "#2ca02c"), strict=True))
     named: set[str] = set()
     for name in names:
@@ -43,4 +43,4 @@ def draw(results: Results, path: Path) -> None:
     axes.set_title(f"{results.date}, {results.versions.get('cores', '?')} cores\n{line}", fontsize=7, loc="left")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, metadata={"Date": None})
-    pyplot.close(figure)
+    plt.close(figure)

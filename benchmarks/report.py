@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from benchmarks.imports import BARE, BESIDE_PYTEST
+from benchmarks.imports import BARE, BESIDE_PYTEST, LINES
 from benchmarks.results import IMPORT_GOAL, NAMES, Results, goals
 
 BEGIN, END = "<!-- bench -->", "<!-- /bench -->"
@@ -55,7 +55,7 @@ def table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 def span(results: Results, key: str, unit: float = 1.0, digits: int = 2) -> str:
     low, high = (f"{value * unit:.{digits}f}" for value in (min(results.samples[key]), max(results.samples[key])))
-    return f"{results.median(key) * unit:.{digits}f} ({low}–{high})"
+    return f"{results.median(key) * unit:.{digits}f} ({low} to {high})"
 
 
 def ratio(results: Results, what: str, name: str) -> str:
@@ -119,7 +119,7 @@ def lookups(results: Results) -> str:
 
 
 def imports(results: Results) -> str:
-    keys = [key for key in results.samples if key.startswith("import/")]
+    keys = [f"import/{name}" for name in LINES if f"import/{name}" in results.samples]
     if not keys:
         return ""
     bare = results.median(f"import/{BARE}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
+import datetime as dt
 import importlib.metadata
 import json
 import os
@@ -37,7 +37,7 @@ class Results:
 
     @classmethod
     def begin(cls, client: Any) -> Results:
-        return cls(date=datetime.datetime.now(datetime.timezone.utc).date().isoformat(), versions=versions(client))
+        return cls(date=dt.datetime.now(dt.timezone.utc).date().isoformat(), versions=versions(client))
 
     @classmethod
     def read(cls, path: Path) -> Results:
