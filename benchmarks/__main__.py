@@ -41,7 +41,7 @@ def main() -> None:
     if options.again:
         results = Results.read(SAMPLES)
     else:
-        with docker.from_env(timeout=600) as client:
+        with contextlib.closing(docker.from_env(timeout=600)) as client:
             results = Results.begin(client)
             measured(results, client, options)
     if options.again or set(options.parts) == set(PARTS):

@@ -8,6 +8,8 @@ import io
 from collections.abc import Iterator
 from typing import Any
 
+from docker.errors import ImageNotFound
+
 from jupyter_launcher import DEFAULT_IMAGE
 
 # JupyterLab as pip installs it, on a machine with node: ours with what it leaves out. Each costs a
@@ -31,11 +33,12 @@ CMD ["jupyterhub-singleuser"]
 @contextlib.contextmanager
 def built(client: Any, name: str, dockerfile: str) -> Iterator[str]:
     """An image, removed on leaving; the engine's build cache goes with it."""
-    client.images.build(fileobj=io.BytesIO(dockerfile.encode()), tag=name, rm=True, forcerm=True)
     try:
+        client.images.build(fileobj=io.BytesIO(dockerfile.encode()), tag=name, rm=True, forcerm=True)
         yield name
     finally:
-        client.images.remove(name, force=True)
+        with contextlib.suppress(ImageNotFound):
+            client.images.remove(name, force=True)
 
 
 @contextlib.contextmanager

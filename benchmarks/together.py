@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from benchmarks.candidate import Start, Started
@@ -35,6 +35,7 @@ def at_once(bounded: Bounded, count: int) -> list[float]:
     """Seconds from the begin of all to the end of each; what was started is stopped."""
     slots = threading.Semaphore(bounded.in_flight or count)
     started: list[Started] = []
+    futures: list[Future[float]] = []
     before = time.perf_counter()
 
     def start() -> float:
@@ -44,7 +45,7 @@ def at_once(bounded: Bounded, count: int) -> list[float]:
 
     with ThreadPoolExecutor(max_workers=count) as pool:
         try:
-            futures = [pool.submit(start) for _ in range(count)]
+            futures += [pool.submit(start) for _ in range(count)]
             return [future.result() for future in futures]
         finally:
             for future in futures:
