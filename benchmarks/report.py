@@ -153,7 +153,7 @@ def better(results: Results) -> str:
     what_of = {
         "start": "a start",
         "stop": "a stop",
-        **{f"together/{count}": f"{count} starts at once" for count in results.counts("together")},
+        **{f"together/{count}": f"{count} at once" for count in results.counts("together")},
         **{f"list/{count}": f"`list` of {count}" for count in results.counts("list")},
         **{f"get/{count}": f"`get` among {count}" for count in results.counts("get")},
     }
