@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import fill
 
 import matplotlib as mpl
 from matplotlib import pyplot as plt
@@ -40,7 +41,9 @@ def draw(results: Results, path: Path) -> None:
     axes.legend(title="phases of jupyter_launcher", loc="upper right", frameon=False)
     versions = {key: value for key, value in results.versions.items() if key != "cores"}
     line = ", ".join(f"{name} {version}" for name, version in versions.items())
-    axes.set_title(f"{results.date}, {results.versions.get('cores', '?')} cores\n{line}", fontsize=7, loc="left")
+    axes.set_title(
+        f"{results.date}, {results.versions.get('cores', '?')} cores\n{fill(line, 90)}", fontsize=7, loc="left"
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, metadata={"Date": None})
     plt.close(figure)
