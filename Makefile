@@ -11,6 +11,11 @@ ONCE ?=
 # For `make test-engines`: all that scripts/other_engine.py knows, unless named.
 ENGINES ?=
 
+# For `make bench`.
+BENCH_VENV ?= .venv-bench
+ROUNDS ?= 7
+BENCH_FLAGS ?=
+
 # For the images, where the machine is behind a proxy: certificates to trust, and a package index.
 CA_CERTIFICATES ?= $(wildcard /usr/local/share/ca-certificates/*.crt)
 INDEX_URL ?=
@@ -59,9 +64,20 @@ tools:
 	  RUNLEVEL=1 scripts/apt-install.sh iproute2 iptables e2fsprogs openssl chromium \
 	    $$([ -d /run/systemd/system ] || echo docker-registry nginx openssh-server)
 
-bench: images ## what a start and a stop cost, beside raw docker
-	$(PYTHON) benchmarks/start_stop.py
-	$(PYTHON) benchmarks/imports.py
+bench: images $(BENCH_VENV)/.made ## sessions beside their peers: README table and picture; ROUNDS=3, BENCH_FLAGS='--parts starts'
+	$(BENCH_VENV)/bin/python -m benchmarks --rounds $(ROUNDS) $(BENCH_FLAGS)
+
+# The peers and what draws the picture, apart from the development environment; and the hub's proxy,
+# which only npm has.
+$(BENCH_VENV)/.made: benchmarks/requirements.txt benchmarks/hub_proxy/package-lock.json pyproject.toml | venv
+	@command -v npm >/dev/null || scripts/apt-install.sh nodejs npm
+	$(PYTHON3) -m venv $(BENCH_VENV)
+	$(BENCH_VENV)/bin/python -m pip install --quiet --requirement benchmarks/requirements.txt
+	$(BENCH_VENV)/bin/python -m pip install --quiet --no-deps --editable .
+	mkdir -p $(BENCH_VENV)/hub_proxy
+	cp benchmarks/hub_proxy/package.json benchmarks/hub_proxy/package-lock.json $(BENCH_VENV)/hub_proxy
+	cd $(BENCH_VENV)/hub_proxy && npm ci --silent
+	@touch $@
 
 pictures: images tools ## the README's pictures anew, of a real run
 	$(PYTHON) -m scripts.pictures
@@ -94,4 +110,4 @@ image-requirements: engine venv ## pin anew what the images install
 	scripts/pin.sh images/enterprise-gateway "$$($(PYTHON) scripts/base_image.py python:3.11-slim bookworm)"
 
 clean: ## the venv and what was built here; images and containers stay
-	rm -rf $(VENV) dist build .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(BENCH_VENV) dist build .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,150 @@
+"""Measure this library beside its peers, and write the README's tables and picture.
+
+python -m benchmarks [--rounds 7] [--parts starts,together,lookups,imports] [--again]
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import docker
+
+from benchmarks import images, imports, lookups, starts, together
+from benchmarks.candidate import LABEL, Setting, Start
+from benchmarks.containers import in_testcontainers
+from benchmarks.hub import dockerspawner, running_hub
+from benchmarks.plot import draw
+from benchmarks.raw import raw
+from benchmarks.report import into, report
+from benchmarks.results import Results
+from benchmarks.session import session
+from jupyter_launcher import DEFAULT_IMAGE, Launcher
+
+ROOT = Path(__file__).parent.parent
+SAMPLES = ROOT / "benchmarks/samples.json"
+PICTURE = Path("docs/pictures/bench.svg")
+PARTS = ("starts", "together", "lookups", "imports")
+BEST_BOUND = 2
+
+
+def main() -> None:
+    options = arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that all is cleaned up then, too
+    if options.again:
+        results = Results.read(SAMPLES)
+    else:
+        with contextlib.closing(docker.from_env(timeout=600)) as client:
+            results = Results.begin(client)
+            measured(results, client, options)
+    if options.again or set(options.parts) == set(PARTS):
+        results.write(SAMPLES)
+        draw(results, ROOT / PICTURE)
+        into(ROOT / "README.md", report(results, str(PICTURE)))
+    print(report(results))
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="sessions beside their peers")
+    parser.add_argument("--rounds", type=int, default=7, help="of single starts and stops; %(default)s")
+    parser.add_argument("--together-rounds", type=int, default=3, help="of starts at once; %(default)s")
+    parser.add_argument("--counts", type=numbers, default=[1, 4, 8, 16], help="starts at once; 1,4,8,16")
+    parser.add_argument("--sessions", type=numbers, default=[1, 10, 100], help="for list and get; 1,10,100")
+    parser.add_argument(
+        "--parts",
+        type=lambda text: text.split(","),
+        default=list(PARTS),
+        help=f"{','.join(PARTS)}; with fewer than all, results are printed and not written",
+    )
+    parser.add_argument("--again", action="store_true", help="measure nothing, write anew from the last samples")
+    options = parser.parse_args()
+    if not set(options.parts) <= set(PARTS):
+        parser.error(f"parts are {', '.join(PARTS)}")
+    return options
+
+
+def numbers(text: str) -> list[int]:
+    return [int(number) for number in text.split(",")]
+
+
+def measured(results: Results, client: Any, options: argparse.Namespace) -> None:
+    if {"starts", "together", "lookups"} & set(options.parts):
+        with setting_of(client) as setting:
+            in_containers(results, setting, options)
+    if "imports" in options.parts:
+        imports.measure(results, 2 * options.rounds + 1)
+
+
+@contextlib.contextmanager
+def setting_of(client: Any) -> Iterator[Setting]:
+    """Images, a folder and a launcher; whatever happens, what carries this run's names is removed."""
+    run = f"jupyter-launcher-benchmark-{os.getpid()}"
+    with (
+        tempfile.TemporaryDirectory() as name,
+        Launcher(namespace=f"benchmark-{os.getpid()}") as launcher,
+        images.untuned(client, run) as untuned,
+        images.with_jupyterhub(client, run, untuned) as hub_image,
+    ):
+        folder = Path(name)
+        folder.chmod(0o755)
+        setting = Setting(
+            run=run, client=client, launcher=launcher, folder=folder, untuned=untuned, hub_image=hub_image
+        )
+        try:
+            yield setting
+        finally:
+            for label in (f"{LABEL}={run}", f"jupyter-launcher.namespace={launcher.namespace}"):
+                for container in client.containers.list(all=True, filters={"label": label}, ignore_removed=True):
+                    container.remove(force=True)
+
+
+def in_containers(results: Results, setting: Setting, options: argparse.Namespace) -> None:
+    users = max(options.counts)
+    with running_hub(setting, users) as hub, setting.launcher.run_gateway(setting.folder) as gateway:
+        results.versions.update(versions_inside(setting))
+        address = setting.client.containers.get(gateway).attrs["NetworkSettings"]["Networks"]["bridge"]["IPAddress"]
+        candidates: dict[str, Start] = {
+            "session": session(setting),
+            "raw-ours": raw(setting, DEFAULT_IMAGE),
+            "raw-untuned": raw(setting, setting.untuned),
+            "testcontainers": in_testcontainers(setting),
+            "testcontainers-10ms": in_testcontainers(setting, poll=0.01),
+            "dockerspawner": dockerspawner(hub),
+            "session-gateway": session(setting, gateway),
+            "raw-ours-gateway": raw(setting, DEFAULT_IMAGE, gateway_url=f"http://{address}:8888"),
+        }
+        if "starts" in options.parts:
+            starts.measure(results, candidates, options.rounds)
+        if "together" in options.parts:
+            at_once = {
+                "session": together.Bounded(start=candidates["session"]),
+                "raw-ours": together.Bounded(start=raw(setting, DEFAULT_IMAGE, poll=0.1), in_flight=BEST_BOUND),
+                "testcontainers-10ms": together.Bounded(start=candidates["testcontainers-10ms"]),
+                "dockerspawner": together.Bounded(start=candidates["dockerspawner"]),
+            }
+            together.measure(results, at_once, options.counts, options.together_rounds)
+    if "lookups" in options.parts:
+        lookups.measure(results, setting, options.sessions, 3 * options.rounds)
+
+
+def versions_inside(setting: Setting) -> dict[str, str]:
+    """What the servers run."""
+    lab, python, node = (
+        setting.client.containers.run(
+            setting.untuned, ["sh", "-c", "jupyter lab --version; python -V; node -v"], remove=True
+        )
+        .decode()
+        .split("\n")[:3]
+    )
+    return {"JupyterLab": lab, "its Python": python.removeprefix("Python "), "its node": node.removeprefix("v")}
+
+
+if __name__ == "__main__":
+    main()

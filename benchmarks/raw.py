@@ -1,0 +1,48 @@
+"""Raw docker-py: ``containers.run`` with what a session's container has, polled until it answers."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import docker
+
+from benchmarks.candidate import LAB, LABEL, TOKEN, Setting, Start, Started, until_it_answers
+
+PORT = "8888/tcp"
+
+
+def raw(setting: Setting, image: str, *, poll: float = 0.01, gateway_url: str | None = None) -> Start:
+    """A candidate; its ``stop`` is as graceful as a session's: SIGTERM, then the container is removed."""
+
+    def start() -> Started:
+        container = run(setting, image, [f"--gateway-url={gateway_url}"] if gateway_url else [])
+        url = f"http://127.0.0.1:{container.ports[PORT][0]['HostPort']}/"
+        until_it_answers(f"{url}api", poll)
+        return Started(url=url, stop=functools.partial(stop, container))
+
+    return start
+
+
+def run(setting: Setting, image: str, arguments: list[str]) -> Any:
+    container = setting.client.containers.run(
+        image,
+        [*LAB, *arguments],
+        detach=True,
+        init=True,
+        user=setting.user,
+        environment={"JUPYTER_TOKEN": TOKEN, "KERNEL_USERNAME": "jupyter"},
+        mounts=[docker.types.Mount("/pipeline-dir", str(setting.folder), type="bind")],
+        ports={PORT: ("127.0.0.1", None)},
+        cap_drop=["ALL"],
+        security_opt=["no-new-privileges"],
+        pids_limit=4096,
+        labels={LABEL: setting.run},
+    )
+    container.reload()
+    return container
+
+
+def stop(container: Any) -> None:
+    container.stop()
+    container.remove()
