@@ -31,8 +31,6 @@ from jupyter_launcher import (
 
 # The first that fits. What is in none of these rows is this service's own failure: 500.
 STATUS: tuple[tuple[type[LauncherError], int], ...] = (
-    (SessionNotFoundError, 404),
-    (ServerNotRunningError, 404),
     (PipelineDirError, 404),
     (OptionError, 400),
     (SessionConflictError, 409),
