@@ -64,8 +64,8 @@ class Flow:
             last = detail
             tell(EventKind.PROGRESS, detail, done, total)
 
-        tell(EventKind.STARTED, "")
         try:
+            tell(EventKind.STARTED, "")  # an interrupt may come while it is told
             yield progress
         except BaseException as error:
             tell(EventKind.FAILED, type(error).__name__)
