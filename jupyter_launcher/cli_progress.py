@@ -6,7 +6,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Protocol
 
-from jupyter_launcher.models import Event, EventKind, Phase
+from jupyter_launcher.models import Event, EventKind
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
@@ -63,7 +63,6 @@ class _Drawn:
 
     def __init__(self) -> None:
         self._drawing: RichProgress | None = None
-        self._tasks: dict[Phase, TaskID] = {}
 
     def settle(self) -> None:
         if self._drawing is not None:
@@ -74,17 +73,19 @@ class _Drawn:
         if self._drawing is None:
             self._drawing = _drawing()
             self._drawing.start()
-        drawing = self._drawing
-        if event.kind is EventKind.STARTED:
-            self._tasks[event.phase] = drawing.add_task(event.phase.value, total=None, mark="", seconds=None, detail="")
-        elif event.kind is EventKind.PROGRESS:
-            drawing.update(
-                self._tasks[event.phase], total=event.total or None, completed=event.done, detail=event.detail
-            )
-        else:
+        task = self._task(self._drawing, event)
+        if event.kind is EventKind.PROGRESS:
+            self._drawing.update(task, total=event.total or None, completed=event.done, detail=event.detail)
+        elif event.kind is not EventKind.STARTED:
             mark = "[red]✗[/]" if event.kind is EventKind.FAILED else "[green]✓[/]"
-            task = self._tasks[event.phase]
-            drawing.update(task, total=1, completed=1, mark=mark, seconds=event.seconds, detail=event.detail)
+            self._drawing.update(task, total=1, completed=1, mark=mark, seconds=event.seconds, detail=event.detail)
+
+    def _task(self, drawing: RichProgress, event: Event) -> TaskID:
+        # By what is drawn: an interrupt may come between that and any note of ours.
+        drawn = [task.id for task in drawing.tasks if task.description == event.phase.value and not task.finished]
+        if drawn and event.kind is not EventKind.STARTED:
+            return drawn[-1]
+        return drawing.add_task(event.phase.value, total=None, mark="", seconds=None, detail="")
 
 
 def _drawing() -> RichProgress:
