@@ -193,9 +193,10 @@ class Launcher:
             shm_size: bytes or a text; the engine's 64 MB otherwise.
             gpus: ``"all"`` or how many.
             read_only: the container's own file system can't be written (the mounts can).
-            tune: keep the server, not its kernels, from importing ``rfc3987_syntax``, which builds a
-                grammar for half of a start and which Jupyter does without (jupyter_server#1559). Our
-                image does not have it anyway.
+            tune: spare the server, not its kernels, what its start does without: ``rfc3987_syntax``, a
+                grammar that takes longer than all the rest (jupyter_server#1559; our image does not have it
+                anyway), node's answer on yarn that JupyterLab 4 can't read, ``requests`` before it is used,
+                and looks of the garbage collector before the first 200,000 objects and at the end.
             lease: seconds after which the session ends itself, gracefully, unless somebody renews:
                 ``renew``, or the session's context manager. None: it stays until it is stopped.
             labels: more labels for the container.

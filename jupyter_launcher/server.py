@@ -212,7 +212,7 @@ def exec_start(
 ) -> ServerInfo:
     """Start the server and read its server_info, in one exec. A lease begins when that is there.
 
-    ``tune``: keep the server's Python from an import that it does without and that takes half its start.
+    ``tune``: spare the server's Python what its start does without.
     ``config``: the text of a configuration file of ours, read beside those of the image.
 
     Raises:

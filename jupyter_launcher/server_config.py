@@ -8,6 +8,32 @@ from jupyter_launcher.spec import SessionSpec
 
 __all__ = ["PARTITIONED_COOKIES", "config_file"]
 
+# So that start.sh need not poll: its first word comes when the server's loop runs.
+_WORD = """
+try:
+    from jupyter_server.serverapp import ServerApp
+
+    _write_server_info_file = ServerApp.write_server_info_file
+except (ImportError, AttributeError):  # another server, for which start.sh looks now and then
+    pass
+else:
+    import os
+
+    def _give_word():
+        try:
+            word = os.open(os.environ["JUPYTER_RUNTIME_DIR"] + "/../word", os.O_WRONLY | os.O_NONBLOCK)
+        except OSError:  # nobody waits for it any more
+            return
+        os.write(word, b"ready\\n")
+        os.close(word)
+
+    def _write_and_give_word(self):
+        _write_server_info_file(self)
+        self.io_loop.add_callback(_give_word)
+
+    ServerApp.write_server_info_file = _write_and_give_word
+"""
+
 PARTITIONED_COOKIES = """
 # The standard library knows partitioned cookies from Python 3.14 on; before, they are made known here.
 from http.cookies import Morsel
@@ -42,6 +68,6 @@ else:
 
 
 def config_file(spec: SessionSpec, gateway: Gateway | None) -> str:
-    """The file's text; empty: the server needs none."""
+    """The file's text."""
     third_party = spec.allow_origin is not None and origin.wants_third_party_cookies(spec.allow_origin)
-    return PARTITIONED_COOKIES * third_party + _GATEWAY_CONNECTION * (gateway is not None)
+    return _WORD + PARTITIONED_COOKIES * third_party + _GATEWAY_CONNECTION * (gateway is not None)

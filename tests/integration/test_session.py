@@ -433,20 +433,83 @@ def test_a_server_is_noticed_dead_within_a_second_or_so(launcher: Launcher, pipe
     assert time.monotonic() - started < 30
 
 
+# An extension that says how it finds the server: at its load, after a collection, and at the very end.
+PROBE = """
+import gc, os, sys
+
+class Witness:
+    def __del__(self, frozen=gc.get_freeze_count, write=os.write):
+        write(1, b"left to the system at the end: %r\\n" % (frozen() > 0))
+
+witness = Witness()
+
+def _load_jupyter_server_extension(app):
+    print("requests is there:", type(sys.modules["requests"]).__name__, flush=True)
+    import requests
+    print("and works:", requests.Request("GET", "http://example").method, flush=True)
+    print("collected after", gc.get_threshold()[0], flush=True)
+    gc.collect()
+    print("later after", gc.get_threshold()[0], flush=True)
+"""
+
+
 @pytest.mark.parametrize("tune", [True, False])
 def test_tuning_is_for_the_server_alone(
     start: Start,
     tmp_path: Path,
+    client: Any,
     tune: bool,  # noqa: FBT001 - pytest hands it over by name
 ) -> None:
     own = tmp_path / "own"
     own.mkdir()
     (own / "rfc3987_syntax.py").write_text("print('the grammar is built', flush=True)\n")
     (own / "sitecustomize.py").write_text("print('of the image', flush=True)\n")
-    mounts = [Mount(source=str(own), target="/own")]
-    session = start(mounts=mounts, environment={"PYTHONPATH": "/own"}, tune=tune)
-    assert ("the grammar is built" in session.logs()) == (not tune)
-    assert "of the image" in session.logs()
+    (own / "probe.py").write_text(PROBE)
+    (own / "node").write_text("#!/bin/sh\necho 'node was asked' >/proc/1/fd/1\n")
+    (own / "node").chmod(0o755)
+    session = start(
+        mounts=[Mount(source=str(own), target="/own")],
+        environment={"PYTHONPATH": "/own", "PATH": "/opt/jupyter/bin:/usr/bin:/bin:/own"},
+        lab_args=["--ServerApp.jpserver_extensions={'probe': True}"],
+        tune=tune,
+    )
+    log = session.logs()
+    assert "of the image" in log
+    assert "and works: GET" in log
+    assert "later after 2000" in log
+    assert ("the grammar is built" in log) == (not tune)
+    assert ("node was asked" in log) == (not tune)
+    assert f"requests is there: {'_LazyModule' if tune else 'module'}" in log
+    assert f"collected after {200_000 if tune else 2000}" in log
     with kernel_client(session) as kernel:
         code = "import os, rfc3987_syntax; print(os.environ['PYTHONPATH'], 'JUPYTER_LAUNCHER_PYTHONPATH' in os.environ)"
         assert printed(kernel, code).splitlines()[-1] == "/own False"
+        code = "import gc, sys; print(gc.get_threshold()[0], 'requests' in sys.modules)"
+        assert printed(kernel, code).splitlines()[-1] == "2000 False"
+    in_container(client, session, "kill -TERM $(cat /run/jupyter-launcher/server.pid)")
+    session.wait(30)
+    assert f"left to the system at the end: {tune}" in session.logs()
+
+
+def test_the_server_says_when_it_is_there(start: Start, client: Any) -> None:
+    # A look now and then may come before its word, so more than one start may be needed.
+    words = (in_container(client, start(), "cat /run/jupyter-launcher/told").strip() for _ in range(5))
+    assert "ready" in words
+
+
+def test_a_server_that_does_not_read_our_configuration_is_found(start: Start, client: Any, pipeline_dir: Path) -> None:
+    (pipeline_dir / "own.py").write_text("c = get_config()\n")
+    session = start(lab_args=["--config=/pipeline-dir/own.py"])
+    assert in_container(client, session, "cat /run/jupyter-launcher/told").strip() == "look"
+
+
+def test_a_jupyter_without_lab_beside_it(start: Start, client: Any, tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "jupyter").write_text('#!/bin/sh\nexec /opt/jupyter/bin/jupyter "$@"\n')
+    (own / "jupyter").chmod(0o755)
+    session = start(
+        mounts=[Mount(source=str(own), target="/own")], environment={"PATH": "/own:/opt/jupyter/bin:/usr/bin:/bin"}
+    )
+    line = in_container(client, session, "tr '\\0' ' ' </proc/$(cat /run/jupyter-launcher/server.pid)/cmdline")
+    assert line.startswith("/opt/jupyter/bin/python3 /opt/jupyter/bin/jupyter-lab --ip=0.0.0.0")

@@ -61,7 +61,7 @@ def test_the_token_is_nowhere_to_be_found(
             record.getMessage() for record in caplog.records if record.name.startswith(("docker", "urllib3"))
         ),
     }
-    assert len(token) == 48
+    assert len(set(token.split("-"))) == 10, "two random numbers of the kernel's"
     assert session.container_id[:12] in places["the engine's events"], "the events were not seen at all"
     assert "--notebook-dir=/pipeline-dir" in places["argv of every process"], "the processes were not seen at all"
     assert [place for place, text in places.items() if token in text] == []
