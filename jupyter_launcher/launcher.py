@@ -414,7 +414,8 @@ class Launcher:
     def list(self) -> Sequence[SessionSummary]:
         """All sessions of this namespace, in every state, newest first.
 
-        One call to the engine, one for its time, and a request to each server that may run.
+        One call to the engine, and a request to each server that may run; where one does not
+        answer, another for the engine's time.
 
         Raises:
             EngineError: the engine does not answer.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 
@@ -22,18 +23,19 @@ _KILLED = 137
 def summaries(engine: Engine, namespace: str, start_seconds: float) -> list[SessionSummary]:
     """All sessions of a namespace, newest first.
 
-    One call to the engine, and a request to each server that may run, at the same time. Of those
-    killed by SIGKILL the engine is asked whether it was for memory, which its list does not say.
+    One call to the engine, and a request to each server that may run, at the same time. Where one
+    gives no answer, the engine is asked for its time: that one may still be starting. Of those
+    killed by SIGKILL it is asked whether it was for memory, which its list does not say.
     """
     listed = engine.containers(f"{container.NAMESPACE}={namespace}", container.SESSION_ID)
     if not listed:
         return []
-    now = engine.now() if any(item.state == "running" for item in listed) else 0.0
+    now = functools.cache(engine.now)
     with ThreadPoolExecutor(max_workers=min(_PROBES, len(listed))) as pool:
-        return list(pool.map(lambda item: _summary(engine, item, now - item.created > start_seconds), listed))
+        return list(pool.map(lambda item: _summary(engine, item, lambda: now() - item.created > start_seconds), listed))
 
 
-def _summary(engine: Engine, item: ListedContainer, late: bool) -> SessionSummary:  # noqa: FBT001 - of one caller
+def _summary(engine: Engine, item: ListedContainer, late: Callable[[], bool]) -> SessionSummary:
     if item.state == "created":
         return container.summary(item, SessionState.HALF_MADE)
     if item.state not in ("running", "paused", "restarting"):
@@ -42,7 +44,7 @@ def _summary(engine: Engine, item: ListedContainer, late: bool) -> SessionSummar
     # Without the token, which only an exec could tell: an answer is proof enough of a server.
     if JupyterApi(place.url(engine, item)).is_alive(timeout=_PROBE_SECONDS):
         return container.summary(item, SessionState.READY)
-    return container.summary(item, SessionState.SERVER_DEAD if late else SessionState.STARTING)
+    return container.summary(item, SessionState.SERVER_DEAD if late() else SessionState.STARTING)
 
 
 def reap(

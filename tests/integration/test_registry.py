@@ -99,9 +99,9 @@ def test_a_server_ended_for_memory_is_listed_so(start: Start, client: Any, launc
     assert session.status().oom_killed
 
 
-def test_listing_asks_the_engine_twice_at_most(start: Start, launcher: Launcher) -> None:
+def test_listing_asks_the_engine_once_where_all_answer(start: Start, launcher: Launcher, client: Any) -> None:
     start()
-    start()
+    silent = start()
     asked: list[str] = []
     api = launcher._engine.api
     send = api.send
@@ -111,11 +111,16 @@ def test_listing_asks_the_engine_twice_at_most(start: Start, launcher: Launcher)
         return send(request, **options)
 
     api.send = counted
+    container = client.containers.get(silent.container_id)
     try:
-        assert len(launcher.list()) == 2
+        assert [item.state for item in launcher.list()] == [SessionState.READY] * 2
+        assert len(asked) == 1
+        container.pause()
+        assert {item.session_id: item.state for item in launcher.list()}[silent.id] is SessionState.STARTING
+        assert len(asked) == 3
     finally:
         api.send = send
-    assert len(asked) == 2
+        container.unpause()
 
 
 def test_two_processes_that_start_the_same_session_share_it(
