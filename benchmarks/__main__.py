@@ -1,6 +1,6 @@
 """Measure this library beside its peers, and write the README's tables and picture.
 
-python -m benchmarks [--rounds 7] [--parts starts,together,lookups,imports] [--again]
+python -m benchmarks [--rounds 7] [--parts starts,apart,together,lookups,imports] [--again]
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 import docker
 
-from benchmarks import images, imports, lookups, starts, together
+from benchmarks import apart, images, imports, lookups, starts, together
 from benchmarks.candidate import LABEL, Setting, Start
 from benchmarks.containers import in_testcontainers
 from benchmarks.hub import dockerspawner, running_hub
@@ -31,7 +31,7 @@ from jupyter_launcher import DEFAULT_IMAGE, Launcher
 ROOT = Path(__file__).parent.parent
 SAMPLES = ROOT / "benchmarks/samples.json"
 PICTURE = Path("docs/pictures/bench.svg")
-PARTS = ("starts", "together", "lookups", "imports")
+PARTS = ("starts", "apart", "together", "lookups", "imports")
 BEST_BOUND = 2
 
 
@@ -75,7 +75,7 @@ def numbers(text: str) -> list[int]:
 
 
 def measured(results: Results, client: Any, options: argparse.Namespace) -> None:
-    if {"starts", "together", "lookups"} & set(options.parts):
+    if set(options.parts) - {"imports"}:
         with setting_of(client) as setting:
             in_containers(results, setting, options)
     if "imports" in options.parts:
@@ -117,11 +117,14 @@ def in_containers(results: Results, setting: Setting, options: argparse.Namespac
             "testcontainers": in_testcontainers(setting),
             "testcontainers-10ms": in_testcontainers(setting, poll=0.01),
             "dockerspawner": dockerspawner(hub),
-            "session-gateway": session(setting, gateway),
+            "session-gateway": session(setting, gateway=gateway),
+            "session-untuned": session(setting, image=setting.untuned),
             "raw-ours-gateway": raw(setting, DEFAULT_IMAGE, gateway_url=f"http://{address}:8888"),
         }
         if "starts" in options.parts:
             starts.measure(results, candidates, options.rounds)
+        if "apart" in options.parts:
+            apart.measure(results, setting, options.rounds)
         if "together" in options.parts:
             at_once = {
                 "session": together.Bounded(start=candidates["session"]),

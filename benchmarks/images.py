@@ -13,7 +13,8 @@ from docker.errors import ImageNotFound
 from jupyter_launcher import DEFAULT_IMAGE
 
 # JupyterLab as pip installs it, on a machine with node: ours with what it leaves out. Each costs a
-# start some time: rfc3987-syntax builds a grammar, and with node on the PATH JupyterLab asks its version.
+# start some time: rfc3987-syntax builds a grammar, and with node on the PATH JupyterLab asks it for
+# yarn's configuration.
 UNTUNED = f"""
 FROM {DEFAULT_IMAGE}
 USER root

@@ -5,11 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from benchmarks.apart import PARTS
 from benchmarks.imports import BARE, BESIDE_PYTEST, LINES
 from benchmarks.results import IMPORT_GOAL, NAMES, Results, goals
 
 BEGIN, END = "<!-- bench -->", "<!-- /bench -->"
 OURS = "session"
+DOES = {
+    ("list", OURS): "one call, and asks each server",
+    ("list", "raw"): "inspects each container",
+    ("get", OURS): "reads the token by exec, and proves the server",
+    ("get", "raw"): "inspects the container",
+}
 
 
 def into(readme: Path, text: str) -> None:
@@ -27,6 +34,7 @@ def report(results: Results, picture: str = "") -> str:
         heading(results),
         f"![seconds of a start, by candidate]({picture})" if picture else "",
         single(results, "start", "a start, until it answers"),
+        taken_apart(results),
         together(results),
         single(results, "stop", "a stop, until the container is gone"),
         lookups(results),
@@ -77,6 +85,16 @@ def single(results: Results, what: str, title: str) -> str:
     return table((title, "seconds", "ours / it"), rows) if rows else ""
 
 
+def taken_apart(results: Results) -> str:
+    keys = [f"apart/{part}" for part in PARTS if f"apart/{part}" in results.samples]
+    whole = sum(results.median(key) for key in keys)
+    rows = [
+        (key.partition("/")[2], span(results, key, 1000, 0), f"{100 * results.median(key) / whole:.0f} %")
+        for key in keys
+    ]
+    return table(("where our start goes", "milliseconds", "of the whole"), rows) if rows else ""
+
+
 def described(what: str, name: str) -> str:
     """A candidate's name, with what its stop does: some kill, and some ask."""
     if what != "stop":
@@ -108,7 +126,7 @@ def lookups(results: Results) -> str:
     counts = results.counts("list")
     rows = [
         [
-            f"`{what}`, {'jupyter_launcher' if name == OURS else NAMES[name]}",
+            f"`{what}`, {NAMES[name]}: {DOES[what, name]}",
             *(span(results, f"{what}/{count}/{name}", 1000, 0) for count in counts),
         ]
         for what in ("list", "get")

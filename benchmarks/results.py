@@ -17,6 +17,7 @@ from typing import Any
 NAMES = {
     "session": "jupyter_launcher",
     "session-gateway": "jupyter_launcher, with a gateway",
+    "session-untuned": "jupyter_launcher, untuned image",
     "raw-ours": "raw docker-py, our image",
     "raw-ours-gateway": "raw docker-py, our image, with a gateway",
     "raw-untuned": "raw docker-py, untuned image",
