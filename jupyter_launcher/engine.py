@@ -26,6 +26,7 @@ from jupyter_launcher.deadline import Deadline
 from jupyter_launcher.engine_ssh import SshTunnel
 from jupyter_launcher.engine_types import ContainerInfo, EngineVersion, ExecResult, ListedContainer
 from jupyter_launcher.errors import EngineError, EngineUnavailableError, ExecError, OptionError, PortInUseError
+from jupyter_launcher.interrupt import to_its_end
 
 __all__ = ["END", "DockerClient", "Engine", "translated"]
 
@@ -206,13 +207,17 @@ class Engine:
     def create(self, config: Mapping[str, Any], name: str) -> str:
         """Create a container from the API's own configuration; gives its id.
 
+        Interrupted, it ends before the interrupt comes out: the engine goes on with a create whose
+        caller is gone, and would make the container after that one looked for it.
+
         Raises:
             EngineError: with status 409 when there is one of this name.
         """
         try:
             with self.translated(f"create container {name}"):
                 wanted = _as_podmans(config) if self._on_podman() else config
-                return str(self.api.create_container_from_config(wanted, name)["Id"])
+                answer = to_its_end(lambda: self.api.create_container_from_config(wanted, name))
+                return str(answer["Id"])
         except EngineError as error:
             # Where two create one at the same time, Podman's check of the name passes both.
             if error.status == 500 and "name is already in use" in error.message:

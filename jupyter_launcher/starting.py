@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -103,19 +102,13 @@ def _refuse_other_options(info: ContainerInfo, spec: SessionSpec) -> None:
 
 
 def created(engine: Engine, spec: SessionSpec, config: Mapping[str, Any]) -> str | None:
-    """The id of a new container; None when another launcher has made one of this name.
-
-    In a thread of its own, which is waited for: the engine goes on with a create whose caller was
-    interrupted, and would make the container after we looked for it.
-    """
-    name = container.name_of(spec.namespace, spec.session_id)
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        try:
-            return pool.submit(engine.create, config, name).result()
-        except EngineError as error:
-            if error.status != 409:
-                raise
-            return None
+    """The id of a new container; None when another launcher has made one of this name."""
+    try:
+        return engine.create(config, container.name_of(spec.namespace, spec.session_id))
+    except EngineError as error:
+        if error.status != 409:
+            raise
+        return None
 
 
 def started(engine: Engine, container_id: str, host_port: int | None) -> ContainerInfo:

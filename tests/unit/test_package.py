@@ -13,7 +13,7 @@ import jupyter_launcher
 
 PACKAGE = Path(jupyter_launcher.__file__).parent
 LAYERS = (
-    ("_version", "errors", "cli_browser"),
+    ("_version", "errors", "interrupt", "cli_browser"),
     ("deadline", "models", "pytest_config"),
     ("engine_ssh", "engine_types", "flow", "origin", "pipeline_dir", "cli_progress"),
     ("spec",),

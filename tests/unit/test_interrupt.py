@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import signal
+import threading
+
+import pytest
+
+from jupyter_launcher.interrupt import to_its_end
+
+
+def test_what_the_call_gives() -> None:
+    assert to_its_end(lambda: 7) == 7
+    with pytest.raises(ValueError, match="its own"):
+        to_its_end(lambda: int("its own"))
+
+
+def test_an_interrupt_while_the_call_runs() -> None:
+    main, ended = threading.get_ident(), threading.Event()
+
+    def call() -> None:
+        signal.pthread_kill(main, signal.SIGINT)
+        threading.Event().wait(0.2)  # goes on for a while
+        ended.set()
+
+    with pytest.raises(KeyboardInterrupt):
+        to_its_end(call)
+    assert ended.is_set()
+
+
+class Begun(threading.Thread):
+    """One that an interrupt meets after its start, in which it has begun to run."""
+
+    running = threading.Event()
+
+    def start(self) -> None:
+        super().start()
+        assert self.running.wait(10)
+        raise KeyboardInterrupt
+
+
+def test_an_interrupt_within_the_start_of_the_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def call() -> None:
+        seen.append("begun")
+        Begun.running.set()
+        threading.Event().wait(0.2)  # goes on for a while
+        seen.append("ended")
+
+    monkeypatch.setattr("jupyter_launcher.interrupt.threading.Thread", Begun)
+    with pytest.raises(KeyboardInterrupt):
+        to_its_end(call)
+    assert seen == ["begun", "ended"]
+
+
+def test_a_call_that_was_called_off_is_never_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = []
+
+    class NotYet(threading.Thread):
+        def start(self) -> None:
+            threads.append(self)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("jupyter_launcher.interrupt.threading.Thread", NotYet)
+    calls: list[int] = []
+    with pytest.raises(KeyboardInterrupt):
+        to_its_end(lambda: calls.append(1))
+    threads[0].run()  # its first moment comes only now
+    assert calls == []
