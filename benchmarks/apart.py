@@ -41,7 +41,8 @@ def measure(results: Results, setting: Setting, rounds: int) -> None:
                 mounts=[Mount(source=name, target="/benchmark", read_only=True)],
                 environment={"PYTHONPATH": "/benchmark"},
             )
-            moments = [before, *moments_of(setting, session, before), time.time()]
+            answered = time.time()
+            moments = [before, *moments_of(setting, session, before), answered]
             session.stop()
             if number:
                 for part, (begin, end) in zip(PARTS, itertools.pairwise(moments), strict=True):

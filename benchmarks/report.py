@@ -11,6 +11,7 @@ from benchmarks.results import IMPORT_GOAL, NAMES, Results, goals
 
 BEGIN, END = "<!-- bench -->", "<!-- /bench -->"
 OURS = "session"
+UNTUNED = ("raw-untuned", "testcontainers", "testcontainers-10ms", "dockerspawner")
 DOES = {
     ("list", OURS): "one call, and asks each server",
     ("list", "raw"): "inspects each container",
@@ -69,12 +70,15 @@ def span(results: Results, key: str, unit: float = 1.0, digits: int = 2) -> str:
 def ratio(results: Results, what: str, name: str) -> str:
     if name.startswith(OURS) or f"{what}/{OURS}" not in results.samples:
         return ""
-    return f"{results.median(f'{what}/{ours_beside(name)}') / results.median(f'{what}/{name}'):.2f}"
+    return f"{results.median(f'{what}/{ours_beside(results, what, name)}') / results.median(f'{what}/{name}'):.2f}"
 
 
-def ours_beside(name: str) -> str:
-    """Which of our own rows a peer's row stands beside: with a gateway where it has one."""
-    return f"{OURS}-gateway" if name.endswith("-gateway") else OURS
+def ours_beside(results: Results, what: str, name: str) -> str:
+    """Which of our own rows a peer's row stands beside: with a gateway, or of the same image."""
+    if name.endswith("-gateway"):
+        return f"{OURS}-gateway"
+    untuned = f"{OURS}-untuned"
+    return untuned if name in UNTUNED and f"{what}/{untuned}" in results.samples else OURS
 
 
 def single(results: Results, what: str, title: str) -> str:

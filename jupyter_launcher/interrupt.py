@@ -15,6 +15,8 @@ T = TypeVar("T")
 def to_its_end(call: Callable[[], T]) -> T:
     """What a call gives; an interrupt (Ctrl+C) comes out when the call has ended, or was never begun.
 
+    A second one comes out at once, since an engine that hangs may hold a call for its whole time-out.
+
     An executor won't do: an interrupt between the start of its thread and its note of that leaves a
     thread that nothing waits for.
     """

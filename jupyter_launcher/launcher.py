@@ -195,8 +195,8 @@ class Launcher:
             read_only: the container's own file system can't be written (the mounts can).
             tune: spare the server, not its kernels, what its start does without: ``rfc3987_syntax``, a
                 grammar that takes longer than all the rest (jupyter_server#1559; our image does not have it
-                anyway), node's answer on yarn that JupyterLab 4 can't read, ``requests`` before it is used,
-                and looks of the garbage collector before the first 200,000 objects and at the end.
+                anyway), node's answer on yarn that JupyterLab 4 can't read, and looks of the garbage
+                collector before the first 200,000 objects.
             lease: seconds after which the session ends itself, gracefully, unless somebody renews:
                 ``renew``, or the session's context manager. None: it stays until it is stopped.
             labels: more labels for the container.

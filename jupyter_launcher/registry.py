@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 from jupyter_launcher import container, place
 from jupyter_launcher.engine import Engine
@@ -30,12 +30,20 @@ def summaries(engine: Engine, namespace: str, start_seconds: float) -> list[Sess
     listed = engine.containers(f"{container.NAMESPACE}={namespace}", container.SESSION_ID)
     if not listed:
         return []
-    now = functools.cache(engine.now)
     with ThreadPoolExecutor(max_workers=min(_PROBES, len(listed))) as pool:
-        return list(pool.map(lambda item: _summary(engine, item, lambda: now() - item.created > start_seconds), listed))
+        found = list(pool.map(lambda item: _summary(engine, item), listed))
+    if all(item.state is not SessionState.STARTING for item in found):
+        return found
+    now = engine.now()
+    return [
+        replace(item, state=SessionState.SERVER_DEAD)
+        if item.state is SessionState.STARTING and now - item.created > start_seconds
+        else item
+        for item in found
+    ]
 
 
-def _summary(engine: Engine, item: ListedContainer, late: Callable[[], bool]) -> SessionSummary:
+def _summary(engine: Engine, item: ListedContainer) -> SessionSummary:
     if item.state == "created":
         return container.summary(item, SessionState.HALF_MADE)
     if item.state not in ("running", "paused", "restarting"):
@@ -44,7 +52,7 @@ def _summary(engine: Engine, item: ListedContainer, late: Callable[[], bool]) ->
     # Without the token, which only an exec could tell: an answer is proof enough of a server.
     if JupyterApi(place.url(engine, item)).is_alive(timeout=_PROBE_SECONDS):
         return container.summary(item, SessionState.READY)
-    return container.summary(item, SessionState.SERVER_DEAD if late() else SessionState.STARTING)
+    return container.summary(item, SessionState.STARTING)
 
 
 def reap(

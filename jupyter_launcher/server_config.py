@@ -29,7 +29,9 @@ else:
 
     def _write_and_give_word(self):
         _write_server_info_file(self)
-        self.io_loop.add_callback(_give_word)
+        loop = getattr(self, "io_loop", None)
+        if loop is not None:  # before jupyter_server 1.9 it is made later
+            loop.add_callback(_give_word)
 
     ServerApp.write_server_info_file = _write_and_give_word
 """

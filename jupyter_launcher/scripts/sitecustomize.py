@@ -25,56 +25,36 @@ except ImportError:
 
 
 def _tune():
-    import atexit
     import gc
-    import importlib.machinery
-    import importlib.util
     import subprocess
 
     # It builds a grammar when it is imported: longer than all the rest of a start. jsonschema, which
     # asks for it, does without: it only loses the `iri` formats, which Jupyter does not use.
     sys.modules.setdefault("rfc3987_syntax", None)
 
-    # JupyterLab asks node for yarn's configuration, and since version 4 can't read its yarn's answer.
+    # JupyterLab asks node for yarn's configuration, and in version 4 can't read its yarn's answer.
     ask = subprocess.check_output
 
     def check_output(*command, **options):
         lab = getattr(sys.modules.get("jupyterlab"), "__version__", "")
         of_yarn = command and isinstance(command[0], list) and command[0][2:] == ["config", "--json"]
-        return b"" if of_yarn and lab >= "4" else ask(*command, **options)
+        return b"" if of_yarn and lab.startswith("4.") else ask(*command, **options)
 
     subprocess.check_output = check_output
 
-    # A start makes 140,000 objects that stay: nothing for the collector. After its first look, which is
-    # beyond the start, all is as without us. At the end the process takes its objects with it.
+    # A start makes 140,000 objects that stay: nothing for the collector. Its first look is beyond the
+    # start, and ends this and the above, where nobody has set something else by then.
     before = gc.get_threshold()
+    during = (200_000, *before[1:])
 
-    def looked(_phase, _info):
-        gc.callbacks.remove(looked)
-        gc.set_threshold(*before)
+    def looked(_phase, _info):  # stays: a look that others watch too must find the same list at its end
+        if gc.get_threshold() == during:
+            gc.set_threshold(*before)
         if subprocess.check_output is check_output:
             subprocess.check_output = ask
 
     gc.callbacks.append(looked)
-    gc.set_threshold(200_000, *before[1:])
-    atexit.register(gc.freeze)
-
-    # Every tenth module of a start is one that requests needs, for listings of extensions that few have.
-    # So it is loaded when it is used. Before this Python, two threads that use it first could meet.
-    class Later:
-        @staticmethod
-        def find_spec(name, path=None, target=None):
-            if name != "requests":
-                return None
-            sys.meta_path.remove(Later)
-            spec = importlib.machinery.PathFinder.find_spec(name, path, target)
-            if spec is not None and spec.loader is not None:
-                spec.loader = importlib.util.LazyLoader(spec.loader)
-            return spec
-
-    if sys.version_info >= (3, 12, 3):
-        # After the finders of others, which may want to know of an import.
-        sys.meta_path.insert(sys.meta_path.index(importlib.machinery.PathFinder), Later)
+    gc.set_threshold(*during)
 
 
 if any(name.startswith("jupyter-lab") for name in _names) and "jupyter" not in _names:
