@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import threading
@@ -232,6 +233,28 @@ def test_a_session_ends_when_its_orchestrator_is_gone(
     assert wait_for_exit(client, session)["ExitCode"] == 0
     assert gateway_kernels() == before
     launcher.stop("o")
+
+
+def test_a_server_that_hangs_ends_with_its_lease_when_the_launcher_was_killed(
+    namespace: str, pipeline_dir: Path, tmp_path: Path, client: Any, launcher: Launcher
+) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "jupyter").write_text("#!/bin/sh\necho it hangs\nexec sleep 300\n")
+    (own / "jupyter").chmod(0o755)
+    code = (
+        "import os, signal, sys; from jupyter_launcher import Launcher, Mount, Timeouts\n"
+        "mounts, environment = [Mount(source=sys.argv[3], target='/own')], {'PATH': '/own:/usr/bin:/bin'}\n"
+        "launcher = Launcher(namespace=sys.argv[1], timeouts=Timeouts(start=3))\n"
+        "launcher._engine.remove = lambda container: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "launcher.start(sys.argv[2], session_id='hung', lease=3, mounts=mounts, environment=environment)\n"
+    )
+    line = [sys.executable, "-c", code, namespace, str(pipeline_dir), str(own)]
+    assert subprocess.run(line, check=False, timeout=60).returncode == -signal.SIGKILL
+    (item,) = launcher.list()
+    client.containers.get(item.container_id).wait(timeout=60)
+    assert "it hangs\nthe lease was not renewed for 3 s" in "".join(launcher.logs("hung"))
+    launcher.stop("hung")
 
 
 def test_kernels_of_a_killed_server_are_found_and_deleted(

@@ -369,6 +369,7 @@ def test_options_reach_the_container(start: Start, client: Any, tmp_path: Path) 
         assert printed(kernel, "print(open('/more/data').read())") == "from the mount"
         code = "import os; print([os.environ[name] for name in ('FLAVOUR', 'config', 'pid', 'line')])"
         assert printed(kernel, code) == "['salt', 'own', 'own', 'own']"
+        assert printed(kernel, "import os; print([name for name in os.environ if 'PYTHONPATH' in name])") == "[]"
         code = "try:\n    open('/more/x', 'w')\nexcept OSError as error:\n    print(error.strerror)"
         assert printed(kernel, code) == "Read-only file system"
         assert printed(kernel, code.replace("/more/x", "/opt/x")) == "Read-only file system"
