@@ -6,7 +6,8 @@ The engine comes from Debian packages in a folder of its own, which stays as a c
 images that were loaded. It runs, and the command beside it, in namespaces of their own: mounts,
 processes, network. Whatever happens to this script, the kernel ends all of it with them: no process,
 no mount, no bridge and no rule of the firewall stays. The command sees the machine's files, and has
-the engine in DOCKER_HOST; the engine sees /tmp at its place. Neither reaches any other network.
+the engine in DOCKER_HOST; the engine sees /tmp and this checkout at their places. Neither reaches any
+other network.
 
 Needs root, Debian, and a Docker engine to take the images from.
 """
@@ -37,14 +38,15 @@ IMAGES = (DEFAULT_IMAGE, DEFAULT_GATEWAY_IMAGE)
 OWN = "unix:///var/run/docker.sock"
 CGROUPS = Path("/sys/fs/cgroup")
 SECONDS = 60.0
+CHECKOUT = Path(__file__).resolve().parent.parent
 
-# $1: the folder that becomes the root, $2: where the socket will be; the rest: the engine's command.
+# $1: the folder that becomes the root, $2: where the socket will be, $3: this checkout; the rest: the engine's command.
 # pivot_root, and not chroot: containerd looks its data up among the mounts. A /sys of its own shows
 # the bridges of its own network. crun takes the old control groups or the new ones, never both.
 ENTER = """
 set -e
-root=$1 run=$2
-shift 2
+root=$1 run=$2 checkout=$3
+shift 3
 mount --bind "$root" "$root"
 cd "$root"
 mount --rbind /proc proc
@@ -53,6 +55,8 @@ mount -t sysfs sysfs sys
 mount --rbind /sys/fs/cgroup sys/fs/cgroup
 ! mountpoint -q sys/fs/cgroup/unified || umount sys/fs/cgroup/unified
 mount --rbind /tmp tmp
+mkdir -p ".$checkout"
+mount --bind "$checkout" ".$checkout"
 mount -t tmpfs tmpfs run
 mkdir -p ".$run"
 mount --bind "$run" ".$run"
@@ -163,7 +167,18 @@ def inside(name: str, command: list[str]) -> int:
 def started(name: str, socket: Path) -> Iterator[docker.DockerClient]:
     """The engine, from when it answers to its end."""
     command = [part.format(name=name, socket=socket) for part in ENGINES[name].command]
-    line = ["unshare", "--mount", "sh", "-c", ENTER, "enter", str(CACHE / name), str(socket.parent), *command]
+    line = [
+        "unshare",
+        "--mount",
+        "sh",
+        "-c",
+        ENTER,
+        "enter",
+        str(CACHE / name),
+        str(socket.parent),
+        str(CHECKOUT),
+        *command,
+    ]
     socket.unlink(missing_ok=True)
     path = socket.with_name("log")
     # Not this machine's proxies: a pull is to fail at once where nothing answers.

@@ -89,7 +89,7 @@ def test_in_a_terminal_the_phases_are_drawn(terminal: Open, pipeline_dir: Path, 
     assert "\x1b[1A" in shown.raw, "lines are drawn in place"
     assert re.search(r"[⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏] server +0\.\d\d s", shown.text), "it moves while a phase lasts"
     assert "\x1b[32m" in shown.raw
-    assert re.search(r"^url +http://127\.0\.0\.1:\d+/lab\?token=[0-9a-f-]{73}\r$", shown.text, re.MULTILINE)
+    assert re.search(r"^url +http://127\.0\.0\.1:\d+/lab\?token=[0-9a-f]{64}\r$", shown.text, re.MULTILINE)
     hidden = terminal("url", "drawn")
     assert hidden.end() == 0
     assert "token=" not in hidden.text
