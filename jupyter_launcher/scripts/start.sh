@@ -37,6 +37,7 @@ umask "$_mask"
 
 uptime() { read -r up _ </proc/uptime && echo "${up%.*}"; }
 
+[ -p "$_run/alive" ] || mkfifo -m 600 "$_run/alive" 2>/dev/null || [ -p "$_run/alive" ] || exit 70
 exec 9>"$_run/alive"
 
 # This watches, and not the server, runs in the background: what a shell starts there ignores

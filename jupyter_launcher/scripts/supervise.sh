@@ -2,9 +2,10 @@
 # $1: the session's own folder, $2: seconds to wait for a server.
 #
 # The server is no child of this script, it comes by exec. Both know of each other by a pipe that
-# the server's side holds open: a line on it, or its end, means that the server is gone.
+# the server's side holds open: a line on it, or its end, means that the server is gone. An exec may
+# run before this does, so whichever comes first makes it.
 run=$1 patience=$2
-mkfifo -m 600 "$run/alive" || exit 70
+[ -p "$run/alive" ] || mkfifo -m 600 "$run/alive" || [ -p "$run/alive" ] || exit 70
 
 # `docker stop`, or the host going down, reaches this script alone: pass it on, and stay until the
 # server has shut its kernels down. With no server there is nothing to wait for.

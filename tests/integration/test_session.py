@@ -388,6 +388,21 @@ def test_the_container_has_no_powers(start: Start, client: Any) -> None:
     assert [item["HostIp"] for item in host["PortBindings"]["8888/tcp"]] == ["127.0.0.1"]
 
 
+def test_an_exec_that_runs_before_the_containers_main_process(start: Start, tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    # The main process makes its pipe late.
+    late = (
+        "#!/bin/sh\ntr '\\0' '\\n' </proc/$PPID/cmdline | grep -qx supervise && sleep 1\nexec /usr/bin/mkfifo \"$@\"\n"
+    )
+    (own / "mkfifo").write_text(late)
+    (own / "mkfifo").chmod(0o755)
+    session = start(
+        mounts=[Mount(source=str(own), target="/own")], environment={"PATH": "/own:/opt/jupyter/bin:/usr/bin:/bin"}
+    )
+    assert session.stop().method is StopMethod.API
+
+
 def test_interrupting_works_in_kernels_and_their_children(start: Start, client: Any) -> None:
     session = start()
     status = in_container(client, session, f"cat /proc/{session.server_info.pid}/status")
