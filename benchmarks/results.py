@@ -91,11 +91,11 @@ def goals() -> list[Goal]:
             ("start/session-gateway", "start/raw-untuned", 0.5, "start with a gateway / raw, untuned image"),
             ("together/16/session", "together/16/raw-ours", 1.1, "16 starts at once / raw, our image, 2 in flight"),
             ("together/16/session/first", "together/1/session", 1.5, "the first of 16 / a single start"),
-            ("stop/session", "stop/raw-ours", 1.05, "stop / raw, graceful"),
+            ("stop/session", "stop/raw-ours", 1.0, "stop / raw, graceful"),
             (
                 "stop/session-gateway",
                 "stop/raw-ours-gateway",
-                1.05,
+                1.0,
                 "stop with 3 kernels on the gateway / raw, graceful",
             ),
         )

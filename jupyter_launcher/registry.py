@@ -32,15 +32,15 @@ def summaries(engine: Engine, namespace: str, start_seconds: float) -> list[Sess
         return []
     with ThreadPoolExecutor(max_workers=min(_PROBES, len(listed))) as pool:
         found = list(pool.map(lambda item: _summary(engine, item), listed))
-    if all(item.state is not SessionState.STARTING for item in found):
-        return found
-    now = engine.now()
-    return [
-        replace(item, state=SessionState.SERVER_DEAD)
-        if item.state is SessionState.STARTING and now - item.created > start_seconds
-        else item
-        for item in found
-    ]
+    if any(item.state is SessionState.STARTING for item in found):
+        now = engine.now()
+        found = [_dead_if_late(item, now - start_seconds) for item in found]
+    return found
+
+
+def _dead_if_late(item: SessionSummary, latest: float) -> SessionSummary:
+    late = item.state is SessionState.STARTING and item.created < latest
+    return replace(item, state=SessionState.SERVER_DEAD) if late else item
 
 
 def _summary(engine: Engine, item: ListedContainer) -> SessionSummary:

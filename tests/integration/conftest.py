@@ -50,6 +50,12 @@ def start(jupyter_server_factory: ServerFactory) -> ServerFactory:
     return jupyter_server_factory
 
 
+def executable(path: Path, script: str) -> None:
+    """Write a shell script that can be run."""
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+
+
 def address_of(client: Any, container: str) -> str:
     """The IP of a container that is on one network, whatever the engine calls that."""
     (network,) = client.containers.get(container).attrs["NetworkSettings"]["Networks"].values()

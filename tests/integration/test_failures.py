@@ -37,7 +37,7 @@ from jupyter_launcher import (
     Session,
     Timeouts,
 )
-from tests.integration.conftest import address_of
+from tests.integration.conftest import address_of, executable
 
 Start = Callable[..., Session]
 needs_root = pytest.mark.skipif(os.getuid() != 0, reason="needs root, to become somebody else")
@@ -74,8 +74,7 @@ def fake_jupyter(tmp_path: Path) -> Callable[[str], dict[str, Any]]:
     def options(script: str) -> dict[str, Any]:
         folder = tmp_path / "bin"
         folder.mkdir()
-        (folder / "jupyter").write_text(f"#!/bin/sh\n{script}\n")
-        (folder / "jupyter").chmod(0o755)
+        executable(folder / "jupyter", script)
         path = "/fake:/opt/jupyter/bin:/usr/local/bin:/usr/bin:/bin"
         return {"mounts": [Mount(source=str(folder), target="/fake")], "environment": {"PATH": path}}
 

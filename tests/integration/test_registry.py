@@ -24,6 +24,7 @@ from jupyter_launcher import (
     StopMethod,
     Timeouts,
 )
+from tests.integration.conftest import executable
 from tests.integration.test_session import authorized, in_container, start_kernel, wait_for_exit
 
 Start = Callable[..., Session]
@@ -240,8 +241,7 @@ def test_a_server_that_hangs_ends_with_its_lease_when_the_launcher_was_killed(
 ) -> None:
     own = tmp_path / "own"
     own.mkdir()
-    (own / "jupyter").write_text("#!/bin/sh\necho it hangs\nexec sleep 300\n")
-    (own / "jupyter").chmod(0o755)
+    executable(own / "jupyter", "echo it hangs\nexec sleep 300")
     code = (
         "import os, signal, sys; from jupyter_launcher import Launcher, Mount, Timeouts\n"
         "mounts, environment = [Mount(source=sys.argv[3], target='/own')], {'PATH': '/own:/usr/bin:/bin'}\n"

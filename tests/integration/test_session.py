@@ -32,7 +32,7 @@ from jupyter_launcher import (
     StopMethod,
     Timeouts,
 )
-from tests.integration.conftest import OWNER, address_of
+from tests.integration.conftest import OWNER, address_of, executable
 
 Start = Callable[..., Session]
 
@@ -392,11 +392,8 @@ def test_an_exec_that_runs_before_the_containers_main_process(start: Start, tmp_
     own = tmp_path / "own"
     own.mkdir()
     # The main process makes its pipe late.
-    late = (
-        "#!/bin/sh\ntr '\\0' '\\n' </proc/$PPID/cmdline | grep -qx supervise && sleep 1\nexec /usr/bin/mkfifo \"$@\"\n"
-    )
-    (own / "mkfifo").write_text(late)
-    (own / "mkfifo").chmod(0o755)
+    late = "tr '\\0' '\\n' </proc/$PPID/cmdline | grep -qx supervise && sleep 1"
+    executable(own / "mkfifo", late + '\nexec /usr/bin/mkfifo "$@"')
     session = start(
         mounts=[Mount(source=str(own), target="/own")], environment={"PATH": "/own:/opt/jupyter/bin:/usr/bin:/bin"}
     )
@@ -476,8 +473,7 @@ def test_tuning_is_for_the_server_alone(
     (own / "rfc3987_syntax.py").write_text("print('the grammar is built', flush=True)\n")
     (own / "sitecustomize.py").write_text("print('of the image', flush=True)\n")
     (own / "probe.py").write_text(PROBE)
-    (own / "node").write_text("#!/bin/sh\necho 'node was asked' >/proc/1/fd/1\n")
-    (own / "node").chmod(0o755)
+    executable(own / "node", "echo 'node was asked' >/proc/1/fd/1")
     session = start(
         mounts=[Mount(source=str(own), target="/own")],
         environment={"PYTHONPATH": "/own", "PATH": "/opt/jupyter/bin:/usr/bin:/bin:/own"},
@@ -517,11 +513,9 @@ def test_a_jupyter_command_of_ones_own_is_run(start: Start, client: Any, tmp_pat
     if kind.startswith("link"):
         (own / "jupyter").symlink_to("/opt/jupyter/bin/jupyter")
     else:
-        (own / "jupyter").write_text('#!/bin/sh\nexec /opt/jupyter/bin/jupyter "$@"\n')
-        (own / "jupyter").chmod(0o755)
+        executable(own / "jupyter", 'exec /opt/jupyter/bin/jupyter "$@"')
     if kind.endswith("jupyter-lab"):
-        (own / "jupyter-lab").write_text("#!/bin/sh\necho another one; exit 1\n")
-        (own / "jupyter-lab").chmod(0o755)
+        executable(own / "jupyter-lab", "echo another one; exit 1")
     session = start(
         mounts=[Mount(source=str(own), target="/own")], environment={"PATH": "/own:/opt/jupyter/bin:/usr/bin:/bin"}
     )
