@@ -8,6 +8,9 @@ CLI := $(VENV)/bin/jupyter-launcher
 PIPELINE_DIR ?= examples/pipeline
 ONCE ?=
 
+# For `make test`: most tests wait for a server, so more of them than cores run side by side.
+WORKERS ?= 4
+
 # For `make test-engines`: all that scripts/other_engine.py knows, unless named.
 ENGINES ?=
 
@@ -22,7 +25,7 @@ INDEX_URL ?=
 BUILD_FLAGS = $(foreach file,$(CA_CERTIFICATES),--ca-certificate '$(file)') $(if $(INDEX_URL),--index-url '$(INDEX_URL)')
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check unit integration browser faults soak test-engines tools bench pictures images engine engine-down venv wheel image-requirements clean
+.PHONY: help run test docs test-newest-jupyter check unit integration browser faults soak test-engines tools bench pictures images engine engine-down venv wheel image-requirements clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -30,16 +33,18 @@ help: ## this list
 run: images ## a session for PIPELINE_DIR with a gateway, until Ctrl-C; ONCE=1: only prove it
 	@$(PYTHON) examples/run_pipeline.py '$(PIPELINE_DIR)' $(if $(ONCE),--once)
 
-test: check images tools ## lint, types, unit and integration tests, and the fault suite
-	$(PYTHON) -m pytest
+test: check unit images tools ## lint, types, unit, integration and browser tests, and the fault suite
+	$(PYTHON) -m pytest -n $(WORKERS) -m 'not alone' tests/integration tests/browser tests/faults
+	$(PYTHON) -m pytest -m alone tests/integration
 
 check: venv ## lint and types
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
 
-unit: venv ## tests that need no engine
-	$(PYTHON) -m pytest tests/unit
+unit: venv ## tests that need no engine, and what they cover
+	$(PYTHON) -m coverage run -m pytest tests/unit
+	$(PYTHON) scripts/coverage_floors.py
 
 integration: images ## tests with real containers
 	$(PYTHON) -m pytest tests/integration
@@ -64,7 +69,7 @@ tools:
 	  RUNLEVEL=1 scripts/apt-install.sh iproute2 iptables e2fsprogs openssl chromium \
 	    $$([ -d /run/systemd/system ] || echo docker-registry nginx openssh-server)
 
-bench: images $(BENCH_VENV)/.made ## sessions beside their peers: README table and picture; ROUNDS=3, BENCH_FLAGS='--parts starts'
+bench: images $(BENCH_VENV)/.made ## sessions beside their peers: docs/performance.md and its picture; ROUNDS=3, BENCH_FLAGS='--parts starts'
 	$(BENCH_VENV)/bin/python -m benchmarks --rounds $(ROUNDS) $(BENCH_FLAGS)
 
 # The peers and what draws the picture, apart from the development environment; and the hub's proxy,
@@ -78,6 +83,12 @@ $(BENCH_VENV)/.made: benchmarks/requirements.txt benchmarks/hub_proxy/package-lo
 	cp benchmarks/hub_proxy/package.json benchmarks/hub_proxy/package-lock.json $(BENCH_VENV)/hub_proxy
 	cd $(BENCH_VENV)/hub_proxy && npm ci --silent
 	@touch $@
+
+docs: venv ## the documentation as HTML, in docs/_build/html; warnings are errors
+	$(PYTHON) -m sphinx -W --keep-going -q -b html docs docs/_build/html
+
+test-newest-jupyter: images ## what the patches of Jupyter lean on, and sessions, with the newest JupyterLab instead of the pinned one
+	$(PYTHON) scripts/newest_jupyter.py
 
 pictures: images tools ## the README's pictures anew, of a real run
 	$(PYTHON) -m scripts.pictures
@@ -110,4 +121,4 @@ image-requirements: engine venv ## pin anew what the images install
 	scripts/pin.sh images/enterprise-gateway "$$($(PYTHON) scripts/base_image.py python:3.11-slim bookworm)"
 
 clean: ## the venv and what was built here; images and containers stay
-	rm -rf $(VENV) $(BENCH_VENV) dist build .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(BENCH_VENV) dist build docs/_build .mypy_cache .pytest_cache .ruff_cache

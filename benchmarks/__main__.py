@@ -1,4 +1,4 @@
-"""Measure this library beside its peers, and write the README's tables and picture.
+"""Measure this library beside its peers, and write the tables and the picture of docs/performance.md.
 
 python -m benchmarks [--rounds 7] [--parts starts,apart,together,lookups,imports] [--again]
 """
@@ -23,14 +23,15 @@ from benchmarks.containers import in_testcontainers
 from benchmarks.hub import dockerspawner, running_hub
 from benchmarks.plot import draw
 from benchmarks.raw import raw
-from benchmarks.report import into, report
+from benchmarks.report import report, write_into
 from benchmarks.results import Results
 from benchmarks.session import session
 from jupyter_launcher import DEFAULT_IMAGE, Launcher
 
 ROOT = Path(__file__).parent.parent
 SAMPLES = ROOT / "benchmarks/samples.json"
-PICTURE = Path("docs/pictures/bench.svg")
+PAGE = ROOT / "docs/performance.md"
+PICTURE = Path("pictures/bench.svg")  # as the page names it
 PARTS = ("starts", "apart", "together", "lookups", "imports")
 BEST_BOUND = 2
 
@@ -46,8 +47,8 @@ def main() -> None:
             measured(results, client, options)
     if options.again or set(options.parts) == set(PARTS):
         results.write(SAMPLES)
-        draw(results, ROOT / PICTURE)
-        into(ROOT / "README.md", report(results, str(PICTURE)))
+        draw(results, PAGE.parent / PICTURE)
+        write_into(PAGE, report(results, str(PICTURE)))
     print(report(results))
 
 

@@ -24,7 +24,7 @@ PARTS = (
     "until the server's Python runs",
     "imports, configuration",
     "Jupyter's own set-up",
-    "until it gave its word, and answered with its token",
+    "until its ready signal, and its first answer to the token",
 )
 
 

@@ -1,4 +1,4 @@
-"""The tables for the README, made of the samples."""
+"""The tables for the page on performance, made of the samples."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ DOES = {
 }
 
 
-def into(readme: Path, text: str) -> None:
-    """Put the text between the README's two marks."""
-    before, begin, rest = readme.read_text().partition(BEGIN)
+def write_into(page: Path, text: str) -> None:
+    """Put the text between the page's two marks."""
+    before, begin, rest = page.read_text().partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
-        msg = f"{readme} has no {BEGIN} … {END}"
+        msg = f"{page} has no {BEGIN} … {END}"
         raise ValueError(msg)
-    readme.write_text(f"{before}{begin}\n{text}\n{end}{after}")
+    page.write_text(f"{before}{begin}\n{text}\n{end}{after}")
 
 
 def report(results: Results, picture: str = "") -> str:

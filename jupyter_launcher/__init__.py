@@ -1,4 +1,4 @@
-"""Start a JupyterLab in a container beside a pipeline, find it again, and end it without a trace."""
+"""Start a JupyterLab in a container beside a pipeline, find it again, and stop it with all its kernels."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from jupyter_launcher._version import __version__
 
 if TYPE_CHECKING:
-    from jupyter_launcher.engine_image import DEFAULT_GATEWAY_IMAGE, DEFAULT_IMAGE
+    from jupyter_launcher.engine.images import DEFAULT_GATEWAY_IMAGE, DEFAULT_IMAGE
     from jupyter_launcher.errors import (
         AmbiguousNetworkError,
         EngineError,
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         SessionConflictError,
         SessionError,
         SessionNotFoundError,
+        SessionUnreadableError,
     )
     from jupyter_launcher.launcher import Launcher
     from jupyter_launcher.models import (
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
         Timeouts,
         Timings,
     )
-    from jupyter_launcher.session import Session
+    from jupyter_launcher.sessions.session import Session
 
 __all__ = [
     "DEFAULT_GATEWAY_IMAGE",
@@ -90,6 +91,7 @@ __all__ = [
     "SessionState",
     "SessionStatus",
     "SessionSummary",
+    "SessionUnreadableError",
     "StopMethod",
     "StopReport",
     "Timeouts",
@@ -103,7 +105,7 @@ def __getattr__(name: str) -> object:
     from importlib import import_module
 
     if name in __all__:
-        for module in ("errors", "models", "engine_image", "session", "launcher"):
+        for module in ("errors", "models", "engine.images", "sessions.session", "launcher"):
             found = import_module(f"jupyter_launcher.{module}")
             if name in found.__all__:
                 value: object = getattr(found, name)

@@ -11,7 +11,7 @@ def main() -> None:
     if missing := [name for name in ("click", "rich") if find_spec(name) is None]:
         sys.exit(f"jupyter-launcher: the command needs {' and '.join(missing)}; pip install 'jupyter-launcher[cli]'")
     try:
-        from jupyter_launcher.cli import cli
+        from jupyter_launcher.cli.commands import cli
 
         cli.main(prog_name="jupyter-launcher")
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""Every error this library raises, in one hierarchy.
+"""Every error that this library raises, in one hierarchy.
 
 ::
 
@@ -23,16 +23,18 @@
     │   └── ServerInfoError
     └── SessionError
         ├── SessionNotFoundError
-        └── SessionConflictError
+        ├── SessionConflictError
+        └── SessionUnreadableError
 
-A message says what happened, what was seen, and what to do next. What a program may want to
-know is in typed fields, so nobody needs to read messages. No message and no field holds a token.
+``message`` says what happened and what was seen, ``hint`` what to do next; ``str()`` joins both, and
+adds the end of the log where the error has one. What a program may want to know is in typed fields,
+so nobody needs to read messages. No message and no field holds a token.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 __all__ = [
     "AmbiguousNetworkError",
@@ -57,36 +59,58 @@ __all__ = [
     "SessionConflictError",
     "SessionError",
     "SessionNotFoundError",
+    "SessionUnreadableError",
 ]
 
 
 @dataclass(eq=False)
 class LauncherError(Exception):
-    """The root: ``except LauncherError`` catches all that this library raises on purpose."""
+    """The root: ``except LauncherError`` catches everything that this library raises on purpose.
+
+    Attributes:
+        message: what happened, and what was seen.
+        hint: what to do next.
+        command_exit_code: the exit code of the command for this branch of the hierarchy.
+    """
 
     message: str
+    hint: str = field(kw_only=True)
+
+    command_exit_code: ClassVar[int] = 1
 
     def __str__(self) -> str:
-        return self.message
+        text = f"{self.message}; {self.hint}"
+        log_tail: str = getattr(self, "log_tail", "")
+        return f"{text}. The log ends:\n{log_tail}" if log_tail else text
 
     # OSError (so TimeoutError) sets no args for a class with an __init__ of its own, and would
     # then be unpickled without a message.
-    def __reduce__(self) -> tuple[type[LauncherError], tuple[str], dict[str, Any]]:
-        return type(self), (self.message,), self.__dict__
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restore, (type(self), self.__dict__)
+
+
+def _restore(kind: type[LauncherError], values: dict[str, Any]) -> LauncherError:
+    error = kind.__new__(kind)
+    error.__dict__.update(values)
+    return error
 
 
 @dataclass(eq=False)
 class OptionError(LauncherError, ValueError):
-    """An option has a value that can't work. ``option`` is its name as in ``start``."""
+    """An option has a value that cannot work. ``option`` is its name as in ``start``."""
 
     option: str = ""
+
+    command_exit_code: ClassVar[int] = 2
 
 
 @dataclass(eq=False)
 class PipelineDirError(LauncherError):
-    """The pipeline directory can't be used. ``path`` is the path as it was resolved."""
+    """The pipeline directory cannot be used. ``path`` is the path as it was resolved."""
 
     path: str = ""
+
+    command_exit_code: ClassVar[int] = 3
 
 
 @dataclass(eq=False)
@@ -94,6 +118,8 @@ class EngineError(LauncherError):
     """The Docker engine refused or failed. ``status`` is its HTTP status, if it sent one."""
 
     status: int | None = None
+
+    command_exit_code: ClassVar[int] = 4
 
 
 @dataclass(eq=False)
@@ -105,14 +131,14 @@ class EngineUnavailableError(EngineError):
 
 @dataclass(eq=False)
 class ImageNotFoundError(EngineError):
-    """The image is neither on the engine nor, where asked, in a registry."""
+    """The image is neither on the engine nor, where a pull was asked for, in a registry. ``image`` is its name."""
 
     image: str = ""
 
 
 @dataclass(eq=False)
 class ImageBuildError(EngineError):
-    """An image could not be built. ``log_tail``: the last lines that the build printed."""
+    """An image could not be built. ``image`` is its name, ``log_tail`` the last lines that the build printed."""
 
     image: str = ""
     log_tail: str = ""
@@ -120,24 +146,36 @@ class ImageBuildError(EngineError):
 
 @dataclass(eq=False)
 class PortInUseError(EngineError):
-    """The host port is taken by somebody else."""
+    """Another process or container uses the host port ``host_port``."""
 
     host_port: int = 0
 
 
 @dataclass(eq=False)
 class ExecError(LauncherError):
-    """A command inside the container failed. ``exit_code`` is None where it never ended."""
+    """A command inside a container failed, or did not run.
 
+    Attributes:
+        started: True: the command ran. False: the engine or its runtime refused to start it. None:
+            nobody knows, because its output was lost or its time ended before it printed anything.
+        exit_code: of the command if it ran, else the runtime's; None where it did not end.
+        output: what the command printed, or what the runtime said, cut to a few lines.
+    """
+
+    started: bool | None = None
     exit_code: int | None = None
     output: str = ""
+
+    command_exit_code: ClassVar[int] = 5
 
 
 @dataclass(eq=False)
 class GatewayError(LauncherError):
-    """The kernel gateway can't be used. ``gateway`` is what the caller named."""
+    """The kernel gateway cannot be used. ``gateway`` is what the caller named."""
 
     gateway: str = ""
+
+    command_exit_code: ClassVar[int] = 6
 
 
 @dataclass(eq=False)
@@ -147,17 +185,27 @@ class GatewayNotFoundError(GatewayError):
 
 @dataclass(eq=False)
 class GatewayNotRunningError(GatewayError):
-    """The gateway's container is there, but not running. ``state`` is what the engine says."""
+    """The gateway's container exists, but does not run.
+
+    Attributes:
+        state: the engine's word for its state.
+        exit_code: of its main process; None where the engine does not tell.
+        log_tail: the last lines of its log, of a gateway that this library started.
+    """
 
     state: str = ""
     exit_code: int | None = None
+    log_tail: str = ""
 
 
 @dataclass(eq=False)
 class GatewayUnreachableError(GatewayError):
     """The Jupyter server does not get kernel specs from the gateway.
 
-    ``status`` is the HTTP status that the server gave, None where it gave none in time.
+    Attributes:
+        gateway_url: where the server asks for them.
+        status: the HTTP status that the server gave, None where it gave none in time.
+        log_tail: the last lines of the server's log.
     """
 
     gateway_url: str = ""
@@ -186,6 +234,8 @@ class ServerError(LauncherError):
     oom_killed: bool = False
     log_tail: str = ""
 
+    command_exit_code: ClassVar[int] = 7
+
 
 @dataclass(eq=False)
 class ServerStartError(ServerError):
@@ -194,21 +244,21 @@ class ServerStartError(ServerError):
 
 @dataclass(eq=False)
 class ServerNotRunningError(ServerError):
-    """The session's container is there, but no server runs in it."""
+    """The session's container exists, but no server runs in it."""
 
     session_id: str = ""
 
 
 @dataclass(eq=False)
 class ServerTimeoutError(ServerError, TimeoutError):
-    """The server is alive, but did not answer in time. ``seconds`` is how long was waited."""
+    """The server is alive, but did not answer in time. ``seconds`` is how long the launcher waited."""
 
     seconds: float = 0.0
 
 
 @dataclass(eq=False)
 class ServerInfoError(ServerError):
-    """The server's ``server_info`` can't be read or is not what it should be."""
+    """The server's ``server_info`` cannot be read or has an unexpected shape."""
 
 
 @dataclass(eq=False)
@@ -217,10 +267,17 @@ class SessionError(LauncherError):
 
     session_id: str = ""
 
+    command_exit_code: ClassVar[int] = 8
+
 
 @dataclass(eq=False)
 class SessionNotFoundError(SessionError):
-    """No container of this namespace carries this session id."""
+    """No container of this namespace has this session's name.
+
+    ``container_id`` is the id of a container of another name whose labels claim the session id.
+    """
+
+    container_id: str = ""
 
 
 @dataclass(eq=False)
@@ -234,3 +291,16 @@ class SessionConflictError(SessionError):
 
     container_id: str = ""
     differences: tuple[str, ...] = ()
+
+
+@dataclass(eq=False)
+class SessionUnreadableError(SessionError):
+    """A container carries a session's labels, and one of them is missing or malformed.
+
+    Attributes:
+        container_name: the container's name.
+        label: the full name of the label.
+    """
+
+    container_name: str = ""
+    label: str = ""

@@ -1,126 +1,237 @@
-"""A gateway's name, id or URL → :class:`Gateway`, before anything is created."""
+"""Kernel gateways: a name, an id or a URL → :class:`Gateway`; their kernels; and one of ours in a container."""
 
 from __future__ import annotations
 
+import contextlib
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from jupyter_launcher.container import KERNEL_MARK
-from jupyter_launcher.deadline import Deadline
-from jupyter_launcher.engine import Engine
-from jupyter_launcher.engine_types import ContainerInfo
+from jupyter_launcher.engine.protocol import Engine
+from jupyter_launcher.engine.types import ContainerInfo
 from jupyter_launcher.errors import (
     AmbiguousNetworkError,
     ExecError,
     GatewayError,
     GatewayNotFoundError,
     GatewayNotRunningError,
+    GatewayUnreachableError,
 )
+from jupyter_launcher.host.address import EngineAddress, bracket
+from jupyter_launcher.host.pipeline_dir import resolve_pipeline_dir
 from jupyter_launcher.models import Gateway
-from jupyter_launcher.spec import SERVER_PORT
+from jupyter_launcher.server.api import ExecApi, JupyterApi
+from jupyter_launcher.server.ready import has_kernelspecs
+from jupyter_launcher.spec.checks import SERVER_PORT
+from jupyter_launcher.spec.container import KERNEL_MARK, PORT_KEY, gateway_config
+from jupyter_launcher.spec.server import read_script
+from jupyter_launcher.waiting import Deadline, NotYetError, attempts
 
-__all__ = ["marked_kernels", "resolve"]
+__all__ = ["GatewayRequest", "find_marked_kernels", "gateway_api", "resolve_gateway", "run_gateway", "stop_kernels"]
 
-# Its own argv holds the mark, its environment does not.
-_FIND_KERNELS = """
-for file in $(grep -lzxF "$1" /proc/[0-9]*/environ 2>/dev/null); do
-  tr '\\0' '\\n' <"$file" 2>/dev/null | sed -n 's/^KERNEL_ID=//p'
-done | sort -u
-"""
+_REQUEST_SECONDS = 1.0
 
 
-def resolve(engine: Engine, gateway: str, network: str | None = None) -> Gateway:
+def resolve_gateway(engine: Engine, gateway: str, network: str | None = None) -> Gateway:
     """Find the address at which a server's container will reach the gateway.
 
     ``gateway`` is an http(s) URL, taken as it is, or a container's name or id, optionally with
-    ``:port`` (8888 otherwise): its IP on ``network``, or on the one network that it is on.
+    ``:port`` (8888 otherwise): its IP on ``network``, or on the only network that it is on.
 
     Raises:
         GatewayError: no usable URL, or no network that a server could share.
         GatewayNotFoundError: no such container.
-        GatewayNotRunningError: it is there, but does not run.
+        GatewayNotRunningError: the container exists, but does not run.
         AmbiguousNetworkError: it is on several networks and ``network`` is None.
     """
     if "://" in gateway or not gateway.strip():
-        return Gateway(name=gateway, url=_url(gateway), network=network)
-    name, port = _split(gateway)
+        return Gateway(name=gateway, url=_check_url(gateway), network=network)
+    name, port = _split_port(gateway)
     info = engine.inspect(name)
     if info is None:
-        msg = f"there is no container {name!r} for the gateway; `docker ps -a` lists them, or give the gateway's URL"
-        raise GatewayNotFoundError(msg, gateway=gateway)
+        msg = f"there is no container {name!r} for the gateway"
+        hint = "`docker ps -a` lists the containers; or give the gateway's URL"
+        raise GatewayNotFoundError(msg, hint=hint, gateway=gateway)
     if info.state != "running":
-        msg = (
-            f"the gateway's container {name} is {info.state} (exit code {info.exit_code}); `docker start {name}` first"
+        msg = f"the gateway's container {name} is {info.state} (exit code {info.exit_code})"
+        raise GatewayNotRunningError(
+            msg, hint=f"`docker start {name}` first", gateway=gateway, state=info.state, exit_code=info.exit_code
         )
-        raise GatewayNotRunningError(msg, gateway=gateway, state=info.state, exit_code=info.exit_code)
-    chosen = _network(info, gateway, network)
-    address = info.networks[chosen]
-    host = f"[{address}]" if ":" in address else address
-    return Gateway(name=gateway, url=f"http://{host}:{port}", container_id=info.id, network=chosen)
+    chosen = _choose_network(info, gateway, network)
+    url = f"http://{bracket(info.networks[chosen])}:{port}"
+    return Gateway(name=gateway, url=url, container_id=info.id, network=chosen)
 
 
-def marked_kernels(engine: Engine, container_id: str, attempt: str, deadline: Deadline) -> tuple[str, ...]:
-    """Ids of the kernels that a session started and that run in the gateway's container.
-
-    Found by the mark in their environment, so a kernel whose start nobody waited for is found too.
-    Empty where they can't be seen: the container is gone, or the kernels run elsewhere.
-    """
-    line = ("sh", "-c", _FIND_KERNELS, "find", f"{KERNEL_MARK}={attempt}")
-    try:
-        return tuple(engine.exec(container_id, line, deadline).stdout.split())
-    except ExecError:
-        return ()
-
-
-def _url(gateway: str) -> str:
+def _check_url(gateway: str) -> str:
     parts = urlsplit(gateway)
     try:
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         usable = False
     if not usable:
-        msg = f"gateway {gateway!r} is no http(s) URL; give http://HOST:PORT, or a container's name or id"
-        raise GatewayError(msg, gateway=gateway)
+        msg = f"gateway {gateway!r} is no http(s) URL"
+        raise GatewayError(msg, hint="give http://HOST:PORT, or a container's name or id", gateway=gateway)
     if parts.username is not None or parts.password is not None:
         # --gateway-url is seen in the server's argv.
-        msg = (
-            "the gateway's URL holds a user or a password, which everyone could read; give a token in the "
-            "environment: JUPYTER_GATEWAY_AUTH_TOKEN"
-        )
-        raise GatewayError(msg, gateway=f"{parts.scheme}://{parts.hostname}")
+        msg = "the gateway's URL holds a user or a password, which everyone could read"
+        hint = "give a token in the environment: JUPYTER_GATEWAY_AUTH_TOKEN"
+        raise GatewayError(msg, hint=hint, gateway=f"{parts.scheme}://{parts.hostname}")
     return gateway
 
 
-def _split(gateway: str) -> tuple[str, int]:
+def _split_port(gateway: str) -> tuple[str, int]:
     name, colon, port = gateway.partition(":")
     if not colon:
         return name, SERVER_PORT
-    if not name or not port.isdigit() or not 0 < int(port) < 65536:
-        msg = f"gateway {gateway!r} is neither NAME, NAME:PORT nor a URL; give one of these"
-        raise GatewayError(msg, gateway=gateway)
+    if not name or not port.isdecimal() or not 0 < int(port) < 65536:
+        msg = f"gateway {gateway!r} is neither NAME, NAME:PORT nor a URL"
+        raise GatewayError(msg, hint="give one of these", gateway=gateway)
     return name, int(port)
 
 
-def _network(info: ContainerInfo, gateway: str, network: str | None) -> str:
+def _choose_network(info: ContainerInfo, gateway: str, network: str | None) -> str:
     if info.network_mode == "host":
-        msg = (
-            f"the gateway's container {info.name} is on the host's network, where it has no IP of its own; give its "
-            "URL as containers see the host (e.g. http://172.17.0.1:8888), or run it on a bridge network"
-        )
-        raise GatewayError(msg, gateway=gateway)
+        msg = f"the gateway's container {info.name} is on the host's network, where it has no IP of its own"
+        hint = "give its URL as containers see the host (e.g. http://172.17.0.1:8888), or run it on a bridge network"
+        raise GatewayError(msg, hint=hint, gateway=gateway)
     names = tuple(sorted(name for name, address in info.networks.items() if address))
     if network is not None and network not in names:
-        msg = (
-            f"the gateway's container {info.name} is not on network {network!r} but on {', '.join(names) or 'none'}; "
-            f"`docker network connect {network} {info.name}`, or name another network"
-        )
-        raise GatewayError(msg, gateway=gateway)
+        msg = f"the gateway's container {info.name} is not on network {network!r} but on {', '.join(names) or 'none'}"
+        hint = f"`docker network connect {network} {info.name}`, or name another network"
+        raise GatewayError(msg, hint=hint, gateway=gateway)
     if network is not None:
         return network
     if not names:
-        msg = f"the gateway's container {info.name} is on no network; `docker network connect bridge {info.name}`"
-        raise GatewayError(msg, gateway=gateway)
+        msg = f"the gateway's container {info.name} is on no network"
+        raise GatewayError(msg, hint=f"`docker network connect bridge {info.name}`", gateway=gateway)
     if len(names) > 1:
-        found = ", ".join(names)
-        msg = f"the gateway's container {info.name} is on several networks ({found}); give network= one of them"
-        raise AmbiguousNetworkError(msg, gateway=gateway, networks=names)
+        msg = f"the gateway's container {info.name} is on several networks ({', '.join(names)})"
+        raise AmbiguousNetworkError(msg, hint="give network= one of them", gateway=gateway, networks=names)
     return names[0]
+
+
+def gateway_api(engine: Engine, address: EngineAddress, gateway: Gateway, token: str | None) -> JupyterApi:
+    """The gateway's REST API, as this process reaches it: from inside its container with a remote engine."""
+    if gateway.container_id is not None and address.is_remote:
+        return ExecApi(engine, gateway.container_id, gateway.url)
+    return JupyterApi(gateway.url, token)
+
+
+def find_marked_kernels(engine: Engine, container_id: str, start_id: str, deadline: Deadline) -> tuple[str, ...]:
+    """Ids of the kernels that a session started and that run in the gateway's container.
+
+    Found by the mark in their environment, so a kernel whose start nobody waited for is found too.
+    Empty where they cannot be seen: the container is gone, or the kernels run elsewhere.
+    """
+    command = ("sh", "-c", read_script("find_kernels.sh"), "find", f"{KERNEL_MARK}={start_id}")
+    try:
+        return tuple(engine.exec(container_id, command, deadline).stdout.split())
+    except ExecError:
+        return ()
+
+
+def stop_kernels(api: JupyterApi, kernels: tuple[str, ...], deadline: Deadline) -> tuple[str, ...]:
+    """See that kernels are gone on the gateway, deleting what is left; return those that are gone.
+
+    Only these kernels are touched: others may use the gateway too. Where the gateway does not
+    tell (it is down, or must not list), none counts as gone.
+    """
+    gone: tuple[str, ...] = ()
+    for attempt in attempts(deadline, NotYetError):
+        with attempt:
+            alive = api.kernels(timeout=max(0.1, deadline.remaining()))
+            if alive is None:
+                return ()
+            gone = tuple(kernel for kernel in kernels if kernel not in alive)
+            if len(gone) < len(kernels):
+                api.delete_kernels(set(kernels) & set(alive), timeout=max(0.1, deadline.remaining()))
+                raise NotYetError
+    return gone
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayRequest:
+    """A gateway of ours to be run.
+
+    Attributes:
+        pipeline_dir: mounted at ``/pipeline-dir``, at the same path as in a session; the gateway runs as its owner.
+        image: of a gateway that listens on port 8888.
+        namespace, owner: of the launcher.
+        network: None: the engine's default bridge.
+        seconds: how long to wait for its kernel specs.
+    """
+
+    pipeline_dir: str | os.PathLike[str]
+    image: str
+    namespace: str
+    owner: str
+    network: str | None
+    seconds: float
+
+
+@contextlib.contextmanager
+def run_gateway(
+    engine: Engine, address: EngineAddress, request: GatewayRequest, *, keep: Callable[[str], bool] = lambda _: False
+) -> Iterator[str]:
+    """Run a gateway; yields its name, and removes it on leaving unless ``keep(name)``.
+
+    Raises:
+        PipelineDirError: the directory cannot be used.
+        GatewayNotRunningError: it ended.
+        GatewayUnreachableError: it gave no kernel specs in time.
+    """
+    folder = resolve_pipeline_dir(engine, address, request.pipeline_dir, None, image=request.image)
+    config = gateway_config(
+        folder.path,
+        folder.user,
+        image=request.image,
+        namespace=request.namespace,
+        owner=request.owner,
+        host_ip=address.choose_publish_ip(None),
+        network=address.choose_network(request.network),
+    )
+    name = f"enterprise-gateway.{request.namespace}.{uuid.uuid4().hex[:12]}"
+    target = name  # until its id is known: an interrupt may come within the create
+    try:
+        target = engine.create(config, name)
+        engine.start(target)
+        _wait_for_kernelspecs(engine, address, target, config.host_ip, Deadline(request.seconds))
+    except BaseException:
+        engine.remove(target)
+        raise
+    try:
+        yield name
+    finally:
+        if not keep(name):
+            engine.remove(target)
+
+
+def _wait_for_kernelspecs(
+    engine: Engine, address: EngineAddress, container: str, host_ip: str, deadline: Deadline
+) -> None:
+    for attempt in attempts(deadline, NotYetError):
+        with attempt:
+            info = engine.inspect(container)
+            if info is None or not info.running:
+                raise _describe_ended(engine, container, info)
+            if not info.ports.get(PORT_KEY):
+                msg = f"the gateway {info.name} has no published port on network {info.network_mode!r}"
+                raise GatewayError(msg, hint="use a bridge network that can publish", gateway=info.name)
+            api = JupyterApi(address.server_url(info, host_ip))
+            if not has_kernelspecs(api, timeout=max(0.1, min(_REQUEST_SECONDS, deadline.remaining()))):
+                raise NotYetError
+            return
+    msg = f"the gateway in container {container[:12]} gave no kernel specs within {deadline.seconds:g} s"
+    hint = "raise timeouts.start if it only needs longer"
+    raise GatewayUnreachableError(msg, hint=hint, gateway=container, log_tail=engine.log_tail(container))
+
+
+def _describe_ended(engine: Engine, container: str, info: ContainerInfo | None) -> GatewayNotRunningError:
+    state, code, name = ("gone", None, container) if info is None else (info.state, info.exit_code, info.name)
+    msg = f"the gateway {name} ended with exit code {code}"
+    log = engine.log_tail(container)
+    return GatewayNotRunningError(
+        msg, hint="see that its image runs a kernel gateway", gateway=name, state=state, exit_code=code, log_tail=log
+    )

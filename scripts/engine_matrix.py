@@ -21,8 +21,8 @@ __all__ = ["main"]
 LEFT_OUT = ("test_images.py", "test_example_project.py")
 TESTS = [str(path) for path in sorted(Path("tests/integration").glob("test_*.py")) if path.name not in LEFT_OUT]
 TELL = (
-    "import json; from jupyter_launcher.engine import Engine; version = Engine.connect().version(); "
-    "print(json.dumps([version.name, version.version, version.api_version]))"
+    "import json; from jupyter_launcher.engine.client import DockerEngine; traits = DockerEngine.connect().traits; "
+    "print(json.dumps([traits.name, traits.version, traits.api_version]))"
 )
 
 

@@ -211,9 +211,9 @@ def answering(process: subprocess.Popen[bytes], socket: Path, log: Path) -> dock
 def load(image: str, client: docker.DockerClient, url: str) -> None:
     """An image of the machine's own engine, unless it is there already."""
     with contextlib.closing(docker.DockerClient(base_url=OWN)) as own:
-        wanted = own.images.get(image).id
+        wanted = str(own.images.get(image).id)
     with contextlib.suppress(ImageNotFound):
-        if client.images.get(image).id.removeprefix("sha256:") == wanted.removeprefix("sha256:"):
+        if str(client.images.get(image).id).removeprefix("sha256:") == wanted.removeprefix("sha256:"):
             return
     say(f"loading {image}")
     with (

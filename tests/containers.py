@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -50,8 +51,8 @@ def namespace(jupyter_launcher: Launcher) -> str:
 
 @pytest.fixture(autouse=True)
 def nothing_left(client: Any, namespace: str, request: pytest.FixtureRequest) -> Iterator[None]:
-    """No container of ours, no network and no volume more than before."""
-    before = _networks_and_volumes(client)
+    """No container and no network of this namespace, and no anonymous volume more than before."""
+    before = _networks_and_volumes(client, namespace)
     yield
     left = client.containers.list(all=True, filters={"label": f"jupyter-launcher.namespace={namespace}"})
     names = [container.name for container in left]
@@ -59,8 +60,14 @@ def nothing_left(client: Any, namespace: str, request: pytest.FixtureRequest) ->
         print(f"--- {container.name}: {container.status}\n{container.logs(tail=30).decode()}")
         container.remove(force=True, v=True)
     assert names == [], f"{request.node.name} left containers behind"
-    assert _networks_and_volumes(client) - before == set()
+    assert _networks_and_volumes(client, namespace) - before == set()
 
 
-def _networks_and_volumes(client: Any) -> set[str]:
-    return {item.id for item in (*client.networks.list(), *client.volumes.list())}
+def _networks_and_volumes(client: Any, namespace: str) -> set[str]:
+    # Other workers make networks and named volumes at the same time; an anonymous volume that no container uses
+    # is left over, whoever left it.
+    networks = {item.name for item in client.networks.list() if item.name.startswith(namespace)}
+    volumes = {
+        item.id for item in client.volumes.list(filters={"dangling": True}) if re.fullmatch("[0-9a-f]{64}", item.id)
+    }
+    return networks | volumes

@@ -70,7 +70,7 @@ def create_app(root: Path, *, gateway: str | None = None, namespace: str = "flas
     @app.post("/api/servers/<pipeline>")
     def start(pipeline: str) -> Answer:
         session = launcher.start(root / pipeline, session_id=pipeline, gateway=gateway)
-        return described(session), 201 if session.timings.total else 200
+        return described(session), 200 if session.joined else 201
 
     @app.get("/api/servers/<pipeline>")
     def get(pipeline: str) -> Answer:

@@ -14,8 +14,7 @@ import pytest
 import requests
 from playwright.sync_api import Browser, Page, expect
 
-from jupyter_launcher.deadline import Deadline
-from jupyter_launcher.server import NotYetError, attempts
+from jupyter_launcher.waiting import Deadline, NotYetError, attempts
 from tests.browser.chromium import MISSING, SECONDS, launched
 from tests.containers import client, jupyter_gateway_dir, jupyter_pipeline_dir, namespace, nothing_left, owned
 

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from jupyter_launcher import DEFAULT_GATEWAY_IMAGE, DEFAULT_IMAGE, Launcher, Timeouts, starting
+from jupyter_launcher import DEFAULT_GATEWAY_IMAGE, DEFAULT_IMAGE, Launcher, Timeouts
+from jupyter_launcher.sessions import join
 from tests.faults.own_engine import OwnEngine
 from tests.faults.proxy import Proxy
 
@@ -81,7 +82,7 @@ def launcher(engine: OwnEngine, namespace: str, timeouts: Timeouts) -> Iterator[
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Launchers that were killed are known to be: no need to wait for them."""
-    monkeypatch.setattr(starting, "_OTHERS_STEP", 1.0)
+    monkeypatch.setattr(join, "_OTHERS_STEP", 1.0)
 
 
 @pytest.fixture

@@ -23,8 +23,8 @@ from jupyter_launcher import (
     StopMethod,
     Timeouts,
 )
-from jupyter_launcher.deadline import Deadline
-from jupyter_launcher.engine import Engine
+from jupyter_launcher.engine.client import DockerEngine
+from jupyter_launcher.waiting import Deadline
 from tests.faults.own_engine import OwnEngine, eventually
 from tests.faults.proxy import Proxy
 
@@ -146,8 +146,8 @@ def sleeper(client: Any, launcher: Launcher) -> Any:
     container.remove(force=True)
 
 
-def connected(url: str) -> Engine:
-    return Engine.connect(docker_host=url)
+def connected(url: str) -> DockerEngine:
+    return DockerEngine.connect(docker_host=url)
 
 
 def test_exec_output_of_a_mebibyte(engine: OwnEngine, sleeper: Any) -> None:
@@ -158,13 +158,21 @@ def test_exec_output_of_a_mebibyte(engine: OwnEngine, sleeper: Any) -> None:
 
 def test_exec_output_in_two_frames(engine: OwnEngine, sleeper: Any) -> None:
     line = ["sh", "-c", "printf one; sleep 0.3; printf two; exit 3"]
-    result = connected(engine.url).exec(sleeper.id, line, Deadline(20))
+    result = connected(engine.url).exec(sleeper.id, line, Deadline(20), check=False)
     assert (result.stdout, result.exit_code) == ("onetwo", 3)
+    with pytest.raises(ExecError, match="onetwo") as caught:
+        connected(engine.url).exec(sleeper.id, line, Deadline(20))
+    assert (caught.value.started, caught.value.exit_code) == (True, 3)
 
 
 def test_exec_without_output(engine: OwnEngine, sleeper: Any) -> None:
     result = connected(engine.url).exec(sleeper.id, ["true"], Deadline(20))
     assert (result.stdout, result.stderr, result.exit_code) == ("", "", 0)
+
+
+def test_exec_output_without_an_end_is_capped(engine: OwnEngine, sleeper: Any) -> None:
+    with pytest.raises(ExecError, match="more than 1000000 bytes"):
+        connected(engine.url).exec(sleeper.id, ["cat", "/dev/zero"], Deadline(20), limit=1_000_000)
 
 
 def test_exec_that_stalls(engine: OwnEngine, sleeper: Any) -> None:

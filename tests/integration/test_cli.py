@@ -20,7 +20,7 @@ import requests
 
 from jupyter_launcher import Launcher, Session, SessionState
 from tests.integration.terminal import CTRL_C, Terminal
-from tests.integration.test_registry import Kernels, eventually, half_made
+from tests.integration.test_registry import Kernels, eventually, leave_created
 from tests.integration.test_session import in_container, start_kernel
 
 COMMAND = str(Path(sys.executable).with_name("jupyter-launcher"))
@@ -132,7 +132,7 @@ def test_ctrl_c_in_the_foreground_stops_gracefully(
 ) -> None:
     before = gateway_kernels()
     shown = terminal("start", str(pipeline_dir), "--foreground", "--gateway", gateway)
-    shown.wait_for("Ctrl-C stops it")
+    shown.wait_for("Ctrl-C stops the session")
     start_kernel(launcher.get(launcher.ids()[0]))
     shown.type(CTRL_C)
     assert shown.end() == 130
@@ -146,13 +146,13 @@ def test_a_second_ctrl_c_ends_it_at_once(
 ) -> None:
     before = gateway_kernels()
     shown = terminal("start", str(pipeline_dir), "--foreground", "--gateway", gateway)
-    shown.wait_for("Ctrl-C stops it")
+    shown.wait_for("Ctrl-C stops the session")
     session = launcher.get(launcher.ids()[0])
     start_kernel(session)
     # A server that hears nothing: the graceful way would take half a minute.
     in_container(client, session, f"kill -STOP {session.server_info.pid}")
     shown.type(CTRL_C)
-    shown.wait_for("Ctrl-C again ends it at once")
+    shown.wait_for("Ctrl-C again kills it")
     shown.wait_for(r"stop +1\.\d\d s")
     shown.type(CTRL_C)
     assert shown.end(10) == 130
@@ -168,7 +168,7 @@ def test_signals_end_the_foreground_gracefully(
     line = [COMMAND, "--namespace", namespace, "start", str(pipeline_dir), "--foreground"]
     with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
-        assert any("Ctrl-C stops it" in told for told in process.stderr)
+        assert any("Ctrl-C stops the session" in told for told in process.stderr)
         process.send_signal(number)
         assert "stop: finished" in process.stderr.read()
     assert process.returncode == 130
@@ -178,12 +178,12 @@ def test_the_foreground_ends_when_the_session_does(
     terminal: Open, run: Run, pipeline_dir: Path, launcher: Launcher, client: Any
 ) -> None:
     shown = terminal("start", str(pipeline_dir), "--foreground", "--session-id", "one")
-    shown.wait_for("Ctrl-C stops it")
+    shown.wait_for("Ctrl-C stops the session")
     in_container(client, launcher.get("one"), "kill -KILL $(cat /run/jupyter-launcher/server.pid)")
     assert shown.end() == 7
     assert "ended by itself with exit code 137" in shown.text
     shown = terminal("start", str(pipeline_dir), "--foreground", "--session-id", "two")
-    shown.wait_for("Ctrl-C stops it")
+    shown.wait_for("Ctrl-C stops the session")
     assert run("stop", "two").returncode == 0
     assert shown.end() == 0
 
@@ -284,10 +284,10 @@ def test_logs_of_the_dead_and_of_the_living(run: Run, start: Start, client: Any,
 
 
 def test_reap_says_what_it_does(run: Run, client: Any, launcher: Launcher, pipeline_dir: Path) -> None:
-    half_made(client, launcher, pipeline_dir, "half", run=False)
+    leave_created(client, launcher, pipeline_dir, "half", run=False)
     assert run("reap").stdout == ""
-    assert run("reap", "--min-age", "0", "--dry-run").stdout.split("  ") == ["half", "half-made", "would be removed\n"]
-    assert json.loads(run("reap", "--min-age", "0", "--format", "json").stdout)[0]["reason"] == "half-made"
+    assert run("reap", "--min-age", "0", "--dry-run").stdout.split("  ") == ["half", "created", "would be removed\n"]
+    assert json.loads(run("reap", "--min-age", "0", "--format", "json").stdout)[0]["reason"] == "created"
     assert launcher.ids() == []
 
 
@@ -331,7 +331,7 @@ def test_open_gives_the_browser_no_token(run: Run, pipeline_dir: Path, tmp_path:
     assert token not in str(argv)
     assert url == launcher.get("open").lab_url
     without = run("start", str(pipeline_dir), "--session-id", "open", "--open", BROWSER="/no/such/browser %s", PATH="/")
-    assert "no browser came" in without.stderr
+    assert "no browser opened the page" in without.stderr
     assert run("stop", "open").returncode == 0
 
 
@@ -351,13 +351,15 @@ def test_doctor_finds_nothing(run: Run, pipeline_dir: Path, gateway: str, client
         "ok",
     )
     assert re.search(r"^ok +engine: (?:Docker|Podman) ", run("doctor").stdout, re.MULTILINE)
-    assert client.containers.list(all=True, filters={"label": "jupyter-launcher.doctor"}) == []
+    # Another worker's probe is gone soon too.
+    probes = {"label": "jupyter-launcher.purpose=doctor"}
+    assert eventually(lambda: client.api.containers(all=True, filters=probes) == [])
 
 
 def test_doctor_without_an_engine(run: Run) -> None:
     found = run("doctor", DOCKER_HOST="unix:///no/such.sock")
     assert found.returncode == 1
-    assert re.search(r"failed +engine: .*\n +to mend: start Docker, or ", found.stdout)
+    assert re.search(r"failed +engine: .*\n +to fix: start Docker, or ", found.stdout)
 
 
 def test_doctor_finds_what_is_wrong(run: Run, client: Any, tmp_path: Path, launcher: Launcher) -> None:
@@ -371,9 +373,9 @@ def test_doctor_finds_what_is_wrong(run: Run, client: Any, tmp_path: Path, launc
     assert found.returncode == 1
     wrong = {check["name"]: check for check in json.loads(found.stdout) if check["state"] in {"warning", "failed"}}
     assert set(wrong) == {"write to the pipeline dir", "reach the gateway"}
-    assert f"chmod u+rwx {folder}" in wrong["write to the pipeline dir"]["mend"]
+    assert f"chmod u+rwx {folder}" in wrong["write to the pipeline dir"]["hint"]
     assert "Permission denied" in wrong["write to the pipeline dir"]["detail"]
-    assert f"docker logs {idle.name}" in wrong["reach the gateway"]["mend"]
+    assert f"docker logs {idle.name}" in wrong["reach the gateway"]["hint"]
     assert states(run("doctor", "/no/such", "--gateway", "none", "--format", "json").stdout).items() >= {
         ("pipeline dir", "failed"),
         ("gateway", "failed"),

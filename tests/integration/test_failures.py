@@ -184,7 +184,7 @@ def test_a_missing_image_that_may_not_be_pulled(start: Start) -> None:
 
 
 def test_a_missing_image_that_cannot_be_pulled(start: Start) -> None:
-    with pytest.raises(ImageNotFoundError, match="can't be pulled"):
+    with pytest.raises(ImageNotFoundError, match="cannot be pulled"):
         start(image="no.such.registry.invalid/nothing")
 
 

@@ -153,4 +153,4 @@ def test_the_engines_socket_is_refused_from_inside_too(inside: Inside) -> None:
 
 
 def test_on_the_host_there_is_no_container_of_its_own(launcher: Launcher) -> None:
-    assert launcher._engine.own_container() is None
+    assert launcher._context.address.find_own_container() is None

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 import requests
 
-from jupyter_launcher import DEFAULT_IMAGE, Launcher, SessionState, leftovers
+from jupyter_launcher import DEFAULT_IMAGE, Launcher, SessionState
+from jupyter_launcher.pytest_plugin import owner
 from tests.integration.test_images import CERTIFICATES
 from tests.integration.test_registry import eventually
 
@@ -31,20 +32,23 @@ def outside(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def of_runs(client: Any, namespace: str) -> Iterator[Callable[[], dict[str, Any]]]:
     """The containers of the nested runs, by name."""
+    this_run = namespace.rpartition("-")[0]  # all of its workers
 
     def found() -> dict[str, Any]:
-        containers = client.containers.list(all=True, filters={"label": "jupyter-launcher.owner"})
+        # One call, and no inspect of each: those of other workers come and go meanwhile.
+        containers = client.api.containers(all=True, filters={"label": "jupyter-launcher.owner"})
+        named = {item["Names"][0].lstrip("/"): item for item in containers}
         return {
-            item.name: item
-            for item in containers
-            if item.labels["jupyter-launcher.owner"].startswith("pytest") and namespace not in item.name
+            name: item
+            for name, item in named.items()
+            if item["Labels"]["jupyter-launcher.owner"].startswith("pytest") and this_run not in name
         }
 
     assert found() == {}
     yield found
     left = found()
     for item in left.values():
-        item.remove(force=True, v=True)
+        client.api.remove_container(item["Id"], force=True, v=True)
     assert list(left) == []
 
 
@@ -291,7 +295,7 @@ def test_sessions_that_are_kept(
 
 
 def test_a_kept_session_keeps_its_gateway_and_its_files(
-    pytester: pytest.Pytester, of_runs: Callable[[], dict[str, Any]]
+    pytester: pytest.Pytester, of_runs: Callable[[], dict[str, Any]], client: Any
 ) -> None:
     result = run(
         pytester,
@@ -304,8 +308,8 @@ def test_a_kept_session_keeps_its_gateway_and_its_files(
     )
     kinds = sorted(name.partition(".")[0] for name in of_runs())
     assert kinds == ["enterprise-gateway", "jupyter-server"]
-    session = next(item for name, item in of_runs().items() if name.startswith("jupyter-server"))
-    assert session.exec_run(["cat", "evidence"]).output == b"here"
+    session = next(name for name in of_runs() if name.startswith("jupyter-server"))
+    assert client.containers.get(session).exec_run(["cat", "evidence"]).output == b"here"
     told = result.stdout.str()
     for command in (*re.findall(r"to remove it: (.*)", told), *re.findall(r"their gateway: (.*)", told)):
         subprocess.run(command, shell=True, capture_output=True, check=True)  # noqa: S602 - as it is printed
@@ -435,17 +439,17 @@ def test_what_a_crashed_worker_left_is_gone_when_the_run_ends(
 def test_what_runs_elsewhere_have_left_is_reaped_when_it_has_ended_and_is_old(
     launcher: Launcher, pipeline_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mark = leftovers.mark().replace(leftovers._place()[0], "another-machine")
+    mark = owner.owner_id().replace(owner._pid_space()[0], "another-machine")
     with Launcher(namespace=launcher.namespace, owner=mark) as elsewhere:
         session = elsewhere.start(pipeline_dir)
     engine = launcher._engine
     now = engine.now
     monkeypatch.setattr(engine, "now", lambda: now() + 100_000)
-    assert leftovers.reap(engine) == []
+    assert owner.reap_dead_runs(engine) == []
     assert session.status().state is SessionState.READY
     engine.api.stop(session.container_id)
     monkeypatch.setattr(engine, "now", now)
-    assert leftovers.reap(engine) == []
+    assert owner.reap_dead_runs(engine) == []
     monkeypatch.setattr(engine, "now", lambda: now() + 100_000)
-    assert leftovers.reap(engine) == [session.container_name]
+    assert owner.reap_dead_runs(engine) == [session.container_name]
     assert session.status().state is SessionState.GONE

@@ -1,31 +1,31 @@
-"""The README's example does what it says."""
+"""The README: its examples do what it says, and it stays short."""
 
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
-import jupyter_launcher
-
-README = Path(jupyter_launcher.__file__).parent.parent / "README.md"
+from tests.integration.pages import README, ROOT, run_page
 
 
-def test_the_example_runs(client: Any, gateway: str, tmp_path: Path) -> None:
-    example = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)[0]
-    assert len(example.splitlines()) <= 10
-    (tmp_path / "my-pipeline").mkdir()
-    container = client.containers.get(gateway)
-    container.rename("enterprise-gateway")
-    try:
-        run = subprocess.run([sys.executable, "-c", example], cwd=tmp_path, capture_output=True, text=True, check=False)
-    finally:
-        container.rename(gateway)
-    assert run.returncode == 0, run.stderr
-    lab_url, internal_url, token = run.stdout.split()
-    assert re.fullmatch(rf"http://127\.0\.0\.1:\d+/lab\?token={token}", lab_url)
-    assert re.fullmatch(r"http://1\d+\.\d+\.\d+\.\d+:8888/", internal_url)
-    left = client.containers.list(all=True, filters={"label": "jupyter-launcher.namespace=default"})
-    assert not any(item.labels["jupyter-launcher.pipeline-dir"].startswith(str(tmp_path)) for item in left)
+def test_the_examples_run(client: Any, tmp_path: Path, namespace: str) -> None:
+    printed = run_page(client, README, tmp_path, f"{namespace}-readme")
+    assert re.match(r"http://127\.0\.0\.1:\d+/lab\?token=[0-9a-f]{64}\n", printed)
+    assert re.search(r"http://1\d+\.\d+\.\d+\.\d+:8888\n", printed), printed
+    assert "StopReport(method=<StopMethod.API: 'api'>" in printed
+
+
+def test_it_is_short() -> None:
+    assert len(README.read_text(encoding="utf-8").splitlines()) <= 130
+
+
+def test_its_links_lead_to_files() -> None:
+    for page in (README, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"):
+        targets = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
+        assert [target for target in targets if not (ROOT / target).exists()] == []
+
+
+def test_it_names_every_page() -> None:
+    pages = {f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")} - {"docs/index.md"}
+    assert pages <= set(re.findall(r"\]\(([^)]+)\)", README.read_text(encoding="utf-8")))

@@ -24,6 +24,8 @@ from jupyter_launcher import (
     StopMethod,
     Timeouts,
 )
+from jupyter_launcher.spec.options import SessionSpec
+from jupyter_launcher.spec.plan import plan
 from tests.integration.conftest import executable
 from tests.integration.test_session import authorized, in_container, start_kernel, wait_for_exit
 
@@ -45,14 +47,18 @@ def open_files() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
-def half_made(client: Any, launcher: Launcher, folder: Path, session_id: str, *, run: bool) -> Any:
+def leave_created(client: Any, launcher: Launcher, folder: Path, session_id: str, *, run: bool) -> Any:
     """What a launcher leaves behind that is killed after the create, or after the start."""
-    from jupyter_launcher.container import config, name_of
-    from jupyter_launcher.spec import SessionSpec
-
-    spec = SessionSpec.from_options(folder, namespace=launcher.namespace, image=launcher.image, session_id=session_id)
-    name = name_of(launcher.namespace, session_id)
-    made = launcher._engine.create(config(spec, None, "of-the-dead", ""), name)
+    owner = folder.stat()
+    spec = SessionSpec.from_options(
+        session_id=session_id,
+        namespace=launcher.namespace,
+        pipeline_dir=folder,
+        user=f"{owner.st_uid}:{owner.st_gid}",
+        image=launcher.image,
+    )
+    planned = plan(spec, network="bridge", start_id="of-the-dead")
+    made = launcher._engine.create(planned.container, planned.labels.name)
     if run:
         launcher._engine.start(made)
     return client.containers.get(made)
@@ -65,8 +71,8 @@ def test_list_has_every_state(start: Start, client: Any, launcher: Launcher, gat
     starved = start(session_id="starved", memory="512m")
     in_container(client, starved, "kill -KILL $(cat /run/jupyter-launcher/server.pid)")
     wait_for_exit(client, starved)
-    created = half_made(client, launcher, pipeline_dir, "created", run=False)
-    coming = half_made(client, launcher, pipeline_dir, "coming", run=True)
+    created = leave_created(client, launcher, pipeline_dir, "created", run=False)
+    coming = leave_created(client, launcher, pipeline_dir, "coming", run=True)
     frozen = start(session_id="frozen")
     client.containers.get(frozen.container_id).pause()
     found = {item.session_id: item for item in launcher.list()}
@@ -74,13 +80,13 @@ def test_list_has_every_state(start: Start, client: Any, launcher: Launcher, gat
         "alive": (SessionState.READY, None),
         "dead": (SessionState.EXITED, 137),
         "starved": (SessionState.EXITED, 137),
-        "created": (SessionState.HALF_MADE, None),
+        "created": (SessionState.CREATED, None),
         "coming": (SessionState.STARTING, None),
         "frozen": (SessionState.STARTING, None),
     }
     with Launcher(namespace=launcher.namespace, timeouts=Timeouts(start=0.1)) as impatient:
         found = {item.session_id: item for item in impatient.list()}
-    assert found["frozen"].state is SessionState.SERVER_DEAD
+    assert found["frozen"].state is SessionState.UNRESPONSIVE
     assert found["alive"].container_id == alive.container_id
     assert found["alive"].gateway == gateway
     assert found["alive"].pipeline_dir == alive.pipeline_dir
@@ -105,7 +111,7 @@ def test_listing_asks_the_engine_once_where_all_answer(start: Start, launcher: L
     start()
     silent = start()
     asked: list[str] = []
-    api = launcher._engine.api
+    api: Any = launcher._engine.api
     send = api.send
 
     def counted(request: Any, **options: Any) -> Any:
@@ -164,14 +170,14 @@ def test_a_start_that_joined_a_failing_one_fails_for_itself(launcher: Launcher, 
 
 
 @pytest.mark.parametrize("run", [False, True], ids=["created", "started"])
-def test_a_half_made_session_is_made_anew(
+def test_a_session_that_was_never_started_is_started_anew(
     start: Start,
     client: Any,
     launcher: Launcher,
     pipeline_dir: Path,
     run: bool,  # noqa: FBT001 - pytest hands it over by name
 ) -> None:
-    old = half_made(client, launcher, pipeline_dir, "half", run=run)
+    old = leave_created(client, launcher, pipeline_dir, "half", run=run)
     session = start(session_id="half")
     assert session.container_id != old.id
     assert session.status().state is SessionState.READY
@@ -317,12 +323,12 @@ def test_reap_ends_what_is_dead_and_leaves_the_rest(
     dead = start(session_id="dead", gateway=gateway)
     kernel = start_kernel(dead)
     client.containers.get(dead.container_id).kill()
-    half_made(client, launcher, pipeline_dir, "half", run=False)
+    leave_created(client, launcher, pipeline_dir, "half", run=False)
     assert launcher.reap() == []  # all are younger than a minute
     planned = launcher.reap(min_age=0, dry_run=True)
     assert {(item.session_id, item.reason, item.report) for item in planned} == {
         ("dead", "exited", None),
-        ("half", "half-made", None),
+        ("half", "created", None),
     }
     assert len(launcher.list()) == 3
     done = {item.session_id: item for item in launcher.reap(min_age=0)}
@@ -355,13 +361,13 @@ def test_reap_goes_on_when_one_fails(start: Start, launcher: Launcher, monkeypat
     def failing(container: str) -> None:
         if container == first.container_id:
             msg = "made up"
-            raise LauncherError(msg)
+            raise LauncherError(msg, hint="nothing")
         remove(container)
 
     monkeypatch.setattr(launcher._engine, "remove", failing)
     done = {item.session_id: item for item in launcher.reap(min_age=0, keep=[])}
     monkeypatch.undo()
-    assert done["first"].error == "made up"
+    assert done["first"].error == "made up; nothing"
     assert done["second"].report is not None
     assert second.status().state is SessionState.GONE
 

@@ -28,7 +28,7 @@ def test_the_token_is_nowhere_to_be_found(
     events.clear()
     caplog.set_level(logging.DEBUG)
     watcher = docker.from_env()
-    stream = watcher.events()
+    stream: Any = watcher.events()
     engine_events: list[str] = []
     reader = threading.Thread(target=lambda: engine_events.extend(item.decode() for item in stream))
     reader.start()

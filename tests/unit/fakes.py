@@ -1,16 +1,71 @@
-"""The engine, at its seam: what a real one can't be made to do."""
+"""Stand-ins for what is outside: an engine at its seam, and Jupyter servers over real HTTP."""
 
 from __future__ import annotations
 
+import json
+import re
 import threading
+import uuid
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
-from jupyter_launcher.deadline import Deadline
-from jupyter_launcher.engine import Engine
-from jupyter_launcher.engine_types import ContainerInfo, ExecResult
+from jupyter_launcher import (
+    BuildOptions,
+    EngineError,
+    Event,
+    ExecError,
+    Gateway,
+    ImageNotFoundError,
+    ServerInfo,
+    Timeouts,
+)
+from jupyter_launcher.engine.protocol import OUTPUT_LIMIT, Engine, Images
+from jupyter_launcher.engine.traits import EngineTraits
+from jupyter_launcher.engine.types import ContainerConfig, ContainerInfo, ExecResult, ListedContainer, Progress
+from jupyter_launcher.host.address import EngineAddress
+from jupyter_launcher.sessions.context import Context
+from jupyter_launcher.sessions.phases import PhaseReporter
+from jupyter_launcher.spec.labels import SessionLabels
+from jupyter_launcher.spec.options import SessionSpec
+from jupyter_launcher.waiting import Deadline
+
+Answer = ExecResult | Exception
+Run = Callable[[str, tuple[str, ...]], Answer]
+
+NOW = 1_000_000.0
+DOCKER = EngineTraits(
+    name="Docker",
+    version="28.5.1",
+    api_version="1.51",
+    cores=2,
+    same_kernel=True,
+    limits_memory=True,
+    limits_cpus=True,
+    limits_pids=True,
+    data_root=Path("/"),
+)
+SERVER_INFO: dict[str, Any] = {
+    "base_url": "/",
+    "hostname": "localhost",
+    "password": False,
+    "pid": 94619,
+    "port": 8888,
+    "root_dir": "/pipeline-dir",
+    "secure": False,
+    "sock": "",
+    "token": "0123456789abcdef",
+    "url": "http://localhost:8888/",
+    "version": "2.21.1",
+}
+INFO = json.dumps(SERVER_INFO)
+TOKEN: str = SERVER_INFO["token"]
+HASTY = Timeouts(start=5.0, gateway=2.0, shutdown=2.0, terminate=2.0)
 
 
 def container(**changes: Any) -> ContainerInfo:
@@ -33,42 +88,270 @@ def container(**changes: Any) -> ContainerInfo:
     return ContainerInfo(**{**known, **changes})
 
 
-class FakeEngine(Engine):
-    """Containers by name from a dict, and exec answers from a list; nothing is connected."""
-
-    def __init__(
-        self, containers: dict[str, ContainerInfo | None] | None = None, answers: Sequence[ExecResult | Exception] = ()
-    ) -> None:
-        self.endpoint = "fake://"
-        self.known = containers or {}
-        self.answers = list(answers)
-        self.removed: list[str] = []
-        self.execs: list[tuple[str, ...]] = []
-
-    def inspect(self, container: str) -> ContainerInfo | None:
-        return self.known.get(container)
-
-    def exec(self, container: str, argv: Sequence[str], deadline: Deadline) -> ExecResult:
-        self.execs.append(tuple(argv))
-        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    def wait(self, container: str, deadline: Deadline) -> int | None:
-        info = self.known.get(container)
-        return -1 if info is None else None if info.running else info.exit_code
-
-    def logs(self, container: str, tail: int | None = None) -> str:
-        return "the log"
-
-    def remove(self, container: str) -> None:
-        self.removed.append(container)
+def listed(info: ContainerInfo, created: float = NOW) -> ListedContainer:
+    """A container as the engine would list it."""
+    words = {"created": "Created", "exited": f"Exited ({info.exit_code}) 5 seconds ago"}
+    return ListedContainer(
+        id=info.id,
+        name=info.name,
+        image=info.image,
+        labels=info.labels,
+        created=created,
+        state=info.state,
+        status=words.get(info.state, "Up 2 minutes"),
+        networks=info.networks,
+        ports=info.ports,
+    )
 
 
 def printed(stdout: str, exit_code: int | None = 0, stderr: str = "") -> ExecResult:
     """What an exec gave."""
     return ExecResult(exit_code=exit_code, stdout=stdout, stderr=stderr)
+
+
+def not_run(
+    message: str = "it did not run", *, started: bool | None = False, exit_code: int | None = None
+) -> ExecError:
+    """An exec that failed."""
+    return ExecError(message, hint="see why", started=started, exit_code=exit_code)
+
+
+def refusal(status: int, message: str = "refused") -> EngineError:
+    """An answer of the engine that is an error."""
+    return EngineError(message, hint="see why", status=status)
+
+
+class FakeImages:
+    """Images by name; notes what is ensured and built."""
+
+    def __init__(self, *known: str) -> None:
+        self.known = set(known)
+        self.ensured: list[tuple[str, str]] = []
+        self.built: list[tuple[str, str, bool]] = []
+
+    def find(self, image: str) -> str | None:
+        return f"sha256:{image}" if image in self.known else None
+
+    def ensure(self, image: str, pull: str, options: BuildOptions, deadline: Deadline, on_progress: Progress) -> None:
+        self.ensured.append((image, pull))
+        if image not in self.known and pull == "never":
+            msg = f"image {image} is not on the engine"
+            raise ImageNotFoundError(msg, hint="build it", status=404, image=image)
+        if image not in self.known:
+            on_progress("pulling", 1, 2)
+            self.known.add(image)
+
+    def build(
+        self,
+        name: str,
+        tag: str,
+        options: BuildOptions,
+        deadline: Deadline,
+        on_progress: Progress,
+        *,
+        force: bool = False,
+    ) -> None:
+        on_progress("Step 1/2", 0, 2)
+        self.built.append((name, tag, force))
+        self.known.add(tag)
+
+
+class FakeEngine:
+    """An engine whose containers are values in a dict.
+
+    An exec is answered from ``answers`` (the last one again and again), else by ``run`` if its container runs.
+    ``fail`` makes a later call raise. A started container publishes its port at ``port``, where a test may
+    have a real HTTP server.
+    """
+
+    def __init__(
+        self,
+        *known: ContainerInfo,
+        answers: Sequence[Answer] = (),
+        run: Run | None = None,
+        endpoint: str = "unix:///var/run/fake-engine.sock",
+        traits: EngineTraits = DOCKER,
+        port: int | None = 49153,
+    ) -> None:
+        self.endpoint = endpoint
+        self.traits = traits
+        self.images = FakeImages("image")
+        self.port = port
+        self.clock = NOW
+        self.log = "the log"
+        self.known = {info.id: info for info in known}
+        self.born: dict[str, float] = {}
+        self.configs: dict[str, ContainerConfig] = {}
+        self.calls: list[tuple[str, str]] = []
+        self.execs: list[tuple[str, ...]] = []
+        self.workdirs: list[str] = []
+        self.removed: list[str] = []
+        self.closed = False
+        self.on_wait: Callable[[str], object] = lambda _: None
+        self.on_start: Callable[[str], object] = lambda _: None
+        self._answers = list(answers)
+        self.run = run
+        self._faults: defaultdict[str, deque[BaseException]] = defaultdict(deque)
+
+    def fail(self, call: str, *errors: BaseException) -> None:
+        """Let the next calls of this name raise, one error each."""
+        self._faults[call] += errors
+
+    def change(self, container: str, **changes: Any) -> None:
+        """Let something happen to a container."""
+        info = self._find(container)
+        assert info is not None
+        self.known[info.id] = replace(info, **changes)
+
+    def end(self, container: str, exit_code: int = 0) -> None:
+        """Let a container end."""
+        self.change(container, state="exited", exit_code=exit_code, ports={})
+
+    def named(self, name: str) -> ContainerInfo:
+        """The container of a name, which is there."""
+        (found,) = [info for info in self.known.values() if info.name == name]
+        return found
+
+    def close(self) -> None:
+        self.closed = True
+
+    def now(self) -> float:
+        self._note("now")
+        return self.clock
+
+    def inspect(self, container: str) -> ContainerInfo | None:
+        self._note("inspect", container)
+        return self._find(container)
+
+    def containers(self, *labels: str) -> list[ListedContainer]:
+        self._note("containers")
+        found = sorted(self.known.values(), key=lambda info: self.born.get(info.id, NOW), reverse=True)
+        return [
+            listed(info, self.born.get(info.id, NOW))
+            for info in found
+            if all(_carries(info, *label.partition("=")) for label in labels)
+        ]
+
+    def create(self, config: ContainerConfig, name: str) -> str:
+        self._note("create", name)
+        if any(info.name == name for info in self.known.values()):
+            raise refusal(409, f"the name {name} is in use")
+        made = container(
+            id=uuid.uuid4().hex * 2,
+            name=name,
+            labels=dict(config.labels),
+            state="created",
+            image=config.image,
+            network_mode=config.network,
+            networks={},
+            ports={},
+            environment=dict(config.environment),
+        )
+        self.known[made.id] = made
+        self.born[made.id] = self.clock
+        self.configs[name] = config
+        self._note("created", name)
+        return made.id
+
+    def start(self, container: str, *, host_port: int | None = None) -> None:
+        self._note("start", container)
+        info = self._find(container)
+        if info is None:
+            raise refusal(404, f"no such container: {container}")
+        inside = self.configs[info.name].container_port
+        ports = {} if inside is None or self.port is None else {f"{inside}/tcp": (host_port or self.port,)}
+        self.change(container, state="running", networks={info.network_mode: "172.17.0.9"}, ports=ports)
+        self.on_start(container)
+
+    @contextmanager
+    def temporary(self, config: ContainerConfig, name: str) -> Iterator[str]:
+        target = self.create(config, name)
+        try:
+            self.start(target)
+            yield target
+        finally:
+            self.remove(target)
+
+    def wait(self, container: str, deadline: Deadline) -> int | None:
+        self._note("wait", container)
+        self.on_wait(container)
+        info = self._find(container)
+        return -1 if info is None else None if info.running else info.exit_code
+
+    def remove(self, container: str) -> None:
+        self._note("remove", container)
+        self.removed.append(container)
+        info = self._find(container)
+        if info is not None:
+            del self.known[info.id]
+
+    def logs(self, container: str, tail: int | None = None) -> str:
+        self._note("logs", container)
+        if self._find(container) is None:
+            raise refusal(404, f"no such container: {container}")
+        return self.log
+
+    def log_tail(self, container: str, lines: int = 40) -> str:
+        try:
+            return self.logs(container, lines)
+        except EngineError as error:
+            return f"(no log: {error.message})"
+
+    def follow_logs(self, container: str, tail: int | None = None) -> Iterator[str]:
+        yield from self.logs(container, tail).splitlines(keepends=True)
+
+    def exec(
+        self,
+        container: str,
+        argv: Sequence[str],
+        deadline: Deadline,
+        *,
+        check: bool = True,
+        workdir: str = "/",
+        limit: int = OUTPUT_LIMIT,
+    ) -> ExecResult:
+        self._note("exec", container)
+        self.execs.append(tuple(argv))
+        self.workdirs.append(workdir)
+        answer = self._answer(container, tuple(argv))
+        if isinstance(answer, Exception):
+            raise answer
+        if check and answer.exit_code:
+            output = f"{answer.stdout}\n{answer.stderr}".strip()
+            msg = f"command `{argv[0]}` failed with exit code {answer.exit_code}: {output}"
+            raise ExecError(msg, hint="see why", started=True, exit_code=answer.exit_code, output=output)
+        return answer
+
+    def _answer(self, container: str, argv: tuple[str, ...]) -> Answer:
+        if self._answers:
+            return self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+        info = self._find(container)
+        if info is None or info.state != "running":
+            return not_run(f"container {container[:12]} is {info.state if info else 'gone'}")
+        assert self.run is not None, f"nobody answers {argv}"
+        return self.run(container, argv)
+
+    def _find(self, container: str) -> ContainerInfo | None:
+        found = (info for info in self.known.values() if container == info.name or info.id.startswith(container))
+        return next(found, None)
+
+    def _note(self, call: str, target: str = "") -> None:
+        self.calls.append((call, target))
+        if self._faults[call]:
+            raise self._faults[call].popleft()
+
+
+def _carries(info: ContainerInfo, name: str, equals: str, value: str) -> bool:
+    return name in info.labels and (not equals or info.labels[name] == value)
+
+
+# The fakes are what the seam asks for, as mypy sees it.
+_ENGINE: type[Engine] = FakeEngine
+_IMAGES: type[Images] = FakeImages
+
+
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 64  # where more come at once than wait here, one waits for a second
 
 
 @contextmanager
@@ -88,7 +371,7 @@ def http_server(answer: Callable[[str, str, dict[str, str]], tuple[int, bytes]])
         def log_message(self, *_: object) -> None:
             return
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = _Server(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
@@ -97,3 +380,139 @@ def http_server(answer: Callable[[str, str, dict[str, str]], tuple[int, bytes]])
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+class FakeJupyter:
+    """A Jupyter server, and the container around it: what it answers over HTTP, and what our scripts print there.
+
+    It is a gateway too. Its attributes are what may be otherwise than it should.
+    """
+
+    def __init__(self) -> None:
+        self.engine = FakeEngine(run=self.run)
+        self.url = ""
+        self.started = False
+        self.kernels: set[str] = set()
+        self.sticky: set[str] = set()
+        self.marked: list[str] = []
+        self.asked: list[tuple[str, str]] = []
+        self.authorizations: list[str | None] = []
+        self.contents = 200
+        self.kernelspecs = 200
+        self.shutdown_status = 200
+        self.heeds_shutdown = True
+        self.heeds_sigterm = True
+        self.start_answer: Answer = printed(INFO, None)
+        self.renew_answer: Answer = printed("")
+        self.script_of_start: tuple[str, ...] = ()
+        self.leases: list[str] = []
+        self.containers: list[str] = []
+
+    @property
+    def port(self) -> int:
+        return urlsplit(self.url).port or 0
+
+    @contextmanager
+    def serve(self) -> Iterator[FakeJupyter]:
+        """Answer over HTTP, where the engine publishes ports."""
+        with http_server(self.answer) as self.url:
+            self.engine.port = self.port
+            yield self
+
+    def add(self, info: ContainerInfo) -> ContainerInfo:
+        """Have a container in which this server runs, or not, as its state is."""
+        ports = {"8888/tcp": (self.port,)} if info.running else {}
+        self.engine.known[info.id] = replace(info, ports=ports)
+        if info.running:
+            self.started = True
+            self.containers.append(info.id)
+        return self.engine.known[info.id]
+
+    def answer(self, method: str, path: str, headers: dict[str, str]) -> tuple[int, bytes]:
+        self.asked.append((method, path))
+        self.authorizations.append(headers.get("Authorization"))
+        api = re.sub(r"^.*?/api", "/api", path)
+        if api == "/api":
+            return 200, b"{}"
+        if api.startswith("/api/contents"):
+            return (self.contents, b"[]") if headers.get("Authorization") == f"token {TOKEN}" else (403, b"{}")
+        if api == "/api/kernelspecs":
+            return self.kernelspecs, b'{"kernelspecs": {"python3": {}}}'
+        if api == "/api/shutdown":
+            if self.heeds_shutdown:
+                self._end(0)
+            return self.shutdown_status, b"{}"
+        if method == "DELETE":
+            self.kernels -= {api.rpartition("/")[2]} - self.sticky
+            return 204, b""
+        return 200, json.dumps([{"id": kernel} for kernel in sorted(self.kernels)]).encode()
+
+    def run(self, container: str, argv: tuple[str, ...]) -> Answer:
+        if argv[0] == "python3":
+            status, body = self.answer(argv[3], urlsplit(argv[4]).path, {})
+            return printed(f"{status}\n{body.decode()}")
+        script, name = argv[2:4]
+        if name == "start":
+            self.script_of_start = argv
+            self.started = isinstance(self.start_answer, ExecResult)
+            self.containers.append(container)
+            return self.start_answer
+        if name == "look":
+            return printed("" if "server.pid" in script else INFO, 0 if self.started else 1)
+        if name == "renew":
+            self.leases.append(argv[-1])
+            return self.renew_answer
+        if name == "terminate":
+            if self.heeds_sigterm:
+                self._end(143)
+            return printed("")
+        assert name == "find", argv
+        return printed("\n".join(self.marked))
+
+    def _end(self, exit_code: int) -> None:
+        self.kernels &= self.sticky
+        for item in self.containers:
+            if item in self.engine.known:
+                self.engine.end(item, exit_code)
+
+
+def session_spec(folder: Path = Path("/pipelines/one"), **options: Any) -> SessionSpec:
+    """What a start asks for."""
+    known: dict[str, Any] = {
+        "session_id": "one",
+        "namespace": "unit",
+        "pipeline_dir": folder,
+        "user": "1234:1234",
+        "image": "image",
+    }
+    return SessionSpec.from_options(**{**known, **options})
+
+
+def session_labels(gateway: Gateway | None = None, start_id: str = "start-1", **options: Any) -> SessionLabels:
+    """The labels of a session that was started so."""
+    owner = options.pop("owner", "me")
+    return SessionLabels.from_spec(session_spec(**options), gateway, start_id, owner)
+
+
+def session_info(labels: SessionLabels | None = None, **changes: Any) -> ContainerInfo:
+    """The container of a session."""
+    labels = labels or session_labels()
+    return container(**{"name": labels.name, "labels": labels.to_labels(), **changes})
+
+
+def launcher_context(engine: FakeEngine, events: list[Event] | None = None, **changes: Any) -> Context:
+    """A launcher's settings, with short time-outs."""
+    known: dict[str, Any] = {
+        "engine": engine,
+        "address": EngineAddress(engine),
+        "namespace": "unit",
+        "owner": "me",
+        "build": BuildOptions(),
+        "timeouts": HASTY,
+        "reporter": PhaseReporter(None if events is None else events.append),
+    }
+    return Context(**{**known, **changes})
+
+
+def server_info() -> ServerInfo:
+    return ServerInfo.from_json(INFO)

@@ -1,28 +1,38 @@
+"""The values that callers give and get."""
+
 from __future__ import annotations
 
-import inspect
+import dataclasses
 import json
-import pickle
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
 
-from jupyter_launcher import BuildOptions, LauncherError, ServerInfo, ServerInfoError, errors
+from jupyter_launcher import (
+    BuildOptions,
+    OptionError,
+    Phase,
+    ServerInfo,
+    ServerInfoError,
+    SessionState,
+    Timeouts,
+    Timings,
+    models,
+)
+from tests.unit.fakes import SERVER_INFO, TOKEN
+from tests.unit.strategies import error_of, json_values, replaced
 
-SERVER_INFO: dict[str, Any] = {
-    "base_url": "/",
-    "hostname": "localhost",
-    "password": False,
-    "pid": 94619,
-    "port": 8888,
-    "root_dir": "/pipeline-dir",
-    "secure": False,
-    "sock": "",
-    "token": "0123456789abcdef",
-    "url": "http://localhost:8888/",
-    "version": "2.21.1",
-}
+VALUES = [getattr(models, name) for name in models.__all__]
+
+
+@pytest.mark.parametrize("kind", [kind for kind in VALUES if not issubclass(kind, Enum)])
+def test_values_are_frozen_and_have_no_dict(kind: Any) -> None:
+    assert dataclasses.is_dataclass(kind)
+    assert vars(kind)["__dataclass_params__"].frozen
+    assert "__slots__" in vars(kind)
 
 
 def test_server_info_has_the_nine_fields() -> None:
@@ -57,8 +67,10 @@ def test_the_token_is_in_no_repr() -> None:
         json.dumps(SERVER_INFO)[:-20],
         "[]",
         "null",
+        "[" * 100_000,
         json.dumps({**SERVER_INFO, "token": None}),
         json.dumps({**SERVER_INFO, "port": "8888"}),
+        json.dumps({**SERVER_INFO, "pid": True}),
         json.dumps({name: value for name, value in SERVER_INFO.items() if name != "url"}),
     ],
 )
@@ -69,20 +81,25 @@ def test_server_info_that_is_none(text: str) -> None:
     assert caught.value.__cause__ is None
 
 
-@pytest.mark.parametrize("kind", [getattr(errors, name) for name in errors.__all__])
-def test_every_error_is_of_the_one_root_and_survives_pickle(kind: type[LauncherError]) -> None:
-    assert issubclass(kind, LauncherError)
-    fields = [name for name in inspect.signature(kind).parameters if name != "message"]
-    error = kind("what, what was seen, what next", **dict.fromkeys(fields, "value"))
-    copy = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes
-    assert (type(copy), str(copy)) == (kind, "what, what was seen, what next")
-    assert [getattr(copy, name) for name in fields] == ["value"] * len(fields)
+@given(json_values())
+def test_whatever_a_server_writes_is_parsed_or_a_typed_error_without_the_token(value: Any) -> None:
+    for raw in replaced(SERVER_INFO, value):
+        text = json.dumps(raw)
+        error = error_of(ServerInfoError, lambda text=text: ServerInfo.from_json(text))  # type: ignore[misc]
+        if error is not None:
+            assert TOKEN not in str(error) + repr(error)
+            assert error.__cause__ is None
+            continue
+        info = ServerInfo.from_json(text)
+        kinds = {"password": bool, "pid": int, "port": int, "secure": bool}
+        assert all(type(item) is kinds.get(name, str) for name, item in info.to_dict().items())
 
 
-def test_the_hierarchy_is_drawn_as_it_is() -> None:
-    assert errors.__doc__ is not None
-    for name in errors.__all__:
-        assert f" {name}" in errors.__doc__
+@given(json_values())
+def test_any_text_is_parsed_or_a_typed_error(value: Any) -> None:
+    for text in (str(value), json.dumps(value)):
+        error = error_of(ServerInfoError, lambda text=text: ServerInfo.from_json(text))  # type: ignore[misc]
+        assert error is not None  # nothing so small is a server's
 
 
 def test_build_options_hide_what_may_hold_credentials() -> None:
@@ -94,3 +111,33 @@ def test_build_options_hide_what_may_hold_credentials() -> None:
         "PIP_INDEX_URL": "https://me:secret@index",
         "HTTPS_PROXY": "http://me:secret@proxy",
     }
+
+
+@pytest.mark.parametrize("name", ["engine", "image", "start", "gateway", "shutdown", "terminate"])
+@pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf"), 10**400, "10", True, None])
+def test_timeouts_that_cannot_be(name: str, value: Any) -> None:
+    with pytest.raises(OptionError, match=f"timeouts.{name}") as caught:
+        Timeouts(**{name: value})
+    assert caught.value.option == "timeouts"
+
+
+def test_timeouts_may_be_whole_numbers() -> None:
+    assert Timeouts(start=1).start == 1
+
+
+def test_timings_are_those_of_the_phases() -> None:
+    timings = Timings.from_phases({Phase.SERVER: 1.5, Phase.READY: 0.5, Phase.STOP: 9.0})
+    assert timings == Timings(server=1.5, ready=0.5)
+    assert timings.total == 2.0
+
+
+def test_states_are_what_the_command_prints() -> None:
+    assert [state.value for state in SessionState] == [
+        "created",
+        "starting",
+        "ready",
+        "unresponsive",
+        "exited",
+        "gone",
+        "unreadable",
+    ]

@@ -1,0 +1,266 @@
+"""The command: the library's verbs. Results on stdout, everything else on stderr.
+
+Modules that take long to import are imported where they are needed, so that help comes at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.shell_completion import CompletionItem, get_completion_class
+
+from jupyter_launcher._version import __version__
+from jupyter_launcher.cli.options import NAME, CommandContext, LauncherGroup, pass_context
+from jupyter_launcher.cli.output import describe_session, error_document, format_columns, session_document
+from jupyter_launcher.cli.start import start
+from jupyter_launcher.errors import LauncherError, SessionError
+
+if TYPE_CHECKING:
+    from jupyter_launcher.launcher import Launcher
+
+__all__ = ["cli"]
+
+_COMPLETE = "_JUPYTER_LAUNCHER_COMPLETE"
+
+
+def _complete_id(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    # An error during completion has no place to be shown.
+    with contextlib.suppress(LauncherError):
+        from jupyter_launcher.launcher import Launcher
+
+        state = ctx.ensure_object(CommandContext)
+        with Launcher(namespace=state.namespace, context=state.context) as launcher:
+            return [CompletionItem(found) for found in sorted(launcher.ids()) if found.startswith(incomplete)]
+    return []
+
+
+def _full_id(launcher: Launcher, given: str) -> str:
+    """The one session id that begins with what was given."""
+    known = launcher.ids()
+    found = [given] if given in known else sorted(item for item in known if item.startswith(given))
+    if len(found) > 1:
+        msg = f"{given!r} is the beginning of several session ids: {', '.join(found)}"
+        raise SessionError(msg, hint="give more of the id", session_id=given)
+    return found[0] if found else given
+
+
+_ID = click.argument("session_id", metavar="ID", shell_complete=_complete_id)
+
+
+@click.group(cls=LauncherGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+def cli() -> None:
+    """Start JupyterLab in a container beside a pipeline, find it again, and end it.
+
+    IDs may be shortened as long as they are unique. Global options may stand before or after the command.
+
+    Example: jupyter-launcher start my-pipeline --open
+    """
+
+
+cli.add_command(start)
+
+
+@cli.command("list", short_help="List the sessions.")
+@pass_context
+def list_(state: CommandContext) -> None:
+    """List the sessions of the namespace, in every state.
+
+    Example: jupyter-launcher list --format json
+    """
+    with state.launcher() as launcher:
+        found = launcher.list()
+    rows = [
+        (item.session_id, item.state.value, item.status, item.gateway or "-", item.pipeline_dir or "-")
+        for item in found
+    ]
+    state.result(found, format_columns([("ID", "STATE", "STATUS", "GATEWAY", "PIPELINE DIR"), *rows]))
+
+
+@cli.command(short_help="Show a running session.")
+@_ID
+@click.option("--show-token", is_flag=True, help="The token too.")
+@pass_context
+def info(state: CommandContext, session_id: str, show_token: bool) -> None:
+    """Show a running session.
+
+    Example: jupyter-launcher info 3f2a --format json
+    """
+    with state.launcher() as launcher:
+        session = launcher.get(_full_id(launcher, session_id))
+        state.result(session_document(session, token=show_token), describe_session(session, token=show_token))
+
+
+@cli.command(short_help="Print a session's URL.")
+@_ID
+@click.option("--show-token", is_flag=True, help="The token too; a pipe or a file gets it anyway.")
+@pass_context
+def url(state: CommandContext, session_id: str, show_token: bool) -> None:
+    """Print where a running session is; with the token when asked, and when stdout is not a terminal.
+
+    Example: firefox "$(jupyter-launcher url 3f2a)"
+    """
+    with state.launcher() as launcher:
+        session = launcher.get(_full_id(launcher, session_id))
+        token = show_token or not sys.stdout.isatty()
+        found = session.lab_url if token else f"{session.url}lab"
+        state.result({"url": found}, found)
+        if not token:
+            state.note("the token is hidden here; --show-token shows it")
+
+
+@cli.command(short_help="Print what a session's server printed.")
+@_ID
+@click.option("-f", "--follow", is_flag=True, help="Continue until it ends, or Ctrl-C.")
+@click.option("--tail", type=click.IntRange(min=0), metavar="LINES", help="Only so many last lines.")
+@pass_context
+def logs(state: CommandContext, session_id: str, follow: bool, tail: int | None) -> None:
+    """Print what a session's server printed, whether it runs or not.
+
+    Example: jupyter-launcher logs 3f2a -f --tail 20
+    """
+    if follow and state.json:
+        msg = "a document has an end; give --follow or --format json"
+        raise click.UsageError(msg)
+    with state.launcher() as launcher:
+        found = _full_id(launcher, session_id)
+        pieces = launcher.logs(found, tail=tail, follow=follow)
+        if state.json:
+            state.result({"session_id": found, "log": "".join(pieces)}, "")
+            return
+        for piece in pieces:
+            click.echo(piece, nl=False)
+
+
+@cli.command(short_help="Stop sessions.")
+@click.argument("session_ids", nargs=-1, metavar="ID...", shell_complete=_complete_id)
+@click.option("--all", "every", is_flag=True, help="Every session of the namespace.")
+@pass_context
+def stop(state: CommandContext, session_ids: tuple[str, ...], every: bool) -> None:
+    """Stop sessions: the server, its kernels, the container.
+
+    Example: jupyter-launcher stop 3f2a 77c0
+    """
+    if every == bool(session_ids):
+        msg = "name the sessions to stop, or give --all"
+        raise click.UsageError(msg)
+    documents: list[dict[str, Any]] = []
+    errors: list[LauncherError] = []
+    lines: list[str] = []
+    with state.launcher() as launcher:
+        for given in launcher.ids() if every else session_ids:
+            try:
+                session_id = _full_id(launcher, given)
+                report = launcher.stop(session_id)
+            except LauncherError as error:  # the next one is tried all the same
+                errors.append(error)
+                documents.append({"session_id": given, **error_document(error)})
+                continue
+            documents.append({"session_id": session_id, "report": report})
+            kernels = f"{len(report.kernels_gone)} of {len(report.kernels)} kernels gone" if report.kernels else ""
+            lines.append(f"{session_id}  {report.method.value}  {report.seconds:.2f} s  {kernels}".rstrip())
+    state.result(documents, "\n".join(lines))
+    for failed in errors:
+        click.echo(f"{NAME}: {failed}", err=True)
+    if errors:
+        click.get_current_context().exit(errors[0].command_exit_code)
+
+
+@cli.command(short_help="Remove sessions that have ended.")
+@click.option("--min-age", type=click.FloatRange(min=0), default=60.0, show_default=True, metavar="SECONDS")
+@click.option("--dry-run", is_flag=True, help="Only print what would be removed.")
+@pass_context
+def reap(state: CommandContext, min_age: float, dry_run: bool) -> None:
+    """Remove the sessions that ended by themselves or were never started; running ones are left alone.
+
+    Example: jupyter-launcher reap --min-age 3600 --dry-run
+    """
+    with state.launcher() as launcher:
+        found = launcher.reap(min_age=min_age, dry_run=dry_run)
+    outcomes = ("would be removed" if dry_run else item.error or "removed" for item in found)
+    lines = [f"{item.session_id}  {item.reason}  {outcome}" for item, outcome in zip(found, outcomes, strict=True)]
+    state.result(found, "\n".join(lines))
+    if any(item.error for item in found):
+        click.get_current_context().exit(SessionError.command_exit_code)
+
+
+@cli.command(short_help="Build an image.")
+@click.argument("name", default="jupyter-server", type=click.Choice(["jupyter-server", "enterprise-gateway"]))
+@click.option("--base-image", help="An image with Python to build upon.")
+@click.option(
+    "--ca-certificate",
+    "ca_certificates",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="PEM file, to be trusted.",
+)
+@click.option("--index-url", help="The package index for pip.")
+@click.option("--proxy", help="For HTTP and HTTPS during the build.")
+@click.option("--tag", help="Another name for the image.")
+@click.option("--force", is_flag=True, help="Build anew although nothing changed.")
+@pass_context
+def build(state: CommandContext, /, name: str, tag: str | None, force: bool, proxy: str | None, **options: Any) -> None:
+    """Build an image; nothing is done when it is there and its inputs did not change.
+
+    Example: jupyter-launcher build --ca-certificate /etc/ssl/company.crt
+    """
+    from jupyter_launcher.models import BuildOptions
+
+    with state.launcher() as launcher:
+        given = BuildOptions(http_proxy=proxy, https_proxy=proxy, **options)
+        built = launcher.build_image(name, tag=tag, options=given, force=force)
+    state.result({"image": built}, built)
+
+
+@cli.command(short_help="Check whether sessions can be started here.")
+@click.argument("directory", metavar="[DIR]", required=False, type=click.Path(path_type=Path))
+@click.option("--gateway", metavar="NAME", help="Whether a container reaches it.")
+@click.option("--network", metavar="NAME", help="The network that the session would join.")
+@click.option("--image", help="Instead of the default one.")
+@pass_context
+def doctor(
+    state: CommandContext, directory: Path | None, gateway: str | None, network: str | None, image: str | None
+) -> None:
+    """Check everything that a session needs, from the engine to a published port, and say how to fix what fails.
+
+    Example: jupyter-launcher doctor my-pipeline --gateway enterprise-gateway
+    """
+    from jupyter_launcher.cli.doctor import CheckState, examine
+    from jupyter_launcher.engine.client import DockerEngine
+    from jupyter_launcher.engine.images import DEFAULT_IMAGE
+
+    checks = []
+    for check in examine(
+        lambda: DockerEngine.connect(context=state.context),
+        pipeline_dir=directory,
+        gateway=gateway,
+        network=network,
+        image=image or DEFAULT_IMAGE,
+    ):
+        checks.append(check)
+        if not state.json:  # each as soon as it is known
+            click.echo(f"{check.state.value:<8}  {check.name}: {check.detail}")
+            if check.hint:
+                click.echo(f"{'':<8}  to fix: {check.hint}")
+    if state.json:
+        state.result(checks, "")
+    if any(check.state is CheckState.FAILED for check in checks):
+        click.get_current_context().exit(1)
+
+
+@cli.command(short_help="Print the script that completes commands and IDs.")
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print the script that makes SHELL complete commands, options and IDs.
+
+    Example: eval "$(jupyter-launcher completion bash)"
+    """
+    found = get_completion_class(shell)
+    if found is None:
+        msg = f"no completion for {shell}"
+        raise click.UsageError(msg)
+    click.echo(found(cli, {}, NAME, _COMPLETE).source())

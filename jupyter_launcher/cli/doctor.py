@@ -1,0 +1,230 @@
+"""Checks whether a session could be started, from the engine to a published port, and says how to fix what fails."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+
+from jupyter_launcher.engine.client import DockerEngine
+from jupyter_launcher.engine.connection import OLDEST_API
+from jupyter_launcher.engine.images import DEFAULT_IMAGE
+from jupyter_launcher.engine.protocol import Engine
+from jupyter_launcher.errors import LauncherError
+from jupyter_launcher.gateway import resolve_gateway
+from jupyter_launcher.host.address import EngineAddress
+from jupyter_launcher.host.pipeline_dir import PipelineDir, resolve_pipeline_dir
+from jupyter_launcher.models import Gateway
+from jupyter_launcher.server.api import JupyterApi
+from jupyter_launcher.spec.checks import PIPELINE_TARGET
+from jupyter_launcher.spec.container import PORT_KEY, probe_config
+from jupyter_launcher.spec.server import read_script
+from jupyter_launcher.waiting import Deadline, NotYetError, attempts
+
+__all__ = ["Check", "CheckState", "examine"]
+
+_DISK_NEEDED, _DISK_WANTED = 0.5, 3.0  # GB: one session's files; a build of the image
+_SECONDS = 10.0
+_WRITE = 'file="$1/.jupyter-launcher-doctor-$$"; : >"$file" && rm -f "$file"'
+
+
+class CheckState(str, Enum):
+    """How a check ended. The values are what the command prints."""
+
+    OK = "ok"
+    WARNING = "warning"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One thing that a start needs: what was seen, and a hint what to do where it failed."""
+
+    name: str
+    state: CheckState
+    detail: str
+    hint: str = ""
+
+
+def _ok(name: str, detail: str) -> Check:
+    return Check(name=name, state=CheckState.OK, detail=detail)
+
+
+def _warning(name: str, detail: str, hint: str) -> Check:
+    return Check(name=name, state=CheckState.WARNING, detail=detail, hint=hint)
+
+
+def _failed(name: str, detail: str, hint: str) -> Check:
+    return Check(name=name, state=CheckState.FAILED, detail=detail, hint=hint)
+
+
+def _skipped(name: str, reason: str) -> Check:
+    return Check(name=name, state=CheckState.SKIPPED, detail=reason)
+
+
+def _from_error(name: str, error: LauncherError) -> Check:
+    return _failed(name, error.message, error.hint)
+
+
+def _attempt(name: str, check: Callable[[], Check]) -> Check:
+    """A check; an error in it is its failure."""
+    try:
+        return check()
+    except LauncherError as error:
+        return _from_error(name, error)
+
+
+def examine(
+    connect: Callable[[], DockerEngine],
+    *,
+    pipeline_dir: str | os.PathLike[str] | None = None,
+    gateway: str | None = None,
+    network: str | None = None,
+    image: str = DEFAULT_IMAGE,
+) -> Iterator[Check]:
+    """Check after check, in the order in which a start needs them.
+
+    What has to be seen from inside a container is checked in one that does nothing, and is removed at the end.
+    """
+    try:
+        engine = connect()
+    except LauncherError as error:
+        yield _from_error("engine", error)
+        yield _skipped("everything else", "without an engine there is nothing to check")
+        return
+    with contextlib.closing(engine):
+        address = EngineAddress(engine)
+        yield from _check_engine(engine)
+        found_image = _attempt("image", lambda: _check_image(engine, image))
+        yield found_image
+        yield _attempt("free disk", lambda: _check_disk(engine))
+        folder: PipelineDir | None = None
+        if pipeline_dir is not None:
+            try:
+                folder = resolve_pipeline_dir(engine, address, pipeline_dir, None, image=image)
+                yield _ok("pipeline dir", f"{folder.path}, the server will run as {folder.user}")
+            except LauncherError as error:
+                yield _from_error("pipeline dir", error)
+        found: Gateway | None = None
+        if gateway is not None:
+            try:
+                found = resolve_gateway(engine, gateway, network)
+                yield _ok("gateway", f"{gateway} is {found.url}" + (f" on {found.network}" if found.network else ""))
+            except LauncherError as error:
+                yield _from_error("gateway", error)
+        if found_image.state is CheckState.OK:
+            yield from _check_from_inside(
+                engine, address, image, folder, found, (found.network if found else None) or network
+            )
+        else:
+            yield _skipped("from inside a container", "needs the image")
+
+
+def _check_engine(engine: Engine) -> Iterator[Check]:
+    try:
+        traits = engine.traits
+    except LauncherError as error:
+        yield _from_error("engine", error)
+        return
+    yield _ok("engine", f"{traits.name} {traits.version} at {engine.endpoint}")
+    if tuple(map(int, traits.api_version.split("."))) < tuple(map(int, OLDEST_API.split("."))):
+        yield _failed("API version", f"{traits.api_version} is too old", "update Docker to 20.10 or newer")
+    else:
+        yield _ok("API version", traits.api_version)
+
+
+def _check_image(engine: Engine, image: str) -> Check:
+    if engine.images.find(image) is not None:
+        return _ok("image", image)
+    way = "`jupyter-launcher build` makes it" if image == DEFAULT_IMAGE else f"`docker pull {image}` fetches it"
+    return _warning("image", f"{image} is not on the engine", f"{way}, or the first start does")
+
+
+def _check_disk(engine: Engine) -> Check:
+    traits = engine.traits
+    if traits.data_root is None or not traits.same_kernel:
+        return _skipped("free disk", "the engine's disk is not on this machine, or the engine does not tell")
+    try:
+        free = shutil.disk_usage(traits.data_root).free / 1e9
+    except OSError:
+        return _skipped("free disk", f"{traits.data_root} is not on this machine, or may not be read")
+    detail = f"{free:.1f} GB at {traits.data_root}"
+    hint = "`docker system df` shows what uses it, `docker system prune` frees it"
+    if free < _DISK_NEEDED:
+        return _failed("free disk", detail, hint)
+    return _warning("free disk", detail, hint) if free < _DISK_WANTED else _ok("free disk", detail)
+
+
+def _check_from_inside(
+    engine: Engine,
+    address: EngineAddress,
+    image: str,
+    folder: PipelineDir | None,
+    gateway: Gateway | None,
+    network: str | None,
+) -> Iterator[Check]:
+    try:
+        host_ip = address.choose_publish_ip(None)
+        config = probe_config(
+            folder.path if folder else None,
+            folder.user if folder else "",
+            image=image,
+            host_ip=host_ip,
+            network=address.choose_network(network),
+        )
+        with engine.temporary(config, f"jupyter-launcher-doctor.{uuid.uuid4().hex[:12]}") as container:
+            if folder is not None:
+                yield _attempt("write to the pipeline dir", lambda: _check_writing(engine, container, folder))
+            if gateway is not None:
+                yield _attempt("reach the gateway", lambda: _check_gateway(engine, container, gateway))
+            yield _attempt("published port", lambda: _check_port(engine, address, container, host_ip))
+    except LauncherError as error:
+        yield _from_error("container", error)
+
+
+def _check_writing(engine: Engine, container: str, folder: PipelineDir) -> Check:
+    name = "write to the pipeline dir"
+    command = ["sh", "-c", _WRITE, "write", PIPELINE_TARGET]
+    result = engine.exec(container, command, Deadline(_SECONDS), check=False)
+    if result.exit_code == 0:
+        return _ok(name, f"user {folder.user} can")
+    seen = result.stderr.strip().rpartition(": ")[2] or f"exit code {result.exit_code}"
+    return _failed(
+        name, f"user {folder.user} can't: {seen}", f"`chmod u+rwx {folder.path}`, or start with another user"
+    )
+
+
+def _check_gateway(engine: Engine, container: str, gateway: Gateway) -> Check:
+    name, url = "reach the gateway", f"{gateway.url}/api/kernelspecs"
+    command = ["python3", "-c", read_script("request.py"), "GET", url, "5"]
+    result = engine.exec(container, command, Deadline(_SECONDS), check=False)
+    status = result.stdout.partition("\n")[0].strip()
+    if status == "200":
+        return _ok(name, url)
+    if status in ("401", "403"):
+        hint = "start with JUPYTER_GATEWAY_AUTH_TOKEN in the environment"
+        return _warning(name, f"{url} wants a token (HTTP {status})", hint)
+    seen = f"HTTP {status}" if status else (result.stderr.strip() or f"exit code {result.exit_code}").splitlines()[-1]
+    hint = f"see `docker logs {gateway.name}`, its port, and that both are on one network"
+    return _failed(name, f"{url}: {seen}", hint)
+
+
+def _check_port(engine: Engine, address: EngineAddress, container: str, host_ip: str) -> Check:
+    name = "published port"
+    info = engine.inspect(container)
+    if info is None or not info.ports.get(PORT_KEY):
+        hint = "use a bridge network that can publish: not `none`, not `host`, not an internal one"
+        return _failed(name, "the network publishes none", hint)
+    url = address.server_url(info, host_ip)
+    for attempt in attempts(Deadline(_SECONDS), NotYetError):
+        with attempt:
+            if JupyterApi(url).is_alive(timeout=2.0):
+                return _ok(name, f"{url} answers")
+            raise NotYetError
+    hint = "a firewall, a VPN or a proxy is between; see `iptables -L DOCKER-USER`, and that this host is the engine's"
+    return _failed(name, f"{url} did not answer within {_SECONDS:g} s", hint)

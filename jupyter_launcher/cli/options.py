@@ -1,0 +1,179 @@
+"""The global options of the command, and the command group that ends with one line for each error."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from jupyter_launcher.cli.output import error_document, format_document
+from jupyter_launcher.errors import LauncherError
+
+if TYPE_CHECKING:
+    from jupyter_launcher.cli.progress import Progress
+    from jupyter_launcher.launcher import Launcher
+
+__all__ = ["NAME", "CommandContext", "LauncherGroup", "pass_context"]
+
+NAME = "jupyter-launcher"
+_INTERRUPTED = 130
+
+
+class CommandContext:
+    """The global options of one call, wherever they stood on the command line."""
+
+    def __init__(self) -> None:
+        self.format = "table"
+        self.context: str | None = None
+        self.namespace = "default"
+        self.progress = "auto"
+        self.verbose = False
+        self.quiet = False
+        self._progress: Progress | None = None
+
+    @property
+    def json(self) -> bool:
+        """Whether results are written as JSON."""
+        return self.format == "json"
+
+    @property
+    def line(self) -> str:
+        """How a further call of the command begins that means the same engine and namespace."""
+        given = (("--context", self.context), ("--namespace", self.namespace if self.namespace != "default" else None))
+        return " ".join([NAME, *(f"{option} {value}" for option, value in given if value is not None)])
+
+    @contextlib.contextmanager
+    def launcher(self) -> Iterator[Launcher]:
+        """A launcher whose events are shown."""
+        from jupyter_launcher.cli.progress import choose_progress
+        from jupyter_launcher.launcher import Launcher
+
+        self._progress = choose_progress("none" if self.quiet else self.progress)
+        try:
+            with Launcher(namespace=self.namespace, context=self.context, on_event=self._progress.show) as launcher:
+                yield launcher
+        finally:
+            self.stop_drawing()
+
+    def stop_drawing(self) -> None:
+        """Stop drawing, so that something else can be written."""
+        if self._progress is not None:
+            self._progress.stop_drawing()
+
+    def result(self, value: object, text: str) -> None:
+        """Write the result: as one JSON document, or as text if there is any."""
+        self.stop_drawing()
+        if self.json:
+            click.echo(format_document(value))
+        elif text:
+            click.echo(text)
+
+    def note(self, text: str) -> None:
+        """Write a remark on stderr, unless --quiet was given."""
+        self.stop_drawing()
+        if not self.quiet:
+            click.echo(text, err=True)
+
+
+def _set_global_option(ctx: click.Context, option: click.Parameter, value: Any) -> None:
+    if value is not None and value is not False:
+        setattr(ctx.ensure_object(CommandContext), str(option.name), value)
+        if option.name == "verbose":
+            import logging
+
+            logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s", stream=sys.stderr)
+            logging.getLogger("jupyter_launcher").setLevel(logging.DEBUG)
+
+
+def _global_options() -> list[click.Option]:
+    given: Any = {"expose_value": False, "callback": _set_global_option}
+    return [
+        click.Option(["--format"], type=click.Choice(["table", "json"]), help="json: one document on stdout.", **given),
+        click.Option(["--context"], help="A Docker context; the current one otherwise.", **given),
+        click.Option(["--namespace"], help="Which orchestrator's sessions; 'default' otherwise.", **given),
+        click.Option(
+            ["--progress"],
+            type=click.Choice(["auto", "rich", "plain", "none"]),
+            help="How to show progress on stderr.",
+            **given,
+        ),
+        click.Option(["-v", "--verbose"], is_flag=True, help="Log what is done; show tracebacks.", **given),
+        click.Option(["-q", "--quiet"], is_flag=True, help="Only results and errors.", **given),
+    ]
+
+
+class GlobalOptionsCommand(click.Command):
+    """A command that takes the global options too, and shows them in a section of their own."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._globals = _global_options()
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        return [*super().get_params(ctx), *self._globals]
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        own = [item for item in super().get_params(ctx) if isinstance(item, click.Option)]
+        for title, params in (("Options", own), ("Global options", self._globals)):
+            records = [record for item in params if (record := item.get_help_record(ctx))]
+            if records:
+                with formatter.section(title):
+                    formatter.write_dl(records)
+
+
+class LauncherGroup(GlobalOptionsCommand, click.Group):
+    """The command as a whole: an error gives one line on stderr and its exit code, never a traceback."""
+
+    command_class = GlobalOptionsCommand
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command, and turn its error into one line and an exit code."""
+        state = ctx.ensure_object(CommandContext)
+        try:
+            return super().invoke(ctx)
+        except LauncherError as error:
+            self._print_error(state, str(error))
+            if state.json:
+                click.echo(format_document(error_document(error)))
+            ctx.exit(error.command_exit_code)
+        except KeyboardInterrupt:
+            self._print_error(state, "interrupted")
+            ctx.exit(_INTERRUPTED)
+        except (click.ClickException, click.exceptions.Exit, BrokenPipeError):
+            raise
+        except Exception as error:  # noqa: BLE001 - an internal error, which is reported as one
+            self._print_error(
+                state, f"internal error, please report it with the output of -v: {type(error).__name__}: {error}"
+            )
+            ctx.exit(1)
+
+    def _print_error(self, state: CommandContext, text: str) -> None:
+        if state.verbose:
+            import traceback
+
+            traceback.print_exc()
+        click.echo(f"{NAME}: {text}", err=True)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        super().format_options(ctx, formatter)
+        self.format_commands(ctx, formatter)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        branches = LauncherError.__subclasses__()
+        codes = [(str(branch.command_exit_code), branch.__name__) for branch in branches]
+        with formatter.section("Exit codes"):
+            formatter.write_dl(
+                [
+                    ("0", "done"),
+                    ("1", "doctor found something, or an internal error"),
+                    *codes,
+                    (str(_INTERRUPTED), "Ctrl-C"),
+                ]
+            )
+        super().format_epilog(ctx, formatter)
+
+
+pass_context = click.make_pass_decorator(CommandContext, ensure=True)

@@ -1,0 +1,107 @@
+"""``start``: a session from the command line, which may stay in the foreground or open a browser."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from jupyter_launcher.cli.options import CommandContext, GlobalOptionsCommand, pass_context
+from jupyter_launcher.cli.output import describe_session, session_document
+from jupyter_launcher.errors import LauncherError
+
+if TYPE_CHECKING:
+    from jupyter_launcher.sessions.session import Session
+
+__all__ = ["start"]
+
+
+@click.command(cls=GlobalOptionsCommand, short_help="Start JupyterLab for the pipeline in DIR.")
+@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--gateway", metavar="NAME", help="A kernel gateway: its container (NAME or NAME:PORT), or its URL.")
+@click.option("--network", metavar="NAME", help="The network to join; needed when the gateway is on several.")
+@click.option("--session-id", metavar="ID", help="Asking again with the same id gives the same session.")
+@click.option("--port", type=int, help="The host's port; a free one otherwise.")
+@click.option("--image", help="Any image with sh and JupyterLab 3 or newer.")
+@click.option("--memory", metavar="SIZE", help="The most it may use, such as 2g.")
+@click.option("--cpus", type=float, help="The most cores it may use, such as 1.5.")
+@click.option("--open", "browse", is_flag=True, help="Open it in the browser.")
+@click.option(
+    "--foreground",
+    is_flag=True,
+    help="Stay in the foreground; Ctrl-C stops the session gracefully, a second one kills it.",
+)
+@pass_context
+def start(
+    state: CommandContext, /, directory: Path, port: int | None, browse: bool, foreground: bool, **options: Any
+) -> None:
+    """Start JupyterLab for the pipeline in DIR, and print where it is, its token included.
+
+    Example: jupyter-launcher start my-pipeline --gateway enterprise-gateway --open
+    """
+    with _interrupt_on_signals(), state.launcher() as launcher:
+        session = launcher.start(directory, host_port=port, **options)
+        with _stop_at_end(state, session) if foreground else contextlib.nullcontext():
+            state.result(session_document(session, token=True), describe_session(session, token=True))
+            if browse:
+                _open_browser(state, session)
+            if foreground:
+                _run_in_foreground(state, session)
+
+
+@contextlib.contextmanager
+def _interrupt_on_signals() -> Iterator[None]:
+    """A terminal that closes, and a service manager that stops this process, interrupt it as Ctrl-C does."""
+    before = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _stop_at_end(state: CommandContext, session: Session) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        state.stop_drawing()
+        try:
+            session.stop()
+        except KeyboardInterrupt:
+            session.stop()  # the container is gone by now; this is for its kernels on a gateway
+            raise
+
+
+def _open_browser(state: CommandContext, session: Session) -> None:
+    from jupyter_launcher.cli.browser import open_once
+
+    if not open_once(session.lab_url):
+        state.note(f"no browser opened the page; open it yourself: {state.line} url {session.id} --show-token")
+
+
+def _run_in_foreground(state: CommandContext, session: Session) -> None:
+    from jupyter_launcher.errors import ServerNotRunningError
+    from jupyter_launcher.models import SessionState
+
+    state.note("Ctrl-C stops the session")
+    try:
+        status = session.wait()
+    except KeyboardInterrupt:
+        state.note("stopping the session; Ctrl-C again kills it")
+        raise
+    if status.state is SessionState.GONE or status.exit_code == 0:
+        state.note("the session was stopped")
+        return
+    log = ""
+    with contextlib.suppress(LauncherError):  # somebody may remove the container at this moment
+        log = session.logs(tail=20)
+    msg = f"the session ended by itself with exit code {status.exit_code}"
+    hint = "out of memory: give it more with --memory" if status.oom_killed else "see its log"
+    raise ServerNotRunningError(
+        msg, hint=hint, exit_code=status.exit_code, oom_killed=status.oom_killed, log_tail=log, session_id=session.id
+    )

@@ -1,0 +1,1 @@
+"""The container engine. Only this folder knows docker; nothing here knows sessions."""

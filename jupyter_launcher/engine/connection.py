@@ -1,0 +1,142 @@
+"""Connections to an engine: which one is meant, over which transport, with how many connections."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from docker import APIClient, DockerClient
+from docker.context import ContextAPI
+from docker.transport import UnixHTTPAdapter
+from docker.utils import kwargs_from_env
+
+from jupyter_launcher.engine.errors import translate_errors
+from jupyter_launcher.engine.ssh import SshTunnel
+from jupyter_launcher.errors import OptionError
+
+__all__ = ["OLDEST_API", "Connection", "connect"]
+
+OLDEST_API = "1.41"
+"""Docker 20.10's."""
+
+_CONNECTIONS = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connection:
+    """A client of the SDK, where it leads, and what ends with it.
+
+    Attributes:
+        client: the SDK's.
+        endpoint: the engine's address as the user knows it.
+        owned: the client was made here, so it is closed here.
+        tunnel: the ssh that the client goes through.
+    """
+
+    client: DockerClient
+    endpoint: str
+    owned: bool
+    tunnel: SshTunnel | None = None
+
+    def close(self) -> None:
+        """Close the connections, unless the client was handed in."""
+        if self.owned:
+            self.client.close()
+        if self.tunnel is not None:
+            self.tunnel.close()
+
+
+def connect(
+    *,
+    docker_host: str | None = None,
+    context: str | None = None,
+    client: DockerClient | None = None,
+    timeout: float = 60.0,
+) -> Connection:
+    """Reach an engine: a client handed in, else a host, else a context, else the environment.
+
+    Raises:
+        OptionError: more than one was given, or there is no such context.
+        EngineUnavailableError: no engine answers, or this user may not talk to it.
+    """
+    if sum(given is not None for given in (docker_host, context, client)) > 1:
+        msg = "docker_host, context and client each name an engine, and more than one is given"
+        raise OptionError(msg, hint="give one of them", option="docker_host")
+    if client is not None:
+        return Connection(client=client, endpoint=client.api.base_url, owned=False)
+    endpoint = _find_endpoint(docker_host, context)
+    tunnel = SshTunnel(endpoint, timeout) if endpoint.startswith("ssh://") else None
+    with translate_errors("connect", endpoint), _close_on_failure(tunnel):
+        if tunnel is not None:
+            # The SDK takes seconds as a float too, as requests does; its types say int.
+            made = DockerClient(base_url=tunnel.url, timeout=timeout)  # type: ignore[arg-type]
+        elif docker_host is not None:
+            # TLS as the docker command has it: by DOCKER_TLS_VERIFY and DOCKER_CERT_PATH.
+            given = kwargs_from_env(environment={**os.environ, "DOCKER_HOST": docker_host})
+            made = _create_client(DockerClient, **given, timeout=timeout)
+        elif context is not None:
+            made = _create_client(DockerClient.from_context, name=context, timeout=timeout)
+        else:
+            made = _create_client(DockerClient.from_env, timeout=timeout)
+    _share_connections(made.api)
+    return Connection(client=made, endpoint=endpoint, owned=True, tunnel=tunnel)
+
+
+def _find_endpoint(docker_host: str | None, context: str | None) -> str:
+    host = docker_host or (None if context else os.environ.get("DOCKER_HOST"))
+    if host is not None:
+        return host
+    name = context or os.environ.get("DOCKER_CONTEXT")
+    with translate_errors("read the context", name or "default"):
+        found: Any = ContextAPI.get_context(name)  # None for a context that does not exist
+    # The SDK would silently take the default socket instead.
+    if name and (found is None or found.Name != name):
+        msg = f"there is no Docker context {name!r}"
+        raise OptionError(msg, hint="`docker context ls` lists the contexts", option="context")
+    return (found.Host if found else None) or "unix:///var/run/docker.sock"
+
+
+@contextlib.contextmanager
+def _close_on_failure(tunnel: SshTunnel | None) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        if tunnel is not None:
+            tunnel.close()
+        raise
+
+
+def _create_client(create: Callable[..., DockerClient], **options: Any) -> DockerClient:
+    """A client; one with TLS trusts the engine's own authority, whatever REQUESTS_CA_BUNDLE says.
+
+    requests lets that variable, which users behind a company's proxy have, replace what was given.
+    """
+    silent = create(version=OLDEST_API, **options)  # without a version it would ask for one at once
+    if not isinstance(silent.api.verify, str):
+        silent.close()
+        return create(**options)
+    with contextlib.closing(silent):
+        silent.api.trust_env = False
+        version = silent.api.version(api_version=False)["ApiVersion"]
+    made = create(version=version, **options)
+    made.api.trust_env = False
+    return made
+
+
+def _share_connections(api: APIClient) -> None:
+    # The SDK keeps a pool of connections to a socket for each URL, so that nearly every call makes
+    # a new one. All URLs lead to the same socket: one pool serves them.
+    adapter = api.adapters.get("http+docker://")
+    if isinstance(adapter, UnixHTTPAdapter):
+        api.mount("http+docker://", _OnePoolAdapter(f"http+unix://{adapter.socket_path}", adapter.timeout))
+
+
+class _OnePoolAdapter(UnixHTTPAdapter):
+    def __init__(self, socket_url: str, timeout: int) -> None:
+        super().__init__(socket_url, timeout, pool_connections=1, max_pool_size=_CONNECTIONS)
+
+    def get_connection(self, url: bytes | str, proxies: object = None) -> Any:  # noqa: ARG002 - the SDK's signature
+        return super().get_connection("http+docker://localhost", proxies)

@@ -1,0 +1,246 @@
+"""Images: look up, pull, and build those whose contexts are in this package."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+import tarfile
+import uuid
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from docker import APIClient
+
+from jupyter_launcher._version import __version__
+from jupyter_launcher.engine.errors import translate_errors
+from jupyter_launcher.engine.types import Progress
+from jupyter_launcher.errors import EngineError, ImageBuildError, ImageNotFoundError, OptionError
+from jupyter_launcher.models import BuildOptions
+from jupyter_launcher.waiting import Deadline
+
+__all__ = ["CONTEXTS", "DEFAULT_GATEWAY_IMAGE", "DEFAULT_IMAGE", "ImageStore", "context_dir", "tag_of"]
+
+CONTEXTS = ("jupyter-server", "enterprise-gateway")
+_INPUTS = "jupyter-launcher.inputs"
+_TAIL_LINES = 40
+_STEP = re.compile(r"(?:Step|STEP) (\d+)/(\d+) ?: ")  # Docker's, Podman's
+
+
+def tag_of(name: str) -> str:
+    """The tag of an image of ours, of this version."""
+    return f"jupyter-launcher/{name}:{__version__}"
+
+
+DEFAULT_IMAGE, DEFAULT_GATEWAY_IMAGE = (tag_of(name) for name in CONTEXTS)
+
+
+def context_dir(name: str) -> Path:
+    """The build context of an image of ours: inside the wheel, or beside the package in a checkout.
+
+    Raises:
+        OptionError: no such image of ours.
+    """
+    package = Path(str(resources.files("jupyter_launcher")))
+    for folder in (package / "images" / name, package.parent / "images" / name):
+        if name in CONTEXTS and (folder / "Dockerfile").is_file():
+            return folder
+    msg = f"there is no image {name!r} to build"
+    raise OptionError(msg, hint=f"give one of {', '.join(CONTEXTS)}", option="name")
+
+
+class ImageStore:
+    """The images of one engine: what :class:`~jupyter_launcher.engine.protocol.Images` says."""
+
+    def __init__(self, api: APIClient, endpoint: str) -> None:
+        self._api = api
+        self._endpoint = endpoint
+
+    def find(self, image: str) -> str | None:
+        """The id of an image; None when the engine has none of this name."""
+        raw = self._inspect(image)
+        return None if raw is None else str(raw["Id"])
+
+    def ensure(self, image: str, pull: str, options: BuildOptions, deadline: Deadline, on_progress: Progress) -> None:
+        """See that the engine has an image: ours are built, others pulled.
+
+        Raises:
+            OptionError: ``pull`` is none of ``missing``, ``always``, ``never``.
+            ImageNotFoundError, ImageBuildError: the image is not there, and could not be had.
+        """
+        if pull not in ("missing", "always", "never"):
+            msg = f"pull is {pull!r}"
+            raise OptionError(msg, hint="give 'missing', 'always' or 'never'", option="pull")
+        if pull != "always" and self.find(image) is not None:
+            return
+        if pull == "never":
+            msg = f"image {image} is not on the engine, and pull is 'never'"
+            raise ImageNotFoundError(msg, hint="build or pull it first", status=404, image=image)
+        ours = next((name for name in CONTEXTS if tag_of(name) == image), None)
+        if ours is None:
+            self._pull(image, deadline, on_progress)
+        else:
+            self.build(ours, image, options, deadline, on_progress)
+
+    def _pull(self, image: str, deadline: Deadline, on_progress: Progress) -> None:
+        # Without a tag the engine would pull all of them.
+        name = image if "@" in image or ":" in image.rpartition("/")[2] else f"{image}:latest"
+        try:
+            with translate_errors(f"pull {name}", self._endpoint):
+                layers: dict[str, tuple[int, int]] = {}
+                for item in self._api.pull(name, stream=True, decode=True):
+                    if "error" in item:
+                        raise _failure(str(item["error"]))
+                    _count(item, layers)
+                    done, total = (sum(layer[index] for layer in layers.values()) for index in (0, 1))
+                    on_progress(" ".join(str(item[key]) for key in ("id", "status") if item.get(key)), done, total)
+                    if deadline.expired():
+                        raise _late(deadline)
+        except EngineError as error:
+            msg = f"image {image} is not on the engine and cannot be pulled: {error.message}"
+            hint = "check the image's name, or `docker login` to its registry"
+            raise ImageNotFoundError(msg, hint=hint, status=error.status, image=image) from error
+
+    def build(
+        self,
+        name: str,
+        tag: str,
+        options: BuildOptions,
+        deadline: Deadline,
+        on_progress: Progress,
+        *,
+        force: bool = False,
+    ) -> None:
+        """Build one of our images; nothing is done when its inputs did not change.
+
+        Raises:
+            OptionError: no such image of ours, or a certificate that cannot be read.
+            ImageBuildError: with the end of what the build printed.
+        """
+        files = _context_files(context_dir(name), options.ca_certificates)
+        base = self.find(options.base_image) if options.base_image else None
+        inputs = _digest(files, {**options.to_build_args(), "base": base or ""})
+        existing = self._inspect(tag)
+        if existing and not force and (existing["Config"].get("Labels") or {}).get(_INPUTS) == inputs:
+            return
+        build_id = uuid.uuid4().hex
+        tail: list[str] = []
+        try:
+            with translate_errors(f"build {tag}", self._endpoint):
+                stream = self._api.build(
+                    fileobj=_tar(files),
+                    custom_context=True,
+                    tag=tag,
+                    rm=True,
+                    forcerm=True,
+                    nocache=force,
+                    decode=True,
+                    buildargs={**options.to_build_args(), "BUILD_ID": build_id},
+                    labels={_INPUTS: inputs},
+                    timeout=int(deadline.seconds),
+                )
+                for item in stream:
+                    _report(item, tail, on_progress)
+                    if deadline.expired():
+                        raise _late(deadline)
+        except EngineError as error:
+            msg = f"image {tag} could not be built: {error.message}"
+            hint = (
+                "behind a proxy or without a registry, give the build a base image, CA certificates, an index URL or "
+                "proxies (BuildOptions, or `jupyter-launcher build --help`)"
+            )
+            raise ImageBuildError(msg, hint=hint, status=error.status, image=tag, log_tail="\n".join(tail)) from error
+        finally:
+            self._prune(build_id)
+        if existing is not None and self.find(tag) != existing["Id"]:
+            self._remove_replaced(existing["Id"])
+
+    def _prune(self, build_id: str) -> None:
+        # The first stage of a build stays behind as an image without a name; the Dockerfiles label it.
+        with translate_errors("remove the build's first stage", self._endpoint):
+            self._api.prune_images(filters={"dangling": True, "label": f"jupyter-launcher.build={build_id}"})
+
+    def _remove_replaced(self, image: str) -> None:
+        # Its name is the new image's now; where containers still use it, it stays.
+        try:
+            with translate_errors("remove the image that was replaced", self._endpoint):
+                self._api.remove_image(image)
+        except EngineError as error:
+            if error.status not in (404, 409):
+                raise
+
+    def _inspect(self, image: str) -> Mapping[str, Any] | None:
+        try:
+            with translate_errors(f"inspect image {image}", self._endpoint):
+                raw: Mapping[str, Any] = self._api.inspect_image(image)
+                return raw
+        except EngineError as error:
+            if error.status == 404:
+                return None
+            raise
+
+
+def _late(deadline: Deadline) -> EngineError:
+    return _failure(f"not done after {deadline.seconds:g} s", "raise timeouts.image")
+
+
+def _failure(message: str, hint: str = "see what the engine says") -> EngineError:
+    return EngineError(message, hint=hint)
+
+
+def _report(item: Mapping[str, Any], tail: list[str], on_progress: Progress) -> None:
+    if "error" in item:
+        raise _failure(str(item["error"]).strip())
+    for line in str(item.get("stream") or item.get("status") or "").splitlines():
+        if line.strip():
+            tail.append(line.rstrip())
+            del tail[:-_TAIL_LINES]
+            if step := _STEP.match(line):
+                on_progress(line.strip(), int(step[1]) - 1, int(step[2]))
+
+
+def _count(item: Mapping[str, Any], layers: dict[str, tuple[int, int]]) -> None:
+    """Record how many bytes of a layer are there; the engine counts them only during the download."""
+    layer, detail = str(item.get("id", "")), item.get("progressDetail") or {}
+    if item.get("status") == "Downloading" and detail.get("total"):
+        layers[layer] = (int(detail["current"]), int(detail["total"]))
+    elif layer in layers:  # the steps after the download count no bytes
+        layers[layer] = (layers[layer][1], layers[layer][1])
+
+
+def _context_files(folder: Path, certificates: Iterable[Path]) -> dict[str, bytes]:
+    files = {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    for index, certificate in enumerate(certificates):
+        try:
+            content = Path(certificate).read_bytes()
+        except OSError as error:
+            msg = f"CA certificate {certificate} cannot be read: {error}"
+            raise OptionError(msg, hint="give a PEM file", option="ca_certificates") from error
+        if b"-----BEGIN CERTIFICATE-----" not in content:
+            msg = f"CA certificate {certificate} holds no PEM certificate"
+            raise OptionError(msg, hint="convert it with `openssl x509`", option="ca_certificates")
+        files[f"ca-certificates/{index}-{Path(certificate).stem}.crt"] = content
+    return files
+
+
+def _digest(files: Mapping[str, bytes], arguments: Mapping[str, str]) -> str:
+    digest = hashlib.sha256(json.dumps(sorted(arguments.items())).encode())
+    for name, content in sorted(files.items()):
+        digest.update(f"\0{name}\0{len(content)}\0".encode() + content)
+    return digest.hexdigest()
+
+
+def _tar(files: Mapping[str, bytes]) -> io.BytesIO:
+    # Without times and owners, so that the engine's build cache compares contents alone.
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name, content in sorted(files.items()):
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            member.mode = 0o644
+            archive.addfile(member, io.BytesIO(content))
+    buffer.seek(0)
+    return buffer

@@ -1,0 +1,104 @@
+"""Podman's dialect of Docker's API: its words for states and networks, and what it takes for a container."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from jupyter_launcher.engine.types import BindMount, ContainerConfig, Tmpfs
+from jupyter_launcher.errors import EngineError
+
+__all__ = ["inspect_to_docker", "listing_to_docker", "to_podman"]
+
+# Docker uses none of these words, so the mapping is safe for both.
+_STATES = {"stopped": "exited", "configured": "created", "initialized": "created", "stopping": "running"}
+
+
+def inspect_to_docker(answer: object) -> Mapping[str, Any]:
+    """An inspected container in Docker's words; one of Docker's stays as it is. Empty where the answer is no object."""
+    raw = _mapping(answer)
+    settings, host, state = (_section(raw, name) for name in ("NetworkSettings", "HostConfig", "State"))
+    networks = _rename_default_network(settings.get("Networks"))
+    mode = host.get("NetworkMode", "")
+    if mode == "bridge" and networks and mode not in networks:  # Podman calls every network of this kind so
+        mode = next(iter(networks))
+    return {
+        **raw,
+        "State": {**state, "Status": _to_docker_state(state.get("Status"))},
+        "HostConfig": {**host, "NetworkMode": mode},
+        "NetworkSettings": {**settings, "Networks": networks},
+    }
+
+
+def listing_to_docker(answer: object) -> Mapping[str, Any]:
+    """A listed container in Docker's words; one of Docker's stays as it is. Empty where the answer is no object."""
+    raw = _mapping(answer)
+    settings = _section(raw, "NetworkSettings")
+    networks = {**settings, "Networks": _rename_default_network(settings.get("Networks"))}
+    return {**raw, "State": _to_docker_state(raw.get("State")), "NetworkSettings": networks}
+
+
+def _section(raw: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    return _mapping(raw.get(name))
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _to_docker_state(word: object) -> object:
+    return _STATES.get(word, word) if isinstance(word, str) else word
+
+
+def _rename_default_network(networks: object) -> dict[str, Any]:
+    # Podman's default network is `bridge` in its list of networks, and `podman` in its containers.
+    return {"bridge" if name == "podman" else name: item for name, item in _mapping(networks).items()}
+
+
+def to_podman(config: ContainerConfig) -> dict[str, Any]:
+    """The body of the call that creates a container, as Podman takes it.
+
+    Raises:
+        EngineError: Podman cannot mount one of the paths.
+    """
+    body = config.to_docker()
+    long, short = _split_mounts(config.mounts)
+    body["HostConfig"] |= {
+        "Mounts": [mount for mount in body["HostConfig"]["Mounts"] if mount["Target"] in long],
+        "Binds": short,
+        "Tmpfs": {item.target: _tmpfs_options(item, body) for item in config.tmpfs},
+        "DeviceRequests": _device_requests(config.gpus),
+    }
+    return body
+
+
+def _tmpfs_options(item: Tmpfs, body: Mapping[str, Any]) -> str:
+    # Podman takes no owner of a tmpfs by number, but has an option that gives it to the container's user.
+    options = str(body["HostConfig"]["Tmpfs"][item.target]).split(",")
+    owned = [option for option in options if not option.startswith(("uid=", "gid="))]
+    return ",".join(owned if len(owned) == len(options) else [*owned, "U"])
+
+
+def _split_mounts(mounts: tuple[BindMount, ...]) -> tuple[set[str], list[str]]:
+    """The targets that go in the long form, and the others in the short form."""
+    # Podman writes the long form as a line of comma-separated values without quoting; the short form
+    # takes everything but colons.
+    long, short = set(), []
+    for mount in mounts:
+        paths = mount.source + mount.target
+        if not set(paths) & set(',"\n'):
+            long.add(mount.target)
+        elif ":" not in paths:
+            short.append(f"{mount.source}:{mount.target}:{'ro' if mount.read_only else 'rw'}")
+        else:
+            msg = f"Podman cannot mount {mount.source}: its path has ':' beside ',' or a quote"
+            raise EngineError(msg, hint="rename the directory")
+    return long, short
+
+
+def _device_requests(gpus: int | str | None) -> list[dict[str, Any]]:
+    # Podman takes GPUs by their CDI names, and ignores Docker's form.
+    if gpus is None:
+        return []
+    names = ["all"] if gpus == "all" else [str(number) for number in range(int(gpus))]
+    return [{"Driver": "cdi", "DeviceIDs": [f"nvidia.com/gpu={name}" for name in names]}]

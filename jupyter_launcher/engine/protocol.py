@@ -1,0 +1,142 @@
+"""The engine as the rest of the library uses it: the seam at which tests put their own."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+from jupyter_launcher.engine.traits import EngineTraits
+from jupyter_launcher.engine.types import ContainerConfig, ContainerInfo, ExecResult, ListedContainer, Progress
+from jupyter_launcher.models import BuildOptions
+from jupyter_launcher.waiting import Deadline
+
+__all__ = ["OUTPUT_LIMIT", "Engine", "Images"]
+
+OUTPUT_LIMIT = 4 * 2**20
+"""Bytes that an exec may print, unless the caller allows more or less."""
+
+
+class Images(Protocol):
+    """The images of one engine."""
+
+    def find(self, image: str) -> str | None:
+        """The id of an image; None when the engine has none of this name."""
+
+    def ensure(self, image: str, pull: str, options: BuildOptions, deadline: Deadline, on_progress: Progress) -> None:
+        """See that the engine has an image: ours are built, others pulled.
+
+        Raises:
+            OptionError: ``pull`` is none of ``missing``, ``always``, ``never``.
+            ImageNotFoundError, ImageBuildError: the image is not there, and could not be had.
+        """
+
+    def build(
+        self,
+        name: str,
+        tag: str,
+        options: BuildOptions,
+        deadline: Deadline,
+        on_progress: Progress,
+        *,
+        force: bool = False,
+    ) -> None:
+        """Build one of our images; nothing is done when its inputs did not change.
+
+        Raises:
+            OptionError: no such image of ours, or a certificate that cannot be read.
+            ImageBuildError: with the end of what the build printed.
+        """
+
+
+class Engine(Protocol):
+    """One engine. Every method raises :class:`EngineError` or one of its kinds, never an error of the SDK."""
+
+    @property
+    def endpoint(self) -> str:
+        """The engine's address, such as ``unix:///var/run/docker.sock``."""
+
+    @property
+    def images(self) -> Images:
+        """Its images."""
+
+    @property
+    def traits(self) -> EngineTraits:
+        """What the engine is and can do, asked once."""
+
+    def now(self) -> float:
+        """The engine's clock, in seconds since the epoch; its containers' times are by that clock."""
+
+    def inspect(self, container: str) -> ContainerInfo | None:
+        """A container by name or id; None when there is none."""
+
+    def containers(self, *labels: str) -> list[ListedContainer]:
+        """All containers, in every state, with these labels (``name=value`` or ``name``); one call."""
+
+    def create(self, config: ContainerConfig, name: str) -> str:
+        """Create a container and return its id.
+
+        Raises:
+            EngineError: with status 409 when there is one of this name.
+        """
+
+    def start(self, container: str, *, host_port: int | None = None) -> None:
+        """Start a created container.
+
+        Raises:
+            PortInUseError: ``host_port`` was asked for, and is taken.
+        """
+
+    def temporary(self, config: ContainerConfig, name: str) -> contextlib.AbstractContextManager[str]:
+        """Create and start a container of a unique name, yield its id, and remove it at the end."""
+
+    def wait(self, container: str, deadline: Deadline) -> int | None:
+        """Block until the container does not run.
+
+        Return its exit code, -1 when it was removed, None when the deadline passed.
+        """
+
+    def remove(self, container: str) -> None:
+        """Kill and remove the container and its anonymous volumes.
+
+        If it is gone, do nothing. If its removal is in progress, wait a few seconds for that.
+        """
+
+    def logs(self, container: str, tail: int | None = None) -> str:
+        """What the container wrote to stdout and stderr; ``tail``: that many last lines."""
+
+    def log_tail(self, container: str, lines: int = 40) -> str:
+        """The last lines of the log for a message: never raises, and says why there is none."""
+
+    def follow_logs(self, container: str, tail: int | None = None) -> Iterator[str]:
+        """As ``logs``, and what the container writes from then on, until it ends; in pieces as they come."""
+
+    def exec(
+        self,
+        container: str,
+        argv: Sequence[str],
+        deadline: Deadline,
+        *,
+        check: bool = True,
+        workdir: str = "/",
+        limit: int = OUTPUT_LIMIT,
+    ) -> ExecResult:
+        """Run a command and read what it prints until it ends, or prints ``END``.
+
+        If the command prints ``END``, reading stops and the command is left running; the exit code is then
+        None. The deadline is checked after each frame, so a command that stalls may take up to twice the
+        remaining time.
+
+        Args:
+            container: a name or an id.
+            argv: the command. The image needs ``sh``, through which the command is started.
+            deadline: when to give up.
+            check: raise when the command ran and its exit code is not 0; False: the caller looks at it.
+            workdir: where the command runs. ``/`` is always there.
+            limit: the most bytes that the command may print.
+
+        Raises:
+            ExecError: the command did not run (``started`` is False), its exit code is not 0 (True), its output
+                was too long, was lost, or did not end before the deadline.
+            EngineUnavailableError: the engine does not answer.
+        """

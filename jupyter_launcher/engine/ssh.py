@@ -1,0 +1,78 @@
+"""An engine reached by ``ssh://``: the system's ssh forwards its socket, with the user's keys and known hosts.
+
+The SDK's own transports are not used: one loses the output of execs (docker-py#3332, seen with 7.2), the
+other has no time-outs.
+"""
+
+from __future__ import annotations
+
+import select
+import shutil
+import subprocess
+import tempfile
+import weakref
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from jupyter_launcher.errors import EngineUnavailableError
+
+__all__ = ["SshTunnel"]
+
+_REMOTE_SOCKET = "/var/run/docker.sock"
+# The remote command ends when its input does, so with this process, however that ends.
+_STAY = "echo ready && cat >/dev/null"
+
+
+class SshTunnel:
+    """A socket on this host that leads to the engine's socket, until it is closed.
+
+    Args:
+        endpoint: ``ssh://[user@]host[:port][/path/of/the/socket]``.
+        seconds: for the connection.
+
+    Raises:
+        EngineUnavailableError: there is no ssh here, or it could not connect; with what ssh printed.
+    """
+
+    def __init__(self, endpoint: str, seconds: float) -> None:
+        parts = urlsplit(endpoint)
+        folder = Path(tempfile.mkdtemp(prefix="jupyter-launcher-ssh-"))
+        self.url = f"unix://{folder / 'docker.sock'}"
+        line: list[str] = ["ssh", "-T", "-o", "BatchMode=yes", "-o", "ExitOnForwardFailure=yes"]
+        line += ["-o", f"ConnectTimeout={max(1, int(seconds))}"]
+        line += ["-L", f"{folder / 'docker.sock'}:{parts.path or _REMOTE_SOCKET}"]
+        line += ["-p", str(parts.port)] if parts.port else []
+        line += ["-l", parts.username] if parts.username else []
+        try:
+            # In a process session of its own: Ctrl-C in the terminal must not end the tunnel before the clean-up.
+            self._process = subprocess.Popen(  # noqa: S603 - the parts of an address, none is a shell's
+                [*line, "--", parts.hostname or "", _STAY],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+            )
+        except OSError as error:
+            shutil.rmtree(folder)
+            msg = f"ssh cannot be run for {endpoint}: {error}"
+            raise EngineUnavailableError(msg, hint="install an ssh client", endpoint=endpoint) from error
+        self.close = weakref.finalize(self, _end, self._process, folder)
+        self._wait(endpoint, seconds)
+
+    def _wait(self, endpoint: str, seconds: float) -> None:
+        if (output := self._process.stdout) is not None:
+            ready, _, _ = select.select([output], [], [], seconds)
+            if ready and output.readline().strip() == b"ready":
+                return
+        self._process.terminate()
+        said = self._process.communicate()[1].decode(errors="replace").strip() or f"nothing for {seconds:g} s"
+        self.close()
+        msg = f"could not connect to {endpoint}: ssh said: {said}"
+        hint = f"try `ssh {urlsplit(endpoint).hostname} docker info`"
+        raise EngineUnavailableError(msg, hint=hint, endpoint=endpoint)
+
+
+def _end(process: subprocess.Popen[bytes], folder: Path) -> None:
+    process.terminate()
+    process.communicate()
+    shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,109 @@
+"""What an engine is and can do, asked once: ``EngineTraits``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+__all__ = ["EngineTraits"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineTraits:
+    """An engine, by its own information and version.
+
+    None means unknown: the engine, or a proxy before it, refused to tell. ``name`` and ``version`` are then
+    ``unknown``, and the engine is taken for Docker.
+
+    Attributes:
+        name: ``Docker``, ``Podman`` or ``unknown``.
+        version: the engine's own version.
+        api_version: the version of the API that is spoken with it.
+        log_driver: the default logging driver, such as ``json-file``.
+        rootless: the engine runs without root, so uid 0 in a container is the engine's user.
+        remapped: uids in containers are others on the host (``userns-remap``).
+        same_kernel: the engine's kernel is this process's, so that paths and IPs may mean the same here.
+        limits_memory, limits_cpus, limits_pids: the engine enforces these limits.
+        cgroup_version: ``1`` or ``2``.
+        cores: of the engine's host.
+        data_root: where the engine keeps images and containers, on its host.
+    """
+
+    name: str = "unknown"
+    version: str = "unknown"
+    api_version: str = "unknown"
+    log_driver: str | None = None
+    rootless: bool | None = None
+    remapped: bool | None = None
+    same_kernel: bool | None = None
+    limits_memory: bool | None = None
+    limits_cpus: bool | None = None
+    limits_pids: bool | None = None
+    cgroup_version: str | None = None
+    cores: int | None = None
+    data_root: Path | None = None
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.version} (API {self.api_version})"
+
+    @property
+    def is_podman(self) -> bool:
+        """It speaks Podman's dialect of the API."""
+        return self.name == "Podman"
+
+    @classmethod
+    def from_answers(
+        cls, version: Mapping[str, Any] | None, info: Mapping[str, Any] | None, api_version: str
+    ) -> EngineTraits:
+        """Parse the engine's answers to ``version`` and ``info``; None where one was refused."""
+        version, info = (answer if isinstance(answer, Mapping) else {} for answer in (version, info))
+        options = _texts(info.get("SecurityOptions"))
+        kernel = _text(info.get("KernelVersion"))
+        data_root = _text(info.get("DockerRootDir"))
+        rootless = _bool(info.get("Rootless"))  # Podman before version 5 says it only here
+        return cls(
+            name=_name(version),
+            version=_text(version.get("Version")) or "unknown",
+            api_version=api_version,
+            log_driver=_text(info.get("LoggingDriver")),
+            rootless=None if options is None else bool(rootless) or _has(options, "rootless"),
+            remapped=None if options is None else _has(options, "userns"),
+            same_kernel=None if kernel is None else kernel == os.uname().release,
+            limits_memory=_bool(info.get("MemoryLimit")),
+            limits_cpus=_bool(info.get("CpuCfsQuota")),
+            limits_pids=_bool(info.get("PidsLimit")),
+            cgroup_version=_text(info.get("CgroupVersion")),
+            cores=_count(info.get("NCPU")),
+            data_root=None if data_root is None else Path(data_root),
+        )
+
+
+def _name(version: Mapping[str, Any]) -> str:
+    if not version:
+        return "unknown"
+    parts = version.get("Components")
+    names = [str(part.get("Name")) for part in parts if isinstance(part, Mapping)] if isinstance(parts, list) else []
+    return "Podman" if any(name.startswith("Podman") for name in names) else "Docker"
+
+
+def _has(options: list[str], name: str) -> bool:
+    return any(option.partition(",")[0] == f"name={name}" for option in options)
+
+
+def _texts(value: object) -> list[str] | None:
+    return [item for item in value if isinstance(item, str)] if isinstance(value, list) else None
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _bool(value: object) -> bool | None:
+    return value if isinstance(value, bool) else None
+
+
+def _count(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None

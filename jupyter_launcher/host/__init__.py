@@ -1,0 +1,1 @@
+"""Where this process stands toward the engine: addresses and paths."""

@@ -1,0 +1,139 @@
+"""How this process reaches an engine's containers: from the engine's host, from inside a container, or remotely.
+
+An orchestrator often runs in a container itself, with the engine's socket mounted: then it reaches servers
+over a network that both containers are on.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+from ipaddress import ip_address
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from jupyter_launcher.engine.protocol import Engine
+from jupyter_launcher.engine.types import ContainerInfo, ListedContainer
+from jupyter_launcher.errors import EngineUnavailableError, OptionError
+from jupyter_launcher.spec.checks import LOOPBACK, SERVER_PORT
+from jupyter_launcher.spec.container import DEFAULT_NETWORK, PORT_KEY
+
+__all__ = ["EngineAddress", "bracket"]
+
+_OWN_ID = re.compile(r"/([0-9a-f]{64})/\S* /etc/(?:hostname|hosts|resolv\.conf) ")
+
+
+def bracket(address: str) -> str:
+    """An IP address as a URL has it: IPv6 in brackets."""
+    return f"[{address}]" if ":" in address else address
+
+
+class EngineAddress:
+    """Where one engine and its containers are, seen from this process."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._own_container: ContainerInfo | None = None
+
+    @property
+    def socket_path(self) -> Path | None:
+        """The engine's socket on this host, if the engine is reached over one."""
+        parts = urlsplit(self._engine.endpoint)
+        return Path(parts.path) if parts.scheme in ("unix", "http+unix") and parts.path else None
+
+    @property
+    def host(self) -> str:
+        """Where a port that the engine publishes on its loopback or on every address is reached."""
+        parts = urlsplit(self._engine.endpoint)
+        return parts.hostname if parts.scheme in ("tcp", "http", "https", "ssh") and parts.hostname else LOOPBACK
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether the engine is on another machine: paths are paths there, and so are published ports."""
+        return self.host not in (LOOPBACK, "::1", "localhost") and self.find_own_container() is None
+
+    def find_own_container(self, *, again: bool = False) -> ContainerInfo | None:
+        """The container that this process runs in, if it is one of this engine's.
+
+        The id is read from the bind mounts of /etc/hostname and /etc/hosts and confirmed by an inspect on this
+        engine. Cached; ``again`` asks once more.
+        """
+        if (self._own_container is None or again) and (found := _OWN_ID.search(_read_mounts())):
+            self._own_container = self._engine.inspect(found[1])
+        return self._own_container
+
+    def choose_network(self, wanted: str | None) -> str:
+        """The network for a new container: the wanted one, else one that this process reaches.
+
+        Raises:
+            OptionError: this process runs in a container that is not on it.
+        """
+        own = self._networked_container(again=True)
+        if own is None:
+            return wanted or DEFAULT_NETWORK
+        reached = sorted(own.networks, key=lambda name: (name != DEFAULT_NETWORK, name))
+        if (wanted in reached) if wanted else reached:
+            return wanted or reached[0]
+        target = wanted or DEFAULT_NETWORK
+        msg = (
+            f"this launcher runs in container {own.name} on {', '.join(reached) or 'no network'}, and would not reach "
+            f"a server on {target}"
+        )
+        hint = f"`docker network connect {target} {own.name}`, or name another network"
+        raise OptionError(msg, hint=hint, option="network")
+
+    def choose_publish_ip(self, given: str | None) -> str:
+        """Where to publish: loopback; with a remote engine the address at which its host is reached.
+
+        Raises:
+            OptionError: loopback was given for a remote engine: this process would not reach it.
+            EngineUnavailableError: the name of the engine's host has no address.
+        """
+        if not self.is_remote:
+            return given or LOOPBACK
+        if given is None:
+            try:
+                return str(socket.getaddrinfo(self.host, None)[0][4][0])
+            except OSError as error:
+                msg = f"the engine's host {self.host} has no address: {error}"
+                raise EngineUnavailableError(msg, hint="give host_ip=", endpoint=self._engine.endpoint) from error
+        try:
+            loopback = ip_address(given).is_loopback
+        except ValueError:
+            return given  # refused where options are checked
+        if loopback:
+            msg = f"host_ip is {given!r}, the loopback of the engine's host {self.host}, which this host does not reach"
+            raise OptionError(msg, hint="give an address of that host, or leave host_ip out", option="host_ip")
+        return given
+
+    def server_url(self, info: ContainerInfo | ListedContainer, host_ip: str, base_url: str = "/") -> str:
+        """The server as this process reaches it: from a container over a shared network, else published."""
+        own = self._networked_container()
+        shared = (
+            "" if own is None else next((ip for name, ip in info.networks.items() if ip and name in own.networks), "")
+        )
+        if shared:
+            return f"http://{bracket(shared)}:{SERVER_PORT}{base_url}"
+        return self.published_url(info, host_ip, base_url)
+
+    def published_url(self, info: ContainerInfo | ListedContainer, host_ip: str, base_url: str = "/") -> str:
+        """The server's published port, as a process on the engine's host (or one that reaches it) opens it."""
+        published = ip_address(host_ip)
+        if published.is_loopback or published.is_unspecified:
+            shown = self.host if self.is_remote else LOOPBACK
+        else:
+            shown = str(published)
+        port = next(iter(info.ports.get(PORT_KEY, ())), 0)
+        return f"http://{bracket(shown)}:{port}{base_url}"
+
+    def _networked_container(self, *, again: bool = False) -> ContainerInfo | None:
+        """The container that this process runs in, or None if it uses the host's network."""
+        own = self.find_own_container(again=again)
+        return None if own is None or own.network_mode == "host" else own
+
+
+def _read_mounts() -> str:
+    try:
+        return Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""  # not Linux, so not a container of an engine

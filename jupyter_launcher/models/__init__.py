@@ -1,0 +1,34 @@
+"""The values that callers give and get: frozen, parsed once, no I/O."""
+
+from __future__ import annotations
+
+from jupyter_launcher.models.events import Event, EventKind, Phase
+from jupyter_launcher.models.options import BuildOptions, Mount, Timeouts
+from jupyter_launcher.models.server import Gateway, ServerInfo
+from jupyter_launcher.models.session import (
+    ReapedSession,
+    SessionState,
+    SessionStatus,
+    SessionSummary,
+    StopMethod,
+    StopReport,
+    Timings,
+)
+
+__all__ = [
+    "BuildOptions",
+    "Event",
+    "EventKind",
+    "Gateway",
+    "Mount",
+    "Phase",
+    "ReapedSession",
+    "ServerInfo",
+    "SessionState",
+    "SessionStatus",
+    "SessionSummary",
+    "StopMethod",
+    "StopReport",
+    "Timeouts",
+    "Timings",
+]

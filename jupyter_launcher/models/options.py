@@ -1,0 +1,91 @@
+"""Values that callers give."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+from jupyter_launcher.errors import OptionError
+
+__all__ = ["BuildOptions", "Mount", "Timeouts"]
+
+_LONGEST = 1e9  # seconds; what sockets take ends soon after it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """How long to wait for what, in seconds.
+
+    Attributes:
+        engine: one call to the Docker engine.
+        image: a pull or a build.
+        start: from the exec of the server to its first answer with our token.
+        gateway: the kernel specs through the server, with a gateway.
+        shutdown: the server's end after the request to its API, its kernels' end included
+            (a kernel that ignores signals costs the server 5 s by itself).
+        terminate: the server's end after SIGTERM.
+
+    Raises:
+        OptionError: one is not a number above 0, or is above 10^9.
+    """
+
+    engine: float = 60.0
+    image: float = 1800.0
+    start: float = 60.0
+    gateway: float = 15.0
+    shutdown: float = 20.0
+    terminate: float = 10.0
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 < value <= _LONGEST:
+                msg = f"timeouts.{item.name} is {value!r}"
+                raise OptionError(msg, hint="give a number of seconds above 0", option="timeouts")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mount:
+    """A folder or file of the engine's host, bound into the container.
+
+    Attributes:
+        source: an absolute path on the engine's host that exists.
+        target: an absolute path in the container.
+        read_only: whether the session may not write to it.
+    """
+
+    source: str
+    target: str
+    read_only: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildOptions:
+    """What a build of an image needs on the machine where it runs.
+
+    Attributes:
+        base_image: any image with ``python3`` (with venv), ``sh`` and ``update-ca-certificates``;
+            None: the Dockerfile's own default, an official slim Python image.
+        ca_certificates: PEM files (``*.crt``) that pip, and later the notebooks, must trust.
+        index_url: the package index for pip; None: pip's default.
+        http_proxy, https_proxy, no_proxy: for the build alone; None: what the Docker client's
+            configuration file says.
+    """
+
+    base_image: str | None = None
+    ca_certificates: tuple[Path, ...] = ()
+    index_url: str | None = field(default=None, repr=False)
+    http_proxy: str | None = field(default=None, repr=False)
+    https_proxy: str | None = field(default=None, repr=False)
+    no_proxy: str | None = None
+
+    def to_build_args(self) -> dict[str, str]:
+        """The build arguments that the Dockerfiles know, and those that the engine knows for proxies."""
+        given = {
+            "BASE_IMAGE": self.base_image,
+            "PIP_INDEX_URL": self.index_url,
+            "HTTP_PROXY": self.http_proxy,
+            "HTTPS_PROXY": self.https_proxy,
+            "NO_PROXY": self.no_proxy,
+        }
+        return {name: value for name, value in given.items() if value is not None}

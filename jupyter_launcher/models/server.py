@@ -1,0 +1,78 @@
+"""The server and the gateway, as callers see them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from jupyter_launcher.errors import ServerInfoError
+
+__all__ = ["Gateway", "ServerInfo"]
+
+_TYPES: dict[str, type] = {"password": bool, "pid": int, "port": int, "secure": bool}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gateway:
+    """A kernel gateway as the server will reach it.
+
+    Attributes:
+        name: what the caller named: a container's name or id, or a URL.
+        url: ``http://<ip>:<port>``, handed to the server as ``--gateway-url``.
+        container_id: None where the caller gave a URL.
+        network: the network that the server must join to reach it; None: the engine's default.
+    """
+
+    name: str
+    url: str
+    container_id: str | None = None
+    network: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerInfo:
+    """The running server, as it describes itself in its ``jpserver-<pid>.json``.
+
+    Addresses are the server's own: reach it at :attr:`Session.url` instead. ``notebook_dir`` is
+    what jupyter_server 2 calls ``root_dir``.
+    """
+
+    base_url: str
+    hostname: str
+    notebook_dir: str
+    password: bool
+    pid: int
+    port: int
+    secure: bool
+    token: str = field(repr=False)
+    url: str
+
+    @classmethod
+    def from_json(cls, text: str) -> ServerInfo:
+        """Parse the file's text; fields that are not known are ignored.
+
+        Raises:
+            ServerInfoError: no JSON object, or a field is missing or of another type. The
+                message names fields, and never shows the text, which holds the token.
+        """
+        try:
+            raw = json.loads(text)
+        except (ValueError, RecursionError):
+            msg = f"server_info is not JSON ({len(text)} characters)"
+            raise ServerInfoError(msg, hint="ask again, it may be half written") from None
+        if not isinstance(raw, dict):
+            msg = "server_info is JSON, but no object"
+            raise ServerInfoError(msg, hint="see whether another program writes to the runtime dir")
+        if "root_dir" in raw:
+            raw["notebook_dir"] = raw["root_dir"]
+        values: dict[str, Any] = {item.name: raw.get(item.name) for item in fields(cls)}
+        wrong = [name for name, value in values.items() if type(value) is not _TYPES.get(name, str)]
+        if wrong:
+            msg = f"server_info lacks a usable {', '.join(wrong)}"
+            raise ServerInfoError(msg, hint="take an image with jupyter_server 1.0 or newer")
+        return cls(**values)
+
+    def to_dict(self) -> dict[str, str | int | bool]:
+        """The nine fields as a plain dict, the token included."""
+        return asdict(self)

@@ -1,0 +1,164 @@
+"""What callers learn of sessions: their state, how they started, and how they ended."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from enum import Enum
+from pathlib import Path
+
+from jupyter_launcher.models.events import Phase
+
+__all__ = [
+    "ReapedSession",
+    "SessionState",
+    "SessionStatus",
+    "SessionSummary",
+    "StopMethod",
+    "StopReport",
+    "Timings",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timings:
+    """Seconds that each phase of ``start`` took; a phase that had nothing to do is near 0."""
+
+    gateway: float = 0.0
+    image: float = 0.0
+    container: float = 0.0
+    server: float = 0.0
+    ready: float = 0.0
+
+    @classmethod
+    def from_phases(cls, seconds: Mapping[Phase, float]) -> Timings:
+        """From the seconds of each phase; a phase that is not there took none."""
+        return cls(**{item.name: seconds.get(Phase(item.name), 0.0) for item in fields(cls)})
+
+    @property
+    def total(self) -> float:
+        """All phases together, seconds."""
+        return self.gateway + self.image + self.container + self.server + self.ready
+
+
+class SessionState(str, Enum):
+    """The state of a session. The values are what the command prints."""
+
+    CREATED = "created"
+    """The container was created, but never started: its launcher died in between."""
+    STARTING = "starting"
+    """The container runs, the server does not answer yet."""
+    READY = "ready"
+    """The server answers."""
+    UNRESPONSIVE = "unresponsive"
+    """The container runs, but its server does not answer, although it had the time to start."""
+    EXITED = "exited"
+    """The container has ended; the status says how."""
+    GONE = "gone"
+    """The container was removed."""
+    UNREADABLE = "unreadable"
+    """A container carries a session's labels, but they cannot be read, or its name is not the session's."""
+
+    @classmethod
+    def of_ended(cls, state: str) -> SessionState | None:
+        """From the engine's word for a container's state; None where it runs, so that its server decides."""
+        if state in ("running", "paused", "restarting"):
+            return None
+        return cls.CREATED if state == "created" else cls.EXITED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionStatus:
+    """A session's state at the moment of asking.
+
+    Attributes:
+        state: the state.
+        exit_code: of the container's main process; None while it runs.
+        oom_killed: the kernel ended a process of the container for memory.
+        detail: a text for people.
+    """
+
+    state: SessionState
+    exit_code: int | None = None
+    oom_killed: bool = False
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionSummary:
+    """One item of ``Launcher.list``.
+
+    Attributes:
+        session_id: as the container's label says, empty where it says nothing.
+        container_id: the full id.
+        container_name: the container's name.
+        pipeline_dir: the directory on the engine's host; None in state ``unreadable``.
+        gateway: what the caller named as gateway; None without one.
+        image: as the engine names it.
+        created: seconds since the epoch, by the engine's clock.
+        owner: what the launcher that started it gave as its ``owner``.
+        status: the engine's words, e.g. ``Up 2 minutes`` or ``Exited (137) 5 seconds ago``.
+        state: the state.
+        exit_code: of a container that has ended.
+        oom_killed: the kernel ended a process of the container for memory.
+        detail: in state ``unreadable``: what cannot be read, and what to do.
+    """
+
+    session_id: str
+    container_id: str
+    container_name: str
+    pipeline_dir: Path | None
+    gateway: str | None
+    image: str
+    created: float
+    owner: str
+    status: str
+    state: SessionState
+    exit_code: int | None = None
+    oom_killed: bool = False
+    detail: str = ""
+
+
+class StopMethod(str, Enum):
+    """What ended the server."""
+
+    API = "api"
+    SIGTERM = "sigterm"
+    KILLED = "killed"
+    ALREADY_STOPPED = "already-stopped"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopReport:
+    """How a session ended.
+
+    Attributes:
+        method: the step after which the server was gone.
+        kernels: ids of the kernels that the server held when it was asked to stop.
+        kernels_gone: those of them that were seen to be gone, on the gateway if there is one.
+        seconds: from the call to the container's removal.
+    """
+
+    method: StopMethod
+    kernels: tuple[str, ...] = ()
+    kernels_gone: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReapedSession:
+    """What ``Launcher.reap`` did, or would do, to one session.
+
+    Attributes:
+        session_id: whose container it was.
+        container_id: the container's full id.
+        reason: ``exited``, ``created`` or ``orphaned``.
+        report: how it ended; None in a dry run, or where ending it failed.
+        error: why it could not be ended, else empty.
+    """
+
+    session_id: str
+    container_id: str
+    reason: str
+    report: StopReport | None = None
+    error: str = ""

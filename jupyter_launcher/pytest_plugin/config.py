@@ -1,0 +1,30 @@
+"""The configuration of the pytest plugin's fixtures: a module of its own, because the plugin and its run need it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["LauncherConfig"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LauncherConfig:
+    """What the fixtures start; override the fixture ``jupyter_launcher_config`` to change it.
+
+    Attributes:
+        image: of the server; None: the launcher's default.
+        gateway: an existing kernel gateway: a container's name or id, or a URL. All servers use
+            it then. None: ``jupyter_gateway`` is one of ours, and only the servers of tests that ask
+            for it use it.
+        network: for the servers, and for a gateway of ours; None: the engine's default bridge.
+        options: more options for each ``Launcher.start``.
+        launcher: more options for ``Launcher``, e.g. ``docker_host``, ``build``, ``on_event``.
+    """
+
+    image: str | None = None
+    gateway: str | None = None
+    network: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    launcher: Mapping[str, Any] = field(default_factory=dict)

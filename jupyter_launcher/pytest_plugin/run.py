@@ -1,0 +1,155 @@
+"""What the pytest plugin does with an engine: a module of its own, because its imports are slow."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from filelock import FileLock
+
+from jupyter_launcher.engine.client import DockerEngine
+from jupyter_launcher.engine.images import DEFAULT_GATEWAY_IMAGE, DEFAULT_IMAGE
+from jupyter_launcher.errors import LauncherError, SessionNotFoundError
+from jupyter_launcher.launcher import Launcher
+from jupyter_launcher.models import Event, EventKind, Phase, SessionState, Timeouts
+from jupyter_launcher.pytest_plugin import owner, report
+from jupyter_launcher.pytest_plugin.config import LauncherConfig
+from jupyter_launcher.sessions.session import Session
+from jupyter_launcher.spec.labels import container_name
+
+__all__ = ["Run", "describe_engine", "reap_dead_runs"]
+
+_LOG_LINES = 40
+_WITH_A_CONTAINER = (Phase.CONTAINER, Phase.SERVER, Phase.READY)
+
+
+def describe_engine(image: str = "", config: LauncherConfig | None = None) -> str:
+    """One line: the engine, its API version, the image; or why there is no engine."""
+    try:
+        with contextlib.closing(_connect(config)) as engine:
+            return f"jupyter: {engine.traits} at {engine.endpoint}, image {image or DEFAULT_IMAGE}"
+    except LauncherError as error:
+        return f"jupyter: {error}"
+
+
+def reap_dead_runs() -> None:
+    """Remove what dead runs have left on the engine of this environment."""
+    with contextlib.suppress(LauncherError), contextlib.closing(_connect(None)) as engine:
+        owner.reap_dead_runs(engine)
+
+
+def _connect(config: LauncherConfig | None) -> DockerEngine:
+    given = config.launcher if config else {}
+    return DockerEngine.connect(**{name: given[name] for name in ("docker_host", "context", "client") if name in given})
+
+
+class Run:
+    """The one launcher of a test process, and what is reported about its sessions.
+
+    Attributes:
+        launcher: in a namespace of its own.
+        kept: lines about the sessions that were left running.
+        kept_dirs: their pipeline dirs.
+
+    Raises:
+        EngineUnavailableError: no engine answers.
+    """
+
+    def __init__(
+        self, config: LauncherConfig, *, namespace: str, keep: str, start_timeout: float | None, lock: Path
+    ) -> None:
+        self._config = config
+        self._keep = keep
+        self._lock = FileLock(lock)
+        self._failed_starts: list[tuple[str, str]] = []
+        self._kept_ids: set[str] = set()
+        self._gateways_kept: set[str] = set()
+        self.kept: list[str] = []
+        self.kept_dirs: set[Path] = set()
+        options = dict(config.launcher)
+        timeouts = options.get("timeouts") or Timeouts()
+        if start_timeout is not None:
+            timeouts = dataclasses.replace(timeouts, start=start_timeout)
+        self._listener: Callable[[Event], None] | None = options.get("on_event")
+        self._engine = _connect(config)
+        self.launcher = Launcher(
+            **{
+                "namespace": namespace,
+                "owner": owner.owner_id(keep=keep != "never"),
+                "image": config.image or DEFAULT_IMAGE,
+                **options,
+                "timeouts": timeouts,
+                "on_event": self._watch,
+            }
+        )
+
+    def prepare(self) -> None:
+        """Remove what dead runs have left, and have the image ready."""
+        with self._lock:  # of several workers one builds the image, and the others find it
+            owner.reap_dead_runs(self._engine)
+            self.launcher.ensure_image(pull=self._config.options.get("pull", "missing"))
+
+    def close(self) -> None:
+        """Stop the sessions that tests have left, and close the connections."""
+        with contextlib.closing(self._engine), self.launcher as launcher:
+            for item in launcher.list():
+                if item.session_id in self._kept_ids or item.state is SessionState.UNREADABLE:
+                    continue
+                if self._keep == "always":
+                    self._report_kept(item.session_id, item.container_name, f"of {item.pipeline_dir}")
+                    continue
+                with contextlib.suppress(SessionNotFoundError):
+                    launcher.stop(item.session_id)
+
+    @contextlib.contextmanager
+    def gateway(self, folder: Path) -> Iterator[str]:
+        """A gateway of this run's own; it stays when a session that uses it was kept."""
+        with self._lock:
+            self.launcher.ensure_image(DEFAULT_GATEWAY_IMAGE)
+        with self.launcher.run_gateway(folder, network=self._config.network, keep=self._keep_gateway) as name:
+            yield name
+
+    def _keep_gateway(self, name: str) -> bool:
+        kept = name in self._gateways_kept or self._keep == "always"
+        if kept:
+            self.kept.append(f"their gateway: docker rm -f -v {name}")
+        return kept
+
+    def finish(self, session: Session, test: str, *, failed: bool) -> None:
+        """Stop a session when its test is over, or leave it running and report it."""
+        if self._keep == "always" or (self._keep == "failed" and failed):
+            self._kept_ids.add(session.id)
+            self.kept_dirs.add(session.pipeline_dir)
+            if session.gateway is not None:
+                self._gateways_kept.add(session.gateway.name)
+            self._report_kept(session.id, session.container_name, f"{test}: {session.url}lab")
+        else:
+            session.stop()
+
+    def _report_kept(self, session_id: str, container_name: str, what: str) -> None:
+        found = f"Launcher(namespace={self.launcher.namespace!r}).get({session_id!r})"
+        self.kept += [
+            what,
+            f'  with the token: python -c "from jupyter_launcher import Launcher; print({found}.lab_url)"',
+            f"  to remove it:   docker stop {container_name} && docker rm -v {container_name}",
+        ]
+
+    def sections(self) -> list[tuple[str, str]]:
+        """Titles and texts for the report of a failed test."""
+        there = report.describe_namespace(self._engine, self.launcher.namespace, log_lines=_LOG_LINES)
+        return [*self._failed_starts, *there]
+
+    def forget_failed_starts(self) -> None:
+        """The next test begins without failed starts."""
+        self._failed_starts.clear()
+
+    def _watch(self, event: Event) -> None:
+        # While a failure is reported, the container is still there.
+        if event.kind is EventKind.FAILED and event.phase in _WITH_A_CONTAINER:
+            name = container_name(self.launcher.namespace, event.session_id)
+            text = report.describe_container(self._engine, name, log_lines=_LOG_LINES)
+            self._failed_starts.append((f"jupyter session {event.session_id}, which failed to start", text))
+        if self._listener is not None:
+            self._listener(event)

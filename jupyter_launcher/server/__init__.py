@@ -1,0 +1,1 @@
+"""The Jupyter server inside its container."""

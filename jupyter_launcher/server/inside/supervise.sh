@@ -1,0 +1,30 @@
+# The container's main process, below the engine's init; README.md beside this file draws the protocol.
+# $1: the session's own folder, $2: seconds to wait for a server.
+#
+# The server is no child of this script: it is started by exec. Both sides share a pipe that the server's
+# side holds open: a line on it, or its end, means that the server has ended. An exec may run before this
+# script does, so whichever comes first makes the pipe.
+run=$1 patience=$2
+[ -p "$run/alive" ] || mkfifo -m 600 "$run/alive" || [ -p "$run/alive" ] || exit 70
+
+# `docker stop`, or the shutdown of the host, reaches this script alone: pass the signal on, and stay until
+# the server has shut its kernels down. Without a server there is nothing to wait for.
+terminate() {
+  pid=$(cat "$run/server.pid" 2>/dev/null) || exit 143
+  kill -TERM "$pid" 2>/dev/null
+}
+trap terminate TERM INT
+
+# If the launcher dies between the container's start and the exec, nobody starts a server.
+{
+  sleep "$patience"
+  [ -e "$run/server.pid" ] || { echo "no server came within $patience s; the container ends"; kill -TERM $$; }
+} &
+
+# Opening blocks until the other side opens the pipe. The end without a line: the server was killed
+# together with its parent, so nobody could write the exit code.
+{ read -r code && echo "$code" >"$run/exit"; } <"$run/alive" &
+# A signal ends `wait` early, hence the loop.
+while kill -0 $! 2>/dev/null; do wait $!; done
+code=$(cat "$run/exit" 2>/dev/null)
+exit "${code:-137}"

@@ -1,0 +1,1 @@
+"""Acts on sessions: only this folder changes a session's container."""

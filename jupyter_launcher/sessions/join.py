@@ -1,0 +1,164 @@
+"""Finding a session that is there, and joining it."""
+
+from __future__ import annotations
+
+from jupyter_launcher.engine.types import ContainerInfo
+from jupyter_launcher.errors import (
+    ServerError,
+    ServerNotRunningError,
+    SessionConflictError,
+    SessionNotFoundError,
+    SessionUnreadableError,
+)
+from jupyter_launcher.models import Timings
+from jupyter_launcher.server.api import JupyterApi
+from jupyter_launcher.server.process import read_server_info, was_server_started
+from jupyter_launcher.server.ready import wait_until_ready
+from jupyter_launcher.sessions.context import Context
+from jupyter_launcher.sessions.session import Session
+from jupyter_launcher.spec.checks import check_name
+from jupyter_launcher.spec.labels import SessionLabels, container_name
+from jupyter_launcher.spec.options import SessionSpec, differences
+from jupyter_launcher.waiting import Deadline, NotYetError, attempts
+
+__all__ = ["find_or_clear", "find_session", "join_session", "join_starting"]
+
+# What another launcher has to do between its create and its exec lasts a second or two on a busy engine.
+# Where nothing moves for this long, that launcher is gone.
+_OTHERS_STEP = 10.0
+
+
+def find_session(context: Context, session_id: str) -> tuple[ContainerInfo, SessionLabels]:
+    """The container of a session, in whatever state it is, and its labels.
+
+    Raises:
+        OptionError: ``session_id`` cannot be an id.
+        SessionNotFoundError: this namespace has no container of this session's name.
+        SessionUnreadableError: it has, and its labels cannot be read.
+    """
+    name = container_name(context.namespace, check_name(session_id, "session_id"))
+    info = context.engine.inspect(name)
+    if info is None or not SessionLabels.claimed_id(info.labels):
+        raise _no_session(context, session_id)
+    labels = SessionLabels.from_labels(info.labels, info.name)
+    if labels.name != info.name:
+        raise _no_session(context, session_id)
+    return info, labels
+
+
+def _no_session(context: Context, session_id: str) -> SessionNotFoundError:
+    msg = f"there is no session {session_id!r} in namespace {context.namespace!r}"
+    hint = "see which sessions there are: `jupyter-launcher list`, or Launcher.list()"
+    claims = context.engine.containers(*SessionLabels.filters(context.namespace, session_id))
+    others = [item for item in claims if item.name != container_name(context.namespace, session_id)]
+    if not others:
+        return SessionNotFoundError(msg, hint=hint, session_id=session_id)
+    msg += f"; container {others[0].name} ({others[0].id[:12]}) claims this id in its labels, under another name"
+    hint = f"if it is a leftover, remove it with `docker rm -f {others[0].id[:12]}`"
+    return SessionNotFoundError(msg, hint=hint, session_id=session_id, container_id=others[0].id)
+
+
+def find_or_clear(context: Context, spec: SessionSpec) -> tuple[ContainerInfo, SessionLabels] | None:
+    """The container of this session, in which a server runs or is about to, and its labels.
+
+    None when there is none, or when it was removed: containers that have ended or were never started are.
+
+    Raises:
+        SessionConflictError: the name is another's, its labels cannot be read, or the session runs with other
+            options.
+        ExecError: nobody can tell whether a server runs in it. It is left alone.
+    """
+    engine = context.engine
+    info = engine.inspect(container_name(spec.namespace, spec.session_id))
+    if info is None:
+        return None
+    labels = _read_own_labels(info, spec)
+    if info.state == "created":
+        info = _wait_for_its_start(context, info)
+    if info is not None and info.running:
+        _refuse_other_options(info, labels, spec)
+        if was_server_started(engine, info.id, Deadline(_OTHERS_STEP)):
+            return info, labels
+    if info is not None:
+        engine.remove(info.id)
+    return None
+
+
+def _read_own_labels(info: ContainerInfo, spec: SessionSpec) -> SessionLabels:
+    """The labels of the container that has this session's name."""
+    msg = f"the name {info.name} belongs to container {info.id[:12]}"
+    hint = f"remove it with `docker rm -f {info.id[:12]}` if nobody needs it, or take another session_id"
+    seen = ", which is no session of ours"
+    if SessionLabels.claimed_id(info.labels):
+        try:
+            labels = SessionLabels.from_labels(info.labels, info.name)
+        except SessionUnreadableError as error:
+            seen = f", whose labels cannot be read: {error.message}"
+        else:
+            if labels.name == info.name:
+                return labels
+    raise SessionConflictError(msg + seen, hint=hint, session_id=spec.session_id, container_id=info.id)
+
+
+def _wait_for_its_start(context: Context, info: ContainerInfo) -> ContainerInfo | None:
+    """The container once another launcher has started it; as it is when none does."""
+    latest: ContainerInfo | None = info
+    for attempt in attempts(Deadline(_OTHERS_STEP), NotYetError):
+        with attempt:
+            latest = context.engine.inspect(info.id)
+            if latest is not None and latest.state == "created":
+                raise NotYetError
+    return latest
+
+
+def _refuse_other_options(info: ContainerInfo, labels: SessionLabels, spec: SessionSpec) -> None:
+    found = differences(labels.options, spec.to_options())
+    if found:
+        msg = f"session {spec.session_id} already runs with other options: {'; '.join(found)}"
+        hint = "stop it first, or take another session_id"
+        raise SessionConflictError(msg, hint=hint, session_id=spec.session_id, container_id=info.id, differences=found)
+
+
+def join_session(context: Context, info: ContainerInfo, labels: SessionLabels) -> Session:
+    """A session whose container is there, once its server answers: what ``start`` and ``get`` have in common.
+
+    Raises:
+        SessionNotFoundError: the container was removed meanwhile.
+        ServerNotRunningError: no server runs in it.
+        ServerError: its server does not answer as it should.
+        ExecError: nobody can tell, because no command runs in the container, although the container does.
+    """
+    engine = context.engine
+    deadline = Deadline(context.timeouts.start)
+    try:
+        server_info = read_server_info(engine, info.id, deadline)
+    except ServerError as error:
+        latest = engine.inspect(info.id)
+        if latest is None:
+            raise _no_session(context, labels.session_id) from error
+        memory = ", out of memory" if latest.oom_killed else ""
+        msg = (
+            f"no server runs in session {labels.session_id} ({latest.state}, exit code {latest.exit_code}{memory}): "
+            f"{error.message}"
+        )
+        raise ServerNotRunningError(
+            msg,
+            hint="start it again with the same session_id, or stop it",
+            exit_code=None if latest.running else latest.exit_code,
+            oom_killed=latest.oom_killed,
+            log_tail=engine.log_tail(info.id),
+            session_id=labels.session_id,
+        ) from error
+    wait_until_ready(JupyterApi(context.server_url(info, labels), server_info.token), engine, info.id, deadline)
+    return Session(info, labels, server_info, context=context, timings=Timings(), joined=True)
+
+
+def join_starting(context: Context, info: ContainerInfo, labels: SessionLabels) -> Session | None:
+    """The session that another launcher has started, or is just starting; None when that start failed."""
+    try:
+        return join_session(context, info, labels)
+    except (ServerError, SessionNotFoundError):
+        latest = context.engine.inspect(info.id)
+        if latest is not None and latest.running:
+            raise
+        return None

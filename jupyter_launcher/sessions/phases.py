@@ -1,0 +1,116 @@
+"""Events for the phases of a session, and a limit on concurrent starts."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+from jupyter_launcher.engine.types import Progress
+from jupyter_launcher.errors import OptionError
+from jupyter_launcher.models import Event, EventKind, Phase
+
+__all__ = ["PhaseReporter", "StartLimit"]
+
+_log = logging.getLogger("jupyter_launcher")
+_DEFAULT_CORES = 2
+
+
+class PhaseReporter:
+    """Reports to a caller's ``on_event`` and to the log what happens in an act on one session.
+
+    Attributes:
+        seconds: of each phase that finished.
+        warnings: what works, but not as it was asked for.
+    """
+
+    def __init__(self, on_event: Callable[[Event], None] | None, session_id: str = "") -> None:
+        self.seconds: dict[Phase, float] = {}
+        self.warnings: list[str] = []
+        self._on_event = on_event
+        self._session_id = session_id
+
+    def for_session(self, session_id: str) -> PhaseReporter:
+        """A reporter for one session, with the same listener."""
+        return PhaseReporter(self._on_event, session_id)
+
+    @contextlib.contextmanager
+    def phase(self, phase: Phase) -> Iterator[Progress]:
+        """Emit 'started' and 'finished' or 'failed' around a block; yields a function that emits 'progress'."""
+        started = time.monotonic()
+        last = ""
+
+        def emit(kind: EventKind, detail: str, done: int = 0, total: int = 0) -> float:
+            seconds = time.monotonic() - started
+            event = Event(
+                session_id=self._session_id,
+                phase=phase,
+                kind=kind,
+                seconds=seconds,
+                detail=detail,
+                done=done,
+                total=total,
+            )
+            self._emit(event)
+            return seconds
+
+        def progress(detail: str, done: int = 0, total: int = 0) -> None:
+            nonlocal last
+            last = detail
+            emit(EventKind.PROGRESS, detail, done, total)
+
+        try:
+            emit(EventKind.STARTED, "")  # inside, because an interrupt may come meanwhile
+            yield progress
+        except BaseException as error:
+            emit(EventKind.FAILED, type(error).__name__)
+            raise
+        self.seconds[phase] = emit(EventKind.FINISHED, last)
+
+    def warn(self, phase: Phase, text: str) -> None:
+        """Emit a warning, log it, and keep it for ``Session.warnings``."""
+        self.warnings.append(text)
+        _log.warning("session %s: %s", self._session_id, text)
+        self._emit(Event(session_id=self._session_id, phase=phase, kind=EventKind.WARNING, detail=text))
+
+    def _emit(self, event: Event) -> None:
+        _log.debug("%s %s %s %.3f s %s", event.session_id, event.phase, event.kind, event.seconds, event.detail)
+        if self._on_event is None:
+            return
+        try:
+            self._on_event(event)
+        except Exception:  # noqa: BLE001 - a caller's listener must not end a session
+            _log.exception("on_event failed for %s", event)
+
+
+class StartLimit:
+    """A limit on concurrent starts.
+
+    Args:
+        most: how many; None: what ``default`` returns when the first start begins.
+        default: the number of the engine's cores; None where the engine does not tell.
+
+    Raises:
+        OptionError: ``most`` is no number above 0.
+    """
+
+    def __init__(self, most: int | None, default: Callable[[], int | None]) -> None:
+        if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 1):
+            msg = f"max_starts is {most!r}"
+            hint = "give a number from 1 up, or None for the number of the engine's cores"
+            raise OptionError(msg, hint=hint, option="max_starts")
+        self._most = most
+        self._default = default
+        self._lock = threading.Lock()
+        self._slots: threading.BoundedSemaphore | None = None
+
+    @contextlib.contextmanager
+    def slot(self) -> Iterator[None]:
+        """Wait until a start may begin, and count as one meanwhile."""
+        with self._lock:
+            if self._slots is None:
+                self._slots = threading.BoundedSemaphore(self._most or self._default() or _DEFAULT_CORES)
+        with self._slots:
+            yield

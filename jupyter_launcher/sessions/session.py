@@ -1,0 +1,248 @@
+"""``Session``, the handle that callers hold: it exists only once its server answers."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import math
+import threading
+from pathlib import Path
+from types import TracebackType
+
+from jupyter_launcher.engine.types import ContainerInfo
+from jupyter_launcher.errors import LauncherError, ServerNotRunningError, SessionNotFoundError
+from jupyter_launcher.host.address import bracket
+from jupyter_launcher.models import (
+    Gateway,
+    ServerInfo,
+    SessionState,
+    SessionStatus,
+    StopReport,
+    Timings,
+)
+from jupyter_launcher.server.api import JupyterApi
+from jupyter_launcher.server.process import renew_lease
+from jupyter_launcher.sessions.context import Context
+from jupyter_launcher.sessions.stop import stop_session
+from jupyter_launcher.spec.checks import SERVER_PORT
+from jupyter_launcher.spec.labels import SessionLabels
+from jupyter_launcher.waiting import Deadline
+
+__all__ = ["Session"]
+
+_log = logging.getLogger("jupyter_launcher")
+
+_HOUR = 3600.0
+
+
+class Session:
+    """A pipeline's container, its JupyterLab server and the kernels of that server.
+
+    (Jupyter's own 'session' is a notebook together with its kernel.) Returned by ``Launcher.start``
+    and ``Launcher.get``. As a context manager it renews its lease, if it has one, from a thread of
+    its own, and stops on leaving.
+    """
+
+    def __init__(
+        self,
+        info: ContainerInfo,
+        labels: SessionLabels,
+        server_info: ServerInfo,
+        *,
+        context: Context,
+        timings: Timings,
+        warnings: tuple[str, ...] = (),
+        joined: bool,
+    ) -> None:
+        self._info = info
+        self._labels = labels
+        self._server_info = server_info
+        self._context = context
+        self._timings = timings
+        self._warnings = warnings
+        self._joined = joined
+        self._renewer: _Renewer | None = None
+
+    def __repr__(self) -> str:
+        return f"<Session {self.id} of {self.pipeline_dir} at {self.url}>"
+
+    def __enter__(self) -> Session:
+        self._renewer = None if self.lease is None else _Renewer(self, self.lease)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._renewer is not None:
+            self._renewer.stop()
+        self.stop()
+
+    @property
+    def id(self) -> str:
+        """The session id, by which ``Launcher.get`` finds it."""
+        return self._labels.session_id
+
+    @property
+    def container_id(self) -> str:
+        """The full id of the container."""
+        return self._info.id
+
+    @property
+    def container_name(self) -> str:
+        """The name of the container."""
+        return self._info.name
+
+    @property
+    def pipeline_dir(self) -> Path:
+        """The directory on the engine's host that is mounted at ``/pipeline-dir``."""
+        return self._labels.pipeline_dir
+
+    @property
+    def gateway(self) -> Gateway | None:
+        """The kernel gateway; None when kernels run beside the server."""
+        known = self._labels.gateway
+        return None if known is None else dataclasses.replace(known, network=self._info.network_mode)
+
+    @property
+    def server_info(self) -> ServerInfo:
+        """What the server says of itself, the token included."""
+        return self._server_info
+
+    @property
+    def joined(self) -> bool:
+        """True for a session that was running already; False for one that this call of ``start`` made."""
+        return self._joined
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What works in this session, but not as it was asked for; empty for a session that was found again."""
+        return self._warnings
+
+    @property
+    def url(self) -> str:
+        """The server as this process reaches it, without a token: ``http://127.0.0.1:<port>/``.
+
+        Where this process is in a container of the same engine, over a network that both are on.
+        """
+        return self._context.server_url(self._info, self._labels)
+
+    @property
+    def host_url(self) -> str:
+        """The published port, without a token: what a browser on the engine's host opens."""
+        return self._context.address.published_url(self._info, self._labels.host_ip, self._labels.base_url)
+
+    @property
+    def lab_url(self) -> str:
+        """JupyterLab as a browser beside this process opens it, with the token."""
+        return f"{self.url}lab?token={self._server_info.token}"
+
+    @property
+    def internal_url(self) -> str:
+        """The server as other containers of its network reach it: ``http://<ip>:8888/``."""
+        address = next((ip for ip in self._info.networks.values() if ip), "")
+        return f"http://{bracket(address)}:{SERVER_PORT}{self._labels.base_url}"
+
+    @property
+    def timings(self) -> Timings:
+        """Seconds of each phase of ``start``; all 0 for a session that was found again."""
+        return self._timings
+
+    @property
+    def lease(self) -> int | None:
+        """Seconds after which the session ends itself unless somebody renews; None: never."""
+        return self._labels.lease
+
+    def status(self) -> SessionStatus:
+        """The session's state now: one call to the engine, and one to the server if it runs.
+
+        Raises:
+            EngineError: the engine does not answer.
+        """
+        info = self._context.engine.inspect(self.container_id)
+        if info is None:
+            return SessionStatus(state=SessionState.GONE, detail="its container was removed")
+        if (ended := SessionState.of_ended(info.state)) is not None:
+            detail = info.error or info.state
+            return SessionStatus(state=ended, exit_code=info.exit_code, oom_killed=info.oom_killed, detail=detail)
+        api = JupyterApi(self._context.server_url(info, self._labels), self._server_info.token)
+        state = SessionState.READY if api.takes_token() else SessionState.UNRESPONSIVE
+        return SessionStatus(state=state, oom_killed=info.oom_killed, detail=info.state)
+
+    def logs(self, tail: int | None = None) -> str:
+        """What the server printed; ``tail``: only that many last lines.
+
+        Raises:
+            SessionNotFoundError: the container was removed.
+            EngineError: the engine does not answer, or its logging driver cannot be read.
+        """
+        try:
+            return self._context.engine.logs(self.container_id, tail)
+        except LauncherError as error:
+            if self._context.engine.inspect(self.container_id) is not None:
+                raise
+            msg = f"session {self.id} has no log any more: its container was removed"
+            raise SessionNotFoundError(
+                msg, hint="read the log before the session is stopped", session_id=self.id
+            ) from error
+
+    def wait(self, seconds: float | None = None) -> SessionStatus:
+        """Wait until the session has ended, and return its status then.
+
+        Args:
+            seconds: the longest time to wait; None: without a limit.
+
+        Raises:
+            EngineError: the engine does not answer.
+        """
+        deadline = Deadline(math.inf if seconds is None else seconds)
+        while self._context.engine.wait(self.container_id, Deadline(min(deadline.remaining(), _HOUR))) is None:
+            if deadline.expired():
+                break
+        return self.status()
+
+    def renew(self) -> None:
+        """Start the lease anew; nothing happens where there is none.
+
+        Raises:
+            ServerNotRunningError: the session ended.
+            ExecError: the lease did not move, although the session runs.
+            EngineError: the engine does not answer.
+        """
+        if self.lease is not None:
+            renew_lease(self._context.engine, self.container_id, self.lease)
+
+    def stop(self) -> StopReport:
+        """Stop the server, its kernels and the container; returns when all are gone.
+
+        First a request to the server's API, then SIGTERM, then SIGKILL. A session that ended
+        before, or that somebody removed, is ``already-stopped``, so it may be called again.
+
+        Raises:
+            EngineError: the engine does not answer, or the container cannot be removed.
+        """
+        return stop_session(self._context, self._info, self._labels, token=self._server_info.token)
+
+
+class _Renewer:
+    """Renews a session's lease in the background, three times as often as needed."""
+
+    def __init__(self, session: Session, lease: int) -> None:
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(
+            target=self._run, args=(session, lease / 3), name=f"renew-{session.id}", daemon=True
+        )
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Renew no more."""
+        self._stopped.set()
+        self._thread.join()
+
+    def _run(self, session: Session, pause: float) -> None:
+        while not self._stopped.wait(pause):
+            try:
+                session.renew()
+            except ServerNotRunningError:
+                return  # the session has ended
+            except LauncherError as error:
+                _log.warning("the lease of session %s was not renewed: %s", session.id, error)

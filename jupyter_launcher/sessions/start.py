@@ -1,0 +1,200 @@
+"""Starting a session. ``start_session`` reads top to bottom along the flow of a start."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jupyter_launcher.engine.types import ContainerInfo
+from jupyter_launcher.errors import EngineError, SessionConflictError, SessionUnreadableError
+from jupyter_launcher.gateway import resolve_gateway
+from jupyter_launcher.host.pipeline_dir import refuse_engine_socket, resolve_pipeline_dir
+from jupyter_launcher.models import Gateway, Phase, Timings
+from jupyter_launcher.server.api import JupyterApi
+from jupyter_launcher.server.process import renew_lease, start_server
+from jupyter_launcher.server.ready import check_kernelspecs, wait_until_ready
+from jupyter_launcher.sessions.context import Context
+from jupyter_launcher.sessions.join import find_or_clear, join_starting
+from jupyter_launcher.sessions.phases import PhaseReporter, StartLimit
+from jupyter_launcher.sessions.session import Session
+from jupyter_launcher.spec.container import PORT_KEY
+from jupyter_launcher.spec.labels import SessionLabels, container_name
+from jupyter_launcher.spec.options import SessionSpec
+from jupyter_launcher.spec.plan import SessionPlan, plan
+from jupyter_launcher.waiting import Deadline, NotYetError, attempts
+
+__all__ = ["StartRequest", "start_session"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartRequest:
+    """What a start needs besides the options that make a session what it is.
+
+    Attributes:
+        pipeline_dir: as the caller gave it.
+        user: as the caller gave it; None: the directory's owner.
+        session_id: as the caller gave it; None: one is made up, so there is nothing to join.
+        image: of the server.
+        pull: when to pull or build it.
+    """
+
+    pipeline_dir: str | os.PathLike[str]
+    user: str | int | None
+    session_id: str | None
+    image: str
+    pull: str
+
+
+def start_session(context: Context, limit: StartLimit, request: StartRequest, options: Mapping[str, Any]) -> Session:
+    """Join the session of this id, or make one.
+
+    Raises:
+        LauncherError: as ``Launcher.start`` says. Nothing that was made stays behind.
+    """
+    spec = _check_request(context, request, options)
+    reporter = context.reporter.for_session(spec.session_id)
+    with limit.slot():
+        gateway = _find_gateway(context, spec, reporter)
+        for attempt in attempts(Deadline(context.timeouts.start), NotYetError):
+            with attempt:
+                existing = None if request.session_id is None else find_or_clear(context, spec)
+                if existing is None:
+                    session = _make_session(context, spec, gateway, request.pull, reporter)
+                else:
+                    session = join_starting(context, *existing)
+                if session is None:  # another launcher took the name, or its start failed: look again
+                    raise NotYetError
+                return session
+    name = container_name(spec.namespace, spec.session_id)
+    msg = f"the name {name} is held by a container that cannot be removed"
+    raise SessionConflictError(msg, hint=f"try `docker rm -f {name}`", session_id=spec.session_id)
+
+
+def _check_request(context: Context, request: StartRequest, options: Mapping[str, Any]) -> SessionSpec:
+    """Check everything that can be checked before anything is made."""
+    if context.address.is_remote:  # a container of the image looks at the directory there
+        context.ensure_image(request.image, request.pull, context.reporter)
+    folder = resolve_pipeline_dir(
+        context.engine, context.address, request.pipeline_dir, request.user, image=request.image
+    )
+    spec = SessionSpec.from_options(
+        session_id=uuid.uuid4().hex[:12] if request.session_id is None else request.session_id,
+        namespace=context.namespace,
+        pipeline_dir=folder.path,
+        user=folder.user,
+        image=request.image,
+        **{**options, "host_ip": context.address.choose_publish_ip(options["host_ip"])},
+    )
+    refuse_engine_socket(context.address, (spec.pipeline_dir, *(Path(mount.source) for mount in spec.mounts)))
+    return spec
+
+
+def _find_gateway(context: Context, spec: SessionSpec, reporter: PhaseReporter) -> Gateway | None:
+    with reporter.phase(Phase.GATEWAY):
+        return None if spec.gateway is None else resolve_gateway(context.engine, spec.gateway, spec.network)
+
+
+def _make_session(
+    context: Context, spec: SessionSpec, gateway: Gateway | None, pull: str, reporter: PhaseReporter
+) -> Session | None:
+    """A new session; None when another launcher took the name in the meantime."""
+    engine, timeouts = context.engine, context.timeouts
+    context.ensure_image(spec.image, pull, reporter)
+    network = context.address.choose_network(gateway.network if gateway else spec.network)
+    planned = plan(spec, gateway, network=network, start_id=uuid.uuid4().hex, owner=context.owner)
+    with _remove_on_failure(context, planned):
+        with reporter.phase(Phase.CONTAINER):
+            container_id = _create_container(context, planned)
+            if container_id is None:
+                return None
+            info = _start_container(context, container_id, planned)
+        deadline = Deadline(timeouts.start)
+        with reporter.phase(Phase.SERVER):
+            server = start_server(engine, info.id, planned, deadline)
+        with reporter.phase(Phase.READY):
+            api = JupyterApi(context.server_url(info, planned.labels), server.info.token)
+            wait_until_ready(api, engine, info.id, deadline)
+            if gateway is not None:
+                check_kernelspecs(api, gateway, engine, info.id, timeouts.gateway)
+            if planned.lease is not None:
+                renew_lease(engine, info.id, planned.lease)
+        _warn(context, planned, server.warnings, reporter)
+        return Session(
+            info,
+            planned.labels,
+            server.info,
+            context=context,
+            timings=Timings.from_phases(reporter.seconds),
+            warnings=tuple(reporter.warnings),
+            joined=False,
+        )
+
+
+def _create_container(context: Context, planned: SessionPlan) -> str | None:
+    """The id of a new container; None when another launcher has created one of this name."""
+    try:
+        return context.engine.create(planned.container, planned.labels.name)
+    except EngineError as error:
+        if error.status != 409:
+            raise
+        return None
+
+
+def _start_container(context: Context, container_id: str, planned: SessionPlan) -> ContainerInfo:
+    """Start a created container, and look at where it is reached.
+
+    Raises:
+        PortInUseError: the host port is taken.
+        EngineError: the container ended at once, or its network cannot publish.
+    """
+    context.engine.start(container_id, host_port=planned.container.host_port)
+    info = context.engine.inspect(container_id)
+    if info is None or not info.ports.get(PORT_KEY):
+        network = info.network_mode if info else "unknown"
+        msg = (
+            f"container {container_id[:12]} has no published port on network {network!r} (it ended, or the network "
+            "is internal)"
+        )
+        raise EngineError(msg, hint="use a bridge network that can publish")
+    return info
+
+
+@contextlib.contextmanager
+def _remove_on_failure(context: Context, planned: SessionPlan) -> Iterator[None]:
+    """Whatever goes wrong inside, remove the container of this start, if there is one."""
+    try:
+        yield
+    except BaseException:
+        # By name, since an interrupted create returned no id; by start_id, since another launcher may
+        # hold the name by now.
+        info = context.engine.inspect(planned.labels.name)
+        if info is not None and _start_id(info) == planned.labels.start_id:
+            context.engine.remove(info.id)
+        raise
+
+
+def _start_id(info: ContainerInfo) -> str | None:
+    try:
+        return SessionLabels.from_labels(info.labels, info.name).start_id
+    except SessionUnreadableError:
+        return None
+
+
+def _warn(context: Context, planned: SessionPlan, seen: tuple[str, ...], reporter: PhaseReporter) -> None:
+    """Report what works, but not as it was asked for."""
+    for text in seen:
+        reporter.warn(Phase.SERVER, text)
+    traits, config = context.engine.traits, planned.container
+    limits = {
+        "memory": (config.memory is not None, traits.limits_memory),
+        "cpus": (config.cpus is not None, traits.limits_cpus),
+        "the limit of processes": (True, traits.limits_pids),
+    }
+    for name, (is_wanted, is_enforced) in limits.items():
+        if is_wanted and is_enforced is False:
+            reporter.warn(Phase.CONTAINER, f"the engine does not enforce {name} (`docker info` shows its warnings)")

@@ -1,0 +1,1 @@
+"""What was asked for, and all that will be sent: pure, without I/O."""

@@ -1,0 +1,131 @@
+"""The configurations of all containers of ours: sessions, gateways, and short-lived helpers. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from jupyter_launcher.engine.types import BindMount, ContainerConfig, Tmpfs
+from jupyter_launcher.models import Gateway
+from jupyter_launcher.spec.checks import PIPELINE_TARGET, SERVER_PORT
+from jupyter_launcher.spec.labels import SessionLabels, gateway_labels, helper_labels
+from jupyter_launcher.spec.options import SessionSpec
+from jupyter_launcher.spec.server import RUN_DIR, read_script
+
+__all__ = [
+    "DEFAULT_NETWORK",
+    "KERNEL_MARK",
+    "LOOK_TARGET",
+    "PORT_KEY",
+    "gateway_config",
+    "look_config",
+    "probe_config",
+    "session_config",
+]
+
+KERNEL_MARK = "KERNEL_JUPYTER_LAUNCHER"
+"""In the environment of each kernel that a session starts on a gateway: the session's start_id."""
+DEFAULT_NETWORK = "bridge"
+PORT_KEY = f"{SERVER_PORT}/tcp"
+# No image has this path, so the engine creates it as what is mounted there, a file or a directory.
+LOOK_TARGET = "/jupyter-launcher-look"
+
+# `docker stop` must give the supervisor time to let the server shut its kernels down: one that
+# ignores signals costs the server 5 s.
+_STOP_SECONDS = 30
+# Between the container's start and the exec lies one call to the engine; a busy engine takes its time.
+_SERVER_PATIENCE = 60
+_MIB = 2**20
+# Answers 200 at /api, as a server would; in an image without python3 the other checks go on.
+_PROBE = "mkdir /tmp/answer && cd /tmp/answer && : >api && python3 -m http.server {port} 2>&1 || exec sleep 600"
+
+
+def session_config(spec: SessionSpec, gateway: Gateway | None, labels: SessionLabels, network: str) -> ContainerConfig:
+    """A session's container: a supervisor as its main process; the server comes by exec."""
+    return ContainerConfig(
+        image=spec.image,
+        entrypoint=("sh", "-c", read_script("supervise.sh"), "supervise", RUN_DIR, str(_SERVER_PATIENCE)),
+        user=spec.user,
+        working_dir=PIPELINE_TARGET,
+        environment=_environment(spec.environment, gateway, labels.start_id),
+        labels={**spec.labels, **labels.to_labels()},
+        mounts=(
+            BindMount(source=str(spec.pipeline_dir), target=PIPELINE_TARGET),
+            *(BindMount(source=item.source, target=item.target, read_only=item.read_only) for item in spec.mounts),
+        ),
+        tmpfs=_tmpfs(spec),
+        container_port=SERVER_PORT,
+        host_ip=spec.host_ip,
+        host_port=spec.host_port,
+        network=network,
+        read_only=spec.read_only,
+        memory=spec.memory,
+        cpus=spec.cpus,
+        shm_size=spec.shm_size,
+        gpus=spec.gpus,
+        stop_signal="SIGTERM",
+        stop_seconds=_STOP_SECONDS,
+    )
+
+
+def _environment(given: Mapping[str, str], gateway: Gateway | None, start_id: str) -> dict[str, str]:
+    if gateway is None:
+        return dict(given)
+    # Enterprise Gateway refuses kernels for the user name root, and a uid without a name has none. It
+    # hands what begins with KERNEL_ on to the kernels, and by that they are found again.
+    return {"KERNEL_USERNAME": "jupyter", **given, KERNEL_MARK: start_id}
+
+
+def _tmpfs(spec: SessionSpec) -> tuple[Tmpfs, ...]:
+    uid, _, gid = spec.user.partition(":")
+    run_dir = Tmpfs(
+        target=RUN_DIR,
+        size=16 * _MIB,
+        # For the server's user alone; where the image has to look up the user's name, for all.
+        mode="0700" if uid.isdecimal() else "1777",
+        uid=int(uid) if uid.isdecimal() else None,
+        gid=int(gid) if gid.isdecimal() else None,
+    )
+    return (run_dir, Tmpfs(target="/tmp", mode="1777")) if spec.read_only else (run_dir,)  # noqa: S108 - in the container
+
+
+def gateway_config(
+    pipeline_dir: Path, user: str, *, image: str, namespace: str, owner: str, host_ip: str, network: str
+) -> ContainerConfig:
+    """A gateway of ours: its kernels see the pipeline at the same path as the server."""
+    return ContainerConfig(
+        image=image,
+        user=user,
+        working_dir=PIPELINE_TARGET,
+        labels=gateway_labels(namespace, owner),
+        mounts=(BindMount(source=str(pipeline_dir), target=PIPELINE_TARGET),),
+        # Only for the look from here; servers use the container's IP.
+        container_port=SERVER_PORT,
+        host_ip=host_ip,
+        network=network,
+    )
+
+
+def look_config(path: Path, image: str) -> ContainerConfig:
+    """A container that prints the type and the owner of a path on the engine's host."""
+    return ContainerConfig(
+        image=image,
+        entrypoint=("stat", "-c", "%F %u:%g", LOOK_TARGET),
+        labels=helper_labels("look"),
+        mounts=(BindMount(source=str(path), target=LOOK_TARGET, read_only=True),),
+    )
+
+
+def probe_config(pipeline_dir: Path | None, user: str, *, image: str, host_ip: str, network: str) -> ContainerConfig:
+    """The probe of the command ``doctor``: a container that answers on the server's port, and sees the pipeline."""
+    mounts = () if pipeline_dir is None else (BindMount(source=str(pipeline_dir), target=PIPELINE_TARGET),)
+    return ContainerConfig(
+        image=image,
+        entrypoint=("sh", "-c", _PROBE.format(port=SERVER_PORT)),
+        user=user,
+        labels=helper_labels("doctor"),
+        mounts=mounts,
+        container_port=SERVER_PORT,
+        host_ip=host_ip,
+        network=network,
+    )

@@ -1,0 +1,179 @@
+"""What a caller asked for, checked and made plain: ``SessionSpec``.
+
+A new option of ``Launcher.start`` is written in its signature, in the two classes here, and where it acts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from jupyter_launcher.models import Mount
+from jupyter_launcher.spec import checks
+from jupyter_launcher.spec.embedding import check_origin
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+__all__ = ["OWN_IMAGE", "SessionSpec", "StartOptions", "differences"]
+
+
+OWN_IMAGE = "jupyter-launcher/jupyter-server:"
+"""How the name of the default image begins, whatever the version."""
+
+
+class StartOptions(TypedDict, total=False):
+    """The options of ``Launcher.start`` that make one session differ from another, as callers give them."""
+
+    gateway: str | None
+    network: str | None
+    host_ip: str
+    host_port: int | None
+    base_url: str
+    allow_origin: str | None
+    environment: Mapping[str, str] | None
+    mounts: Iterable[Mount]
+    memory: int | str | None
+    cpus: float | None
+    shm_size: int | str | None
+    gpus: int | str | None
+    read_only: bool
+    tune: bool
+    lease: int | None
+    labels: Mapping[str, str] | None
+    lab_args: Iterable[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionSpec:
+    """One session as it shall be: every field checked, paths absolute, sizes in bytes.
+
+    ``user`` is ``uid:gid``, or what the caller gave. ``environment`` may hold secrets of the
+    caller, so it stays out of the ``repr`` and only its digest goes into a label.
+    """
+
+    session_id: str
+    namespace: str
+    pipeline_dir: Path
+    user: str
+    image: str
+    gateway: str | None = field(default=None, metadata={"check": checks.check_optional_text})
+    network: str | None = field(default=None, metadata={"check": checks.check_optional_text})
+    host_ip: str = field(default=checks.LOOPBACK, metadata={"check": checks.check_host_ip})
+    host_port: int | None = field(default=None, metadata={"check": checks.check_host_port})
+    base_url: str = field(default="/", metadata={"check": checks.check_base_url})
+    allow_origin: str | None = field(default=None, metadata={"check": check_origin})
+    environment: Mapping[str, str] = field(
+        default_factory=dict, repr=False, metadata={"check": checks.check_environment}
+    )
+    mounts: tuple[Mount, ...] = field(default=(), metadata={"check": checks.check_mounts})
+    memory: int | None = field(default=None, metadata={"check": checks.check_size})
+    cpus: float | None = field(default=None, metadata={"check": checks.check_cpus})
+    shm_size: int | None = field(default=None, metadata={"check": checks.check_size})
+    gpus: int | str | None = field(default=None, metadata={"check": checks.check_gpus})
+    read_only: bool = field(default=False, metadata={"check": checks.check_flag})
+    tune: bool = field(default=True, metadata={"check": checks.check_flag})
+    lease: int | None = field(default=None, metadata={"check": checks.check_lease})
+    labels: Mapping[str, str] = field(default_factory=dict, metadata={"check": checks.check_labels})
+    lab_args: tuple[str, ...] = field(default=(), metadata={"check": checks.check_lab_args})
+
+    @classmethod
+    def from_options(
+        cls,
+        *,
+        session_id: str,
+        namespace: str,
+        pipeline_dir: Path,
+        user: str,
+        image: str,
+        **options: Unpack[StartOptions],
+    ) -> SessionSpec:
+        """Check the options of ``Launcher.start``.
+
+        Args:
+            session_id: the idempotency key.
+            namespace: the launcher's.
+            pipeline_dir: the directory on the engine's host.
+            user: who works in it, ``uid[:gid]`` or a name.
+            image: of the server.
+            options: as the caller gave them.
+
+        Raises:
+            OptionError: naming the option and what it may be.
+        """
+        given: Mapping[str, Any] = options
+        checked = {
+            item.name: item.metadata["check"](given[item.name], item.name) for item in fields(cls) if item.name in given
+        }
+        spec = cls(
+            session_id=checks.check_name(session_id, "session_id"),
+            namespace=checks.check_name(namespace, "namespace"),
+            pipeline_dir=pipeline_dir,
+            user=user,
+            image=image,
+            **checked,
+        )
+        if spec.allow_origin is not None:
+            checks.check_embedding_arguments(spec.lab_args)
+        return spec
+
+    def to_options(self) -> dict[str, object]:
+        """What makes two starts of the same session id the same, as plain JSON values.
+
+        Options that have their default are left out, so a session that an older version started compares equal
+        where a newer version has more options. The environment is replaced by a digest: labels are readable by
+        everyone who may ask the engine.
+        """
+        return {
+            item.name: value
+            for item in fields(self)
+            if item.name not in ("session_id", "namespace")
+            and (value := _to_plain(item.name, getattr(self, item.name))) != _DEFAULTS.get(item.name, MISSING)
+        }
+
+
+def _to_plain(name: str, value: Any) -> object:
+    if name == "image":
+        # Of our image only the fact that it is ours counts, so that another version of the library joins.
+        return "" if value.startswith(OWN_IMAGE) else value
+    if name == "environment":
+        pairs = "\0".join(f"{name}={text}" for name, text in sorted(value.items()))
+        return hashlib.sha256(pairs.encode()).hexdigest()[:16] if pairs else ""
+    if name == "mounts":
+        return [f"{mount.source}:{mount.target}:{'ro' if mount.read_only else 'rw'}" for mount in value]
+    if isinstance(value, Mapping):
+        return dict(sorted(value.items()))
+    if isinstance(value, tuple):
+        return list(value)
+    return str(value) if isinstance(value, Path) else value
+
+
+def _defaults() -> dict[str, object]:
+    given = {
+        item.name: item.default if item.default_factory is MISSING else item.default_factory()
+        for item in fields(SessionSpec)
+    }
+    plain = {name: _to_plain(name, value) for name, value in given.items() if value is not MISSING}
+    return {"image": "", **plain}
+
+
+_DEFAULTS = _defaults()
+
+
+def differences(before: Mapping[str, object], now: Mapping[str, object]) -> tuple[str, ...]:
+    """A line for each option that differs between two results of ``SessionSpec.to_options``.
+
+    An option that is absent has its default. An option that this version does not know, set by a newer one,
+    counts as a difference.
+    """
+    image = before.get("image", "")
+    if isinstance(image, str) and image.startswith(OWN_IMAGE):
+        before = {**before, "image": ""}
+    pairs = {
+        name: (before.get(name, _DEFAULTS.get(name)), now.get(name, _DEFAULTS.get(name)))
+        for name in sorted({*before, *now})
+    }
+    return tuple(f"{name} was {old!r}, now {new!r}" for name, (old, new) in pairs.items() if old != new)

@@ -1,0 +1,58 @@
+"""``plan``: all that a start will send, computed before anything is created."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from jupyter_launcher.engine.types import ContainerConfig
+from jupyter_launcher.models import Gateway
+from jupyter_launcher.spec.container import session_config
+from jupyter_launcher.spec.labels import SessionLabels
+from jupyter_launcher.spec.options import SessionSpec
+from jupyter_launcher.spec.server import launch_script, server_command, server_config
+
+__all__ = ["SessionPlan", "plan"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionPlan:
+    """One start of one session.
+
+    Attributes:
+        labels: of the container; they hold its name and the start's id.
+        container: what the engine creates.
+        command: the server's command.
+        server_config: the text of our configuration file for the server.
+        launch_script: the text of the script that starts the server in its Python; empty: none.
+        lease: seconds; None: the session stays until it is stopped.
+    """
+
+    labels: SessionLabels
+    container: ContainerConfig
+    command: tuple[str, ...]
+    server_config: str = field(repr=False)
+    launch_script: str = field(repr=False)
+    lease: int | None
+
+
+def plan(
+    spec: SessionSpec, gateway: Gateway | None = None, *, network: str, start_id: str, owner: str = ""
+) -> SessionPlan:
+    """Compute the container, the command, the server's configuration and the lease together.
+
+    Args:
+        spec: what was asked for.
+        gateway: as it was resolved.
+        network: that the container joins.
+        start_id: unique to this start.
+        owner: the launcher's.
+    """
+    labels = SessionLabels.from_spec(spec, gateway, start_id, owner)
+    return SessionPlan(
+        labels=labels,
+        container=session_config(spec, gateway, labels, network),
+        command=server_command(spec, gateway),
+        server_config=server_config(spec, gateway),
+        launch_script=launch_script(spec),
+        lease=spec.lease,
+    )

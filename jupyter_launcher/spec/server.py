@@ -1,0 +1,59 @@
+"""What is sent into the container: the server's command, its configuration, and the scripts. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from importlib import resources
+
+from jupyter_launcher.models import Gateway
+from jupyter_launcher.spec.checks import PIPELINE_TARGET, SERVER_PORT
+from jupyter_launcher.spec.embedding import embedding_arguments, needs_third_party_cookies
+from jupyter_launcher.spec.options import SessionSpec
+
+__all__ = ["RUN_DIR", "launch_script", "read_script", "server_command", "server_config"]
+
+RUN_DIR = "/run/jupyter-launcher"
+"""The session's own folder in its container, in memory. ``server/inside/README.md`` says what is in it."""
+
+_TUNINGS = ("rfc3987_syntax", "yarn_config", "late_collection")
+
+
+def read_script(name: str) -> str:
+    """The text of a file that runs inside the container."""
+    return (resources.files("jupyter_launcher.server") / "inside" / name).read_text(encoding="utf-8")
+
+
+def server_command(spec: SessionSpec, gateway: Gateway | None) -> tuple[str, ...]:
+    """The server's command: the hard-coded settings, the gateway's URL, then the caller's own."""
+    return (
+        "jupyter",
+        "lab",
+        "--ip=0.0.0.0",
+        f"--port={SERVER_PORT}",
+        f"--notebook-dir={PIPELINE_TARGET}",
+        *([f"--gateway-url={gateway.url}"] if gateway else []),
+        # A busy port would silently become the next one, which nobody publishes.
+        "--port-retries=0",
+        "--no-browser",
+        # Jupyter refuses to run as root without it; it has no effect for others.
+        "--allow-root",
+        *([f"--ServerApp.base_url={spec.base_url}"] if spec.base_url != "/" else []),
+        *(embedding_arguments(spec.allow_origin, spec.base_url) if spec.allow_origin else ()),
+        *spec.lab_args,
+    )
+
+
+def server_config(spec: SessionSpec, gateway: Gateway | None) -> str:
+    """A configuration file of ours, for what the server's arguments cannot say."""
+    third_party = spec.allow_origin is not None and needs_third_party_cookies(spec.allow_origin)
+    wanted = {"ready_signal": True, "partitioned_cookies": third_party, "gateway_websocket": gateway is not None}
+    return _join(name for name, is_wanted in wanted.items() if is_wanted)
+
+
+def launch_script(spec: SessionSpec) -> str:
+    """The script that tunes the server's Python and then becomes the server; empty where that is not wanted."""
+    return read_script("launch.py").replace("# {tunings}\n", _join(_TUNINGS)) if spec.tune else ""
+
+
+def _join(patches: Iterable[str]) -> str:
+    return "\n".join(read_script(f"patches/{name}.py") for name in patches)

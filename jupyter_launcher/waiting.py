@@ -1,0 +1,64 @@
+"""Deadlines and retries. Only this module imports ``tenacity``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+import tenacity
+
+__all__ = ["Deadline", "NotYetError", "attempts"]
+
+_PAUSE = 0.02
+
+
+class Deadline:
+    """A point in monotonic time, so that a wall clock that jumps changes nothing."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._start = time.monotonic()
+
+    def elapsed(self) -> float:
+        """Seconds since the deadline was set."""
+        return time.monotonic() - self._start
+
+    def remaining(self) -> float:
+        """Seconds left, never below zero."""
+        return max(0.0, self.seconds - self.elapsed())
+
+    def expired(self) -> bool:
+        """True when no time is left."""
+        return self.elapsed() >= self.seconds
+
+
+class NotYetError(Exception):
+    """Raised inside an attempt when the awaited state is not reached yet; never seen outside."""
+
+
+def attempts(
+    deadline: Deadline,
+    errors: type[Exception] | tuple[type[Exception], ...],
+    *,
+    at_least: int = 1,
+    pause: float = _PAUSE,
+) -> Iterable[tenacity.AttemptManager]:
+    """Attempts until one raises none of ``errors``; after the deadline the loop just ends.
+
+    Args:
+        deadline: no attempt begins after it.
+        errors: an attempt that raises one of these is repeated.
+        at_least: how many attempts are made even after the deadline.
+        pause: seconds between two attempts.
+    """
+
+    def is_over(state: tenacity.RetryCallState) -> bool:
+        return state.attempt_number >= at_least and deadline.expired()
+
+    retrying = tenacity.Retrying(
+        stop=is_over, wait=tenacity.wait_fixed(pause), retry=tenacity.retry_if_exception_type(errors)
+    )
+    try:
+        yield from retrying
+    except tenacity.RetryError:
+        return

@@ -1,0 +1,78 @@
+"""The private parts of Jupyter and Python that the patches lean on are there, inside the image."""
+
+from __future__ import annotations
+
+import ast
+from importlib import resources
+from typing import Any
+
+import pytest
+
+from jupyter_launcher import Launcher
+from jupyter_launcher.spec.server import read_script
+
+PATCHES = resources.files("jupyter_launcher.server") / "inside" / "patches"
+NAMES = sorted(item.name.removesuffix(".py") for item in PATCHES.iterdir() if item.name.endswith(".py"))
+FACTS = ("Upstream:", "Leans on:", "Seen with:", "Without it:", "Goes when:")
+# What each patch leans on, as an assertion in the server's own Python.
+LEANS_ON = {
+    "ready_signal": """
+        import inspect
+        from jupyter_server.serverapp import ServerApp
+        assert list(inspect.signature(ServerApp.write_server_info_file).parameters) == ["self"]
+        assert "io_loop" in inspect.getsource(ServerApp)
+    """,
+    "partitioned_cookies": """
+        from http.cookies import Morsel
+        assert isinstance(Morsel._reserved, dict) and isinstance(Morsel._flags, set)
+    """,
+    "gateway_websocket": """
+        import inspect
+        from jupyter_server.gateway.connections import GatewayWebSocketConnection as Connection
+        assert {"ws", "ws_future", "disconnected"} <= set(Connection.class_trait_names())
+        assert list(inspect.signature(Connection.disconnect).parameters) == ["self"]
+        from jupyter_server.serverapp import ServerApp
+        assert "kernel_websocket_connection_class" in ServerApp.class_trait_names()
+        # Gone when upstream closes a connection that was given up while it was being made.
+        assert "self.ws_future.cancel()" in inspect.getsource(Connection.disconnect)
+    """,
+    "rfc3987_syntax": """
+        import sys
+        sys.modules["rfc3987_syntax"] = None
+        import jsonschema
+        assert jsonschema.Draft7Validator.FORMAT_CHECKER is not None
+    """,
+    "yarn_config": """
+        import inspect
+        from jupyterlab import commands
+        source = inspect.getsource(commands._yarn_config)
+        assert "subprocess.check_output" in source
+        assert '[node, YARN_PATH, "config", "--json"]' in source
+        assert commands.YARN_PATH.endswith("yarn.js")
+        # Gone when JupyterLab reads what its own yarn prints.
+        assert 'info["type"] == "info"' in source
+    """,
+    "late_collection": """
+        import gc
+        assert len(gc.get_threshold()) == 3 and isinstance(gc.callbacks, list)
+    """,
+}
+
+
+def test_every_patch_has_its_assertion() -> None:
+    assert sorted(LEANS_ON) == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_patch_says_why_it_is_there_and_when_it_goes(name: str) -> None:
+    docstring = ast.get_docstring(ast.parse(read_script(f"patches/{name}.py")))
+    assert docstring is not None
+    assert [fact for fact in FACTS if f"\n{fact} " not in docstring] == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_a_patch_leans_on_is_in_the_image(name: str, client: Any, launcher: Launcher) -> None:
+    code = "\n".join(line.strip() for line in LEANS_ON[name].splitlines())
+    command = ["sh", "-c", 'exec "$(head -n 1 "$(command -v jupyter-lab)" | cut -c 3-)" -c "$1"', "sh", code]
+    printed = client.containers.run(launcher.image, command, remove=True, stderr=True)
+    assert printed.decode().strip() == ""

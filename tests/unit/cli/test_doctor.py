@@ -1,0 +1,243 @@
+"""What the doctor sees and says, check by check."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from jupyter_launcher import DEFAULT_IMAGE, EngineUnavailableError
+from jupyter_launcher.cli import doctor
+from jupyter_launcher.cli.doctor import Check, CheckState, examine
+from jupyter_launcher.engine.client import DockerEngine
+from jupyter_launcher.engine.traits import EngineTraits
+from tests.unit.cli.conftest import Run
+from tests.unit.fakes import Answer, FakeEngine, FakeJupyter, container, not_run, printed, refusal
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "_SECONDS", 0.2)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**12, 0, 10**11))
+
+
+def checks(engine: FakeEngine, **given: Any) -> dict[str, Check]:
+    found = examine(lambda: cast("DockerEngine", engine), **{"image": "image", **given})
+    return {check.name: check for check in found}
+
+
+def states(found: dict[str, Check]) -> dict[str, str]:
+    return {name: check.state.value for name, check in found.items()}
+
+
+@pytest.fixture
+def healthy(jupyter: FakeJupyter, engine: FakeEngine) -> FakeEngine:
+    """An engine whose probes answer, with a gateway."""
+    engine.known["g"] = container(id="g" * 64, name="gw", networks={"net": "172.18.0.2"})
+    engine.run = lambda _, argv: printed("200\n{}" if argv[0] == "python3" else "")
+    return engine
+
+
+def test_nothing_is_wrong(healthy: FakeEngine, tmp_path: Path) -> None:
+    found = checks(healthy, pipeline_dir=tmp_path, gateway="gw")
+    assert states(found) == dict.fromkeys(
+        [
+            "engine",
+            "API version",
+            "image",
+            "free disk",
+            "pipeline dir",
+            "gateway",
+            "write to the pipeline dir",
+            "reach the gateway",
+            "published port",
+        ],
+        "ok",
+    )
+    assert not any(check.hint for check in found.values())
+    ((name, config),) = healthy.configs.items()
+    assert name.startswith("jupyter-launcher-doctor.")
+    assert config.network == "net"
+    assert list(healthy.known) == ["g"]  # the probe is gone
+    assert healthy.closed
+
+
+def test_without_an_engine_there_is_nothing_to_check() -> None:
+    error = EngineUnavailableError("nothing listens there", hint="start Docker")
+
+    def fail() -> DockerEngine:
+        raise error
+
+    first, last = list(examine(fail))
+    assert (first.name, first.state, first.detail, first.hint) == (
+        "engine",
+        CheckState.FAILED,
+        "nothing listens there",
+        "start Docker",
+    )
+    assert last.state is CheckState.SKIPPED
+
+
+def test_an_engine_that_stops_answering(healthy: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    error = EngineUnavailableError("gone", hint="look")
+
+    def fail(_: object) -> EngineTraits:
+        raise error
+
+    del healthy.traits
+    monkeypatch.setattr(FakeEngine, "traits", property(fail), raising=False)
+    assert states(checks(healthy)) == {
+        "engine": "failed",
+        "image": "ok",
+        "free disk": "failed",
+        "published port": "ok",
+    }
+
+
+def test_an_old_engine(healthy: FakeEngine) -> None:
+    healthy.traits = replace(healthy.traits, api_version="1.40")
+    found = checks(healthy)["API version"]
+    assert (found.state, found.hint) == (CheckState.FAILED, "update Docker to 20.10 or newer")
+
+
+@pytest.mark.parametrize(
+    ("image", "way"), [(DEFAULT_IMAGE, "`jupyter-launcher build` makes it"), ("theirs", "`docker pull theirs`")]
+)
+def test_an_image_that_is_not_there(healthy: FakeEngine, image: str, way: str) -> None:
+    healthy.images.known.clear()
+    found = checks(healthy, image=image)
+    assert found["image"].state is CheckState.WARNING
+    assert found["image"].hint.startswith(way)
+    assert found["from inside a container"].state is CheckState.SKIPPED
+    assert healthy.configs == {}
+
+
+@pytest.mark.parametrize(
+    ("free", "state"), [(10**11, CheckState.OK), (10**9, CheckState.WARNING), (10**8, CheckState.FAILED)]
+)
+def test_the_free_disk(healthy: FakeEngine, monkeypatch: pytest.MonkeyPatch, free: int, state: CheckState) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**12, 0, free))
+    assert checks(healthy)["free disk"].state is state
+
+
+@pytest.mark.parametrize("traits", [{"data_root": None}, {"same_kernel": False}, {"same_kernel": None}])
+def test_a_disk_that_is_not_on_this_machine(healthy: FakeEngine, traits: dict[str, Any]) -> None:
+    healthy.traits = replace(healthy.traits, **traits)
+    assert checks(healthy)["free disk"].state is CheckState.SKIPPED
+
+
+def test_a_disk_that_may_not_be_read(healthy: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(shutil, "disk_usage", refused)
+    assert checks(healthy)["free disk"].state is CheckState.SKIPPED
+
+
+def test_what_cannot_be_found_is_said_and_the_rest_is_checked(healthy: FakeEngine, tmp_path: Path) -> None:
+    found = checks(healthy, pipeline_dir=tmp_path / "none", gateway="nowhere")
+    assert (found["pipeline dir"].state, found["gateway"].state) == (CheckState.FAILED, CheckState.FAILED)
+    assert "does not exist" in found["pipeline dir"].detail
+    assert "create it first" in found["pipeline dir"].hint
+    assert found["published port"].state is CheckState.OK
+    assert not {"write to the pipeline dir", "reach the gateway"} & set(found)
+
+
+def answering(engine: FakeEngine, answer: Answer) -> None:
+    engine.run = lambda *_: answer
+
+
+@pytest.mark.parametrize(
+    ("answer", "detail"),
+    [
+        (printed("", 1, "sh: can't create /pipeline-dir/x: Permission denied"), "can't: Permission denied"),
+        (printed("", 1), "can't: exit code 1"),
+        (not_run("it did not run"), "it did not run"),
+    ],
+)
+def test_a_pipeline_dir_that_cannot_be_written(
+    healthy: FakeEngine, tmp_path: Path, answer: Answer, detail: str
+) -> None:
+    answering(healthy, answer)
+    found = checks(healthy, pipeline_dir=tmp_path)["write to the pipeline dir"]
+    assert found.state is CheckState.FAILED
+    assert detail in found.detail
+    assert found.hint
+
+
+@pytest.mark.parametrize(
+    ("answer", "state", "detail"),
+    [
+        (printed("403\n{}"), CheckState.WARNING, "wants a token (HTTP 403)"),
+        (printed("401\n{}"), CheckState.WARNING, "wants a token (HTTP 401)"),
+        (printed("500\n{}"), CheckState.FAILED, "HTTP 500"),
+        (printed("", 1, "Traceback\nconnection refused\n"), CheckState.FAILED, ": connection refused"),
+        (printed("", 127), CheckState.FAILED, ": exit code 127"),
+    ],
+)
+def test_a_gateway_that_is_not_reached(healthy: FakeEngine, answer: Answer, state: CheckState, detail: str) -> None:
+    answering(healthy, answer)
+    found = checks(healthy, gateway="gw")["reach the gateway"]
+    assert found.state is state
+    assert detail in found.detail
+    assert found.hint
+
+
+def test_a_network_that_publishes_nothing(healthy: FakeEngine) -> None:
+    healthy.port = None
+    found = checks(healthy, network="internal")["published port"]
+    assert (found.state, found.detail) == (CheckState.FAILED, "the network publishes none")
+
+
+def test_a_port_at_which_nobody_answers(healthy: FakeEngine) -> None:
+    healthy.port = 1
+    found = checks(healthy)["published port"]
+    assert found.state is CheckState.FAILED
+    assert "did not answer within 0.2 s" in found.detail
+
+
+def test_a_probe_that_cannot_be_started_says_what_the_engine_said(healthy: FakeEngine) -> None:
+    healthy.fail("start", refusal(404, "no such network"))
+    found = checks(healthy, network="nowhere")["container"]
+    assert (found.state, found.detail, found.hint) == (CheckState.FAILED, "no such network", "see why")
+    assert list(healthy.known) == ["g"]
+
+
+def command(run: Run, *line: str) -> tuple[int, str]:
+    ended = run("doctor", "--image", "image", *line)
+    return ended.exit_code, ended.stdout
+
+
+@pytest.mark.usefixtures("healthy")
+def test_the_command_prints_each_check(run: Run) -> None:
+    code, shown = command(run)
+    assert code == 0
+    assert "ok        image: image" in shown.splitlines()
+
+
+def test_the_command_says_what_to_fix_and_fails(run: Run, healthy: FakeEngine) -> None:
+    healthy.port = None
+    code, shown = command(run)
+    assert code == 1
+    assert "failed    published port: the network publishes none" in shown
+    assert "          to fix: use a bridge network" in shown
+
+
+def test_the_command_as_a_document(run: Run, healthy: FakeEngine) -> None:
+    healthy.port = None
+    code, shown = command(run, "--format", "json")
+    assert code == 1
+    by_name = {item["name"]: item for item in json.loads(shown)}
+    assert set(by_name["published port"]) == {"name", "state", "detail", "hint"}
+    assert by_name["published port"]["state"] == "failed"
+
+
+def test_checks_come_one_by_one(healthy: FakeEngine) -> None:
+    found = examine(lambda: cast("DockerEngine", healthy), image="image")
+    assert [next(found).name for _ in range(4)] == ["engine", "API version", "image", "free disk"]
+    assert healthy.configs == {}  # the probe comes later
+    assert next(found).name == "published port"

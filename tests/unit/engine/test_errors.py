@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import pytest
+import requests
+import urllib3
+from docker.errors import DockerException
+
+from jupyter_launcher import EngineError, EngineUnavailableError
+from jupyter_launcher.engine.errors import is_gone, is_port_conflict, translate_errors
+from tests.unit.fakes import refusal
+from tests.unit.sdk import api_error
+
+
+def test_an_answer_of_the_engine_keeps_its_status() -> None:
+    with (
+        pytest.raises(EngineError, match="create it: no such thing") as caught,
+        translate_errors("create it", "unix:///x"),
+    ):
+        raise api_error(404, "no such thing")
+    assert caught.value.status == 404
+    assert not isinstance(caught.value, EngineUnavailableError)
+    assert caught.value.__cause__ is not None
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_what_a_proxy_forbids_has_a_hint_what_to_let_pass(status: int) -> None:
+    with pytest.raises(EngineError) as caught, translate_errors("create it", "unix:///x"):
+        raise api_error(status, "no")
+    assert "CONTAINERS, EXEC" in caught.value.hint
+
+
+def test_an_answer_without_an_explanation_is_told_by_its_status() -> None:
+    with pytest.raises(EngineError, match="500 Server Error"), translate_errors("create it", "unix:///x"):
+        raise api_error(500, "")
+
+
+@pytest.mark.parametrize(
+    ("error", "advice"),
+    [
+        (DockerException("wrapped", PermissionError(13, "no")), "group `docker`"),
+        (requests.ConnectionError("aborted", FileNotFoundError(2, "no")), "start Docker"),
+        (requests.ConnectionError(ConnectionRefusedError(111, "no")), "start Docker"),
+        (requests.ReadTimeout("slow"), "docker info"),
+        (urllib3.exceptions.ProtocolError("cut off"), "docker info"),
+        (TimeoutError(), "docker info"),
+        (ValueError("no JSON"), "docker info"),
+    ],
+)
+def test_whatever_the_transport_raises(error: Exception, advice: str) -> None:
+    with pytest.raises(EngineUnavailableError, match=advice) as caught, translate_errors("ask", "unix:///x"):
+        raise error
+    assert caught.value.endpoint == "unix:///x"
+    assert caught.value.__cause__ is error
+
+
+def test_a_circle_of_causes_ends() -> None:
+    error = requests.ConnectionError("one")
+    error.__context__ = requests.ConnectionError(error)
+    with pytest.raises(EngineUnavailableError), translate_errors("ask", "unix:///x"):
+        raise error
+
+
+def test_an_error_of_ours_passes_as_it_is() -> None:
+    error = refusal(409)
+    with pytest.raises(EngineError) as caught, translate_errors("ask", "unix:///x"):
+        raise error
+    assert caught.value is error
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "gone"),
+    [
+        (404, "whatever", True),
+        (500, "no such container", True),
+        (500, "disk full", False),
+        (409, "no such container", False),
+    ],
+)
+def test_a_container_that_is_gone(status: int, message: str, gone: bool) -> None:  # noqa: FBT001 - pytest's
+    assert is_gone(refusal(status, message)) == gone
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "conflict"),
+    [
+        (500, "Bind for 127.0.0.1:80 failed: port is already allocated", True),
+        (500, "listen tcp4 127.0.0.1:80: bind: address already in use", True),
+        (500, "no space left", False),
+        (400, "port is already allocated", False),
+    ],
+)
+def test_a_port_that_is_taken(status: int, message: str, conflict: bool) -> None:  # noqa: FBT001 - pytest's
+    assert is_port_conflict(refusal(status, message)) == conflict

@@ -1,0 +1,271 @@
+"""Images that are there, pulled, or built, on an engine whose answers are made up."""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jupyter_launcher import BuildOptions, EngineError, ImageBuildError, ImageNotFoundError, OptionError
+from jupyter_launcher.engine.images import (
+    CONTEXTS,
+    DEFAULT_GATEWAY_IMAGE,
+    DEFAULT_IMAGE,
+    ImageStore,
+    context_dir,
+    tag_of,
+)
+from jupyter_launcher.waiting import Deadline
+from tests.unit.sdk import FakeApi, api_error, docker_engine
+
+ABSENT = api_error(404, "no such image")
+
+
+class Reports(list[tuple[str, int, int]]):
+    def __call__(self, detail: str, done: int = 0, total: int = 0) -> None:
+        self.append((detail, done, total))
+
+
+def store(**answers: Any) -> tuple[ImageStore, FakeApi]:
+    api = FakeApi(**answers)
+    return docker_engine(api).images, api
+
+
+def ensure(images: ImageStore, image: str, pull: str = "missing", seconds: float = 60) -> Reports:
+    reports = Reports()
+    images.ensure(image, pull, BuildOptions(), Deadline(seconds), reports)
+    return reports
+
+
+def build(
+    images: ImageStore, options: BuildOptions | None = None, *, seconds: float = 60, force: bool = False
+) -> Reports:
+    reports = Reports()
+    images.build("jupyter-server", "tag", options or BuildOptions(), Deadline(seconds), reports, force=force)
+    return reports
+
+
+def test_tags_are_of_this_version() -> None:
+    assert (tag_of("jupyter-server"), tag_of("enterprise-gateway")) == (DEFAULT_IMAGE, DEFAULT_GATEWAY_IMAGE)
+
+
+@pytest.mark.parametrize("name", CONTEXTS)
+def test_the_build_contexts_are_in_the_package_or_beside_it(name: str) -> None:
+    assert (context_dir(name) / "Dockerfile").is_file()
+
+
+@pytest.mark.parametrize("name", ["nonsense", "..", "", "jupyter-server/.."])
+def test_other_contexts_there_are_none(name: str) -> None:
+    with pytest.raises(OptionError) as caught:
+        context_dir(name)
+    assert caught.value.option == "name"
+
+
+def test_an_image_is_found_by_its_name() -> None:
+    assert store(inspect_image={"Id": "sha256:1"})[0].find("x") == "sha256:1"
+    assert store(inspect_image=ABSENT)[0].find("x") is None
+    with pytest.raises(EngineError):
+        store(inspect_image=api_error(500, "disk full"))[0].find("x")
+
+
+@pytest.mark.parametrize("pull", ["", "sometimes", "Always"])
+def test_when_to_pull_is_one_of_three(pull: str) -> None:
+    images, api = store()
+    with pytest.raises(OptionError) as caught:
+        ensure(images, "x", pull)
+    assert (caught.value.option, api.names) == ("pull", [])
+
+
+@pytest.mark.parametrize("pull", ["missing", "never"])
+def test_an_image_that_is_there_is_left_as_it_is(pull: str) -> None:
+    images, api = store(inspect_image={"Id": "1"})
+    assert ensure(images, "x", pull) == []
+    assert api.names == ["inspect_image"]
+
+
+def test_an_image_that_must_not_be_pulled() -> None:
+    with pytest.raises(ImageNotFoundError, match="pull is 'never'") as caught:
+        ensure(store(inspect_image=ABSENT)[0], "x", "never")
+    assert (caught.value.image, caught.value.status) == ("x", 404)
+
+
+@pytest.mark.parametrize(
+    ("image", "name"),
+    [
+        ("x", "x:latest"),
+        ("host:5000/x", "host:5000/x:latest"),
+        ("x:1", "x:1"),
+        ("host:5000/x:1", "host:5000/x:1"),
+        ("x@sha256:00", "x@sha256:00"),
+    ],
+)
+def test_one_tag_is_pulled(image: str, name: str) -> None:
+    images, api = store(inspect_image=ABSENT, pull=[])
+    ensure(images, image)
+    assert api.arguments("pull") == (name,)
+
+
+def test_always_pulls_what_is_there_too() -> None:
+    images, api = store(inspect_image={"Id": "1"}, pull=[])
+    ensure(images, "x", "always")
+    assert api.names == ["pull"]
+
+
+def test_a_pull_counts_bytes() -> None:
+    def downloaded(layer: str, current: int, total: int) -> dict[str, Any]:
+        return {"id": layer, "status": "Downloading", "progressDetail": {"current": current, "total": total}}
+
+    stream = [
+        {"status": "Pulling from x"},
+        downloaded("a", 1, 10),
+        downloaded("b", 5, 20),
+        {"id": "a", "status": "Extracting", "progressDetail": {"current": 3, "total": 99}},
+        {"id": "c", "status": "Waiting"},
+    ]
+    assert ensure(store(inspect_image=ABSENT, pull=stream)[0], "x") == [
+        ("Pulling from x", 0, 0),
+        ("a Downloading", 1, 10),
+        ("b Downloading", 6, 30),
+        ("a Extracting", 15, 30),
+        ("c Waiting", 15, 30),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("answer", "seen", "status"),
+    [
+        ([{"error": "manifest unknown"}], "manifest unknown", None),
+        (api_error(404, "pull access denied"), "pull access denied", 404),
+    ],
+)
+def test_a_pull_that_fails(answer: object, seen: str, status: int | None) -> None:
+    with pytest.raises(ImageNotFoundError, match=seen) as caught:
+        ensure(store(inspect_image=ABSENT, pull=answer)[0], "x")
+    assert (caught.value.image, caught.value.status) == ("x", status)
+    assert "docker login" in caught.value.hint
+
+
+def test_a_pull_that_takes_too_long() -> None:
+    with pytest.raises(ImageNotFoundError, match="not done after 0 s"):
+        ensure(store(inspect_image=ABSENT, pull=[{"status": "x"}])[0], "x", seconds=0.0)
+
+
+def test_an_image_of_ours_is_built_and_not_pulled() -> None:
+    images, api = store(inspect_image=ABSENT, build=[])
+    ensure(images, DEFAULT_IMAGE)
+    assert "pull" not in api.names
+    assert api.options("build")["tag"] == DEFAULT_IMAGE
+
+
+def test_a_build_gets_its_context_and_its_arguments() -> None:
+    images, api = store(inspect_image=ABSENT, build=[])
+    build(images, BuildOptions(index_url="https://index"))
+    given = api.options("build")
+    assert given["buildargs"]["PIP_INDEX_URL"] == "https://index"
+    assert set(given["buildargs"]) == {"PIP_INDEX_URL", "BUILD_ID"}
+    assert (given["custom_context"], given["nocache"], given["decode"]) == (True, False, True)
+    with tarfile.open(fileobj=given["fileobj"]) as archive:
+        assert "Dockerfile" in archive.getnames()
+        assert {member.mtime for member in archive} == {0}
+
+
+def test_a_build_reports_its_steps() -> None:
+    stream = [{"stream": "Step 1/3 : FROM x\n"}, {"stream": " ---> 0\n"}, {"stream": "STEP 2/3: RUN y\n"}, {"aux": {}}]
+    assert build(store(inspect_image=ABSENT, build=stream)[0]) == [
+        ("Step 1/3 : FROM x", 0, 3),
+        ("STEP 2/3: RUN y", 1, 3),
+    ]
+
+
+def labelled(api: FakeApi) -> dict[str, Any]:
+    """The image as the build has labelled it."""
+    return {"Id": "new", "Config": {"Labels": api.options("build")["labels"]}}
+
+
+def test_nothing_is_built_when_nothing_changed() -> None:
+    images, api = store(inspect_image=ABSENT, build=[])
+    build(images)
+    again, other = store(inspect_image=labelled(api))
+    build(again)
+    assert other.names == ["inspect_image"]
+
+
+@pytest.mark.parametrize(
+    ("options", "force"), [(BuildOptions(), True), (BuildOptions(index_url="https://other"), False)]
+)
+def test_it_is_built_anew_when_something_changed_or_it_is_forced(options: BuildOptions, force: bool) -> None:  # noqa: FBT001 - pytest's
+    images, api = store(inspect_image=ABSENT, build=[])
+    build(images)
+    again, other = store(inspect_image=labelled(api), build=[])
+    build(again, options, force=force)
+    assert other.options("build")["nocache"] == force
+    assert "remove_image" not in other.names  # the build gave the same image
+
+
+@pytest.mark.parametrize("labels", [None, {"jupyter-launcher.inputs": "other"}])
+@pytest.mark.parametrize("error", [None, api_error(409, "in use"), ABSENT])
+def test_the_image_that_was_replaced_is_removed_unless_it_is_used(
+    labels: dict[str, str] | None, error: Exception | None
+) -> None:
+    found: Iterator[Any] = iter([{"Id": "old", "Config": {"Labels": labels}}, {"Id": "new"}])
+    images, api = store(inspect_image=found, build=[], remove_image=error)
+    build(images)
+    assert api.arguments("remove_image") == ("old",)
+
+
+def test_a_replaced_image_that_cannot_be_removed() -> None:
+    found: Iterator[Any] = iter([{"Id": "old", "Config": {}}, {"Id": "new"}])
+    images, _ = store(inspect_image=found, build=[], remove_image=api_error(500, "disk full"))
+    with pytest.raises(EngineError, match="disk full"):
+        build(images)
+
+
+def test_a_build_that_fails_shows_what_it_printed_and_leaves_no_stage() -> None:
+    stream = [{"stream": f"line {number}\n\n"} for number in range(50)]
+    images, api = store(inspect_image=ABSENT, build=[*stream, {"error": "pip failed\n"}])
+    with pytest.raises(ImageBuildError, match="could not be built: pip failed") as caught:
+        build(images)
+    assert caught.value.log_tail.splitlines() == [f"line {number}" for number in range(10, 50)]
+    assert caught.value.image == "tag"
+    (build_id,) = {value for name, value in api.options("build")["buildargs"].items() if name == "BUILD_ID"}
+    assert api.options("prune_images") == {
+        "filters": {"dangling": True, "label": f"jupyter-launcher.build={build_id}"},
+    }
+
+
+def test_a_build_that_takes_too_long() -> None:
+    with pytest.raises(ImageBuildError, match="not done after 0 s") as caught:
+        build(store(inspect_image=ABSENT, build=[{"stream": "x"}])[0], seconds=0.0)
+    assert caught.value.__cause__ is not None
+
+
+def test_the_base_image_is_an_input() -> None:
+    digests = set()
+    for base in ("one", "two"):
+        found: Iterator[Any] = iter([{"Id": base}, ABSENT])
+        images, api = store(inspect_image=found, build=[])
+        build(images, BuildOptions(base_image="python:3"))
+        digests |= set(api.options("build")["labels"].values())
+    assert len(digests) == 2
+
+
+def test_certificates_travel_in_the_context(tmp_path: Path) -> None:
+    certificate = tmp_path / "company.crt"
+    certificate.write_bytes(b"-----BEGIN CERTIFICATE-----\n")
+    images, api = store(inspect_image=ABSENT, build=[])
+    build(images, BuildOptions(ca_certificates=(certificate,)))
+    with tarfile.open(fileobj=api.options("build")["fileobj"]) as archive:
+        assert "ca-certificates/0-company.crt" in archive.getnames()
+
+
+@pytest.mark.parametrize(("content", "seen"), [(None, "cannot be read"), (b"DER", "holds no PEM certificate")])
+def test_certificates_that_are_none(tmp_path: Path, content: bytes | None, seen: str) -> None:
+    certificate = tmp_path / "x.crt"
+    if content is not None:
+        certificate.write_bytes(content)
+    with pytest.raises(OptionError, match=seen) as caught:
+        build(store()[0], BuildOptions(ca_certificates=(certificate,)))
+    assert caught.value.option == "ca_certificates"

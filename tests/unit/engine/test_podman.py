@@ -1,0 +1,150 @@
+"""What Podman does otherwise: put into Docker's words, and asked for in its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+
+from jupyter_launcher import EngineError
+from jupyter_launcher.engine import podman
+from jupyter_launcher.engine.types import BindMount, ContainerConfig, ContainerInfo, ListedContainer, Tmpfs
+from tests.unit.sdk import FakeApi, api_error, docker_engine, in_the_list, inspected, podman_api
+from tests.unit.strategies import json_values, replaced
+
+
+def created(api: FakeApi, **options: Any) -> dict[str, Any]:
+    """A container's host configuration as the engine gets it."""
+    api.answers["create_container_from_config"] = {"Id": "abc"}
+    assert docker_engine(api).create(ContainerConfig(image="image", **options), "name") == "abc"
+    body, name = api.arguments("create_container_from_config")
+    assert name == "name"
+    got: dict[str, Any] = body["HostConfig"]
+    return got
+
+
+def bind(source: str, *, read_only: bool = False) -> BindMount:
+    return BindMount(source=source, target="/t", read_only=read_only)
+
+
+def long_form(source: str, *, read_only: bool = False) -> dict[str, Any]:
+    return {"Type": "bind", "Source": source, "Target": "/t", "ReadOnly": read_only}
+
+
+def looked_at(**changes: Any) -> ContainerInfo:
+    info = docker_engine(podman_api(inspect_container=inspected(**changes))).inspect("abc")
+    assert info is not None
+    return info
+
+
+def test_docker_gets_what_was_asked_for() -> None:
+    tmpfs = Tmpfs(target="/run", mode="0700", uid=1, gid=2)
+    host = created(FakeApi(), tmpfs=(tmpfs,), mounts=(bind("/a,b"),), gpus="all")
+    assert host["Tmpfs"] == {"/run": "rw,nosuid,nodev,noexec,mode=0700,uid=1,gid=2"}
+    assert host["Mounts"] == [long_form("/a,b")]
+    assert host["DeviceRequests"] == [{"Driver": "", "Count": -1, "Capabilities": [["gpu"]]}]
+    assert "Binds" not in host
+
+
+def test_a_tmpfs_of_the_containers_user() -> None:
+    tmpfs = (Tmpfs(target="/run", mode="0700", uid=1234, gid=5), Tmpfs(target="/scratch", mode="1777"))
+    assert created(podman_api(), tmpfs=tmpfs)["Tmpfs"] == {
+        "/run": "rw,nosuid,nodev,noexec,mode=0700,U",
+        "/scratch": "rw,nosuid,nodev,noexec,mode=1777",
+    }
+
+
+@pytest.mark.parametrize(
+    ("source", "short"), [("/a:b", False), ("/a b", False), ("/a,b", True), ('/a"b', True), ("/a\nb", True)]
+)
+def test_mounts_by_the_form_that_takes_their_path(source: str, short: bool) -> None:  # noqa: FBT001 - pytest's
+    host = created(podman_api(), mounts=(bind(source, read_only=True),))
+    assert host["Binds"] == ([f"{source}:/t:ro"] if short else [])
+    assert host["Mounts"] == ([] if short else [long_form(source, read_only=True)])
+
+
+def test_a_short_mount_that_may_be_written() -> None:
+    assert created(podman_api(), mounts=(bind("/a,b"),))["Binds"] == ["/a,b:/t:rw"]
+
+
+def test_a_path_that_no_form_takes() -> None:
+    api = podman_api()
+    with pytest.raises(EngineError, match="rename"):
+        created(api, mounts=(bind("/a:b,c"),))
+    assert api.names == []
+
+
+@pytest.mark.parametrize(("gpus", "names"), [("all", ["all"]), (2, ["0", "1"])])
+def test_gpus_by_their_cdi_names(gpus: int | str, names: list[str]) -> None:
+    host = created(podman_api(), gpus=gpus)
+    assert host["DeviceRequests"] == [{"Driver": "cdi", "DeviceIDs": [f"nvidia.com/gpu={name}" for name in names]}]
+
+
+def test_a_name_that_is_taken() -> None:
+    error = api_error(500, 'the container name "name" is already in use by abc: that name is already in use')
+    engine = docker_engine(podman_api(create_container_from_config=error))
+    with pytest.raises(EngineError) as caught:
+        engine.create(ContainerConfig(image="image"), "name")
+    assert caught.value.status == 409
+
+
+@pytest.mark.parametrize(
+    ("word", "state"),
+    [
+        ("stopped", "exited"),
+        ("configured", "created"),
+        ("initialized", "created"),
+        ("stopping", "running"),
+        ("running", "running"),
+    ],
+)
+def test_states(word: str, state: str) -> None:
+    assert looked_at(State={"Status": word}).state == state
+    assert podman.listing_to_docker(in_the_list(State=word))["State"] == state
+
+
+@pytest.mark.parametrize(("name", "mode"), [("podman", "bridge"), ("mine", "mine")])
+def test_networks(name: str, mode: str) -> None:
+    settings = {"Networks": {name: {"IPAddress": "10.88.0.2"}}, "Ports": {}}
+    info = looked_at(HostConfig={"NetworkMode": "bridge"}, NetworkSettings=settings)
+    assert (info.networks, info.network_mode) == ({mode: "10.88.0.2"}, mode)
+
+
+def test_the_network_of_a_listed_container() -> None:
+    raw = in_the_list(NetworkSettings={"Networks": {"podman": {"IPAddress": "10.88.0.2"}}})
+    assert ListedContainer.from_listing(podman.listing_to_docker(raw)).networks == {"bridge": "10.88.0.2"}
+
+
+def test_what_docker_answers_stays_as_it_is() -> None:
+    raw = inspected(HostConfig={"NetworkMode": "bridge"})
+    assert podman.inspect_to_docker(raw) == raw
+    assert podman.listing_to_docker(in_the_list()) == in_the_list()
+
+
+@pytest.mark.parametrize("error", [None, api_error(409, "it does not run")])
+def test_a_removal_kills_first(error: Exception | None) -> None:
+    api = podman_api(kill=error)
+    docker_engine(api).remove("abc")
+    assert api.names == ["kill", "remove_container"]
+
+
+def test_a_removal_that_may_not_kill() -> None:
+    api = podman_api(kill=api_error(403, "forbidden"))
+    with pytest.raises(EngineError):
+        docker_engine(api).remove("abc")
+    assert api.names == ["kill"]
+
+
+@given(json_values())
+def test_whatever_is_answered_is_parsed_or_a_typed_error(value: Any) -> None:
+    for raw in replaced(inspected(HostConfig={"NetworkMode": "bridge"}), value):
+        try:
+            ContainerInfo.from_inspect(podman.inspect_to_docker(raw))
+        except EngineError:
+            continue
+    for raw in replaced(in_the_list(), value):
+        try:
+            ListedContainer.from_listing(podman.listing_to_docker(raw))
+        except EngineError:
+            continue

@@ -1,0 +1,79 @@
+"""The tunnel to an engine of another host, with a made-up ``ssh`` on the PATH."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from jupyter_launcher import EngineUnavailableError
+from jupyter_launcher.engine.ssh import SshTunnel
+
+
+@pytest.fixture
+def ssh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What the ``ssh`` of this test does goes into this file; the arguments that it got are beside it."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    script = folder / "ssh"
+    script.write_text("")
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    return script
+
+
+def fake(ssh: Path, *lines: str) -> None:
+    ssh.write_text("\n".join(["#!/bin/sh", f'printf "%s\\n" "$@" >{ssh}.arguments', *lines]))
+
+
+def arguments(ssh: Path) -> list[str]:
+    return ssh.with_name("ssh.arguments").read_text().splitlines()
+
+
+def test_a_socket_here_leads_to_the_socket_there_until_it_is_closed(ssh: Path) -> None:
+    fake(ssh, "echo ready", "cat >/dev/null", "echo ended >&2")
+    tunnel = SshTunnel("ssh://me@far.example:2222", 10.0)
+    socket = Path(urlsplit(tunnel.url).path)
+    given = arguments(ssh)
+    assert f"{socket}:/var/run/docker.sock" in given
+    assert given[given.index("-p") + 1 : given.index("-p") + 4] == ["2222", "-l", "me"]
+    assert given[-3:] == ["--", "far.example", "echo ready && cat >/dev/null"]
+    assert "BatchMode=yes" in given
+    assert socket.parent.is_dir()
+    tunnel.close()
+    assert not socket.parent.exists()
+    tunnel.close()  # once more does nothing
+
+
+def test_another_socket_there(ssh: Path) -> None:
+    fake(ssh, "echo ready", "cat >/dev/null")
+    tunnel = SshTunnel("ssh://far.example/run/user/1000/podman.sock", 10.0)
+    given = arguments(ssh)
+    assert given[given.index("-L") + 1].endswith(":/run/user/1000/podman.sock")
+    assert not {"-p", "-l"} & set(given)
+    tunnel.close()
+
+
+def test_what_ssh_says_when_it_cannot_connect(ssh: Path) -> None:
+    fake(ssh, "echo 'Permission denied (publickey).' >&2", "exit 255")
+    with pytest.raises(EngineUnavailableError, match=r"ssh said: Permission denied \(publickey\)") as caught:
+        SshTunnel("ssh://far.example", 10.0)
+    assert caught.value.endpoint == "ssh://far.example"
+    assert "ssh far.example docker info" in caught.value.hint
+    folder = arguments(ssh)[arguments(ssh).index("-L") + 1].partition("/docker.sock:")[0]
+    assert not Path(folder).exists()
+
+
+def test_an_ssh_that_says_nothing(ssh: Path) -> None:
+    fake(ssh, "exec sleep 60")
+    with pytest.raises(EngineUnavailableError, match=r"nothing for 0\.1 s"):
+        SshTunnel("ssh://far.example", 0.1)
+
+
+def test_without_ssh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(EngineUnavailableError, match="ssh cannot be run") as caught:
+        SshTunnel("ssh://far.example", 1.0)
+    assert caught.value.hint == "install an ssh client"

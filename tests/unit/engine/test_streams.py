@@ -1,0 +1,168 @@
+"""The marks, the cap and the framing of what commands print."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+from docker.errors import APIError
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jupyter_launcher.engine import streams
+from jupyter_launcher.engine.streams import END, MARK, Output
+from jupyter_launcher.waiting import Deadline
+from tests.unit.sdk import framed, http_response
+
+LIMIT = 100
+
+
+def output(*frames: tuple[int, bytes], limit: int = LIMIT) -> Output:
+    found = Output()
+    for stream, piece in frames:
+        found.add(stream, piece, limit)
+    return found
+
+
+def test_the_marked_command_prints_the_mark_and_becomes_the_command() -> None:
+    argv = streams.mark(["sh", "-c", 'printf "%s|" "$0" "$@"; exit 3', "name", "a b", "$x"])
+    run = subprocess.run(argv, capture_output=True, check=False)
+    assert (run.stdout, run.returncode) == (MARK + b"name|a b|$x|", 3)
+
+
+def test_a_command_that_is_not_there_prints_the_mark_alone() -> None:
+    run = subprocess.run(streams.mark(["/no/such/command"]), capture_output=True, check=False)
+    assert (run.stdout, run.returncode) == (MARK, 127)
+
+
+def test_the_mark_is_no_part_of_the_output() -> None:
+    found = output((1, MARK + b"out"), (2, b"err"), (1, MARK))
+    assert (bytes(found.stdout), bytes(found.stderr), found.started) == (b"out" + MARK, b"err", True)
+    assert found.fault(0, LIMIT) is None
+    assert found.fault(3, LIMIT) is None
+
+
+def test_the_mark_may_come_after_something_on_stderr() -> None:
+    assert output((2, b"warning"), (1, b""), (1, MARK)).started
+
+
+@pytest.mark.parametrize("frame", [(2, MARK), (1, b"x" + MARK), (1, b"x")])
+def test_what_is_no_mark(frame: tuple[int, bytes]) -> None:
+    assert not output(frame).started
+
+
+def test_the_end_is_seen_wherever_a_frame_ends() -> None:
+    found = output((1, MARK + b"out"), (1, END))
+    assert (found.ended, bytes(found.stdout)) == (True, b"out")
+
+
+def test_what_the_runtime_prints_never_ends_the_output() -> None:
+    assert not output((1, b"OCI runtime exec failed" + END)).ended
+
+
+@pytest.mark.parametrize("code", [126, 127, 128, 137, None])
+def test_without_the_mark_it_did_not_run(code: int | None) -> None:
+    fault = output((1, b"OCI runtime exec failed: no such file")).fault(code, LIMIT)
+    assert fault == ("did not run: OCI runtime exec failed: no such file", False)
+
+
+def test_without_the_mark_and_with_exit_code_0_nobody_knows() -> None:
+    assert Output().fault(0, LIMIT) == ("may have run: its output was lost", None)
+
+
+def test_the_cap_counts_both_streams() -> None:
+    found = output((1, MARK + b"o" * 60), (2, b"e" * 41))
+    assert (len(found.stdout), len(found.stderr), found.truncated) == (60, 40, True)
+    assert found.fault(None, LIMIT) == ("printed more than 100 bytes", True)
+    assert not output((1, MARK + b"o" * 60), (2, b"e" * 40)).truncated
+
+
+def test_the_text_is_cut_to_its_end() -> None:
+    text = output((1, MARK + b"o" * 600), (2, b"last words"), limit=10000).text()
+    assert text.endswith("last words")
+    assert len(text) == 500
+
+
+def test_frames_are_read_until_the_end() -> None:
+    response = http_response(framed((1, MARK + b"a"), (2, b"b"), (1, b"c" + END), (1, b"never read")))
+    found = Output()
+    streams.read_output(response, found, Deadline(60), LIMIT)
+    assert (bytes(found.stdout), bytes(found.stderr), found.ended) == (b"ac", b"b", True)
+    assert response.raw.closed
+
+
+def test_reading_ends_at_the_cap() -> None:
+    found = Output()
+    streams.read_output(http_response(framed((1, MARK + b"a" * 9), (1, b"never read"))), found, Deadline(60), 5)
+    assert (bytes(found.stdout), found.truncated) == (b"aaaaa", True)
+
+
+def test_the_deadline_is_looked_at_after_each_frame() -> None:
+    found = Output()
+    with pytest.raises(TimeoutError):
+        streams.read_output(http_response(framed((1, MARK + b"a"), (1, b"b"))), found, Deadline(0.0), LIMIT)
+    assert found.stdout == b"a"
+
+
+def test_a_head_that_is_cut_off_ends_the_frames() -> None:
+    assert list(streams.read_frames(http_response(framed((1, b"a")) + b"\1\0\0"))) == [(1, b"a")]
+
+
+def test_a_character_that_two_frames_share_is_put_together() -> None:
+    text = "é".encode()
+    assert "".join(streams.decode_log([(1, text[:1]), (1, text[1:]), (2, b"\xff")])) == "é\N{REPLACEMENT CHARACTER}"
+
+
+def test_an_answer_is_no_error() -> None:
+    streams.raise_for_status(http_response(status=204))
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (b'{"message": "no such container"}', "no such container"),
+        (b"<html>Forbidden</html>", "<html>Forbidden</html>"),
+        (b"[1]", "[1]"),
+        (b'{"other": 1}', '{"other": 1}'),
+        (b"x" * 600, "x" * 500),
+    ],
+)
+def test_an_error_says_what_the_engine_or_a_proxy_said(body: bytes, told: str) -> None:
+    with pytest.raises(APIError) as caught:
+        streams.raise_for_status(http_response(body, 403))
+    assert (caught.value.explanation, caught.value.status_code) == (told, 403)
+
+
+FRAMES = st.lists(
+    st.tuples(st.integers(0, 255) | st.sampled_from([1, 2]), st.binary(max_size=30) | st.sampled_from([MARK, END, b""]))
+)
+
+
+@given(FRAMES, st.integers(0, 60), st.none() | st.integers(0, 255))
+def test_any_frames_give_an_output_within_the_cap_and_a_verdict(
+    frames: list[tuple[int, bytes]], limit: int, code: int | None
+) -> None:
+    found = Output()
+    for stream, piece in frames:
+        found.add(stream, piece, limit)
+        assert len(found.stdout) + len(found.stderr) <= limit
+        if found.ended or found.truncated:
+            break
+    assert not found.ended or found.started
+    assert len(found.text()) <= 500
+    fault = found.fault(code, limit)
+    if fault is None:
+        assert found.started
+        assert not found.truncated
+    else:
+        assert fault[1] is not True or found.started
+
+
+@given(FRAMES)
+def test_frames_are_read_as_they_were_written(frames: list[tuple[int, bytes]]) -> None:
+    assert list(streams.read_frames(http_response(framed(*frames)))) == frames
+
+
+@given(st.binary())
+def test_any_bytes_are_frames_until_they_end(body: bytes) -> None:
+    assert "".join(streams.decode_log(streams.read_frames(http_response(body)))) is not None

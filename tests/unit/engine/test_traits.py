@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+
+from jupyter_launcher.engine.traits import EngineTraits
+from tests.unit.strategies import json_values, replaced
+
+VERSION: dict[str, Any] = {"Version": "28.5.1", "Components": [{"Name": "Engine"}, "odd"]}
+INFO: dict[str, Any] = {
+    "SecurityOptions": ["name=seccomp,profile=builtin", "name=cgroupns"],
+    "KernelVersion": os.uname().release,
+    "DockerRootDir": "/var/lib/docker",
+    "LoggingDriver": "json-file",
+    "MemoryLimit": True,
+    "CpuCfsQuota": False,
+    "PidsLimit": True,
+    "CgroupVersion": "2",
+    "NCPU": 4,
+}
+
+
+def test_a_docker_that_tells_everything() -> None:
+    assert EngineTraits.from_answers(VERSION, INFO, "1.51") == EngineTraits(
+        name="Docker",
+        version="28.5.1",
+        api_version="1.51",
+        log_driver="json-file",
+        rootless=False,
+        remapped=False,
+        same_kernel=True,
+        limits_memory=True,
+        limits_cpus=False,
+        limits_pids=True,
+        cgroup_version="2",
+        cores=4,
+        data_root=Path("/var/lib/docker"),
+    )
+
+
+def test_a_podman() -> None:
+    traits = EngineTraits.from_answers({"Version": "5.4", "Components": [{"Name": "Podman Engine"}]}, {}, "1.41")
+    assert traits.is_podman
+    assert str(traits) == "Podman 5.4 (API 1.41)"
+
+
+@pytest.mark.parametrize(
+    ("info", "rootless", "remapped"),
+    [
+        ({"SecurityOptions": ["name=rootless"]}, True, False),
+        ({"SecurityOptions": ["name=userns"]}, False, True),
+        ({"SecurityOptions": [], "Rootless": True}, True, False),
+        ({"SecurityOptions": ["name=rootlesskit"]}, False, False),
+        ({}, None, None),
+    ],
+)
+def test_whose_uids_are_meant(info: dict[str, Any], rootless: bool | None, remapped: bool | None) -> None:  # noqa: FBT001 - pytest's
+    traits = EngineTraits.from_answers(VERSION, info, "1.51")
+    assert (traits.rootless, traits.remapped) == (rootless, remapped)
+
+
+def test_another_kernel() -> None:
+    assert EngineTraits.from_answers(VERSION, {"KernelVersion": "1.0"}, "1.51").same_kernel is False
+
+
+@pytest.mark.parametrize(("version", "info"), [(None, None), ({}, {})])
+def test_an_engine_that_refuses_to_tell_is_unknown_and_taken_for_docker(
+    version: dict[str, Any] | None, info: dict[str, Any] | None
+) -> None:
+    traits = EngineTraits.from_answers(version, info, "1.41")
+    assert traits == EngineTraits(api_version="1.41")
+    assert not traits.is_podman
+    assert traits.limits_memory is None
+    assert str(traits) == "unknown unknown (API 1.41)"
+
+
+@given(json_values())
+def test_whatever_is_answered_is_a_value_or_unknown(value: Any) -> None:
+    for version in replaced(VERSION, value):
+        assert EngineTraits.from_answers(version, INFO, "1.51").name in ("Docker", "Podman", "unknown")
+    for info in replaced(INFO, value):
+        traits = EngineTraits.from_answers(VERSION, info, "1.51")
+        for item in (traits.rootless, traits.remapped, traits.limits_memory, traits.limits_cpus, traits.limits_pids):
+            assert item in (True, False, None)
+        assert traits.cores is None or (type(traits.cores) is int and traits.cores > 0)
+        assert traits.log_driver is None or isinstance(traits.log_driver, str)

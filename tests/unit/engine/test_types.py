@@ -1,0 +1,211 @@
+"""What is sent to the engine, and what its answers are parsed into."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+
+from jupyter_launcher import EngineError
+from jupyter_launcher.engine.types import (
+    BindMount,
+    ContainerConfig,
+    ContainerInfo,
+    ListedContainer,
+    Tmpfs,
+    parse_exit_code,
+    parse_id,
+)
+from tests.unit.sdk import in_the_list, inspected
+from tests.unit.strategies import json_values, replaced
+
+FULL = inspected(
+    Config={"Image": "image", "Labels": {"a": "b"}, "Env": ["A=b"]},
+    State={"Status": "exited", "ExitCode": 137, "OOMKilled": True, "Error": "killed"},
+    HostConfig={"NetworkMode": "bridge"},
+    NetworkSettings={
+        "Networks": {"bridge": {"IPAddress": "172.17.0.2"}},
+        "Ports": {"8888/tcp": [{"HostIp": "127.0.0.1", "HostPort": "49153"}]},
+    },
+    Mounts=[{"Source": "/a", "Destination": "/b"}, {"Type": "tmpfs", "Destination": "/c"}],
+)
+
+
+def test_a_container_that_never_ran() -> None:
+    info = ContainerInfo.from_inspect(inspected())
+    assert (info.name, info.labels, info.networks) == ("name", {}, {"bridge": "", "odd": ""})
+    assert info.ports == {"8888/tcp": ()}
+    assert info.environment == {"A": "b=c", "EMPTY": ""}
+    assert not info.running
+    assert "b=c" not in repr(info)
+
+
+def test_a_container_that_ended() -> None:
+    info = ContainerInfo.from_inspect(FULL)
+    assert (info.state, info.exit_code, info.oom_killed, info.error) == ("exited", 137, True, "killed")
+    assert (info.labels, info.mounts, info.ports) == ({"a": "b"}, {"/b": "/a"}, {"8888/tcp": (49153,)})
+
+
+def test_ports_of_both_address_families() -> None:
+    bindings = [{"HostIp": "0.0.0.0", "HostPort": "49153"}, {"HostIp": "::", "HostPort": "49154"}]
+    info = ContainerInfo.from_inspect(inspected(NetworkSettings={"Networks": None, "Ports": {"8888/tcp": bindings}}))
+    assert info.ports == {"8888/tcp": (49153, 49154)}
+
+
+@pytest.mark.parametrize(
+    ("state", "running"),
+    [("running", True), ("paused", True), ("restarting", True), ("created", False), ("exited", False), ("dead", False)],
+)
+def test_states_in_which_the_main_process_lives(state: str, running: bool) -> None:  # noqa: FBT001 - pytest's
+    assert ContainerInfo.from_inspect(inspected(State={"Status": state})).running == running
+
+
+def test_a_listed_container() -> None:
+    item = ListedContainer.from_listing(in_the_list())
+    assert (item.id, item.name, item.labels, item.created) == ("abc", "name", {"a": "b"}, 1700000000.0)
+    assert (item.networks, item.ports) == ({"bridge": "172.17.0.2"}, {"8888/tcp": (49153,)})
+
+
+@pytest.mark.parametrize("names", [None, []])
+def test_a_listed_container_that_is_being_removed_has_no_name(names: object) -> None:
+    item = ListedContainer.from_listing(in_the_list(Names=names, Labels=None, Ports=None, NetworkSettings=None))
+    assert (item.name, item.labels, item.ports, item.networks) == ("", {}, {}, {})
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [("Exited (137) 5 seconds ago", 137), ("Exited (0) now", 0), ("Up 2 minutes", None), ("", None)]
+)
+def test_the_exit_code_in_the_engines_words(status: str, code: int | None) -> None:
+    assert ListedContainer.from_listing(in_the_list(Status=status)).exit_code == code
+
+
+@pytest.mark.parametrize("raw", [{}, {"Id": None}, {"Id": 7}])
+def test_a_create_without_an_id(raw: dict[str, Any]) -> None:
+    with pytest.raises(EngineError, match="unexpected shape"):
+        parse_id(raw)
+
+
+@pytest.mark.parametrize(
+    ("raw", "code"),
+    [
+        ({"Running": False, "ExitCode": 3}, 3),
+        ({"Running": False, "ExitCode": 0}, 0),
+        ({"Running": True, "ExitCode": None}, None),
+        ({"Running": True, "ExitCode": 0}, None),
+        ({"Running": False, "ExitCode": None}, None),
+    ],
+)
+def test_the_exit_code_of_an_exec(raw: dict[str, Any], code: int | None) -> None:
+    assert parse_exit_code(raw) == code
+
+
+@pytest.mark.parametrize("raw", [{}, {"Running": False}, {"Running": False, "ExitCode": "x"}, {"ExitCode": 0}])
+def test_an_exec_without_an_exit_code(raw: dict[str, Any]) -> None:
+    with pytest.raises(EngineError, match="unexpected shape"):
+        parse_exit_code(raw)
+
+
+def texts(*values: object) -> bool:
+    return all(isinstance(value, str) for value in values)
+
+
+@given(json_values())
+def test_whatever_an_inspect_answers_is_parsed_or_a_typed_error(value: Any) -> None:
+    for raw in replaced(FULL, value):
+        try:
+            info = ContainerInfo.from_inspect(raw)
+        except EngineError:
+            continue
+        assert texts(info.id, info.name, info.state, info.error, info.image, info.network_mode)
+        for pairs in (info.labels, info.networks, info.mounts, info.environment):
+            assert texts(*pairs, *pairs.values())
+        assert all(isinstance(port, int) for ports in info.ports.values() for port in ports)
+        assert isinstance(info.exit_code, int)
+
+
+@given(json_values())
+def test_whatever_a_list_holds_is_parsed_or_a_typed_error(value: Any) -> None:
+    for raw in replaced(in_the_list(), value):
+        try:
+            item = ListedContainer.from_listing(raw)
+        except EngineError:
+            continue
+        assert texts(item.id, item.name, item.image, item.state, item.status)
+        for pairs in (item.labels, item.networks):
+            assert texts(*pairs, *pairs.values())
+        assert isinstance(item.created, float)
+        assert item.exit_code is None or isinstance(item.exit_code, int)
+
+
+@given(json_values())
+def test_whatever_a_create_or_an_exec_answers_is_parsed_or_a_typed_error(raw: Any) -> None:
+    for parse in (parse_id, parse_exit_code):
+        try:
+            value = parse(raw)
+        except EngineError:
+            continue
+        assert value is None or isinstance(value, (int, str))
+
+
+def test_every_container_is_hardened_and_publishes_nothing_unasked() -> None:
+    body = ContainerConfig(image="image").to_docker()
+    host = body["HostConfig"]
+    assert (host["Init"], host["CapDrop"], host["SecurityOpt"]) == (True, ["ALL"], ["no-new-privileges"])
+    assert host["PidsLimit"] > 0
+    assert host["NetworkMode"] == "none"
+    assert body["Healthcheck"] == {"Test": ["NONE"]}
+    assert not {"PortBindings", "Privileged", "Binds"} & set(host)
+    assert not {"Entrypoint", "Cmd", "ExposedPorts", "StopSignal", "StopTimeout"} & set(body)
+    assert (host["Memory"], host["NanoCpus"], host["ShmSize"], host["DeviceRequests"]) == (0, 0, 0, [])
+
+
+def test_all_that_is_asked_is_in_the_body() -> None:
+    body = ContainerConfig(
+        image="image",
+        entrypoint=("sh", "-c", "x"),
+        user="1:2",
+        working_dir="/w",
+        environment={"A": "b=c"},
+        labels={"l": "m"},
+        mounts=(BindMount(source="/a,b", target="/t", read_only=True),),
+        tmpfs=(Tmpfs(target="/run", mode="0700", size=16, uid=1, gid=2), Tmpfs(target="/scratch", mode="1777")),
+        container_port=8888,
+        host_ip="127.0.0.1",
+        host_port=80,
+        network="net",
+        read_only=True,
+        memory=2**30,
+        cpus=1.5,
+        shm_size=2**20,
+        gpus="all",
+        stop_signal="SIGTERM",
+        stop_seconds=30,
+    ).to_docker()
+    host = body["HostConfig"]
+    assert (body["Entrypoint"], body["Cmd"], body["User"], body["WorkingDir"]) == (["sh", "-c", "x"], [], "1:2", "/w")
+    assert (body["Env"], body["Labels"]) == (["A=b=c"], {"l": "m"})
+    assert (body["StopSignal"], body["StopTimeout"]) == ("SIGTERM", 30)
+    assert host["Mounts"] == [{"Type": "bind", "Source": "/a,b", "Target": "/t", "ReadOnly": True}]
+    assert host["Tmpfs"] == {
+        "/run": "rw,nosuid,nodev,noexec,mode=0700,size=16,uid=1,gid=2",
+        "/scratch": "rw,nosuid,nodev,noexec,mode=1777",
+    }
+    assert body["ExposedPorts"] == {"8888/tcp": {}}
+    assert host["PortBindings"] == {"8888/tcp": [{"HostIp": "127.0.0.1", "HostPort": "80"}]}
+    assert (host["NetworkMode"], host["ReadonlyRootfs"]) == ("net", True)
+    assert (host["Memory"], host["NanoCpus"], host["ShmSize"]) == (2**30, 1_500_000_000, 2**20)
+    assert host["DeviceRequests"] == [{"Driver": "", "Count": -1, "Capabilities": [["gpu"]]}]
+
+
+def test_a_free_port_is_asked_for_by_none() -> None:
+    host = ContainerConfig(image="image", container_port=8888, host_ip="127.0.0.1").to_docker()["HostConfig"]
+    assert host["PortBindings"] == {"8888/tcp": [{"HostIp": "127.0.0.1", "HostPort": ""}]}
+
+
+def test_so_many_gpus() -> None:
+    assert ContainerConfig(image="image", gpus=2).to_docker()["HostConfig"]["DeviceRequests"][0]["Count"] == 2
+
+
+def test_secrets_are_in_no_repr() -> None:
+    assert "s3cret" not in repr(ContainerConfig(image="image", environment={"KEY": "s3cret"}))

@@ -1,0 +1,225 @@
+"""How this process reaches servers: from the engine's host, from a container, or from another machine."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+import pytest
+
+from jupyter_launcher import EngineUnavailableError, OptionError
+from jupyter_launcher.host import address
+from jupyter_launcher.host.address import EngineAddress, bracket
+from tests.unit.fakes import FakeEngine, container, listed
+
+OWN_ID = "0f" * 32
+MOUNTS = (
+    "1 2 0:1 / / rw - overlay overlay rw\n"
+    f"3 1 8:1 /var/lib/docker/containers/{OWN_ID}/hostname /etc/hostname rw,relatime - ext4 /dev/sda1 rw\n"
+)
+
+
+@pytest.fixture(autouse=True)
+def _outside_of_containers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(address, "_read_mounts", lambda: "")
+
+
+def inside(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> EngineAddress:
+    """As a process in a container of the engine sees it."""
+    monkeypatch.setattr(address, "_read_mounts", lambda: MOUNTS)
+    return EngineAddress(FakeEngine(container(**{"id": OWN_ID, "name": "orchestrator", **changes})))
+
+
+def at(endpoint: str) -> EngineAddress:
+    return EngineAddress(FakeEngine(endpoint=endpoint))
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "host", "socket_path"),
+    [
+        ("unix:///var/run/docker.sock", "127.0.0.1", "/var/run/docker.sock"),
+        ("tcp://10.0.0.7:2376", "10.0.0.7", None),
+        ("https://engine.example:2376", "engine.example", None),
+        ("ssh://me@far.example", "far.example", None),
+        ("http+docker://localhost", "127.0.0.1", None),
+    ],
+)
+def test_where_published_ports_are(endpoint: str, host: str, socket_path: str | None) -> None:
+    found = at(endpoint)
+    assert found.host == host
+    assert found.socket_path is None if socket_path is None else str(found.socket_path) == socket_path
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "remote"),
+    [
+        ("unix:///var/run/docker.sock", False),
+        ("tcp://localhost:2375", False),
+        ("tcp://127.0.0.1:2375", False),
+        ("tcp://[::1]:2375", False),
+        ("tcp://10.0.0.7:2376", True),
+        ("ssh://me@far.example", True),
+    ],
+)
+def test_which_engines_are_on_another_machine(endpoint: str, remote: bool) -> None:  # noqa: FBT001 - pytest's
+    assert at(endpoint).is_remote == remote
+
+
+def test_an_engine_that_runs_this_process_is_not_remote(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(address, "_read_mounts", lambda: MOUNTS)
+    engine = FakeEngine(container(id=OWN_ID), endpoint="tcp://10.0.0.7:2376")
+    assert not EngineAddress(engine).is_remote
+
+
+def test_an_address_in_a_url() -> None:
+    assert (bracket("10.0.0.1"), bracket("::1")) == ("10.0.0.1", "[::1]")
+
+
+def test_outside_of_containers_the_engine_is_not_asked() -> None:
+    engine = FakeEngine()
+    assert EngineAddress(engine).find_own_container() is None
+    assert engine.calls == []
+
+
+@pytest.mark.parametrize("file", ["hostname", "hosts", "resolv.conf"])
+def test_the_own_container_is_known_by_the_engines_mounts(monkeypatch: pytest.MonkeyPatch, file: str) -> None:
+    mounts = f"3 1 8:1 /containers/{OWN_ID}/{file} /etc/{file} rw - ext4 /dev/sda1 rw\n"
+    monkeypatch.setattr(address, "_read_mounts", lambda: mounts)
+    found = EngineAddress(FakeEngine(container(id=OWN_ID, name="mine"))).find_own_container()
+    assert found is not None
+    assert found.name == "mine"
+
+
+def test_a_container_of_another_engine_is_not_this_engines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(address, "_read_mounts", lambda: MOUNTS)
+    assert EngineAddress(FakeEngine(container(id="a" * 64))).find_own_container() is None
+
+
+def test_the_own_container_is_asked_for_once_unless_its_networks_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(address, "_read_mounts", lambda: MOUNTS)
+    engine = FakeEngine(container(id=OWN_ID))
+    found = EngineAddress(engine)
+    assert found.find_own_container() is found.find_own_container()
+    assert engine.calls == [("inspect", OWN_ID)]
+    found.choose_network(None)
+    assert len(engine.calls) == 2
+
+
+def test_the_mounts_of_this_process_can_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    assert " / " in address._read_mounts()
+
+
+def test_without_proc_this_process_is_in_no_container(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+
+    def missing(*_: object, **__: object) -> str:
+        raise FileNotFoundError
+
+    monkeypatch.setattr("pathlib.Path.read_text", missing)
+    assert EngineAddress(FakeEngine()).find_own_container() is None
+
+
+@pytest.mark.parametrize(("wanted", "network"), [(None, "bridge"), ("mine", "mine")])
+def test_the_network_as_seen_from_the_host(wanted: str | None, network: str) -> None:
+    assert EngineAddress(FakeEngine()).choose_network(wanted) == network
+
+
+@pytest.mark.parametrize(
+    ("networks", "wanted", "network"),
+    [
+        (("a", "bridge", "b"), None, "bridge"),
+        (("b", "a"), None, "a"),
+        (("b", "a"), "b", "b"),
+    ],
+)
+def test_the_network_is_one_that_this_container_is_on(
+    monkeypatch: pytest.MonkeyPatch, networks: tuple[str, ...], wanted: str | None, network: str
+) -> None:
+    found = inside(monkeypatch, networks=dict.fromkeys(networks, "10.0.0.9"))
+    assert found.choose_network(wanted) == network
+
+
+@pytest.mark.parametrize(
+    ("networks", "wanted", "seen"), [(("a",), "other", "on a, and would not"), ((), None, "on no network")]
+)
+def test_a_network_that_this_container_is_not_on(
+    monkeypatch: pytest.MonkeyPatch, networks: tuple[str, ...], wanted: str | None, seen: str
+) -> None:
+    found = inside(monkeypatch, networks=dict.fromkeys(networks, "10.0.0.9"))
+    with pytest.raises(OptionError, match=seen) as caught:
+        found.choose_network(wanted)
+    assert caught.value.option == "network"
+    assert f"docker network connect {wanted or 'bridge'} orchestrator" in caught.value.hint
+
+
+def test_in_the_hosts_network_it_is_as_on_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = inside(monkeypatch, network_mode="host", networks={"host": ""})
+    assert found.choose_network(None) == "bridge"
+    assert found.server_url(container(), "127.0.0.1") == "http://127.0.0.1:49153/"
+
+
+@pytest.mark.parametrize(("given", "chosen"), [(None, "127.0.0.1"), ("0.0.0.0", "0.0.0.0")])
+def test_servers_are_published_on_loopback_unless_asked_otherwise(given: str | None, chosen: str) -> None:
+    assert EngineAddress(FakeEngine()).choose_publish_ip(given) == chosen
+
+
+def test_with_a_remote_engine_it_is_the_address_of_its_host() -> None:
+    assert at("tcp://10.0.0.7:2376").choose_publish_ip(None) == "10.0.0.7"
+
+
+@pytest.mark.parametrize("given", ["0.0.0.0", "10.0.0.8", "no address"])
+def test_with_a_remote_engine_another_address_may_be_given(given: str) -> None:
+    assert at("tcp://10.0.0.7:2376").choose_publish_ip(given) == given
+
+
+@pytest.mark.parametrize("given", ["127.0.0.1", "127.0.0.2", "::1"])
+def test_the_loopback_of_a_remote_engine_is_refused(given: str) -> None:
+    with pytest.raises(OptionError, match="does not reach") as caught:
+        at("tcp://10.0.0.7:2376").choose_publish_ip(given)
+    assert caught.value.option == "host_ip"
+
+
+def test_a_remote_host_without_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: object) -> None:
+        raise socket.gaierror
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    with pytest.raises(EngineUnavailableError, match=r"far\.example has no address") as caught:
+        at("ssh://me@far.example").choose_publish_ip(None)
+    assert caught.value.endpoint == "ssh://me@far.example"
+
+
+def test_a_server_is_reached_over_a_network_that_both_are_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = inside(monkeypatch, networks={"a": "10.1.0.2", "b": "10.2.0.2"})
+    server = container(networks={"other": "10.9.0.3", "b": "fd00::3"})
+    assert found.server_url(server, "127.0.0.1", "/x/") == "http://[fd00::3]:8888/x/"
+    assert found.server_url(listed(server), "127.0.0.1", "/x/") == "http://[fd00::3]:8888/x/"
+
+
+def test_without_a_shared_network_it_is_reached_by_its_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = inside(monkeypatch, networks={"a": "10.1.0.2"})
+    assert found.server_url(container(networks={"b": "10.2.0.3"}), "127.0.0.1") == "http://127.0.0.1:49153/"
+
+
+@pytest.mark.parametrize(
+    ("host_ip", "url"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:49153/x/"),
+        ("127.0.0.2", "http://127.0.0.1:49153/x/"),
+        ("0.0.0.0", "http://127.0.0.1:49153/x/"),
+        ("::", "http://127.0.0.1:49153/x/"),
+        ("10.0.0.8", "http://10.0.0.8:49153/x/"),
+        ("fd00::8", "http://[fd00::8]:49153/x/"),
+    ],
+)
+def test_published_ports(host_ip: str, url: str) -> None:
+    assert EngineAddress(FakeEngine()).published_url(container(), host_ip, "/x/") == url
+
+
+def test_published_ports_of_a_remote_engine() -> None:
+    assert at("tcp://10.0.0.7:2376").published_url(container(), "0.0.0.0") == "http://10.0.0.7:49153/"
+
+
+def test_a_container_without_a_published_port_has_port_0() -> None:
+    assert EngineAddress(FakeEngine()).published_url(container(ports={}), "127.0.0.1") == "http://127.0.0.1:0/"

@@ -1,0 +1,142 @@
+"""Whose containers are those of dead test runs."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from jupyter_launcher.pytest_plugin import owner
+from jupyter_launcher.pytest_plugin.owner import owner_id, reap_dead_runs
+from tests.unit.fakes import session_labels
+from tests.unit.sdk import FakeApi, api_error, docker_engine, http_response, in_the_list, inspected
+
+NOW = "Thu, 01 Jan 2026 00:00:00 GMT"
+DAY = 86400
+NOW_SECONDS = 1767225600
+GATEWAY_LABELS = {"jupyter-launcher.gateway-of": "unit"}
+
+
+def dead_owner() -> str:
+    """The mark of a process of this machine that has ended."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        process.wait()
+    return ":".join(("pytest", *owner._pid_space(), str(process.pid), "1"))
+
+
+def reaped(*items: dict[str, Any], **answers: Any) -> tuple[list[str], FakeApi]:
+    """What is reaped of these containers, and what the engine was asked."""
+    api = FakeApi(containers=list(items), get=lambda *_, **__: http_response(b"OK", headers={"Date": NOW}), **answers)
+    return reap_dead_runs(docker_engine(api)), api
+
+
+def gateway(owned_by: str, **changes: Any) -> dict[str, Any]:
+    labels = {**GATEWAY_LABELS, "jupyter-launcher.owner": owned_by}
+    return in_the_list(Names=["/gw"], Labels=labels, **changes)
+
+
+def test_the_mark_names_this_process() -> None:
+    kind, boot, namespace, pid, started = owner_id().split(":")
+    assert (kind, pid) == ("pytest", str(os.getpid()))
+    assert (boot, namespace) == owner._pid_space()
+    assert started.isdecimal()
+    assert owner_id(keep=True).startswith("pytest-keep:")
+
+
+def test_the_start_of_a_process_that_is_dead_is_unknown() -> None:
+    assert owner._start_time(int(dead_owner().split(":")[3])) is None
+
+
+def test_a_zombie_is_dead() -> None:
+    with subprocess.Popen([sys.executable, "-c", ""], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.read()  # it has ended, and nobody has waited for it
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        assert owner._start_time(process.pid) is None
+
+
+def test_without_proc_the_machine_is_known_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*_: object, **__: object) -> str:
+        raise FileNotFoundError
+
+    monkeypatch.setattr("pathlib.Path.read_text", missing)
+    assert owner._pid_space() == (os.uname().nodename, "")
+
+
+def test_a_gateway_of_a_dead_run_is_removed() -> None:
+    names, api = reaped(gateway(dead_owner()))
+    assert names == ["gw"]
+    assert api.arguments("remove_container") == ("abc",)
+    assert api.options("containers")["filters"] == {"label": ["jupyter-launcher.owner"]}
+
+
+@pytest.mark.parametrize(
+    "mark",
+    [
+        owner_id(),
+        owner_id(keep=True),
+        re.sub("^pytest:", "pytest-keep:", dead_owner()),
+        "",
+        "somebody",
+        "pytest",
+        "pytest:a:b",
+        "pytest:a:b:1:2:3",
+        "pytest:a:b:²:2",
+    ],
+)
+def test_what_is_alive_kept_or_somebody_elses_is_left_alone(mark: str) -> None:
+    names, api = reaped(gateway(mark))
+    assert (names, "remove_container" in api.names) == ([], False)
+
+
+def test_a_mark_whose_pid_is_no_number_is_of_no_run_here() -> None:
+    mark = ":".join(("pytest", *owner._pid_space(), "²", "1"))
+    assert reaped(gateway(mark))[0] == []
+
+
+@pytest.mark.parametrize(
+    ("state", "age", "removed"),
+    [
+        ("exited", 2 * DAY, True),
+        ("created", 2 * DAY, True),
+        ("running", 2 * DAY, False),
+        ("exited", DAY // 2, False),
+    ],
+)
+def test_what_a_run_elsewhere_left_is_removed_when_it_has_ended_and_is_old(
+    state: str,
+    age: int,
+    removed: bool,  # noqa: FBT001 - pytest's
+) -> None:
+    names, _ = reaped(gateway("pytest:another-boot:1:2:3", State=state, Created=NOW_SECONDS - age))
+    assert bool(names) == removed
+
+
+def test_a_session_of_a_dead_run_is_stopped() -> None:
+    labels = session_labels(owner=dead_owner())
+    item = in_the_list(Names=[f"/{labels.name}"], Labels=labels.to_labels(), State="exited")
+    raw = inspected(
+        Name=f"/{labels.name}",
+        Config={"Image": "image", "Labels": labels.to_labels(), "Env": []},
+        State={"Status": "exited", "ExitCode": 0},
+    )
+    names, api = reaped(item, inspect_container=raw)
+    assert names == [labels.name]
+    assert api.arguments("remove_container") == ("abc",)
+
+
+def test_a_session_that_is_gone_meanwhile_is_done() -> None:
+    labels = session_labels(owner=dead_owner())
+    item = in_the_list(Names=[f"/{labels.name}"], Labels=labels.to_labels(), State="exited")
+    names, api = reaped(item, inspect_container=api_error(404, "no such container"))
+    assert names == [labels.name]
+    assert "remove_container" not in api.names
+
+
+def test_what_is_neither_a_gateway_nor_a_session_is_left_alone() -> None:
+    names, api = reaped(in_the_list(Labels={"jupyter-launcher.owner": dead_owner()}))
+    assert (names, "remove_container" in api.names) == ([], False)

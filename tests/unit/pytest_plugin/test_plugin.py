@@ -1,0 +1,200 @@
+"""The plugin's hooks and fixtures, in test runs within this process that need no engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from jupyter_launcher import DEFAULT_IMAGE, EngineUnavailableError
+from jupyter_launcher.engine.client import DockerEngine
+from jupyter_launcher.pytest_plugin import plugin, run
+from tests.unit.fakes import FakeEngine, FakeJupyter
+
+USES_IT = "def test_it(jupyter_server):\n    assert jupyter_server.url"
+
+
+@pytest.fixture(autouse=True)
+def _outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run of somebody else's: not on CI, and not a worker of ours."""
+    for name in ("CI", "PYTEST_XDIST_WORKER", "PYTEST_XDIST_TESTRUNUID", "PYTEST_ADDOPTS"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeEngine]:
+    """An engine for the runs within."""
+    with FakeJupyter().serve() as jupyter:
+        jupyter.engine.images.known.add(DEFAULT_IMAGE)
+        monkeypatch.setattr(DockerEngine, "connect", lambda **_: jupyter.engine)
+        yield jupyter.engine
+
+
+@pytest.fixture
+def no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    error = EngineUnavailableError("nothing listens there", hint="start Docker")
+
+    def fail(**_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(DockerEngine, "connect", fail)
+
+
+def inside(pytester: pytest.Pytester, test: str, *options: str) -> pytest.RunResult:
+    pytester.makepyfile(test_it=test)
+    return pytester.runpytest_inprocess("-p", "no:cacheprovider", *options)
+
+
+def test_a_run_that_does_not_use_it_shows_nothing(pytester: pytest.Pytester) -> None:
+    ended = inside(pytester, "def test_it(): pass")
+    ended.assert_outcomes(passed=1)
+    ended.stdout.no_fnmatch_line("*jupyter:*")
+
+
+def test_a_test_gets_a_server_and_it_is_stopped(pytester: pytest.Pytester, engine: FakeEngine) -> None:
+    ended = inside(pytester, USES_IT)
+    ended.assert_outcomes(passed=1)
+    ended.stdout.fnmatch_lines([f"jupyter: Docker 28.5.1 (API 1.51) at *, image {DEFAULT_IMAGE}"])
+    assert engine.known == {}
+    assert engine.closed
+
+
+def test_a_failed_test_shows_the_containers_and_not_the_token(pytester: pytest.Pytester, engine: FakeEngine) -> None:
+    ended = inside(pytester, "def test_it(jupyter_server):\n    assert not jupyter_server.id")
+    ended.assert_outcomes(failed=1)
+    ended.stdout.fnmatch_lines(["*jupyter session *", "container jupyter-server.pytest-*", "*the log*"])
+    ended.stdout.no_fnmatch_line("*0123456789abcdef*")
+    assert engine.known == {}
+
+
+def test_a_failed_start_is_an_error_without_a_long_traceback(pytester: pytest.Pytester, engine: FakeEngine) -> None:
+    engine.port = None
+    ended = inside(pytester, USES_IT)
+    ended.assert_outcomes(errors=1)
+    ended.stdout.fnmatch_lines(["*EngineError*no published port*", "*jupyter session *, which failed to start*"])
+    ended.stdout.no_fnmatch_line("*start_session*")
+    assert engine.known == {}
+
+
+def test_the_full_traceback_is_there_for_who_asks(pytester: pytest.Pytester, engine: FakeEngine) -> None:
+    engine.port = None
+    inside(pytester, USES_IT, "--full-trace").stdout.fnmatch_lines(["*start_session*"])
+
+
+def test_sessions_that_are_kept_are_listed(pytester: pytest.Pytester, engine: FakeEngine) -> None:
+    ended = inside(pytester, "def test_it(jupyter_server):\n    assert not jupyter_server.id", "--jupyter-keep=failed")
+    ended.stdout.fnmatch_lines(["*jupyter sessions that were kept*", "test_it: http*", "*to remove it:*"])
+    assert len(engine.known) == 1
+
+
+@pytest.mark.usefixtures("no_engine")
+@pytest.mark.parametrize(
+    ("options", "ci", "outcome"),
+    [
+        ((), "", {"skipped": 1}),
+        ((), "true", {"errors": 1}),
+        (("--jupyter-docker=require",), "", {"errors": 1}),
+        (("--jupyter-docker=skip",), "true", {"skipped": 1}),
+    ],
+)
+def test_without_an_engine(
+    pytester: pytest.Pytester,
+    monkeypatch: pytest.MonkeyPatch,
+    options: tuple[str, ...],
+    ci: str,
+    outcome: dict[str, int],
+) -> None:
+    monkeypatch.setenv("CI", ci)
+    ended = inside(pytester, USES_IT, "-rs", *options)
+    ended.assert_outcomes(**outcome)
+    ended.stdout.fnmatch_lines(["*nothing listens there*"])
+
+
+@pytest.mark.parametrize(
+    "option", ["jupyter_docker=sometimes", "jupyter_keep=some", "jupyter_start_timeout=0", "jupyter_start_timeout=x"]
+)
+def test_ini_options_that_cannot_be(pytester: pytest.Pytester, option: str) -> None:
+    ended = inside(pytester, "def test_it(): pass", "-o", option)
+    assert ended.ret == pytest.ExitCode.USAGE_ERROR
+    ended.stderr.fnmatch_lines([f"*{option.partition('=')[0]} is '{option.partition('=')[2]}'*"])
+
+
+def test_the_time_of_a_start_may_be_given(pytester: pytest.Pytester, engine: FakeEngine) -> None:
+    ended = inside(
+        pytester,
+        "def test_it(jupyter_launcher):\n    assert jupyter_launcher.timeouts.start == 33",
+        "--jupyter-start-timeout=33",
+    )
+    ended.assert_outcomes(passed=1)
+
+
+GATEWAY = """
+def test_it(jupyter_gateway, jupyter_gateway_dir, jupyter_pipeline_dir, tmp_path):
+    assert jupyter_gateway.startswith("enterprise-gateway.")
+    assert jupyter_pipeline_dir == jupyter_gateway_dir
+    (jupyter_pipeline_dir / "made").write_text("x")
+
+def test_what_is_left(jupyter_gateway, jupyter_gateway_dir):
+    assert list(jupyter_gateway_dir.iterdir()) == []
+"""
+
+
+def test_a_gateway_is_shared_and_its_directory_is_each_tests_own(pytester: pytest.Pytester, engine: FakeEngine) -> None:
+    inside(pytester, GATEWAY).assert_outcomes(passed=2)
+    assert engine.known == {}
+
+
+NAMED = """
+import pytest
+from jupyter_launcher.pytest_plugin import LauncherConfig
+
+@pytest.fixture(scope="session")
+def jupyter_launcher_config():
+    return LauncherConfig(gateway="gw", image="mine", launcher={"owner": "me"})
+
+def test_it(jupyter_gateway, jupyter_launcher, jupyter_pipeline_dir, tmp_path):
+    assert jupyter_gateway == "gw"
+    assert (jupyter_launcher.image, jupyter_launcher.owner) == ("mine", "me")
+    assert jupyter_pipeline_dir == tmp_path
+"""
+
+
+def test_a_gateway_that_was_named_is_taken(pytester: pytest.Pytester, engine: FakeEngine) -> None:
+    inside(pytester, NAMED).assert_outcomes(passed=1)
+    assert "create" not in [call for call, _ in engine.calls]
+
+
+class Config:
+    """The controller's, when a worker has ended."""
+
+    def __init__(self, summary: Any) -> None:
+        self.stash = pytest.Stash()
+        self.stash[plugin._SUMMARY] = summary
+
+
+def test_a_workers_summary_comes_to_its_controller() -> None:
+    output: dict[str, Any] = {}
+    worker, controller = plugin._Summary(output), plugin._Summary(None)
+    worker.headers.append("engine")
+    worker.kept.append("session")
+    for _ in range(2):
+        plugin.pytest_testnodedown(SimpleNamespace(config=Config(controller), workeroutput=output), None)
+    assert (controller.headers, controller.kept) == (["engine"], ["session", "session"])
+
+
+def test_what_a_crashed_worker_left_is_reaped(monkeypatch: pytest.MonkeyPatch) -> None:
+    reaped: list[bool] = []
+    monkeypatch.setattr(run, "reap_dead_runs", lambda: reaped.append(True))
+    plugin.pytest_testnodedown(SimpleNamespace(config=Config(plugin._Summary(None))), "crashed")
+    assert reaped == [True]
+
+
+def test_the_plugin_hands_on_every_hook_and_fixture() -> None:
+    from jupyter_launcher import pytest_plugin
+
+    names = {name for name in vars(plugin) if name.startswith(("pytest_", "jupyter_", "_jupyter_run"))}
+    assert names - {"pytest_plugin"} <= set(pytest_plugin.__all__)
+    assert Path(plugin.__file__).name == "plugin.py"

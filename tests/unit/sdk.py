@@ -1,0 +1,137 @@
+"""A stand-in for the Docker SDK, below the real engine class: what an engine may answer to each call."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping
+from typing import Any, cast
+
+import requests
+from docker import DockerClient
+from docker.errors import APIError
+
+from jupyter_launcher.engine.client import DockerEngine
+from jupyter_launcher.engine.connection import Connection
+
+
+class FakeApi:
+    """The SDK's API: answers by the name of the call, and notes what it is asked.
+
+    An answer is a value, an error to raise, a callable that is given the arguments, or an iterator of one
+    answer for each call.
+    """
+
+    api_version = "1.41"
+    base_url = "http+docker://localhost"
+    timeout = 60
+    verify: bool | str = True
+
+    def __init__(self, **answers: Any) -> None:
+        self.answers = {"version": {"Version": "28.5.1", "Components": [{"Name": "Engine"}]}, "info": {}, **answers}
+        self.asked: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
+
+    @property
+    def names(self) -> list[str]:
+        """The calls, in their order, without the questions for traits."""
+        return [name for name, _, _ in self.asked if name not in ("version", "info")]
+
+    def arguments(self, name: str) -> tuple[Any, ...]:
+        """The arguments of the only call of this name."""
+        (found,) = [given for called, given, _ in self.asked if called == name]
+        return found
+
+    def options(self, name: str) -> dict[str, Any]:
+        """The keyword arguments of the only call of this name."""
+        (found,) = [options for called, _, options in self.asked if called == name]
+        return found
+
+    def __getattr__(self, name: str) -> Any:
+        def answer(*given: Any, **options: Any) -> Any:
+            self.asked.append((name, given, options))
+            found = self.answers.get(name)
+            if isinstance(found, Iterator):
+                found = next(found)
+            if isinstance(found, BaseException):
+                raise found
+            return found(*given, **options) if callable(found) else found
+
+        return answer
+
+
+class FakeClient:
+    """The SDK's client around an API."""
+
+    def __init__(self, api: FakeApi) -> None:
+        self.api = api
+        self.closed = False
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def sdk_client(api: FakeApi) -> DockerClient:
+    """A client as a caller hands it in."""
+    return cast("DockerClient", FakeClient(api))
+
+
+def docker_engine(api: FakeApi) -> DockerEngine:
+    """The real engine class over such an API."""
+    return DockerEngine(Connection(client=sdk_client(api), endpoint="unix:///x", owned=False))
+
+
+def podman_api(**answers: Any) -> FakeApi:
+    """The API of a Podman."""
+    return FakeApi(**{"version": {"Version": "5.4.2", "Components": [{"Name": "Podman Engine"}]}, **answers})
+
+
+def api_error(status: int, text: str) -> APIError:
+    """What the SDK raises for an answer of the engine."""
+    response = requests.Response()
+    response.status_code = status
+    return APIError("message", response=response, explanation=text)
+
+
+def http_response(body: bytes = b"", status: int = 200, headers: Mapping[str, str] | None = None) -> requests.Response:
+    """An answer of the engine as the SDK hands it on, unread."""
+    response = requests.Response()
+    response.status_code = status
+    response.raw = io.BytesIO(body)
+    response.headers.update(headers or {})
+    return response
+
+
+def framed(*pieces: tuple[int, bytes]) -> bytes:
+    """The engine's framing of pieces of output: 1 for stdout, 2 for stderr."""
+    return b"".join(bytes((stream, 0, 0, 0)) + len(piece).to_bytes(4, "big") + piece for stream, piece in pieces)
+
+
+def inspected(**changes: Any) -> dict[str, Any]:
+    """The engine's answer to an inspect of a container that never ran."""
+    return {
+        "Id": "abc",
+        "Name": "/name",
+        "Config": {"Image": "image", "Labels": None, "Env": ["A=b=c", "EMPTY="]},
+        "State": {"Status": "created"},
+        "HostConfig": {},
+        "NetworkSettings": {"Networks": {"bridge": {"IPAddress": ""}, "odd": None}, "Ports": {"8888/tcp": None}},
+        **changes,
+    }
+
+
+def in_the_list(**changes: Any) -> dict[str, Any]:
+    """One item of the engine's list."""
+    return {
+        "Id": "abc",
+        "Names": ["/name"],
+        "Image": "image",
+        "Labels": {"a": "b"},
+        "Created": 1700000000,
+        "State": "running",
+        "Status": "Up 2 minutes",
+        "NetworkSettings": {"Networks": {"bridge": {"IPAddress": "172.17.0.2"}}},
+        "Ports": [
+            {"IP": "127.0.0.1", "PrivatePort": 8888, "PublicPort": 49153, "Type": "tcp"},
+            {"PrivatePort": 9, "Type": "udp"},
+        ],
+        **changes,
+    }

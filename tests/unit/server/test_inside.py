@@ -1,0 +1,440 @@
+"""What runs inside the container, run here: the patches, the launch script, and the scripts that need no container."""
+
+from __future__ import annotations
+
+import ast
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import resources
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+from jupyter_launcher import Gateway
+from jupyter_launcher.spec.server import launch_script, read_script, server_config
+from tests.unit.fakes import http_server, session_spec
+
+INSIDE = Path(str(resources.files("jupyter_launcher.server"))) / "inside"
+PATCHES = sorted(path.name for path in (INSIDE / "patches").glob("*.py"))
+GATEWAY = Gateway(name="gw", url="http://10.0.0.1:8888")
+
+
+def run_python(code: str) -> str:
+    """What a Python of its own prints, since patches change the standard library."""
+    run = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
+    return run.stdout.strip()
+
+
+def run_script(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["sh", "-c", read_script(name), name, *arguments], capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize("name", PATCHES)
+def test_each_patch_says_what_it_leans_on_and_when_it_goes(name: str) -> None:
+    text = ast.get_docstring(ast.parse(read_script(f"patches/{name}"))) or ""
+    for part in ("Upstream: ", "Leans on: ", "Seen with: ", "Without it: ", "Goes when: "):
+        assert f"\n{part}" in text
+
+
+@pytest.mark.parametrize(
+    "name", sorted(path.name for path in INSIDE.glob("*.py")) + [f"patches/{name}" for name in PATCHES]
+)
+def test_every_file_is_python_3_8(name: str) -> None:
+    ast.parse(read_script(name), feature_version=(3, 8))
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in INSIDE.glob("*.sh")))
+def test_every_script_is_shell(name: str) -> None:
+    assert (
+        subprocess.run(["sh", "-n"], input=read_script(name), capture_output=True, text=True, check=True).stderr == ""
+    )
+
+
+def test_the_page_on_the_protocol_names_every_file() -> None:
+    page = (INSIDE / "README.md").read_text()
+    for path in INSIDE.iterdir():
+        if path.suffix in (".sh", ".py"):
+            assert path.name in page
+
+
+# The ready signal.
+
+
+class Loop:
+    def add_callback(self, callback: object) -> None:
+        assert callable(callback)
+        callback()
+
+
+class ServerApp:
+    written = False
+
+    def write_server_info_file(self) -> None:
+        self.written = True
+
+
+def server_app(monkeypatch: pytest.MonkeyPatch) -> ServerApp:
+    """A server that has read our configuration file."""
+    module = ModuleType("jupyter_server.serverapp")
+    ours = type("ServerApp", (ServerApp,), {"write_server_info_file": ServerApp.write_server_info_file})
+    monkeypatch.setattr(module, "ServerApp", ours, raising=False)
+    monkeypatch.setitem(sys.modules, "jupyter_server", ModuleType("jupyter_server"))
+    monkeypatch.setitem(sys.modules, "jupyter_server.serverapp", module)
+    exec(server_config(session_spec(), None), {})  # noqa: S102 - as the server does
+    app: ServerApp = ours()
+    return app
+
+
+@pytest.fixture
+def runtime_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "jupyter"
+    folder.mkdir()
+    os.mkfifo(tmp_path / "ready")
+    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(folder))
+    return folder
+
+
+def test_a_server_says_that_it_is_ready(monkeypatch: pytest.MonkeyPatch, runtime_dir: Path) -> None:
+    app = server_app(monkeypatch)
+    monkeypatch.setattr(app, "io_loop", Loop(), raising=False)
+    reader = os.open(runtime_dir.parent / "ready", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        app.write_server_info_file()
+        assert os.read(reader, 100) == b"ready\n"
+    finally:
+        os.close(reader)
+    assert app.written
+    app.write_server_info_file()  # nobody waits any more
+
+
+def test_a_server_that_has_no_loop_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = server_app(monkeypatch)
+    app.write_server_info_file()
+    assert app.written
+
+
+def test_another_server_is_left_as_it_is() -> None:
+    assert run_python(f"{server_config(session_spec(), GATEWAY)}\nprint('read')") == "read"
+
+
+# The gateway's websocket.
+
+
+class Connecting:
+    """A websocket that is being connected."""
+
+    def __init__(self) -> None:
+        self.callbacks: list[Any] = []
+        self.outcome: Any = None
+
+    def done(self) -> bool:
+        return self.outcome is not None
+
+    def add_done_callback(self, callback: Any) -> None:
+        self.callbacks.append(callback)
+
+    def end(self, outcome: Any) -> None:
+        self.outcome = outcome
+        for callback in self.callbacks:
+            callback(self)
+
+    def cancelled(self) -> bool:
+        return bool(self.outcome == "cancelled")
+
+    def exception(self) -> Exception | None:
+        return self.outcome if isinstance(self.outcome, Exception) else None
+
+    def result(self) -> Any:
+        return self.outcome
+
+
+class GatewayWebSocketConnection:
+    ws: Any = None
+    ws_future: Any = None
+    disconnected = False
+    disconnects = 0
+
+    def disconnect(self) -> None:
+        self.disconnects += 1
+
+
+@pytest.fixture
+def connection(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A connection of the class that our configuration gives to the server."""
+    module = ModuleType("jupyter_server.gateway.connections")
+    monkeypatch.setattr(module, "GatewayWebSocketConnection", GatewayWebSocketConnection, raising=False)
+    for name in ("jupyter_server", "jupyter_server.gateway"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    monkeypatch.setitem(sys.modules, "jupyter_server.gateway.connections", module)
+    config = SimpleNamespace(ServerApp=SimpleNamespace())
+    exec(read_script("patches/gateway_websocket.py"), {"get_config": lambda: config})  # noqa: S102 - as the server does
+    return config.ServerApp.kernel_websocket_connection_class()
+
+
+def test_a_websocket_that_is_given_up_while_connecting_is_closed_when_it_is_there(connection: Any) -> None:
+    closed: list[bool] = []
+    connection.ws_future = Connecting()
+    connection.disconnect()
+    assert (connection.disconnected, connection.disconnects) == (True, 0)
+    connection.ws_future.end(SimpleNamespace(close=lambda: closed.append(True)))
+    assert closed == [True]
+
+
+@pytest.mark.parametrize("outcome", ["cancelled", ValueError("refused")])
+def test_a_websocket_that_was_never_connected_is_not_closed(connection: Any, outcome: Any) -> None:
+    connection.ws_future = Connecting()
+    connection.disconnect()
+    connection.ws_future.end(outcome)
+    assert connection.disconnected
+
+
+@pytest.mark.parametrize("part", ["ws", "ws_future"])
+def test_a_websocket_that_is_connected_is_left_to_the_server(connection: Any, part: str) -> None:
+    made = Connecting()
+    made.outcome = "connected"
+    setattr(connection, part, made)
+    connection.disconnect()
+    assert (connection.disconnected, connection.disconnects) == (False, 1)
+
+
+# The cookies.
+
+
+def test_the_cookies_that_the_server_is_told_of_are_known() -> None:
+    # In a process of its own, since it changes the standard library.
+    patch = read_script("patches/partitioned_cookies.py")
+    code = f"{patch}\nm = Morsel(); m.set('a', 'b', 'b'); m['partitioned'] = True; print(m)"
+    assert run_python(code) == "Set-Cookie: a=b; Partitioned"
+
+
+# The tunings.
+
+
+def test_a_module_that_takes_long_to_import_is_skipped() -> None:
+    code = "\ntry:\n    import rfc3987_syntax\nexcept ImportError:\n    print('skipped')"
+    assert run_python(read_script("patches/rfc3987_syntax.py") + code) == "skipped"
+
+
+YARN = "['node', '/lab/staging/yarn.js', 'config', '--json']"
+
+
+@pytest.mark.parametrize(
+    ("lab", "command", "answer"),
+    [
+        ("4.6.6", YARN, "b''"),
+        ("3.6.8", YARN, "called"),
+        ("", YARN, "called"),
+        ("4.6.6", "['git', 'git.js', 'config', '--json']", "called"),
+        ("4.6.6", "['node', '/lab/staging/yarn.js', 'install']", "called"),
+        ("4.6.6", "'node yarn.js config --json'", "called"),
+    ],
+)
+def test_only_the_question_of_lab_4_to_yarn_is_skipped(lab: str, command: str, answer: str) -> None:
+    code = (
+        "import subprocess, sys, types\n"
+        "subprocess.check_output = lambda *_, **__: 'called'\n"
+        f"sys.modules['jupyterlab'] = types.SimpleNamespace(__version__={lab!r})\n"
+        f"{read_script('patches/yarn_config.py')}\n"
+        f"print(subprocess.check_output({command}))"
+    )
+    assert run_python(code) == answer
+
+
+def test_after_its_one_answer_the_standard_library_is_as_it_was() -> None:
+    code = (
+        "import subprocess, sys, types\nbefore = subprocess.check_output\n"
+        "sys.modules['jupyterlab'] = types.SimpleNamespace(__version__='4.6.6')\n"
+        f"{read_script('patches/yarn_config.py')}\n"
+        f"subprocess.check_output({YARN})\nprint(subprocess.check_output is before)"
+    )
+    assert run_python(code) == "True"
+
+
+def test_the_first_collection_restores_the_threshold() -> None:
+    code = (
+        "import gc\nbefore = gc.get_threshold()\n"
+        f"{read_script('patches/late_collection.py')}\n"
+        "print(gc.get_threshold()[0], end=' ')\ngc.collect()\nprint(gc.get_threshold() == before)"
+    )
+    assert run_python(code) == "200000 True"
+
+
+def test_a_threshold_that_somebody_else_has_set_stays() -> None:
+    code = (
+        f"import gc\n{read_script('patches/late_collection.py')}\n"
+        "gc.set_threshold(7)\ngc.collect()\nprint(gc.get_threshold()[0])"
+    )
+    assert run_python(code) == "7"
+
+
+# The launch script.
+
+
+def test_the_launch_script_becomes_the_script_that_it_is_given(tmp_path: Path) -> None:
+    ours = tmp_path / "run"
+    ours.mkdir()
+    (ours / "launch.py").write_text(launch_script(session_spec()))
+    jupyter = tmp_path / "bin"
+    jupyter.mkdir()
+    (jupyter / "beside.py").write_text("found = 'beside'")
+    (jupyter / "jupyter-lab").write_text(
+        "import gc, sys, beside\n"
+        "print(__name__, sys.argv, sys.path[0], beside.found, gc.get_threshold()[0])\n"
+        "print('PYTHONPATH' in __import__('os').environ)"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    line = [sys.executable, str(ours / "launch.py"), str(jupyter / "jupyter-lab"), "--ip=0.0.0.0", "x"]
+    run = subprocess.run(line, capture_output=True, text=True, check=True, env=environment)
+    script = str(jupyter / "jupyter-lab")
+    assert run.stdout.splitlines() == [
+        f"__main__ {[script, '--ip=0.0.0.0', 'x']} {jupyter} beside 200000",
+        "False",
+    ]
+
+
+def test_the_exit_code_of_the_script_is_the_launchers(tmp_path: Path) -> None:
+    (tmp_path / "launch.py").write_text(launch_script(session_spec()))
+    (tmp_path / "jupyter-lab").write_text("import sys; sys.exit(3)")
+    run = subprocess.run([sys.executable, tmp_path / "launch.py", tmp_path / "jupyter-lab"], check=False)
+    assert run.returncode == 3
+
+
+# Scripts that are run by exec.
+
+
+def uptime() -> float:
+    return float(Path("/proc/uptime").read_text().split()[0])
+
+
+def test_a_renewal_moves_the_end_of_the_lease(tmp_path: Path) -> None:
+    before = uptime()
+    assert run_script("renew_lease.sh", str(tmp_path), "60").returncode == 0
+    assert int(before) + 60 <= int((tmp_path / "lease").read_text()) <= uptime() + 60
+    assert [path.name for path in tmp_path.iterdir()] == ["lease"]
+
+
+def test_a_renewal_that_cannot_be_written_fails_and_changes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "lease").write_text("1")
+    (tmp_path / "lease.new").symlink_to(tmp_path / "no" / "such")
+    assert run_script("renew_lease.sh", str(tmp_path), "60").returncode != 0
+    assert (tmp_path / "lease").read_text() == "1"
+
+
+@pytest.fixture
+def sleeper() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that stays, with an environment of its own."""
+    environment = {"PATH": os.environ["PATH"], "KERNEL_JUPYTER_LAUNCHER": "start-1", "KERNEL_ID": "k1"}
+    with subprocess.Popen(["sleep", "60"], env=environment) as process:
+        yield process
+        process.kill()
+
+
+def test_sigterm_goes_to_the_servers_process(tmp_path: Path, sleeper: subprocess.Popen[bytes]) -> None:
+    (tmp_path / "server.pid").write_text(f"{sleeper.pid}\n")
+    assert run_script("terminate.sh", str(tmp_path)).returncode == 0
+    assert sleeper.wait(10) == -signal.SIGTERM
+
+
+def test_sigterm_without_a_server_fails(tmp_path: Path) -> None:
+    assert run_script("terminate.sh", str(tmp_path)).returncode != 0
+
+
+@pytest.mark.usefixtures("sleeper")
+@pytest.mark.parametrize(
+    ("mark", "found"),
+    [
+        ("KERNEL_JUPYTER_LAUNCHER=start-1", ["k1"]),
+        ("KERNEL_JUPYTER_LAUNCHER=start-2", []),
+        ("KERNEL_JUPYTER_LAUNCHER=start", []),
+        ("KERNEL_JUPYTER_LAUNCHER=start..", []),
+    ],
+)
+def test_kernels_are_found_by_the_whole_mark_in_their_environment(mark: str, found: list[str]) -> None:
+    ended = run_script("find_kernels.sh", mark)
+    assert (ended.stdout.split(), ended.returncode) == (found, 0)
+
+
+def ask(method: str, url: str, *, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    line = [sys.executable, "-c", read_script("request.py"), method, url, "5"]
+    return subprocess.run(line, capture_output=True, text=True, check=False, env={**os.environ, **(environment or {})})
+
+
+@pytest.mark.parametrize(
+    ("environment", "authorization"),
+    [({"EG_AUTH_TOKEN": "e"}, "token e"), ({"KG_AUTH_TOKEN": "k"}, "token k"), ({"EG_AUTH_TOKEN": ""}, None)],
+)
+def test_a_request_from_inside_takes_the_gateways_own_token(
+    environment: dict[str, str], authorization: str | None
+) -> None:
+    seen: list[tuple[str, str, str | None]] = []
+
+    def answer(method: str, path: str, headers: dict[str, str]) -> tuple[int, bytes]:
+        seen.append((method, path, headers.get("Authorization")))
+        return 200, b'{"a": 1}'
+
+    proxies = {"http_proxy": "http://127.0.0.1:1", "no_proxy": ""}
+    with http_server(answer) as url:
+        assert ask("DELETE", f"{url}api/kernels/a", environment={**proxies, **environment}).stdout == '200\n{"a": 1}\n'
+    assert seen == [("DELETE", "/api/kernels/a", authorization)]
+
+
+def test_a_request_from_inside_that_is_refused_prints_the_status() -> None:
+    with http_server(lambda *_: (403, b"no")) as url:
+        assert ask("GET", url).stdout == "403\nno\n"
+
+
+def test_a_request_from_inside_that_nobody_answers_fails() -> None:
+    with http_server(lambda *_: (200, b"")) as url:
+        pass
+    ended = ask("GET", url)
+    assert (ended.stdout, ended.returncode) == ("", 1)
+    assert "refused" in ended.stderr
+
+
+# The supervisor.
+
+
+@contextmanager
+def supervised(folder: Path, patience: str) -> Iterator[subprocess.Popen[bytes]]:
+    """The container's main process; what it leaves, the end of the container would end."""
+    line = ["sh", "-c", read_script("supervise.sh"), "supervise", str(folder), patience]
+    with (folder / "log").open("w") as log, subprocess.Popen(line, stdout=log, start_new_session=True) as process:
+        try:
+            yield process
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize(("written", "code"), [("3\n", 3), ("0\n", 0), ("", 137)])
+def test_the_container_ends_as_its_server_did(tmp_path: Path, written: str, code: int) -> None:
+    os.mkfifo(tmp_path / "alive")
+    (tmp_path / "server.pid").write_text("1")
+    with supervised(tmp_path, "30") as process:
+        with (tmp_path / "alive").open("w") as pipe:  # opens when the supervisor reads
+            pipe.write(written)
+        assert process.wait(10) == code
+
+
+def test_without_a_server_the_container_ends(tmp_path: Path) -> None:
+    with supervised(tmp_path, "0") as process:
+        assert process.wait(10) == 143
+    assert "no server came within 0 s" in (tmp_path / "log").read_text()
+
+
+def test_a_stop_of_the_container_reaches_the_server(tmp_path: Path, sleeper: subprocess.Popen[bytes]) -> None:
+    os.mkfifo(tmp_path / "alive")
+    (tmp_path / "server.pid").write_text(str(sleeper.pid))
+    with supervised(tmp_path, "30") as process:
+        with (tmp_path / "alive").open("w") as pipe:  # the trap is set before the supervisor reads
+            process.terminate()
+            assert sleeper.wait(10) == -signal.SIGTERM
+            pipe.write("0\n")
+        assert process.wait(10) == 0

@@ -1,0 +1,274 @@
+"""The server's process: started, looked at and signalled by exec."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from jupyter_launcher import (
+    ExecError,
+    ServerInfoError,
+    ServerNotRunningError,
+    ServerStartError,
+    ServerTimeoutError,
+)
+from jupyter_launcher.server.process import (
+    StartedServer,
+    describe_failure,
+    read_server_info,
+    renew_lease,
+    start_server,
+    terminate_server,
+    was_server_started,
+)
+from jupyter_launcher.spec.plan import SessionPlan, plan
+from jupyter_launcher.spec.server import RUN_DIR, read_script
+from jupyter_launcher.waiting import Deadline
+from tests.unit.fakes import INFO, SERVER_INFO, FakeEngine, container, not_run, printed, session_spec
+
+
+def planned(**options: Any) -> SessionPlan:
+    return plan(session_spec(**options), network="bridge", start_id="start-1")
+
+
+def start(engine: FakeEngine, seconds: float = 5.0, **options: Any) -> StartedServer:
+    return start_server(engine, "c", planned(**options), Deadline(seconds))
+
+
+def engine_with(*answers: Any, **changes: Any) -> FakeEngine:
+    return FakeEngine(container(**changes), answers=answers)
+
+
+def test_the_server_is_started_by_one_exec_in_the_pipeline_dir() -> None:
+    engine = engine_with(printed(INFO, None))
+    assert start(engine).info.to_dict()["token"] == SERVER_INFO["token"]
+    assert engine.workdirs == ["/pipeline-dir"]
+    ((*script, name, run_dir, seconds),) = [argv[:6] for argv in engine.execs]
+    assert script == ["sh", "-c", read_script("start.sh")]
+    assert (name, run_dir, seconds) == ("start", RUN_DIR, "5")
+
+
+def test_all_that_was_planned_is_handed_to_the_script() -> None:
+    engine = engine_with(printed(INFO, None))
+    start(engine, lease=7)
+    made = planned(lease=7)
+    assert engine.execs[0][6:] == ("7", made.launch_script, made.server_config, *made.command)
+
+
+def test_the_configuration_is_handed_to_the_script() -> None:
+    engine = engine_with(printed(INFO))
+    start(engine, lease=7, tune=False)
+    made = planned(lease=7, tune=False)
+    assert engine.execs[0][6:9] == ("7", "", made.server_config)
+    assert made.server_config
+
+
+def test_the_script_gets_at_least_a_second() -> None:
+    engine = engine_with(printed(INFO, None))
+    start(engine, 0.1)
+    assert engine.execs[0][5] == "1"
+
+
+def test_what_works_but_not_as_asked_comes_as_warnings() -> None:
+    server = start(engine_with(printed(INFO, None, "the server is not tuned\n\n second\n")))
+    assert server.warnings == ("the server is not tuned", " second")
+
+
+def test_output_that_was_lost_is_asked_for_again() -> None:
+    engine = engine_with(printed(""), printed(""), printed(INFO))
+    assert start(engine).info.token == SERVER_INFO["token"]
+    assert len(engine.execs) == 3
+
+
+def test_an_exec_of_which_nobody_knows_whether_it_ran_is_looked_for() -> None:
+    engine = engine_with(not_run("its output was lost", started=None, exit_code=0), printed(INFO))
+    assert start(engine) == StartedServer(info=start(engine_with(printed(INFO))).info, warnings=())
+    assert "jpserver" in engine.execs[1][2]
+
+
+def test_output_that_was_lost_of_a_server_that_is_not_there() -> None:
+    engine = engine_with(not_run("its output was lost", started=None), printed("", 1))
+    with pytest.raises(ServerTimeoutError, match="its output was lost"):
+        start(engine)
+
+
+def test_half_written_server_info_is_asked_for_again() -> None:
+    engine = engine_with(printed(INFO[:50]), printed("", 1), printed(INFO))
+    assert read_server_info(engine, "c", Deadline(5)).pid == SERVER_INFO["pid"]
+    assert len(engine.execs) == 3
+
+
+def test_no_server_info_at_all() -> None:
+    with pytest.raises(ServerInfoError, match="no server runs"):
+        read_server_info(engine_with(printed("", 1)), "c", Deadline(0.05))
+
+
+def test_server_info_is_asked_for_twice_at_least() -> None:
+    engine = engine_with(printed("", 1), printed(INFO))
+    assert read_server_info(engine, "c", Deadline(0.0)).token == SERVER_INFO["token"]
+
+
+def test_server_info_that_cannot_be_parsed_until_the_deadline() -> None:
+    with pytest.raises(ServerInfoError):
+        read_server_info(engine_with(printed('{"token": "s3cret"}')), "c", Deadline(0.05))
+
+
+@pytest.mark.parametrize("state", ["exited", "created", "dead"])
+def test_server_info_of_a_container_that_ended(state: str) -> None:
+    engine = engine_with(not_run("not running"), state=state, exit_code=3)
+    with pytest.raises(ServerNotRunningError, match=f"container c is {state}") as caught:
+        read_server_info(engine, "c", Deadline(5))
+    assert caught.value.exit_code == 3
+
+
+def test_server_info_of_a_container_that_is_gone() -> None:
+    with pytest.raises(ServerNotRunningError, match="is gone") as caught:
+        read_server_info(FakeEngine(answers=[not_run("no such container")]), "c", Deadline(5))
+    assert caught.value.exit_code is None
+
+
+def test_server_info_of_a_container_in_which_nothing_can_be_run() -> None:
+    with pytest.raises(ExecError, match="is paused"):
+        read_server_info(engine_with(not_run("container is paused"), state="paused"), "c", Deadline(5))
+
+
+def test_a_look_whose_output_was_lost_is_repeated() -> None:
+    engine = engine_with(not_run("lost", started=None), printed(INFO))
+    assert read_server_info(engine, "c", Deadline(5)).pid == SERVER_INFO["pid"]
+
+
+def test_looks_whose_output_is_lost_until_the_deadline() -> None:
+    with pytest.raises(ExecError, match="lost"):
+        read_server_info(engine_with(not_run("lost", started=None)), "c", Deadline(0.0))
+
+
+def test_a_start_script_that_fails_says_why() -> None:
+    engine = engine_with(printed("", 70, "mkdir: no space left"), state="exited", exit_code=70)
+    with pytest.raises(ServerStartError, match="no space left") as caught:
+        start(engine)
+    assert caught.value.exit_code == 70
+
+
+def test_a_container_removed_during_the_start() -> None:
+    with pytest.raises(ServerStartError, match="removed by somebody else"):
+        start(FakeEngine(answers=[not_run("gone")]))
+
+
+def test_a_stalled_exec_is_a_timeout() -> None:
+    with pytest.raises(ServerTimeoutError):
+        start(engine_with(not_run("stalled", started=True)), 0.0)
+
+
+def test_an_image_in_which_nothing_can_be_run() -> None:
+    engine = engine_with(not_run("sh: not found", exit_code=127), state="exited", exit_code=127)
+    with pytest.raises(ServerStartError, match="sh: not found"):
+        start(engine)
+
+
+def test_server_info_that_makes_no_sense_is_an_error() -> None:
+    with pytest.raises(ServerInfoError):
+        start(engine_with(printed(json.dumps({"token": "x"}), None)))
+
+
+def test_a_server_that_left_no_server_info() -> None:
+    with pytest.raises(ServerTimeoutError, match="it left no server_info"):
+        start(engine_with(printed("\n"), printed("", 1)))
+
+
+def test_whether_a_server_was_started_is_seen_by_its_pid() -> None:
+    engine = engine_with(printed("", 1), printed(""))
+    assert was_server_started(engine, "c", Deadline(5))
+    assert "server.pid" in engine.execs[0][2]
+    assert engine.execs[0][4:] == (RUN_DIR,)
+
+
+def test_no_server_was_started_until_the_deadline() -> None:
+    assert not was_server_started(engine_with(printed("", 1)), "c", Deadline(0.0))
+
+
+@pytest.mark.parametrize("started", [False, None])
+def test_whether_a_server_was_started_may_be_unknown(started: bool | None) -> None:  # noqa: FBT001 - pytest's
+    with pytest.raises(ExecError):
+        was_server_started(engine_with(not_run(started=started)), "c", Deadline(0.0))
+
+
+def test_a_container_that_takes_no_exec_yet_is_asked_again() -> None:
+    assert was_server_started(engine_with(not_run(), printed("")), "c", Deadline(5))
+
+
+def test_the_last_look_decides() -> None:
+    assert not was_server_started(engine_with(not_run(), printed("", 1)), "c", Deadline(0.1))
+
+
+def test_no_server_was_started_in_a_container_that_ended() -> None:
+    assert not was_server_started(engine_with(not_run(), state="exited"), "c", Deadline(5))
+    assert not was_server_started(FakeEngine(answers=[not_run()]), "c", Deadline(5))
+
+
+def test_a_paused_container_is_not_asked_again() -> None:
+    engine = engine_with(not_run("is paused"), state="paused")
+    with pytest.raises(ExecError, match="is paused"):
+        was_server_started(engine, "c", Deadline(5))
+    assert len(engine.execs) == 1
+
+
+def test_a_lease_is_moved() -> None:
+    engine = engine_with(printed(""))
+    renew_lease(engine, "c", 60)
+    assert engine.execs == [("sh", "-c", read_script("renew_lease.sh"), "renew", RUN_DIR, "60")]
+
+
+def test_a_lease_that_did_not_move_although_the_session_runs() -> None:
+    with pytest.raises(ExecError, match=r"was not renewed: .*No space left") as caught:
+        renew_lease(engine_with(printed("", 1, "No space left on device")), "c", 60)
+    error = caught.value
+    assert (error.started, error.exit_code, error.output) == (True, 1, "No space left on device")
+    assert "renew it again soon" in error.hint
+
+
+@pytest.mark.parametrize("known", [(), (container(state="exited", exit_code=0),)])
+def test_a_lease_of_a_session_that_ended(known: tuple[Any, ...]) -> None:
+    with pytest.raises(ServerNotRunningError):
+        renew_lease(FakeEngine(*known, answers=[not_run()]), "c", 60)
+
+
+def test_sigterm_is_sent_by_a_script() -> None:
+    engine = engine_with(printed(""))
+    terminate_server(engine, "c", Deadline(5))
+    assert engine.execs == [("sh", "-c", read_script("terminate.sh"), "terminate", RUN_DIR)]
+
+
+def test_sigterm_that_was_not_sent() -> None:
+    with pytest.raises(ExecError, match="no such process"):
+        terminate_server(engine_with(printed("", 1, "no such process")), "c", Deadline(5))
+
+
+def test_a_failure_of_a_server_that_lives_is_a_timeout_with_the_log() -> None:
+    error = describe_failure(FakeEngine(container(oom_killed=True)), "c", "it gave HTTP 500", Deadline(0.0))
+    assert isinstance(error, ServerTimeoutError)
+    assert "it gave HTTP 500" in error.message
+    assert (error.exit_code, error.oom_killed, error.log_tail) == (None, True, "the log")
+    assert error.seconds >= 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "hint"),
+    [
+        ({"oom_killed": True}, "out of memory: raise memory="),
+        ({"error": "no such device"}, "no such device"),
+        ({}, "see lab_args and the image"),
+    ],
+)
+def test_a_failure_of_a_server_that_ended_says_how(changes: dict[str, Any], hint: str) -> None:
+    engine = FakeEngine(container(state="exited", exit_code=137, **changes))
+    error = describe_failure(engine, "c", "seen", Deadline(5))
+    assert isinstance(error, ServerStartError)
+    assert (error.exit_code, error.oom_killed, error.hint) == (137, changes.get("oom_killed", False), hint)
+
+
+def test_the_containers_end_is_waited_for() -> None:
+    engine = FakeEngine(container())
+    engine.on_wait = lambda found: engine.end(found, 1)
+    assert isinstance(describe_failure(engine, "c", "seen", Deadline(5)), ServerStartError)

@@ -1,0 +1,286 @@
+"""Finding a session that is there, clearing the way for one, and joining it."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from jupyter_launcher import (
+    ExecError,
+    OptionError,
+    ServerNotRunningError,
+    ServerTimeoutError,
+    SessionConflictError,
+    SessionNotFoundError,
+    SessionUnreadableError,
+    Timeouts,
+)
+from jupyter_launcher.sessions import join
+from jupyter_launcher.sessions.context import Context
+from jupyter_launcher.sessions.join import find_or_clear, find_session, join_session, join_starting
+from tests.unit.fakes import (
+    INFO,
+    TOKEN,
+    FakeEngine,
+    FakeJupyter,
+    container,
+    not_run,
+    printed,
+    session_info,
+    session_labels,
+    session_spec,
+)
+
+NAME = "jupyter-server.unit.one"
+STRAY_LABELS = {"jupyter-launcher.namespace": "unit", "jupyter-launcher.session-id": "one"}
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(join, "_OTHERS_STEP", 0.05)
+
+
+@pytest.mark.parametrize("state", ["running", "paused", "exited", "created"])
+def test_a_session_is_found_in_whatever_state_it_is(context: Context, jupyter: FakeJupyter, state: str) -> None:
+    made = jupyter.add(session_info(state=state))
+    assert find_session(context, "one") == (made, session_labels())
+
+
+@pytest.mark.parametrize("session_id", ["", "No", "a/b", 7])
+def test_an_id_that_cannot_be_is_not_looked_for(context: Context, engine: FakeEngine, session_id: Any) -> None:
+    with pytest.raises(OptionError) as caught:
+        find_session(context, session_id)
+    assert (caught.value.option, engine.calls) == ("session_id", [])
+
+
+def test_no_such_session(context: Context) -> None:
+    with pytest.raises(SessionNotFoundError, match="no session 'one' in namespace 'unit'") as caught:
+        find_session(context, "one")
+    assert (caught.value.session_id, caught.value.container_id) == ("one", "")
+
+
+@pytest.mark.parametrize(
+    "labels", [{}, {"jupyter-launcher.purpose": "look"}, session_labels(session_id="two").to_labels()]
+)
+def test_a_container_of_the_sessions_name_that_is_none_is_not_the_session(
+    context: Context, engine: FakeEngine, labels: dict[str, str]
+) -> None:
+    engine.known["c"] = container(name=NAME, labels=labels)
+    with pytest.raises(SessionNotFoundError):
+        find_session(context, "one")
+
+
+def test_a_session_whose_labels_cannot_be_read(context: Context, engine: FakeEngine) -> None:
+    engine.known["c"] = container(name=NAME, labels=STRAY_LABELS)
+    with pytest.raises(SessionUnreadableError) as caught:
+        find_session(context, "one")
+    error = caught.value
+    assert (error.session_id, error.container_name, error.label) == ("one", NAME, "jupyter-launcher.attempt")
+
+
+def test_a_container_of_another_name_that_claims_the_id_is_named(context: Context, engine: FakeEngine) -> None:
+    stray = container(id="5" * 64, name="stray", labels=STRAY_LABELS)
+    engine.known[stray.id] = stray
+    with pytest.raises(SessionNotFoundError, match=r"container stray \(555555555555\) claims this id") as caught:
+        find_session(context, "one")
+    assert caught.value.container_id == stray.id
+    assert "`docker rm -f 555555555555`" in caught.value.hint
+
+
+def test_a_claim_in_another_namespace_is_none(context: Context, engine: FakeEngine) -> None:
+    labels = {**STRAY_LABELS, "jupyter-launcher.namespace": "other"}
+    engine.known["c"] = container(name="stray", labels=labels)
+    with pytest.raises(SessionNotFoundError) as caught:
+        find_session(context, "one")
+    assert caught.value.container_id == ""
+
+
+def test_where_there_is_nothing_the_way_is_clear(context: Context) -> None:
+    assert find_or_clear(context, session_spec()) is None
+
+
+def test_a_session_in_which_a_server_runs_is_found(context: Context, jupyter: FakeJupyter) -> None:
+    made = jupyter.add(session_info())
+    assert find_or_clear(context, session_spec()) == (made, session_labels())
+
+
+@pytest.mark.parametrize("state", ["exited", "dead", "created"])
+def test_what_has_ended_or_was_never_started_is_removed(context: Context, jupyter: FakeJupyter, state: str) -> None:
+    made = jupyter.add(session_info(state=state))
+    assert find_or_clear(context, session_spec()) is None
+    assert jupyter.engine.removed == [made.id]
+
+
+def test_what_is_removed_is_what_was_looked_at(context: Context, jupyter: FakeJupyter) -> None:
+    made = jupyter.add(session_info(state="exited"))
+    find_or_clear(context, session_spec())
+    assert ("remove", made.id) in jupyter.engine.calls
+
+
+def test_a_container_in_which_no_server_came_is_removed(context: Context, jupyter: FakeJupyter) -> None:
+    made = jupyter.add(session_info())
+    jupyter.started = False
+    assert find_or_clear(context, session_spec()) is None
+    assert jupyter.engine.removed == [made.id]
+
+
+@pytest.mark.parametrize("started", [False, None])
+def test_where_nobody_can_tell_it_is_left_alone(
+    context: Context,
+    jupyter: FakeJupyter,
+    started: bool | None,  # noqa: FBT001 - pytest's
+) -> None:
+    jupyter.add(session_info())
+    jupyter.engine.run = lambda *_: not_run(started=started)
+    with pytest.raises(ExecError):
+        find_or_clear(context, session_spec())
+    assert jupyter.engine.removed == []
+
+
+def test_a_paused_session_is_left_alone(context: Context, jupyter: FakeJupyter) -> None:
+    jupyter.add(session_info(state="paused"))
+    with pytest.raises(ExecError, match="is paused"):
+        find_or_clear(context, session_spec())
+    assert jupyter.engine.removed == []
+
+
+def test_a_container_that_another_launcher_is_starting_is_waited_for(
+    context: Context, jupyter: FakeJupyter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(join, "_OTHERS_STEP", 10.0)
+    made = jupyter.add(session_info(state="created"))
+    looks = threading.Semaphore(0)
+    inspect = jupyter.engine.inspect
+
+    def start_at_the_third_look(found: str) -> Any:
+        looks.release()
+        if looks._value == 3:
+            jupyter.engine.change(made.id, state="running")
+            jupyter.started = True
+        return inspect(found)
+
+    monkeypatch.setattr(jupyter.engine, "inspect", start_at_the_third_look)
+    found = find_or_clear(context, session_spec())
+    assert found is not None
+    assert found[0].state == "running"
+    assert jupyter.engine.removed == []
+
+
+def test_a_container_that_vanishes_while_it_is_waited_for(
+    context: Context, jupyter: FakeJupyter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = jupyter.add(session_info(state="created"))
+    inspect = jupyter.engine.inspect
+
+    def vanish(found: str) -> Any:
+        info = inspect(found)
+        jupyter.engine.known.pop(made.id, None)
+        return info
+
+    monkeypatch.setattr(jupyter.engine, "inspect", vanish)
+    assert find_or_clear(context, session_spec()) is None
+    assert jupyter.engine.removed == []
+
+
+def test_other_options_are_seen_before_a_server_is_looked_for(context: Context, jupyter: FakeJupyter) -> None:
+    jupyter.add(session_info())
+    with pytest.raises(SessionConflictError) as caught:
+        find_or_clear(context, session_spec(tune=False))
+    assert caught.value.differences == ("tune was True, now False",)
+    assert jupyter.engine.execs == []
+
+
+def test_a_session_that_has_ended_may_have_had_other_options(context: Context, jupyter: FakeJupyter) -> None:
+    jupyter.add(session_info(state="exited"))
+    assert find_or_clear(context, session_spec(tune=False)) is None
+
+
+@pytest.mark.parametrize("state", ["running", "exited", "created"])
+@pytest.mark.parametrize("labels", [{}, STRAY_LABELS, session_labels(session_id="two").to_labels()])
+def test_a_name_that_belongs_to_something_else_is_never_cleared(
+    context: Context, engine: FakeEngine, state: str, labels: dict[str, str]
+) -> None:
+    engine.known["c"] = container(name=NAME, labels=labels, state=state)
+    with pytest.raises(SessionConflictError) as caught:
+        find_or_clear(context, session_spec())
+    assert (caught.value.container_id, caught.value.differences) == ("c" * 64, ())
+    assert "docker rm -f cccccccccccc" in caught.value.hint
+    assert engine.removed == []
+
+
+def test_joining_gives_a_session_that_answers(context: Context, jupyter: FakeJupyter) -> None:
+    made = jupyter.add(session_info())
+    session = join_session(context, made, session_labels())
+    assert (session.id, session.container_id, session.url) == ("one", made.id, jupyter.url)
+    assert (session.joined, session.timings.total, session.warnings) == (True, 0, ())
+    assert session.server_info.token == TOKEN
+
+
+def test_joining_reads_server_info_again_where_it_was_half_written(context: Context, jupyter: FakeJupyter) -> None:
+    made = jupyter.add(session_info())
+    answers = iter([printed(INFO[:20]), printed(INFO)])
+    jupyter.engine.run = lambda *_: next(answers)
+    assert join_session(context, made, session_labels()).server_info.token == TOKEN
+
+
+def test_joining_a_session_without_a_server(context: Context, jupyter: FakeJupyter) -> None:
+    made = jupyter.add(session_info())
+    jupyter.started = False
+    with pytest.raises(ServerNotRunningError, match="no server runs in session one") as caught:
+        join_session(replace(context, timeouts=Timeouts(start=0.05)), made, session_labels())
+    error = caught.value
+    assert (error.session_id, error.exit_code, error.log_tail) == ("one", None, "the log")
+
+
+def test_joining_a_session_that_has_ended(context: Context, jupyter: FakeJupyter) -> None:
+    made = jupyter.add(session_info(state="exited", exit_code=137, oom_killed=True))
+    with pytest.raises(ServerNotRunningError, match=r"\(exited, exit code 137, out of memory\)") as caught:
+        join_session(context, made, session_labels())
+    assert (caught.value.exit_code, caught.value.oom_killed) == (137, True)
+
+
+def test_joining_a_session_that_is_gone(context: Context) -> None:
+    with pytest.raises(SessionNotFoundError) as caught:
+        join_session(context, session_info(), session_labels())
+    assert caught.value.session_id == "one"
+
+
+def test_joining_a_session_that_is_paused(context: Context, jupyter: FakeJupyter) -> None:
+    made = jupyter.add(session_info(state="paused"))
+    with pytest.raises(ExecError, match="is paused"):
+        join_session(context, made, session_labels())
+
+
+def test_joining_a_server_that_refuses_the_token(context: Context, jupyter: FakeJupyter) -> None:
+    made = jupyter.add(session_info())
+    jupyter.contents = 403
+    with pytest.raises(ServerTimeoutError, match="HTTP 403"):
+        join_session(replace(context, timeouts=Timeouts(start=0.1)), made, session_labels())
+
+
+def test_a_start_of_another_launcher_that_succeeds_is_joined(context: Context, jupyter: FakeJupyter) -> None:
+    made = jupyter.add(session_info())
+    session = join_starting(context, made, session_labels())
+    assert session is not None
+    assert session.joined
+
+
+@pytest.mark.parametrize("state", ["exited", None])
+def test_a_start_of_another_launcher_that_failed_is_none(
+    context: Context, jupyter: FakeJupyter, state: str | None
+) -> None:
+    info = session_info(state=state or "running")
+    if state is not None:
+        jupyter.add(info)
+    assert join_starting(context, info, session_labels()) is None
+
+
+def test_a_start_of_another_launcher_that_hangs_is_its_error(context: Context, jupyter: FakeJupyter) -> None:
+    made = jupyter.add(session_info())
+    jupyter.contents = 500
+    with pytest.raises(ServerTimeoutError):
+        join_starting(replace(context, timeouts=Timeouts(start=0.1)), made, session_labels())
+    assert jupyter.engine.removed == []

@@ -1,0 +1,476 @@
+"""A start from its options to a session, and what is left when a step fails: nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jupyter_launcher import (
+    EngineError,
+    Event,
+    EventKind,
+    ExecError,
+    GatewayNotFoundError,
+    GatewayUnreachableError,
+    ImageNotFoundError,
+    Mount,
+    OptionError,
+    Phase,
+    PipelineDirError,
+    PortInUseError,
+    ServerError,
+    ServerStartError,
+    ServerTimeoutError,
+    Session,
+    SessionConflictError,
+    Timeouts,
+)
+from jupyter_launcher.server import ready
+from jupyter_launcher.sessions import join
+from jupyter_launcher.sessions.context import Context
+from jupyter_launcher.sessions.phases import StartLimit
+from jupyter_launcher.sessions.start import StartRequest, start_session
+from jupyter_launcher.spec.checks import check_name
+from jupyter_launcher.spec.labels import SessionLabels
+from tests.unit.fakes import (
+    INFO,
+    TOKEN,
+    Answer,
+    FakeEngine,
+    FakeJupyter,
+    container,
+    launcher_context,
+    not_run,
+    printed,
+    refusal,
+    session_info,
+    session_labels,
+)
+
+Start = Callable[..., Session]
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(join, "_OTHERS_STEP", 0.05)
+    monkeypatch.setattr(ready, "_ALIVE_EVERY", 0.05)
+
+
+@pytest.fixture
+def start(context: Context, tmp_path: Path) -> Start:
+    """Start a session as ``Launcher.start`` does."""
+
+    def call(**given: Any) -> Session:
+        known: dict[str, Any] = {
+            "pipeline_dir": tmp_path,
+            "user": None,
+            "session_id": "one",
+            "image": "image",
+            "pull": "missing",
+        }
+        request = StartRequest(**{name: given.pop(name, value) for name, value in known.items()})
+        settings = given.pop("context", context)
+        limit = StartLimit(1, lambda: None)
+        return start_session(settings, limit, request, {"host_ip": None, **given})
+
+    return call
+
+
+def labels_for(folder: Path, **options: Any) -> SessionLabels:
+    """The labels of a session for this directory, as its owner's."""
+    status = folder.stat()
+    return session_labels(folder=folder, user=f"{status.st_uid}:{status.st_gid}", **options)
+
+
+def phases(events: list[Event]) -> list[tuple[Phase, EventKind]]:
+    return [(event.phase, event.kind) for event in events]
+
+
+def test_a_session_from_options_to_ready(
+    start: Start, engine: FakeEngine, jupyter: FakeJupyter, events: list[Event], tmp_path: Path
+) -> None:
+    session = start(memory="1g", lab_args=["--x"])
+    assert (session.id, session.joined, session.warnings) == ("one", False, ())
+    assert (session.pipeline_dir, session.container_name) == (tmp_path, "jupyter-server.unit.one")
+    assert session.server_info.token == TOKEN
+    assert session.url == jupyter.url
+    assert engine.named("jupyter-server.unit.one").id == session.container_id
+    config = engine.configs["jupyter-server.unit.one"]
+    assert (config.memory, config.host_ip, config.network) == (2**30, "127.0.0.1", "bridge")
+    assert jupyter.script_of_start[-1] == "--x"
+    assert engine.images.ensured == [("image", "missing")]
+    assert phases(events) == [
+        (phase, kind)
+        for phase in (Phase.GATEWAY, Phase.IMAGE, Phase.CONTAINER, Phase.SERVER, Phase.READY)
+        for kind in (EventKind.STARTED, EventKind.FINISHED)
+    ]
+    assert {event.session_id for event in events} == {"one"}
+    assert session.timings.total == pytest.approx(sum(seconds_of(session)))
+    assert engine.removed == []
+
+
+def seconds_of(session: Session) -> list[float]:
+    return [getattr(session.timings, item.name) for item in dataclasses.fields(session.timings)]
+
+
+def test_two_sessions_without_an_id_get_different_ones(start: Start) -> None:
+    one, other = start(session_id=None), start(session_id=None)
+    assert check_name(one.id, "session_id") == one.id
+    assert one.id != other.id
+    assert one.container_id != other.container_id
+
+
+def test_a_session_without_an_id_is_not_looked_for(start: Start, engine: FakeEngine) -> None:
+    start(session_id=None)
+    assert engine.calls[0][0] == "create"
+
+
+def test_the_server_is_asked_only_with_its_token(start: Start, jupyter: FakeJupyter) -> None:
+    start()
+    assert set(jupyter.authorizations) == {f"token {TOKEN}", None}
+
+
+def test_with_a_lease_it_begins_when_the_server_is_ready(start: Start, jupyter: FakeJupyter) -> None:
+    session = start(lease=60)
+    assert (session.lease, jupyter.leases) == (60, ["60"])
+
+
+def gateway_of(jupyter: FakeJupyter) -> str:
+    """A gateway's container whose address is that of the made-up server."""
+    jupyter.engine.known["g"] = container(id="g" * 64, name="gw", networks={"net": "127.0.0.1"})
+    return f"gw:{jupyter.port}"
+
+
+def test_with_a_gateway_its_network_is_joined_and_its_kernel_specs_are_looked_at(
+    start: Start, engine: FakeEngine, jupyter: FakeJupyter
+) -> None:
+    session = start(gateway=gateway_of(jupyter))
+    assert session.gateway is not None
+    assert (session.gateway.container_id, session.gateway.network) == ("g" * 64, "net")
+    assert engine.configs[session.container_name].network == "net"
+    assert f"--gateway-url=http://127.0.0.1:{jupyter.port}" in jupyter.script_of_start
+    assert ("GET", "/api/kernelspecs") in jupyter.asked
+
+
+def test_a_gateway_that_is_not_there_costs_nothing(start: Start, engine: FakeEngine) -> None:
+    with pytest.raises(GatewayNotFoundError):
+        start(gateway="nowhere")
+    assert "create" not in [call for call, _ in engine.calls]
+    assert engine.images.ensured == []
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"memory": "much"}, OptionError),
+        ({"session_id": "No"}, OptionError),
+        ({"pipeline_dir": "/no/such/dir"}, PipelineDirError),
+        ({"mounts": [Mount(source="/var/run", target="/x")]}, PipelineDirError),
+    ],
+)
+def test_what_can_be_checked_is_checked_before_anything_is_made(
+    start: Start, engine: FakeEngine, options: dict[str, Any], error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        start(**options)
+    assert engine.known == {}
+
+
+def test_an_image_that_is_not_there_is_an_error_of_its_phase(
+    start: Start, engine: FakeEngine, events: list[Event]
+) -> None:
+    with pytest.raises(ImageNotFoundError):
+        start(image="other", pull="never")
+    assert phases(events)[-1] == (Phase.IMAGE, EventKind.FAILED)
+    assert engine.known == {}
+
+
+def failing_start(jupyter: FakeJupyter) -> None:
+    jupyter.engine.fail("start", PortInUseError("in use", hint="take another", host_port=80))
+
+
+def failing_network(jupyter: FakeJupyter) -> None:
+    jupyter.engine.port = None
+
+
+def failing_script(jupyter: FakeJupyter) -> None:
+    jupyter.start_answer = printed("", 70, "no space left")
+
+
+def failing_exec(jupyter: FakeJupyter) -> None:
+    jupyter.start_answer = not_run("sh: not found", exit_code=127)
+
+
+def failing_token(jupyter: FakeJupyter) -> None:
+    jupyter.contents = 500
+
+
+def failing_renewal(jupyter: FakeJupyter) -> None:
+    jupyter.renew_answer = printed("", 1, "no space left")
+
+
+def interrupted_create(jupyter: FakeJupyter) -> None:
+    jupyter.engine.fail("created", KeyboardInterrupt())
+
+
+def interrupted_start(jupyter: FakeJupyter) -> None:
+    jupyter.engine.fail("start", KeyboardInterrupt())
+
+
+@pytest.mark.parametrize(
+    ("fault", "error", "phase"),
+    [
+        (failing_start, PortInUseError, Phase.CONTAINER),
+        (failing_network, EngineError, Phase.CONTAINER),
+        (failing_script, ServerStartError, Phase.SERVER),
+        (failing_exec, ServerError, Phase.SERVER),
+        (failing_token, ServerTimeoutError, Phase.READY),
+        (failing_renewal, ExecError, Phase.READY),
+        (interrupted_create, KeyboardInterrupt, Phase.CONTAINER),
+        (interrupted_start, KeyboardInterrupt, Phase.CONTAINER),
+    ],
+)
+def test_whatever_fails_nothing_is_left(
+    start: Start,
+    context: Context,
+    jupyter: FakeJupyter,
+    events: list[Event],
+    fault: Callable[[FakeJupyter], None],
+    error: type[BaseException],
+    phase: Phase,
+) -> None:
+    fault(jupyter)
+    with pytest.raises(error):
+        start(lease=60, context=dataclasses.replace(context, timeouts=Timeouts(start=0.2)))
+    assert jupyter.engine.known == {}
+    assert len(jupyter.engine.removed) == 1
+    assert phases(events)[-1] == (phase, EventKind.FAILED)
+
+
+def test_a_gateway_without_kernel_specs_ends_the_start(start: Start, jupyter: FakeJupyter) -> None:
+    jupyter.kernelspecs = 503
+    with pytest.raises(GatewayUnreachableError) as caught:
+        start(gateway=gateway_of(jupyter))
+    assert caught.value.status == 503
+    assert [info.name for info in jupyter.engine.known.values()] == ["gw"]
+
+
+def test_a_container_that_publishes_nothing_names_its_network(start: Start, engine: FakeEngine) -> None:
+    engine.port = None
+    with pytest.raises(EngineError, match="no published port on network 'bridge'"):
+        start()
+
+
+def test_a_container_that_is_gone_at_once(start: Start, engine: FakeEngine) -> None:
+    engine.on_start = engine.remove
+    with pytest.raises(EngineError, match="no published port on network 'unknown'"):
+        start()
+
+
+@pytest.mark.parametrize(
+    "labels", [session_labels(start_id="other").to_labels(), {}, {"jupyter-launcher.session-id": "one"}]
+)
+def test_a_failed_start_removes_no_container_but_its_own(
+    start: Start, engine: FakeEngine, labels: dict[str, str]
+) -> None:
+    """Another launcher's container has taken the name meanwhile."""
+
+    def replace(found: str) -> None:
+        info = engine.named("jupyter-server.unit.one")
+        engine.remove(found)
+        engine.removed.clear()
+        engine.known["other"] = dataclasses.replace(info, id="other", labels=labels, state="running", ports={})
+
+    engine.on_start = replace
+    with pytest.raises(EngineError):
+        start(session_id="one")
+    assert [info.id for info in engine.known.values()] == ["other"]
+    assert engine.removed == []
+
+
+def test_starting_the_same_id_again_joins(
+    start: Start, engine: FakeEngine, jupyter: FakeJupyter, events: list[Event]
+) -> None:
+    made = start()
+    events.clear()
+    joined = start()
+    assert (joined.joined, joined.container_id, joined.warnings) == (True, made.container_id, ())
+    assert joined.timings.total == 0
+    assert [call for call, _ in engine.calls].count("create") == 1
+    assert phases(events) == [(Phase.GATEWAY, EventKind.STARTED), (Phase.GATEWAY, EventKind.FINISHED)]
+
+
+def test_other_options_are_a_conflict_that_names_them(start: Start, engine: FakeEngine) -> None:
+    made = start()
+    with pytest.raises(SessionConflictError, match="memory was None, now 1024") as caught:
+        start(memory=1024)
+    assert caught.value.differences == ("memory was None, now 1024",)
+    assert (caught.value.session_id, caught.value.container_id) == ("one", made.container_id)
+    assert list(engine.known) == [made.container_id]
+
+
+@pytest.mark.parametrize("state", ["exited", "dead", "created"])
+def test_a_session_that_has_ended_or_never_ran_is_made_anew(
+    start: Start, engine: FakeEngine, jupyter: FakeJupyter, tmp_path: Path, state: str
+) -> None:
+    old = jupyter.add(session_info(labels_for(tmp_path), state=state))
+    session = start()
+    assert not session.joined
+    assert engine.removed == [old.id]
+    assert list(engine.known) == [session.container_id]
+
+
+def test_a_running_container_without_a_server_is_made_anew(
+    start: Start, engine: FakeEngine, jupyter: FakeJupyter, tmp_path: Path
+) -> None:
+    old = jupyter.add(session_info(labels_for(tmp_path)))
+    jupyter.started = False
+    assert not start().joined
+    assert engine.removed == [old.id]
+
+
+def test_a_session_of_another_launcher_that_takes_the_name_first_is_joined(
+    start: Start, engine: FakeEngine, jupyter: FakeJupyter, tmp_path: Path
+) -> None:
+    other = session_info(labels_for(tmp_path))
+    engine.fail("create", refusal(409))
+    ensure = engine.images.ensure
+
+    def overtake(*given: Any, **options: Any) -> None:
+        jupyter.add(other)
+        ensure(*given, **options)
+
+    engine.images.ensure = overtake  # type: ignore[method-assign]
+    session = start()
+    assert (session.joined, session.container_id) == (True, other.id)
+    assert engine.removed == []
+
+
+def test_a_create_that_is_refused_otherwise_is_an_error(start: Start, engine: FakeEngine) -> None:
+    engine.fail("create", refusal(400, "bad"))
+    with pytest.raises(EngineError, match="bad"):
+        start()
+
+
+def test_a_start_that_joined_a_failing_one_makes_its_own(
+    start: Start, engine: FakeEngine, jupyter: FakeJupyter, tmp_path: Path
+) -> None:
+    other = jupyter.add(session_info(labels_for(tmp_path)))
+
+    def run(found: str, argv: tuple[str, ...]) -> Answer:
+        if found == other.id and "jpserver" in argv[2]:
+            engine.end(other.id, 1)
+            return not_run()
+        return jupyter.run(found, argv)
+
+    engine.run = run
+    session = start()
+    assert not session.joined
+    assert engine.removed == [other.id]
+
+
+def test_a_name_whose_container_cannot_be_removed(
+    start: Start, context: Context, engine: FakeEngine, tmp_path: Path
+) -> None:
+    info = session_info(labels_for(tmp_path), state="exited")
+    engine.known[info.id] = info
+    engine.remove = lambda container: None  # type: ignore[method-assign]
+    with pytest.raises(SessionConflictError, match="cannot be removed") as caught:
+        start(context=dataclasses.replace(context, timeouts=Timeouts(start=0.05)))
+    assert "docker rm -f jupyter-server.unit.one" in caught.value.hint
+
+
+@pytest.mark.parametrize("started", [False, None])
+def test_where_nobody_can_tell_whether_a_server_runs_nothing_is_removed(
+    start: Start,
+    engine: FakeEngine,
+    jupyter: FakeJupyter,
+    tmp_path: Path,
+    started: bool | None,  # noqa: FBT001 - pytest's
+) -> None:
+    made = jupyter.add(session_info(labels_for(tmp_path)))
+    engine.run = lambda *_: not_run("no sh here", started=started)
+    with pytest.raises(ExecError, match="no sh here"):
+        start()
+    assert list(engine.known) == [made.id]
+    assert engine.removed == []
+
+
+@pytest.mark.parametrize(
+    ("labels", "seen"),
+    [
+        ({}, "which is no session of ours"),
+        ({"other": "x"}, "which is no session of ours"),
+        (
+            {"jupyter-launcher.namespace": "unit", "jupyter-launcher.session-id": "one"},
+            "whose labels cannot be read: container jupyter-server.unit.one has a session's labels",
+        ),
+        (session_labels(session_id="two").to_labels(), "which is no session of ours"),
+    ],
+)
+def test_a_name_that_belongs_to_something_else_is_a_conflict(
+    start: Start, engine: FakeEngine, labels: dict[str, str], seen: str
+) -> None:
+    stranger = container(name="jupyter-server.unit.one", labels=labels)
+    engine.known[stranger.id] = stranger
+    with pytest.raises(SessionConflictError, match=seen) as caught:
+        start()
+    assert caught.value.container_id == stranger.id
+    assert f"`docker rm -f {stranger.id[:12]}`" in caught.value.hint
+    assert engine.removed == []
+
+
+def test_a_server_that_is_not_tuned_is_a_warning(
+    start: Start, jupyter: FakeJupyter, events: list[Event], caplog: pytest.LogCaptureFixture
+) -> None:
+    jupyter.start_answer = printed(INFO, None, "the server is not tuned\n")
+    session = start()
+    assert session.warnings == ("the server is not tuned",)
+    assert [(event.phase, event.detail) for event in events if event.kind is EventKind.WARNING] == [
+        (Phase.SERVER, "the server is not tuned")
+    ]
+    assert "session one: the server is not tuned" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("limits", "options", "names"),
+    [
+        ({"limits_memory": False}, {"memory": "1g"}, ["memory"]),
+        ({"limits_memory": False}, {}, []),
+        ({"limits_cpus": False}, {"cpus": 1}, ["cpus"]),
+        ({"limits_pids": False}, {}, ["the limit of processes"]),
+        ({"limits_memory": None, "limits_cpus": None, "limits_pids": None}, {"memory": "1g", "cpus": 1}, []),
+    ],
+)
+def test_a_limit_that_the_engine_does_not_enforce_is_a_warning(
+    start: Start,
+    engine: FakeEngine,
+    events: list[Event],
+    caplog: pytest.LogCaptureFixture,
+    limits: dict[str, Any],
+    options: dict[str, Any],
+    names: list[str],
+) -> None:
+    engine.traits = dataclasses.replace(engine.traits, **limits)
+    session = start(**options)
+    texts = [f"the engine does not enforce {name} (`docker info` shows its warnings)" for name in names]
+    assert session.warnings == tuple(texts)
+    assert [event.detail for event in events if event.kind is EventKind.WARNING] == texts
+    assert all(text in caplog.text for text in texts)
+
+
+def test_with_a_remote_engine_the_image_comes_first_and_looks_at_the_directory(jupyter: FakeJupyter) -> None:
+    events: list[Event] = []
+    engine = FakeEngine(endpoint="tcp://10.0.0.7:2376", run=jupyter.run)
+    engine.log = "regular file 0:0"
+    engine.on_start = engine.end
+    request = StartRequest(pipeline_dir="/far", user=None, session_id="one", image="other", pull="missing")
+    with pytest.raises(PipelineDirError, match=r"no directory on the engine's host 10\.0\.0\.7"):
+        start_session(launcher_context(engine, events), StartLimit(1, lambda: None), request, {"host_ip": None})
+    assert engine.images.ensured == [("other", "missing")]
+    assert phases(events)[0] == (Phase.IMAGE, EventKind.STARTED)
+    assert engine.known == {}

@@ -1,0 +1,126 @@
+"""The configurations of all containers of ours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jupyter_launcher import Gateway, Mount
+from jupyter_launcher.engine.types import BindMount, ContainerConfig, Tmpfs
+from jupyter_launcher.spec.container import (
+    KERNEL_MARK,
+    LOOK_TARGET,
+    gateway_config,
+    look_config,
+    probe_config,
+    session_config,
+)
+from jupyter_launcher.spec.labels import SessionLabels
+from jupyter_launcher.spec.server import RUN_DIR, read_script
+from tests.unit.fakes import session_spec
+
+GATEWAY = Gateway(name="gw", url="http://10.0.0.1:8888")
+
+
+def config(gateway: Gateway | None = None, **options: Any) -> ContainerConfig:
+    spec = session_spec(**options)
+    labels = SessionLabels.from_spec(spec, gateway, "start-1", "me")
+    return session_config(spec, gateway, labels, "net")
+
+
+def test_a_session_supervises_a_server_that_comes_by_exec() -> None:
+    found = config()
+    assert found.entrypoint is not None
+    assert found.entrypoint[:2] == ("sh", "-c")
+    assert found.entrypoint[2] == read_script("supervise.sh")
+    assert found.entrypoint[3:5] == ("supervise", RUN_DIR)
+    assert (found.stop_signal, found.working_dir, found.network) == ("SIGTERM", "/pipeline-dir", "net")
+    assert found.stop_seconds is not None
+    assert found.stop_seconds > 5  # a kernel that ignores signals costs the server so much
+
+
+def test_a_session_has_the_pipeline_and_what_else_was_asked_for() -> None:
+    found = config(
+        mounts=[Mount(source="/a", target="/b", read_only=True)],
+        host_ip="10.0.0.1",
+        host_port=80,
+        memory="1k",
+        cpus=1.5,
+        shm_size="2k",
+        gpus="all",
+        environment={"A": "b"},
+    )
+    assert found.mounts == (
+        BindMount(source="/pipelines/one", target="/pipeline-dir"),
+        BindMount(source="/a", target="/b", read_only=True),
+    )
+    assert (found.image, found.user, found.environment) == ("image", "1234:1234", {"A": "b"})
+    assert (found.container_port, found.host_ip, found.host_port) == (8888, "10.0.0.1", 80)
+    assert (found.memory, found.cpus, found.shm_size, found.gpus) == (1024, 1.5, 2048, "all")
+
+
+def test_the_callers_labels_stand_beside_ours() -> None:
+    labels = config(labels={"team": "a"}).labels
+    assert labels["team"] == "a"
+    assert SessionLabels.from_labels(labels, "c").session_id == "one"
+
+
+@pytest.mark.parametrize(
+    ("user", "mode", "uid", "gid"),
+    [
+        ("1234:5", "0700", 1234, 5),
+        ("1234", "0700", 1234, None),
+        ("jovyan", "1777", None, None),
+        ("1234:users", "0700", 1234, None),
+    ],
+)
+def test_the_run_dir_is_the_servers_users_own(user: str, mode: str, uid: int | None, gid: int | None) -> None:
+    (run_dir,) = config(user=user).tmpfs
+    assert (run_dir.target, run_dir.mode, run_dir.uid, run_dir.gid) == (RUN_DIR, mode, uid, gid)
+    assert run_dir.size is not None
+
+
+def test_a_session_that_cannot_write_has_a_tmp() -> None:
+    found = config(read_only=True)
+    assert found.read_only
+    assert Tmpfs(target="/tmp", mode="1777") in found.tmpfs  # noqa: S108 - in the container
+    assert len(config().tmpfs) == 1
+
+
+def test_kernels_on_a_gateway_are_marked_with_the_start() -> None:
+    given = {KERNEL_MARK: "forged", "KERNEL_USERNAME": "me"}
+    assert config(GATEWAY, environment=given).environment == {KERNEL_MARK: "start-1", "KERNEL_USERNAME": "me"}
+    assert config(GATEWAY).environment == {KERNEL_MARK: "start-1", "KERNEL_USERNAME": "jupyter"}
+
+
+def test_the_environment_stays_out_of_the_repr() -> None:
+    assert "s3cret" not in repr(config(environment={"KEY": "s3cret"}))
+
+
+def test_a_gateway_sees_the_pipeline_where_the_server_does() -> None:
+    found = gateway_config(
+        Path("/p"), "1:2", image="gateway", namespace="unit", owner="me", host_ip="127.0.0.1", network="net"
+    )
+    assert found.entrypoint is None
+    assert found.mounts == (BindMount(source="/p", target="/pipeline-dir"),)
+    assert (found.image, found.user, found.working_dir, found.network) == ("gateway", "1:2", "/pipeline-dir", "net")
+    assert (found.container_port, found.host_ip, found.host_port) == (8888, "127.0.0.1", None)
+    assert found.labels == {"jupyter-launcher.gateway-of": "unit", "jupyter-launcher.owner": "me"}
+
+
+def test_a_look_can_do_nothing_but_look() -> None:
+    found = look_config(Path("/p"), "image")
+    assert found.entrypoint == ("stat", "-c", "%F %u:%g", LOOK_TARGET)
+    assert found.mounts == (BindMount(source="/p", target=LOOK_TARGET, read_only=True),)
+    assert (found.network, found.container_port) == ("none", None)
+
+
+@pytest.mark.parametrize("folder", [None, Path("/p")])
+def test_the_doctors_probe_answers_where_a_server_would(folder: Path | None) -> None:
+    found = probe_config(folder, "1:2", image="image", host_ip="127.0.0.1", network="net")
+    assert found.entrypoint is not None
+    assert "http.server 8888" in found.entrypoint[2]
+    assert found.container_port == 8888
+    assert [mount.source for mount in found.mounts] == ([] if folder is None else ["/p"])

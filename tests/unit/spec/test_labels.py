@@ -1,0 +1,251 @@
+"""Labels: the only registry of sessions, and what anybody may have written into them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jupyter_launcher import Gateway, SessionUnreadableError
+from jupyter_launcher.spec.labels import (
+    SessionLabels,
+    container_name,
+    gateway_filter,
+    gateway_labels,
+    helper_labels,
+    is_gateway,
+    owner_filter,
+    owner_of,
+)
+from jupyter_launcher.spec.options import differences
+from tests.unit.fakes import session_labels, session_spec
+from tests.unit.spec.test_options import OPTIONS_OF_0_1_0
+from tests.unit.strategies import error_of
+
+PREFIX = "jupyter-launcher."
+GATEWAY = Gateway(name="gw", url="http://10.0.0.1:8888", container_id="abc")
+LABELS = session_labels(GATEWAY, lease=60).to_labels()
+LABELS_OF_0_1_0 = {
+    PREFIX + "namespace": "unit",
+    PREFIX + "session-id": "one",
+    PREFIX + "attempt": "0123456789abcdef",
+    PREFIX + "owner": "",
+    PREFIX + "pipeline-dir": "/pipelines/one",
+    PREFIX + "gateway": '{"name": "gw", "url": "http://10.0.0.1:8888", "id": null}',
+    PREFIX + "base-url": "/",
+    PREFIX + "host-ip": "127.0.0.1",
+    PREFIX + "options": json.dumps(OPTIONS_OF_0_1_0),
+}
+
+
+def read(**changes: str | None) -> SessionLabels:
+    """Valid labels with some of them changed, or left out."""
+    labels: dict[str, str | None] = {
+        **LABELS,
+        **{PREFIX + name.replace("_", "-"): text for name, text in changes.items()},
+    }
+    return SessionLabels.from_labels({name: text for name, text in labels.items() if text is not None}, "the-container")
+
+
+def test_labels_hold_what_get_and_list_need() -> None:
+    assert {name.removeprefix(PREFIX): text for name, text in LABELS.items() if not name.endswith("options")} == {
+        "schema": "1",
+        "namespace": "unit",
+        "session-id": "one",
+        "attempt": "start-1",
+        "owner": "me",
+        "pipeline-dir": "/pipelines/one",
+        "gateway": '{"name": "gw", "url": "http://10.0.0.1:8888", "id": "abc"}',
+        "base-url": "/",
+        "host-ip": "127.0.0.1",
+    }
+    assert json.loads(LABELS[PREFIX + "options"]) == session_spec(lease=60).to_options()
+
+
+def test_labels_hold_no_secret() -> None:
+    assert "s3cret" not in str(session_labels(environment={"KEY": "s3cret"}).to_labels())
+
+
+def test_what_is_read_is_what_was_written() -> None:
+    labels = session_labels(GATEWAY, lease=60, base_url="/x", host_ip="::1")
+    assert SessionLabels.from_labels(labels.to_labels(), "c") == labels
+    assert (labels.name, labels.lease) == ("jupyter-server.unit.one", 60)
+
+
+def test_labels_that_are_not_known_are_ignored() -> None:
+    assert SessionLabels.from_labels({**LABELS, PREFIX + "newer": "x", "other": "y"}, "c") == read()
+
+
+def test_a_session_of_0_1_0_is_read() -> None:
+    labels = SessionLabels.from_labels(LABELS_OF_0_1_0, "c")
+    assert (labels.session_id, labels.start_id, labels.owner) == ("one", "0123456789abcdef", "")
+    assert labels.gateway == Gateway(name="gw", url="http://10.0.0.1:8888")
+    assert labels.lease is None
+    assert differences(labels.options, session_spec().to_options()) == ()
+    assert differences(labels.options, session_spec(memory=1024).to_options()) == ("memory was None, now 1024",)
+
+
+@pytest.mark.parametrize("schema", [None, "", "1"])
+def test_the_schema_of_this_version_may_be_absent(schema: str | None) -> None:
+    assert read(schema=schema) == read()
+
+
+@pytest.mark.parametrize(("gateway", "owner"), [("", ""), (None, None)])
+def test_an_empty_gateway_and_an_empty_owner_mean_none(gateway: str | None, owner: str | None) -> None:
+    labels = read(gateway=gateway, owner=owner)
+    assert (labels.gateway, labels.owner) == (None, "")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("schema", "2"),
+        ("namespace", None),
+        ("namespace", ""),
+        ("namespace", "No"),
+        ("session-id", None),
+        ("session-id", ""),
+        ("session-id", "a b"),
+        ("attempt", None),
+        ("attempt", ""),
+        ("pipeline-dir", None),
+        ("pipeline-dir", ""),
+        ("pipeline-dir", "relative"),
+        ("pipeline-dir", "/a\0b"),
+        ("gateway", "{"),
+        ("gateway", "[]"),
+        ("gateway", "{}"),
+        ("gateway", '{"name": "gw", "url": 7, "id": null}'),
+        ("gateway", '{"name": "gw", "url": "u", "id": 7}'),
+        ("base-url", None),
+        ("base-url", "x/"),
+        ("base-url", "/x"),
+        ("base-url", ""),
+        ("base-url", "/é/"),
+        ("base-url", "/a b/"),
+        ("base-url", "/?a/"),
+        ("host-ip", None),
+        ("host-ip", "localhost"),
+        ("options", None),
+        ("options", ""),
+        ("options", "[]"),
+        ("options", "null"),
+        ("options", '{"lease": true}'),
+        ("options", '{"lease": "60"}'),
+        ("options", "[" * 100_000),
+    ],
+)
+def test_a_label_that_cannot_be_read_is_named(name: str, text: str | None) -> None:
+    with pytest.raises(SessionUnreadableError) as caught:
+        read(**{name: text})
+    error = caught.value
+    assert (error.label, error.container_name) == (PREFIX + name, "the-container")
+    assert f"container the-container has a session's labels, but {PREFIX}{name} cannot be read: " in error.message
+    assert error.hint == "if it is a leftover, remove it with `docker rm -f the-container`"
+    assert error.session_id == ((text or "") if name == "session-id" else "one")
+
+
+def test_a_label_that_is_missing_is_said_to_be() -> None:
+    with pytest.raises(SessionUnreadableError, match="it is missing"):
+        read(options=None)
+
+
+def test_a_lease_may_be_absent_from_the_options() -> None:
+    assert read(options="{}").lease is None
+
+
+def test_the_engine_is_asked_for_a_namespace_or_for_one_id() -> None:
+    assert SessionLabels.filters("unit") == (PREFIX + "namespace=unit", PREFIX + "session-id")
+    assert SessionLabels.filters("unit", "one") == (PREFIX + "namespace=unit", PREFIX + "session-id=one")
+
+
+def test_the_id_that_a_container_claims() -> None:
+    assert SessionLabels.claimed_id(LABELS) == "one"
+    assert SessionLabels.claimed_id({}) == ""
+
+
+def test_names_of_containers() -> None:
+    assert container_name("unit", "one") == "jupyter-server.unit.one"
+
+
+def test_gateways_and_helpers_are_no_sessions() -> None:
+    labels = gateway_labels("unit", "me")
+    assert is_gateway(labels)
+    assert not is_gateway(LABELS)
+    assert owner_of(labels) == owner_of(LABELS) == "me"
+    assert owner_of({}) == ""
+    assert owner_filter() in labels
+    name, _, value = gateway_filter("unit").partition("=")
+    assert labels[name] == value
+    assert SessionLabels.claimed_id(labels) == SessionLabels.claimed_id(helper_labels("look")) == ""
+    assert helper_labels("look") == {PREFIX + "purpose": "look"}
+
+
+NAMES = st.from_regex(r"[a-z0-9]([a-z0-9_-]{0,46}[a-z0-9])?", fullmatch=True)
+TEXTS = st.text(min_size=1, max_size=20)
+PATHS = st.text(st.characters(exclude_characters="\0"), max_size=20).map(lambda text: Path("/" + text.lstrip("/")))
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=10),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=10), inner, max_size=3),
+    max_leaves=5,
+)
+OPTIONS = st.dictionaries(TEXTS.filter(lambda name: name != "lease"), JSON, max_size=4)
+SESSIONS = st.builds(
+    SessionLabels,
+    namespace=NAMES,
+    session_id=NAMES,
+    start_id=TEXTS,
+    owner=st.text(max_size=20),
+    pipeline_dir=PATHS,
+    gateway=st.none() | st.builds(Gateway, name=st.text(), url=st.text(), container_id=st.none() | st.text()),
+    base_url=st.from_regex(r"(/[A-Za-z0-9_.~@%-]{1,9}){0,3}/", fullmatch=True),
+    host_ip=st.ip_addresses().map(str),
+    options=st.builds(
+        lambda options, lease: {**options, **({} if lease is None else {"lease": lease})},
+        OPTIONS,
+        st.none() | st.integers(),
+    ),
+)
+
+
+@given(SESSIONS)
+def test_any_labels_are_read_as_they_were_written(labels: SessionLabels) -> None:
+    assert SessionLabels.from_labels(labels.to_labels(), "c") == labels
+
+
+def check_verdict(labels: dict[str, str]) -> None:
+    """Labels are a session's, or an error that says of which container and which label; nothing else."""
+    error = error_of(SessionUnreadableError, lambda: SessionLabels.from_labels(labels, "the-container"))
+    if error is None:
+        found = SessionLabels.from_labels(labels, "the-container")
+        assert SessionLabels.from_labels(found.to_labels(), "the-container") == found
+        return
+    assert error.container_name == "the-container"
+    assert error.label in LABELS
+    assert "the-container" in error.message
+    assert error.label in error.message
+    assert error.session_id == labels.get(PREFIX + "session-id", "")
+    assert error.__cause__ is None
+
+
+@given(st.dictionaries(st.sampled_from(sorted(LABELS)) | st.text(), st.text()))
+def test_arbitrary_labels_are_a_session_or_a_typed_error(labels: dict[str, str]) -> None:
+    check_verdict(labels)
+
+
+HOSTILE: list[Any] = ["", "{}", "[]", "null", "NaN", "-1", "\0", "/", "//", "\udcff", "1e999", '{"lease": NaN}']
+
+
+@given(
+    name=st.sampled_from(sorted(LABELS)),
+    text=st.none() | st.text() | st.sampled_from(HOSTILE) | JSON.map(json.dumps),
+    cut=st.integers(0, 100),
+)
+def test_valid_labels_with_one_changed_are_a_session_or_a_typed_error(name: str, text: str | None, cut: int) -> None:
+    without = {key: value for key, value in LABELS.items() if key != name}
+    check_verdict(without if text is None else {**LABELS, name: text})
+    check_verdict({**LABELS, name: LABELS[name][:cut]})

@@ -1,0 +1,255 @@
+"""``SessionSpec``: what was asked for as a whole, and what makes two starts the same."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jupyter_launcher import Launcher, Mount, OptionError
+from jupyter_launcher.spec.checks import check_name
+from jupyter_launcher.spec.options import SessionSpec, StartOptions, differences
+from tests.unit.fakes import session_spec
+
+OF_THE_SESSION = {"session_id", "namespace", "pipeline_dir", "user", "image"}
+
+# What 0.1.0 wrote: all options, those with their defaults too.
+OPTIONS_OF_0_1_0: dict[str, Any] = {
+    "pipeline_dir": "/pipelines/one",
+    "gateway": None,
+    "network": None,
+    "image": "image",
+    "host_ip": "127.0.0.1",
+    "host_port": None,
+    "base_url": "/",
+    "allow_origin": None,
+    "user": "1234:1234",
+    "environment": "",
+    "mounts": [],
+    "memory": None,
+    "cpus": None,
+    "shm_size": None,
+    "gpus": None,
+    "read_only": False,
+    "tune": True,
+    "lease": None,
+    "labels": {},
+    "lab_args": [],
+}
+
+
+def test_defaults_are_plain() -> None:
+    made = session_spec()
+    assert (made.host_ip, made.host_port, made.base_url) == ("127.0.0.1", None, "/")
+    assert check_name(made.session_id, "session_id") == made.session_id
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        "--ServerApp.allow_origin=*",
+        "--ServerApp.allow_origin_pat=.*",
+        "--ServerApp.tornado_settings={}",
+        "--IdentityProvider.cookie_options={}",
+    ],
+)
+def test_what_the_origin_sets_is_not_set_twice(argument: str) -> None:
+    assert session_spec(lab_args=[argument]).lab_args == (argument,)
+    with pytest.raises(OptionError, match="which allow_origin sets") as caught:
+        session_spec(lab_args=[argument], allow_origin="https://ide.example")
+    assert caught.value.option == "lab_args"
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("session_id", "no spaces"),
+        ("session_id", 7),
+        ("namespace", ""),
+        ("gateway", 7),
+        ("network", b"net"),
+        ("host_ip", "localhost"),
+        ("host_ip", "300.1.1.1"),
+        ("host_port", 0),
+        ("host_port", 65536),
+        ("host_port", "8888"),
+        ("host_port", True),
+        ("base_url", "http://else/where"),
+        ("base_url", "/a?b"),
+        ("base_url", None),
+        ("allow_origin", "*"),
+        ("allow_origin", ""),
+        ("allow_origin", "null"),
+        ("allow_origin", 7),
+        ("allow_origin", "ide.example"),
+        ("allow_origin", "//ide.example"),
+        ("allow_origin", "ftp://ide.example"),
+        ("allow_origin", "https://*.example"),
+        ("allow_origin", "https://ide.example/"),
+        ("allow_origin", "https://ide.example/path"),
+        ("allow_origin", "https://user@ide.example"),
+        ("allow_origin", "https://ide.example:0"),
+        ("allow_origin", "https://ide.example:65536"),
+        ("allow_origin", "https://ide.example:"),
+        ("allow_origin", "https://ide.example https://other.example"),
+        ("allow_origin", "https://ide.example; script-src *"),
+        ("allow_origin", "https://ide.example\n"),
+        ("allow_origin", "https://-ide.example"),
+        ("allow_origin", "https://[::1]:80"),
+        ("allow_origin", "https://idé.example"),
+        ("memory", "much"),
+        ("memory", 0),
+        ("memory", "-1g"),
+        ("memory", "nan"),
+        ("memory", "inf"),
+        ("shm_size", "b"),
+        ("cpus", 0),
+        ("cpus", "2"),
+        ("cpus", True),
+        ("cpus", float("nan")),
+        ("cpus", float("inf")),
+        ("cpus", 10**400),
+        ("gpus", 0),
+        ("gpus", True),
+        ("gpus", "some"),
+        ("read_only", 1),
+        ("tune", None),
+        ("lease", 2),
+        ("lease", 3.0),
+        ("lease", True),
+        ("environment", {"N": 1}),
+        ("environment", {"A=B": "c"}),
+        ("environment", {"": "c"}),
+        ("environment", {"A": "nul\0"}),
+        ("environment", {"JUPYTER_TOKEN": "secret"}),
+        ("environment", ["A=b"]),
+        ("labels", {"a": None}),
+        ("labels", {"jupyter-launcher.namespace": "other"}),
+        ("mounts", ["/a:/b"]),
+        ("mounts", 7),
+        ("mounts", [Mount(source="relative", target="/x")]),
+        ("mounts", [Mount(source="/x", target="relative")]),
+        ("mounts", [Mount(source="/x", target="/")]),
+        ("mounts", [Mount(source="/x", target="/pipeline-dir/")]),
+        ("mounts", [Mount(source="/x", target="/y"), Mount(source="/z", target="/y")]),
+        ("lab_args", "--one-text"),
+        ("lab_args", 7),
+        ("lab_args", [1]),
+        ("lab_args", ["nul\0"]),
+        ("lab_args", ["--port=9999"]),
+        ("lab_args", ["--ip", "1.2.3.4"]),
+        ("lab_args", ["--ServerApp.token=secret"]),
+        ("lab_args", ["--IdentityProvider.token="]),
+        ("lab_args", ["--PasswordIdentityProvider.hashed_password=x"]),
+        ("lab_args", ["--gateway-url=http://x"]),
+    ],
+)
+def test_options_that_cannot_be(option: str, value: Any) -> None:
+    with pytest.raises(OptionError, match=option) as caught:
+        session_spec(**{option: value})
+    assert caught.value.option == option
+    assert "secret" not in str(caught.value)
+
+
+def test_the_environment_is_known_by_a_digest_only() -> None:
+    one = session_spec(environment={"KEY": "s3cret"})
+    other = session_spec(environment={"KEY": "0ther"})
+    assert "s3cret" not in repr(one) + repr(one.to_options())
+    assert one.to_options()["environment"] != other.to_options()["environment"]
+
+
+def test_options_with_their_default_are_left_out() -> None:
+    assert session_spec().to_options() == {"pipeline_dir": "/pipelines/one", "user": "1234:1234", "image": "image"}
+
+
+def test_options_are_plain_json() -> None:
+    made = session_spec(
+        gateway="gw",
+        network="net",
+        host_port=80,
+        mounts=[Mount(source="/a", target="/b"), Mount(source="/c", target="/d", read_only=True)],
+        memory="1k",
+        cpus=1.5,
+        gpus="all",
+        read_only=True,
+        tune=False,
+        lease=60,
+        labels={"z": "1", "a": "2"},
+        lab_args=["--x"],
+    )
+    options = made.to_options()
+    assert options == json.loads(json.dumps(options))
+    assert options["mounts"] == ["/a:/b:rw", "/c:/d:ro"]
+    assert list(dict(made.labels)) == ["z", "a"]
+    assert json.dumps(options["labels"]) == '{"a": "2", "z": "1"}'
+    assert (options["memory"], options["lab_args"], options["tune"]) == (1024, ["--x"], False)
+
+
+def test_the_order_of_mappings_makes_no_difference() -> None:
+    one = session_spec(labels={"a": "1", "b": "2"}, environment={"a": "1", "b": "2"})
+    other = session_spec(labels={"b": "2", "a": "1"}, environment={"b": "2", "a": "1"})
+    assert differences(one.to_options(), other.to_options()) == ()
+
+
+def test_a_difference_names_the_option_and_both_values() -> None:
+    found = differences(session_spec().to_options(), session_spec(memory=1024, image="other").to_options())
+    assert found == ("image was 'image', now 'other'", "memory was None, now 1024")
+
+
+def test_the_options_that_0_1_0_wrote_are_those_of_today() -> None:
+    assert len(OPTIONS_OF_0_1_0) == 20
+    assert differences(OPTIONS_OF_0_1_0, session_spec().to_options()) == ()
+    assert differences(session_spec().to_options(), OPTIONS_OF_0_1_0) == ()
+
+
+def test_a_changed_option_of_a_session_of_0_1_0_is_named_alone() -> None:
+    assert differences(OPTIONS_OF_0_1_0, session_spec(memory="1g").to_options()) == (f"memory was None, now {2**30}",)
+    before = {**OPTIONS_OF_0_1_0, "memory": 512}
+    assert differences(before, session_spec().to_options()) == ("memory was 512, now None",)
+
+
+@pytest.mark.parametrize("image", ["jupyter-launcher/jupyter-server:0.1.0", "jupyter-launcher/jupyter-server:9.9"])
+def test_our_image_of_another_version_is_no_difference(image: str) -> None:
+    ours = session_spec(image="jupyter-launcher/jupyter-server:1.0").to_options()
+    assert "image" not in ours
+    assert differences({**OPTIONS_OF_0_1_0, "image": image}, ours) == ()
+    assert differences(ours, session_spec(image=image).to_options()) == ()
+
+
+def test_another_image_than_ours_is_a_difference() -> None:
+    ours = session_spec(image="jupyter-launcher/jupyter-server:1.0").to_options()
+    (line,) = differences({**OPTIONS_OF_0_1_0, "image": "theirs"}, ours)
+    assert line.startswith("image was 'theirs', now ")
+    (line,) = differences(ours, session_spec(image="theirs").to_options())
+    assert line.endswith(", now 'theirs'")
+
+
+def test_an_option_of_a_newer_version_is_a_difference() -> None:
+    assert differences({"new": 1}, {}) == ("new was 1, now None",)
+
+
+def test_start_takes_every_option_and_their_defaults_agree() -> None:
+    parameters = inspect.signature(Launcher.start).parameters
+    specified = {item.name: item for item in fields(SessionSpec)}
+    assert set(specified) == set(StartOptions.__annotations__) | OF_THE_SESSION
+    for name in StartOptions.__annotations__:
+        parameter, item = parameters[name], specified[name]
+        assert parameter.kind is inspect.Parameter.KEYWORD_ONLY
+        default = item.default if item.default_factory is MISSING else item.default_factory()
+        if name == "host_ip":  # where to publish depends on where the engine is
+            assert (parameter.default, default) == (None, "127.0.0.1")
+            continue
+        assert item.metadata["check"](parameter.default, name) == default
+
+
+def test_start_has_no_option_that_goes_nowhere() -> None:
+    names = set(inspect.signature(Launcher.start).parameters) - {"self", "timeouts", "pull"}
+    assert names == set(StartOptions.__annotations__) | OF_THE_SESSION - {"namespace"}
+
+
+def test_a_path_is_written_as_text() -> None:
+    assert session_spec(Path("/x y")).to_options()["pipeline_dir"] == "/x y"

@@ -1,0 +1,36 @@
+"""All that a start sends, computed before anything is created."""
+
+from __future__ import annotations
+
+from jupyter_launcher import Gateway
+from jupyter_launcher.spec.plan import plan
+from jupyter_launcher.spec.server import launch_script, server_command, server_config
+from tests.unit.fakes import session_spec
+
+GATEWAY = Gateway(name="gw", url="http://10.0.0.1:8888", container_id="abc")
+
+
+def test_a_plan_holds_all_that_is_sent() -> None:
+    spec = session_spec(lease=60, gateway="gw")
+    planned = plan(spec, GATEWAY, network="net", start_id="start-1", owner="me")
+    assert (planned.labels.start_id, planned.labels.owner, planned.labels.gateway) == ("start-1", "me", GATEWAY)
+    assert planned.container.network == "net"
+    assert planned.container.labels == planned.labels.to_labels()
+    assert planned.command == server_command(spec, GATEWAY)
+    assert planned.server_config == server_config(spec, GATEWAY)
+    assert planned.launch_script == launch_script(spec)
+    assert planned.lease == 60
+
+
+def test_a_plan_is_computed_from_nothing_else() -> None:
+    spec = session_spec()
+    one, other = (plan(spec, network="net", start_id="start-1") for _ in range(2))
+    assert one == other
+    assert one.lease is None
+    assert one.labels.owner == ""
+
+
+def test_a_plan_can_be_printed() -> None:
+    printed = repr(plan(session_spec(environment={"KEY": "s3cret"}), network="net", start_id="start-1"))
+    assert "s3cret" not in printed
+    assert "runpy" not in printed

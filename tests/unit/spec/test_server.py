@@ -1,0 +1,99 @@
+"""What is sent into the container: the server's command, its configuration, its scripts."""
+
+from __future__ import annotations
+
+import ast
+from typing import Any
+
+import pytest
+
+from jupyter_launcher import Gateway
+from jupyter_launcher.spec.server import launch_script, read_script, server_command, server_config
+from tests.unit.fakes import session_spec
+
+GATEWAY = Gateway(name="gw", url="http://10.0.0.1:8888")
+
+
+def test_the_command_has_the_hard_coded_settings_first() -> None:
+    line = server_command(session_spec(lab_args=["--LabApp.x=1"]), GATEWAY)
+    assert line[:6] == (
+        "jupyter",
+        "lab",
+        "--ip=0.0.0.0",
+        "--port=8888",
+        "--notebook-dir=/pipeline-dir",
+        "--gateway-url=http://10.0.0.1:8888",
+    )
+    assert line[-1] == "--LabApp.x=1"
+
+
+def test_the_command_without_a_gateway_and_with_a_base_url() -> None:
+    line = server_command(session_spec(base_url="/x"), None)
+    assert not any("gateway" in item for item in line)
+    assert "--ServerApp.base_url=/x/" in line
+    assert not any("base_url" in item for item in server_command(session_spec(), None))
+
+
+def test_a_port_that_is_taken_does_not_become_the_next_one() -> None:
+    line = server_command(session_spec(), None)
+    assert {"--port-retries=0", "--no-browser", "--allow-root"} <= set(line)
+
+
+def settings(line: tuple[str, ...], name: str) -> Any:
+    (value,) = [item.partition("=")[2] for item in line if item.startswith(f"--{name}=")]
+    return value if value[0] != "{" else ast.literal_eval(value)
+
+
+@pytest.mark.parametrize("origin", ["https://ide.example", "http://localhost:3000", "http://127.0.0.2:3000"])
+def test_an_origin_and_cookies_for_frames_of_another_site(origin: str) -> None:
+    made = session_spec(allow_origin=origin, base_url="/x", lab_args=["--last"])
+    line = server_command(made, None)
+    cookies = {"samesite": "None", "secure": True, "partitioned": True}
+    assert settings(line, "ServerApp.allow_origin") == origin
+    assert settings(line, "ServerApp.tornado_settings") == {
+        "headers": {"Content-Security-Policy": f"frame-ancestors 'self' {origin}"},
+        "xsrf_cookie_kwargs": {"path": "/x/", **cookies},
+    }
+    assert settings(line, "IdentityProvider.cookie_options") == cookies
+    assert not any("xsrf=" in item or "*" in item for item in line)
+    assert line[-1] == "--last"
+    assert "partitioned" in server_config(made, None)
+
+
+def test_an_origin_of_plain_http_leaves_the_cookies_as_they_are() -> None:
+    made = session_spec(allow_origin="http://ide.example")
+    policy = {"Content-Security-Policy": "frame-ancestors 'self' http://ide.example"}
+    assert settings(server_command(made, None), "ServerApp.tornado_settings") == {"headers": policy}
+    assert not any("cookie" in item for item in server_command(made, None))
+    assert "partitioned" not in server_config(made, None)
+
+
+def test_without_an_origin_nothing_is_set() -> None:
+    line = server_command(session_spec(), None)
+    assert not any("origin" in item or "tornado" in item or "cookie" in item for item in line)
+    assert "partitioned" not in server_config(session_spec(), None)
+
+
+def test_every_configuration_is_python() -> None:
+    ast.parse(server_config(session_spec(allow_origin="https://ide.example"), GATEWAY))
+    assert "partitioned" not in server_config(session_spec(), GATEWAY)
+
+
+def test_a_configuration_has_the_patches_that_the_session_needs_and_no_others() -> None:
+    ready, websocket = read_script("patches/ready_signal.py"), read_script("patches/gateway_websocket.py")
+    cookies = read_script("patches/partitioned_cookies.py")
+    assert server_config(session_spec(), None) == ready
+    assert server_config(session_spec(), GATEWAY) == f"{ready}\n{websocket}"
+    assert server_config(session_spec(allow_origin="https://x"), GATEWAY) == f"{ready}\n{cookies}\n{websocket}"
+
+
+def test_the_launch_script_has_the_tunings() -> None:
+    script = launch_script(session_spec())
+    ast.parse(script)
+    for name in ("rfc3987_syntax", "yarn_config", "late_collection"):
+        assert read_script(f"patches/{name}.py") in script
+    assert "# {tunings}" not in script
+
+
+def test_without_tuning_there_is_no_launch_script() -> None:
+    assert launch_script(session_spec(tune=False)) == ""

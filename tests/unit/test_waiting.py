@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from jupyter_launcher.waiting import Deadline, NotYetError, attempts
+
+
+def test_a_deadline_that_has_passed() -> None:
+    deadline = Deadline(0.0)
+    assert deadline.expired()
+    assert deadline.remaining() == 0.0
+    assert deadline.elapsed() >= 0.0
+
+
+@pytest.mark.parametrize("seconds", [60.0, math.inf])
+def test_a_deadline_that_is_to_come(seconds: float) -> None:
+    deadline = Deadline(seconds)
+    assert not deadline.expired()
+    assert 0 < deadline.remaining() <= seconds
+
+
+def test_an_attempt_that_succeeds_is_the_last_one() -> None:
+    made = 0
+    for attempt in attempts(Deadline(60), NotYetError, pause=0.0):
+        with attempt:
+            made += 1
+            if made < 3:
+                raise NotYetError
+    assert made == 3
+
+
+@pytest.mark.parametrize("at_least", [1, 2, 5])
+def test_so_many_attempts_are_made_even_after_the_deadline(at_least: int) -> None:
+    made = 0
+    for attempt in attempts(Deadline(0.0), NotYetError, at_least=at_least, pause=0.0):
+        with attempt:
+            made += 1
+            raise NotYetError
+    assert made == at_least
+
+
+def test_an_error_that_is_not_awaited_comes_at_once() -> None:
+    made = 0
+
+    def fail() -> None:
+        nonlocal made
+        for attempt in attempts(Deadline(60), (NotYetError, ValueError)):
+            with attempt:
+                made += 1
+                raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert made == 1
+
+
+def test_each_of_several_errors_is_awaited() -> None:
+    errors = iter([NotYetError(), ValueError()])
+    seen: list[Exception | None] = []
+    for attempt in attempts(Deadline(60), (NotYetError, ValueError), pause=0.0):
+        with attempt:
+            error = next(errors, None)
+            seen.append(error)
+            if error is not None:
+                raise error
+    assert [type(error) for error in seen] == [NotYetError, ValueError, type(None)]
+
+
+def test_a_value_may_be_returned_from_an_attempt() -> None:
+    def first() -> str:
+        for attempt in attempts(Deadline(60), NotYetError):
+            with attempt:
+                return "found"
+        return "never"
+
+    assert first() == "found"
