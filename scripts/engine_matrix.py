@@ -16,9 +16,10 @@ from other_engine import ENGINES, run
 
 __all__ = ["main"]
 
-# The images are built here from packages that another network has, and the example project makes a
-# virtual environment: the engine they are built with is the machine's own.
-LEFT_OUT = ("test_images.py", "test_example_project.py")
+# Images are built from packages, and the example project makes a virtual environment: the other engines have no
+# way out to a package index, so that is tested on the machine's own.
+LEFT_OUT = ("test_images.py", "test_example_project.py", "test_docs.py")
+SIDE_BY_SIDE = ("-n", "3", "-m", "not alone")
 TESTS = [str(path) for path in sorted(Path("tests/integration").glob("test_*.py")) if path.name not in LEFT_OUT]
 TELL = (
     "import json; from jupyter_launcher.engine.client import DockerEngine; traits = DockerEngine.connect().traits; "
@@ -29,7 +30,17 @@ TELL = (
 def on(name: str, folder: Path) -> tuple[str, ...]:
     """The tests on one engine: a row of the table."""
     report, version = folder / f"{name}.xml", folder / f"{name}.version"
-    pytest = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", f"--junitxml={report}", *arguments(), *TESTS]
+    pytest = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        "no:cacheprovider",
+        f"--junitxml={report}",
+        *SIDE_BY_SIDE,
+        *arguments(),
+        *TESTS,
+    ]
     # One start of the engine for both: what it is, then what passes.
     script = 'version=$1 tell=$2; shift 2; "$1" -c "$tell" >"$version" && exec "$@"'
     code = run(name, ["sh", "-c", script, "sh", str(version), TELL, *pytest])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -110,13 +111,16 @@ def test_a_copy_of_a_sessions_labels_is_no_session(
     assert copy.status == "created"
 
 
-def test_a_session_of_version_0_1_0_is_joined(
-    start: Start, launcher: Launcher, client: Any, pipeline_dir: Path, namespace: str
-) -> None:
+def test_a_session_of_version_0_1_0_is_joined(launcher: Launcher, pipeline_dir: Path, namespace: str) -> None:
     """Its labels had no schema, and all options, those with their default too."""
-    session = start(session_id="older")
-    new = client.containers.get(session.container_id)
     owner = pipeline_dir.stat()
+    spec = SessionSpec.from_options(
+        session_id="older",
+        namespace=namespace,
+        pipeline_dir=pipeline_dir,
+        user=f"{owner.st_uid}:{owner.st_gid}",
+        image=launcher.image,
+    )
     options: dict[str, object] = {
         "pipeline_dir": str(pipeline_dir),
         "gateway": None,
@@ -126,7 +130,7 @@ def test_a_session_of_version_0_1_0_is_joined(
         "host_port": None,
         "base_url": "/",
         "allow_origin": None,
-        "user": f"{owner.st_uid}:{owner.st_gid}",
+        "user": spec.user,
         "environment": "",
         "mounts": [],
         "memory": None,
@@ -139,26 +143,18 @@ def test_a_session_of_version_0_1_0_is_joined(
         "labels": {},
         "lab_args": [],
     }
-    labels = {
-        **new.labels,
+    planned = plan(spec, network="bridge", start_id="of-an-older-version")
+    older = {
+        **planned.labels.to_labels(),
         "jupyter-launcher.options": json.dumps(options),
         "jupyter-launcher.gateway": "",
         "jupyter-launcher.owner": "",
     }
-    del labels["jupyter-launcher.schema"]
-    # The same container with the older labels, since labels cannot be changed.
-    config = {**new.attrs["Config"], "Labels": labels, "HostConfig": new.attrs["HostConfig"]}
-    session.stop()
-    made = client.api.create_container_from_config(config, f"jupyter-server.{namespace}.older")["Id"]
-    launcher._engine.start(made)
-    spec = SessionSpec.from_options(
-        session_id="older",
-        namespace=namespace,
-        pipeline_dir=pipeline_dir,
-        user=str(options["user"]),
-        image=launcher.image,
-    )
-    start_server(launcher._engine, made, plan(spec, network="bridge", start_id="x"), Deadline(60))
+    del older["jupyter-launcher.schema"]
+    engine = launcher._engine
+    made = engine.create(dataclasses.replace(planned.container, labels=older), planned.labels.name)
+    engine.start(made)
+    start_server(engine, made, planned, Deadline(60))
     joined = launcher.start(pipeline_dir, session_id="older")
     assert [item.state for item in launcher.list()] == [SessionState.READY]
     assert (joined.container_id, joined.joined, joined.lease) == (made, True, None)

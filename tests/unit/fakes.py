@@ -65,7 +65,7 @@ SERVER_INFO: dict[str, Any] = {
 }
 INFO = json.dumps(SERVER_INFO)
 TOKEN: str = SERVER_INFO["token"]
-HASTY = Timeouts(start=5.0, gateway=2.0, shutdown=2.0, terminate=2.0)
+HASTY = Timeouts(start=5.0, gateway=5.0, shutdown=5.0, terminate=5.0)
 
 
 def container(**changes: Any) -> ContainerInfo:

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
+from hypothesis import settings
 from hypothesis import strategies as st
 
-__all__ = ["error_of", "json_values", "replaced"]
+__all__ = ["FEW", "error_of", "json_values", "replaced"]
+
+FEW = settings(max_examples=20)
+"""For tests that take each value at every place of a document."""
 
 E = TypeVar("E", bound=Exception)
 

@@ -23,7 +23,7 @@ from jupyter_launcher import (
     models,
 )
 from tests.unit.fakes import SERVER_INFO, TOKEN
-from tests.unit.strategies import error_of, json_values, replaced
+from tests.unit.strategies import FEW, error_of, json_values, replaced
 
 VALUES = [getattr(models, name) for name in models.__all__]
 
@@ -81,6 +81,7 @@ def test_server_info_that_is_none(text: str) -> None:
     assert caught.value.__cause__ is None
 
 
+@FEW
 @given(json_values())
 def test_whatever_a_server_writes_is_parsed_or_a_typed_error_without_the_token(value: Any) -> None:
     for raw in replaced(SERVER_INFO, value):

@@ -76,6 +76,11 @@ def imports(node: ast.AST, *, at_runtime: bool = False) -> Iterator[str]:
             yield from imports(child, at_runtime=at_runtime)
 
 
+@functools.cache
+def runtime_imports(module: str) -> frozenset[str]:
+    return frozenset(imports(tree(module), at_runtime=True))
+
+
 def _last_name(node: ast.AST) -> str:
     return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
 
@@ -126,11 +131,7 @@ def test_the_values_of_the_engine_are_plain() -> None:
 
 @pytest.mark.parametrize("package", IMPORTERS)
 def test_packages_of_others_have_one_importer(package: str) -> None:
-    found = {
-        name
-        for name in MODULES
-        if any(f"{item}.".startswith(f"{package}.") for item in imports(tree(name), at_runtime=True))
-    }
+    found = {name for name in MODULES if any(f"{item}.".startswith(f"{package}.") for item in runtime_imports(name))}
     allowed = IMPORTERS[package]
     assert {name for name in found if name not in allowed and room_of(name) not in allowed} == set()
     assert {item for item in allowed if not any(item in (name, room_of(name)) for name in found)} == set()

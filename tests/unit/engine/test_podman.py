@@ -11,7 +11,7 @@ from jupyter_launcher import EngineError
 from jupyter_launcher.engine import podman
 from jupyter_launcher.engine.types import BindMount, ContainerConfig, ContainerInfo, ListedContainer, Tmpfs
 from tests.unit.sdk import FakeApi, api_error, docker_engine, in_the_list, inspected, podman_api
-from tests.unit.strategies import json_values, replaced
+from tests.unit.strategies import FEW, json_values, replaced
 
 
 def created(api: FakeApi, **options: Any) -> dict[str, Any]:
@@ -136,6 +136,7 @@ def test_a_removal_that_may_not_kill() -> None:
     assert api.names == ["kill"]
 
 
+@FEW
 @given(json_values())
 def test_whatever_is_answered_is_parsed_or_a_typed_error(value: Any) -> None:
     for raw in replaced(inspected(HostConfig={"NetworkMode": "bridge"}), value):

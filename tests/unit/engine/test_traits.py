@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 
 from jupyter_launcher.engine.traits import EngineTraits
-from tests.unit.strategies import json_values, replaced
+from tests.unit.strategies import FEW, json_values, replaced
 
 VERSION: dict[str, Any] = {"Version": "28.5.1", "Components": [{"Name": "Engine"}, "odd"]}
 INFO: dict[str, Any] = {
@@ -78,6 +78,7 @@ def test_an_engine_that_refuses_to_tell_is_unknown_and_taken_for_docker(
     assert str(traits) == "unknown unknown (API 1.41)"
 
 
+@FEW
 @given(json_values())
 def test_whatever_is_answered_is_a_value_or_unknown(value: Any) -> None:
     for version in replaced(VERSION, value):

@@ -18,7 +18,7 @@ from jupyter_launcher.engine.types import (
     parse_id,
 )
 from tests.unit.sdk import in_the_list, inspected
-from tests.unit.strategies import json_values, replaced
+from tests.unit.strategies import FEW, json_values, replaced
 
 FULL = inspected(
     Config={"Image": "image", "Labels": {"a": "b"}, "Env": ["A=b"]},
@@ -110,6 +110,7 @@ def texts(*values: object) -> bool:
     return all(isinstance(value, str) for value in values)
 
 
+@FEW
 @given(json_values())
 def test_whatever_an_inspect_answers_is_parsed_or_a_typed_error(value: Any) -> None:
     for raw in replaced(FULL, value):
@@ -124,6 +125,7 @@ def test_whatever_an_inspect_answers_is_parsed_or_a_typed_error(value: Any) -> N
         assert isinstance(info.exit_code, int)
 
 
+@FEW
 @given(json_values())
 def test_whatever_a_list_holds_is_parsed_or_a_typed_error(value: Any) -> None:
     for raw in replaced(in_the_list(), value):

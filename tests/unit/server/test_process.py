@@ -26,7 +26,7 @@ from jupyter_launcher.server.process import (
 from jupyter_launcher.spec.plan import SessionPlan, plan
 from jupyter_launcher.spec.server import RUN_DIR, read_script
 from jupyter_launcher.waiting import Deadline
-from tests.unit.fakes import INFO, SERVER_INFO, FakeEngine, container, not_run, printed, session_spec
+from tests.unit.fakes import INFO, SERVER_INFO, Answer, FakeEngine, container, not_run, printed, session_spec
 
 
 def planned(**options: Any) -> SessionPlan:
@@ -199,7 +199,16 @@ def test_a_container_that_takes_no_exec_yet_is_asked_again() -> None:
 
 
 def test_the_last_look_decides() -> None:
-    assert not was_server_started(engine_with(not_run(), printed("", 1)), "c", Deadline(0.1))
+    deadline = Deadline(60)
+    answers: list[Answer] = [not_run(), printed("", 1)]
+
+    def run(*_: object) -> Answer:
+        if len(answers) == 1:
+            deadline.seconds = 0.0
+        return answers.pop(0)
+
+    assert not was_server_started(FakeEngine(container(), run=run), "c", deadline)
+    assert answers == []
 
 
 def test_no_server_was_started_in_a_container_that_ended() -> None:

@@ -45,9 +45,14 @@ def test_a_server_without_authentication_is_refused() -> None:
 
 
 def test_a_container_that_dies_while_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ready, "_ALIVE_EVERY", 0.05)
-    engine = FakeEngine(container(state="exited", exit_code=137, oom_killed=True))
-    with http_server(lambda *_: (500, b"")) as url, pytest.raises(ServerStartError, match="HTTP 500") as caught:
+    monkeypatch.setattr(ready, "_ALIVE_EVERY", 0.0)
+    engine = FakeEngine(container())
+
+    def die(*_: object) -> tuple[int, bytes]:
+        engine.change("c", state="exited", exit_code=137, oom_killed=True)
+        return 500, b""
+
+    with http_server(die) as url, pytest.raises(ServerStartError, match="HTTP 500") as caught:
         wait_until_ready(JupyterApi(url, "t"), engine, "c", Deadline(30))
     assert (caught.value.exit_code, caught.value.oom_killed, caught.value.log_tail) == (137, True, "the log")
 

@@ -18,6 +18,7 @@ from jupyter_launcher import (
     StopReport,
     Timeouts,
 )
+from jupyter_launcher.sessions import stop as stop_module
 from jupyter_launcher.sessions.context import Context
 from jupyter_launcher.sessions.stop import stop_session
 from jupyter_launcher.spec.labels import SessionLabels
@@ -116,8 +117,9 @@ def test_a_server_to_which_no_signal_can_be_sent_is_killed(
 
 
 def test_a_token_that_cannot_be_read_ends_nothing(
-    context: Context, jupyter: FakeJupyter, caplog: pytest.LogCaptureFixture
+    context: Context, jupyter: FakeJupyter, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(stop_module, "_TOKEN_SECONDS", 0.0)
     jupyter.heeds_shutdown = False
     run = jupyter.run
     jupyter.engine.run = lambda found, argv: not_run("lost") if "look" in argv else run(found, argv)
