@@ -156,8 +156,9 @@ class ExecError(LauncherError):
     """A command inside a container failed, or did not run.
 
     Attributes:
-        started: True: the command ran. False: the engine or its runtime refused to start it. None:
-            nobody knows, because its output was lost or its time ended before it printed anything.
+        started: True: its shell ran; with exit code 126 or 127 the program itself could not be run. False: the
+            engine or its runtime refused to start it. None: nobody knows, because its output was lost or its
+            time ended before it printed anything.
         exit_code: of the command if it ran, else the runtime's; None where it did not end.
         output: what the command printed, or what the runtime said, cut to a few lines.
     """

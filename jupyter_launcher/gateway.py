@@ -25,13 +25,13 @@ from jupyter_launcher.models import Gateway
 from jupyter_launcher.server.api import ExecApi, JupyterApi
 from jupyter_launcher.server.ready import has_kernelspecs
 from jupyter_launcher.spec.checks import SERVER_PORT
-from jupyter_launcher.spec.container import KERNEL_MARK, PORT_KEY, gateway_config
+from jupyter_launcher.spec.container import KERNEL_MARK, gateway_config
 from jupyter_launcher.spec.server import read_script
 from jupyter_launcher.waiting import Deadline, NotYetError, attempts
 
 __all__ = ["GatewayRequest", "find_marked_kernels", "gateway_api", "resolve_gateway", "run_gateway", "stop_kernels"]
 
-_REQUEST_SECONDS = 1.0
+_REQUEST_SECONDS = 5.0
 
 
 def resolve_gateway(engine: Engine, gateway: str, network: str | None = None) -> Gateway:
@@ -65,8 +65,8 @@ def resolve_gateway(engine: Engine, gateway: str, network: str | None = None) ->
 
 
 def _check_url(gateway: str) -> str:
-    parts = urlsplit(gateway)
     try:
+        parts = urlsplit(gateway)
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         usable = False
@@ -119,17 +119,18 @@ def gateway_api(engine: Engine, address: EngineAddress, gateway: Gateway, token:
     return JupyterApi(gateway.url, token)
 
 
-def find_marked_kernels(engine: Engine, container_id: str, start_id: str, deadline: Deadline) -> tuple[str, ...]:
+def find_marked_kernels(engine: Engine, container_id: str, start_id: str, deadline: Deadline) -> tuple[str, ...] | None:
     """Ids of the kernels that a session started and that run in the gateway's container.
 
     Found by the mark in their environment, so a kernel whose start nobody waited for is found too.
-    Empty where they cannot be seen: the container is gone, or the kernels run elsewhere.
+    Empty where the container does not run, or the kernels run elsewhere; None where nobody can tell.
     """
     command = ("sh", "-c", read_script("find_kernels.sh"), "find", f"{KERNEL_MARK}={start_id}")
     try:
         return tuple(engine.exec(container_id, command, deadline).stdout.split())
     except ExecError:
-        return ()
+        info = engine.inspect(container_id)
+        return None if info is not None and info.running else ()
 
 
 def stop_kernels(api: JupyterApi, kernels: tuple[str, ...], deadline: Deadline) -> tuple[str, ...]:
@@ -197,7 +198,7 @@ def run_gateway(
     try:
         target = engine.create(config, name)
         engine.start(target)
-        _wait_for_kernelspecs(engine, address, target, config.host_ip, Deadline(request.seconds))
+        _wait_for_kernelspecs(engine, address, name, config.host_ip, Deadline(request.seconds))
     except BaseException:
         engine.remove(target)
         raise
@@ -208,30 +209,28 @@ def run_gateway(
             engine.remove(target)
 
 
-def _wait_for_kernelspecs(
-    engine: Engine, address: EngineAddress, container: str, host_ip: str, deadline: Deadline
-) -> None:
+def _wait_for_kernelspecs(engine: Engine, address: EngineAddress, name: str, host_ip: str, deadline: Deadline) -> None:
     for attempt in attempts(deadline, NotYetError):
         with attempt:
-            info = engine.inspect(container)
+            info = engine.inspect(name)
             if info is None or not info.running:
-                raise _describe_ended(engine, container, info)
-            if not info.ports.get(PORT_KEY):
+                raise _describe_ended(engine, name, info)
+            if not address.reaches(info):
                 msg = f"the gateway {info.name} has no published port on network {info.network_mode!r}"
                 raise GatewayError(msg, hint="use a bridge network that can publish", gateway=info.name)
             api = JupyterApi(address.server_url(info, host_ip))
             if not has_kernelspecs(api, timeout=max(0.1, min(_REQUEST_SECONDS, deadline.remaining()))):
                 raise NotYetError
             return
-    msg = f"the gateway in container {container[:12]} gave no kernel specs within {deadline.seconds:g} s"
+    msg = f"the gateway {name} gave no kernel specs within {deadline.seconds:g} s"
     hint = "raise timeouts.start if it only needs longer"
-    raise GatewayUnreachableError(msg, hint=hint, gateway=container, log_tail=engine.log_tail(container))
+    raise GatewayUnreachableError(msg, hint=hint, gateway=name, log_tail=engine.log_tail(name))
 
 
-def _describe_ended(engine: Engine, container: str, info: ContainerInfo | None) -> GatewayNotRunningError:
-    state, code, name = ("gone", None, container) if info is None else (info.state, info.exit_code, info.name)
+def _describe_ended(engine: Engine, name: str, info: ContainerInfo | None) -> GatewayNotRunningError:
+    state, code = ("gone", None) if info is None else (info.state, info.exit_code)
     msg = f"the gateway {name} ended with exit code {code}"
-    log = engine.log_tail(container)
+    log = engine.log_tail(name)
     return GatewayNotRunningError(
         msg, hint="see that its image runs a kernel gateway", gateway=name, state=state, exit_code=code, log_tail=log
     )

@@ -79,6 +79,9 @@ def list_(state: CommandContext) -> None:
         for item in found
     ]
     state.result(found, format_columns([("ID", "STATE", "STATUS", "GATEWAY", "PIPELINE DIR"), *rows]))
+    for item in found:
+        if item.detail:
+            state.note(item.detail)
 
 
 @cli.command(short_help="Show a running session.")
@@ -124,7 +127,7 @@ def logs(state: CommandContext, session_id: str, follow: bool, tail: int | None)
     Example: jupyter-launcher logs 3f2a -f --tail 20
     """
     if follow and state.json:
-        msg = "a document has an end; give --follow or --format json"
+        msg = "--follow cannot be used with --format json"
         raise click.UsageError(msg)
     with state.launcher() as launcher:
         found = _full_id(launcher, session_id)

@@ -226,5 +226,5 @@ def _check_port(engine: Engine, address: EngineAddress, container: str, host_ip:
             if JupyterApi(url).is_alive(timeout=2.0):
                 return _ok(name, f"{url} answers")
             raise NotYetError
-    hint = "a firewall, a VPN or a proxy is between; see `iptables -L DOCKER-USER`, and that this host is the engine's"
+    hint = "see whether a firewall, a VPN or a proxy blocks the port, for example with `iptables -L DOCKER-USER`"
     return _failed(name, f"{url} did not answer within {_SECONDS:g} s", hint)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from email.utils import parsedate_to_datetime
-from typing import Any
 
 import requests
 from docker import DockerClient
@@ -34,6 +33,7 @@ from jupyter_launcher.waiting import Deadline, NotYetError, attempts
 __all__ = ["DockerEngine"]
 
 _REMOVAL_SECONDS = 5.0
+_LAST_MOMENT = 1.0
 _LOG_HINT = "`docker info -f '{{.LoggingDriver}}'` shows the engine's logging driver; not every one can be read"
 
 
@@ -73,20 +73,22 @@ class DockerEngine:
 
     @functools.cached_property
     def traits(self) -> EngineTraits:
-        """What the engine is and can do, asked once; where it refuses to tell, the traits are unknown."""
-        version = self._ask("ask for its version", self.api.version)
-        info = self._ask("ask for its information", self.api.info)
-        return EngineTraits.from_answers(version, info, self.api.api_version)
+        """What the engine is and can do, asked once. What it refuses to answer is unknown.
 
-    def _ask(self, action: str, call: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any] | None:
-        """The answer to a question that a proxy before the engine may refuse; None where it does."""
+        Raises:
+            EngineUnavailableError: the engine does not answer the question for its version.
+        """
+        info = None
         try:
-            with self._translate(action):
-                return call()
+            with self._translate("ask for its version"):
+                version = self.api.version()
         except EngineUnavailableError:
             raise
         except EngineError:
-            return None
+            version = None
+        with contextlib.suppress(EngineError), self._translate("ask for its information"):
+            info = self.api.info()
+        return EngineTraits.from_answers(version, info, self.api.api_version)
 
     def now(self) -> float:
         """The engine's clock, in seconds since the epoch: the Date of its answer to a ping."""
@@ -201,15 +203,17 @@ class DockerEngine:
         except EngineError as error:
             if is_gone(error):
                 return
-            if error.status != 409:
+            if error.status != 409 or not self._is_removed(container, Deadline(_REMOVAL_SECONDS)):
                 raise
-            self._wait_for_removal(container, Deadline(_REMOVAL_SECONDS))
 
-    def _wait_for_removal(self, container: str, deadline: Deadline) -> None:
+    def _is_removed(self, container: str, deadline: Deadline) -> bool:
+        """Whether a removal that is in progress ends before the deadline."""
         for attempt in attempts(deadline, NotYetError, pause=0.1):
             with attempt:
                 if self.inspect(container) is not None:
                     raise NotYetError
+                return True
+        return False
 
     def _kill(self, container: str) -> None:
         try:
@@ -260,14 +264,16 @@ class DockerEngine:
         check: bool = True,
         workdir: str = "/",
         limit: int = OUTPUT_LIMIT,
+        secret: bool = False,
     ) -> ExecResult:
         """Run a command and read what it prints until it ends, or prints ``END``; see the protocol."""
         output = streams.Output()
+        name = f"command `{argv[0]}` in container {container[:12]}"
 
-        def failure(seen: str, started: bool | None, exit_code: int | None = None) -> ExecError:  # noqa: FBT001 - as fault() returns it
-            msg = f"command `{argv[0]}` in container {container[:12]} {seen}"
-            hint = f"see `docker ps -a --filter id={container[:12]}` and `docker logs {container[:12]}`"
-            return ExecError(msg, hint=hint, started=started, exit_code=exit_code, output=output.text())
+        def failure(seen: str, *, started: bool | None, exit_code: int | None = None, hint: str = "") -> ExecError:
+            hint = hint or f"see `docker ps -a --filter id={container[:12]}` and `docker logs {container[:12]}`"
+            printed = output.text(secret=secret)
+            return ExecError(f"{name} {seen}", hint=hint, started=started, exit_code=exit_code, output=printed)
 
         try:
             with self._translate(f"run a command in container {container[:12]}"):
@@ -278,31 +284,34 @@ class DockerEngine:
             if not deadline.expired():
                 raise
             late = f"did not answer within {deadline.seconds:g} s"
-            raise failure(late, True if output.started else None) from error
+            raise failure(late, started=True if output.started else None) from error
         except EngineError as error:
-            refused = f"{'ran, but its end was not seen' if output.started else 'did not run'}: {error.message}"
-            raise failure(refused, output.started) from error
-        fault = output.fault(code, limit)
+            if error.status in (401, 403):  # nothing about this container: no exec at all is allowed
+                raise
+            seen = "ran, but its end was not seen" if output.started else "did not run"
+            refused = f"{seen}: {error.message}"
+            raise failure(refused, started=output.started, hint=error.hint) from error
+        fault = output.fault(code, limit, secret=secret)
         if fault is None and check and code:
-            fault = (f"failed with exit code {code}: {output.text()}", True)
+            fault = (f"failed with exit code {code}: {output.text(secret=secret)}", True)
         if fault is not None:
-            raise failure(*fault, code)
+            seen, started = fault
+            raise failure(seen, started=started, exit_code=code)
         stdout, stderr = (stream.decode(errors="replace") for stream in (output.stdout, output.stderr))
         return ExecResult(exit_code=code, stdout=stdout, stderr=stderr)
 
-    def _exit_code(self, exec_id: str, deadline: Deadline) -> int:
+    def _exit_code(self, exec_id: str, deadline: Deadline) -> int | None:
         """The exit code of a command whose output has ended, which may be a moment before the command has.
 
-        Raises:
-            TimeoutError: the command closed its output and goes on.
+        None: the command closed its output and continues.
         """
-        for attempt in attempts(deadline, NotYetError):
+        for attempt in attempts(Deadline(min(_LAST_MOMENT, deadline.remaining())), NotYetError):
             with attempt:
                 code = parse_exit_code(self.api.exec_inspect(exec_id))
                 if code is None:
                     raise NotYetError
                 return code
-        raise TimeoutError
+        return None
 
     def _start_exec(self, exec_id: str, deadline: Deadline) -> requests.Response:
         # Not the SDK's exec_start: it asks for an upgrade of the connection, and then reads past the bytes

@@ -100,6 +100,9 @@ class Engine(Protocol):
         """Kill and remove the container and its anonymous volumes.
 
         If it is gone, do nothing. If its removal is in progress, wait a few seconds for that.
+
+        Raises:
+            EngineError: the engine refused, or the removal that is in progress does not end.
         """
 
     def logs(self, container: str, tail: int | None = None) -> str:
@@ -120,6 +123,7 @@ class Engine(Protocol):
         check: bool = True,
         workdir: str = "/",
         limit: int = OUTPUT_LIMIT,
+        secret: bool = False,
     ) -> ExecResult:
         """Run a command and read what it prints until it ends, or prints ``END``.
 
@@ -134,9 +138,11 @@ class Engine(Protocol):
             check: raise when the command ran and its exit code is not 0; False: the caller looks at it.
             workdir: where the command runs. ``/`` is always there.
             limit: the most bytes that the command may print.
+            secret: stdout holds a secret, so nothing of it goes into an error.
 
         Raises:
             ExecError: the command did not run (``started`` is False), its exit code is not 0 (True), its output
                 was too long, was lost, or did not end before the deadline.
+            EngineError: the engine, or a proxy before it, forbids execs.
             EngineUnavailableError: the engine does not answer.
         """

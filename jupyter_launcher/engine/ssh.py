@@ -6,15 +6,16 @@ other has no time-outs.
 
 from __future__ import annotations
 
+import os
 import select
 import shutil
 import subprocess
 import tempfile
 import weakref
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
-from jupyter_launcher.errors import EngineUnavailableError
+from jupyter_launcher.errors import EngineUnavailableError, OptionError
 
 __all__ = ["SshTunnel"]
 
@@ -31,11 +32,12 @@ class SshTunnel:
         seconds: for the connection.
 
     Raises:
+        OptionError: ``endpoint`` is no such URL.
         EngineUnavailableError: there is no ssh here, or it could not connect; with what ssh printed.
     """
 
     def __init__(self, endpoint: str, seconds: float) -> None:
-        parts = urlsplit(endpoint)
+        parts = _split(endpoint)
         folder = Path(tempfile.mkdtemp(prefix="jupyter-launcher-ssh-"))
         self.url = f"unix://{folder / 'docker.sock'}"
         line: list[str] = ["ssh", "-T", "-o", "BatchMode=yes", "-o", "ExitOnForwardFailure=yes"]
@@ -56,7 +58,7 @@ class SshTunnel:
             shutil.rmtree(folder)
             msg = f"ssh cannot be run for {endpoint}: {error}"
             raise EngineUnavailableError(msg, hint="install an ssh client", endpoint=endpoint) from error
-        self.close = weakref.finalize(self, _end, self._process, folder)
+        self.close = weakref.finalize(self, _end, self._process, folder, os.getpid())
         self._wait(endpoint, seconds)
 
     def _wait(self, endpoint: str, seconds: float) -> None:
@@ -72,7 +74,21 @@ class SshTunnel:
         raise EngineUnavailableError(msg, hint=hint, endpoint=endpoint)
 
 
-def _end(process: subprocess.Popen[bytes], folder: Path) -> None:
+def _split(endpoint: str) -> SplitResult:
+    parts = urlsplit(endpoint)
+    try:
+        usable = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        msg = f"the engine's address {endpoint!r} is no ssh URL"
+        raise OptionError(msg, hint="give ssh://[user@]host[:port]", option="docker_host")
+    return parts
+
+
+def _end(process: subprocess.Popen[bytes], folder: Path, owner: int) -> None:
+    if os.getpid() != owner:  # a fork inherits the tunnel, which ends with the process that made it
+        return
     process.terminate()
     process.communicate()
     shutil.rmtree(folder, ignore_errors=True)

@@ -59,26 +59,28 @@ class Output:
             self.ended = True
             del self.stdout[-len(END) :]
 
-    def fault(self, exit_code: int | None, limit: int) -> tuple[str, bool | None] | None:
+    def fault(self, exit_code: int | None, limit: int, *, secret: bool = False) -> tuple[str, bool | None] | None:
         """What went wrong with the exec itself, and whether the command started; None: it ran.
 
         Args:
-            exit_code: of the exec; None: the command goes on.
+            exit_code: of the exec; None: the command continues.
             limit: the cap, for the text.
+            secret: as in :meth:`text`.
         """
         if self.truncated:
             return f"printed more than {limit} bytes", self.started
         if self.started:
-            return None
-        if exit_code == 0:
+            return None if self.ended or exit_code is not None else ("closed its output and continues", True)
+        if not exit_code:
             # docker-py#3332: a busy engine may lose the output of a command that ran.
             return "may have run: its output was lost", None
-        return f"did not run: {self.text()}", False
+        return f"did not run: {self.text(secret=secret)}", False
 
-    def text(self) -> str:
-        """Both streams for a message, cut to its end."""
-        both = (self.stdout + b"\n" + self.stderr).decode(errors="replace").strip()
-        return both[-500:]
+    def text(self, *, secret: bool = False) -> str:
+        """The end of both streams, for a message; of a command that prints a ``secret``, only stderr."""
+        # What is printed without the mark is the runtime's.
+        stdout = b"" if secret and self.started else bytes(self.stdout)
+        return (stdout + b"\n" + bytes(self.stderr)).decode(errors="replace").strip()[-500:]
 
 
 def read_output(response: requests.Response, output: Output, deadline: Deadline, limit: int) -> None:
@@ -109,10 +111,12 @@ def decode_log(frames: Iterable[tuple[int, bytes]]) -> Iterator[str]:
     decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
     for _, piece in frames:
         yield decoder.decode(piece)
+    if rest := decoder.decode(b"", final=True):
+        yield rest
 
 
 def raise_for_status(response: requests.Response) -> None:
-    """Raise the SDK's own error for an answer that is none.
+    """Raise the SDK's own error for a status of 400 or more.
 
     Raises:
         APIError: with the engine's explanation, or with what a proxy said in its place.

@@ -70,11 +70,11 @@ class ContainerConfig:
 
     Attributes:
         image: its name on the engine.
-        entrypoint: replaces the image's entrypoint and command; None: the image's own run.
+        entrypoint: replaces the image's entrypoint and command; None: the image's own are used.
         user: ``uid[:gid]`` or a name; empty: the image's own.
         working_dir: of the main process; empty: the image's own.
         environment: of the main process. It may hold secrets of the caller.
-        labels: for all who may ask the engine.
+        labels: readable by everyone who can use the engine.
         mounts: folders and files of the engine's host.
         tmpfs: file systems in memory.
         container_port: the TCP port to publish; None: none is.
@@ -307,7 +307,7 @@ class ExecResult:
     """
 
     exit_code: int | None
-    stdout: str
+    stdout: str = field(repr=False)
     stderr: str
 
 

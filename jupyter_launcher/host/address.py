@@ -106,12 +106,13 @@ class EngineAddress:
             raise OptionError(msg, hint="give an address of that host, or leave host_ip out", option="host_ip")
         return given
 
+    def reaches(self, info: ContainerInfo) -> bool:
+        """Whether this process reaches a container's server: over a shared network, or a published port."""
+        return bool(self._shared_ip(info) or info.ports.get(PORT_KEY))
+
     def server_url(self, info: ContainerInfo | ListedContainer, host_ip: str, base_url: str = "/") -> str:
         """The server as this process reaches it: from a container over a shared network, else published."""
-        own = self._networked_container()
-        shared = (
-            "" if own is None else next((ip for name, ip in info.networks.items() if ip and name in own.networks), "")
-        )
+        shared = self._shared_ip(info)
         if shared:
             return f"http://{bracket(shared)}:{SERVER_PORT}{base_url}"
         return self.published_url(info, host_ip, base_url)
@@ -125,6 +126,13 @@ class EngineAddress:
             shown = str(published)
         port = next(iter(info.ports.get(PORT_KEY, ())), 0)
         return f"http://{bracket(shown)}:{port}{base_url}"
+
+    def _shared_ip(self, info: ContainerInfo | ListedContainer) -> str:
+        """A container's IP on a network that this process's own container is on; empty where there is none."""
+        own = self._networked_container()
+        return (
+            "" if own is None else next((ip for name, ip in info.networks.items() if ip and name in own.networks), "")
+        )
 
     def _networked_container(self, *, again: bool = False) -> ContainerInfo | None:
         """The container that this process runs in, or None if it uses the host's network."""

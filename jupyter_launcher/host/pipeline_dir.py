@@ -61,7 +61,7 @@ class PipelineDir:
 
 def _refuse(path: str | os.PathLike[str], seen: str, hint: str) -> NoReturn:
     msg = f"pipeline dir {os.fspath(path)} {seen}"
-    raise PipelineDirError(msg, hint=hint, path=os.fspath(path))
+    raise PipelineDirError(msg, hint=hint, path=os.fspath(path)) from None
 
 
 def _may_enter(status: os.stat_result, user: str) -> bool:

@@ -89,7 +89,7 @@ class SessionSummary:
     """One item of ``Launcher.list``.
 
     Attributes:
-        session_id: as the container's label says, empty where it says nothing.
+        session_id: from the container's label; empty if the label is missing.
         container_id: the full id.
         container_name: the container's name.
         pipeline_dir: the directory on the engine's host; None in state ``unreadable``.

@@ -51,13 +51,16 @@ def _is_of_dead_run(engine: DockerEngine, item: ListedContainer) -> bool:
 
 
 def _end(engine: DockerEngine, item: ListedContainer) -> bool:
-    """Remove a gateway, stop a session; False for a container that is neither."""
+    """Remove a gateway, stop a session; False for a container that is neither, or has another's name."""
     if is_gateway(item.labels):
         engine.remove(item.id)
         return True
     try:
-        labels = SessionLabels.from_labels(item.labels, item.name)
+        labels = SessionLabels.of_session(item.labels, item.name)
     except SessionUnreadableError:
+        return False
+    latest = engine.inspect(item.name)
+    if latest is None or latest.id != item.id:
         return False
     with (
         Launcher(client=engine.client, namespace=labels.namespace) as launcher,

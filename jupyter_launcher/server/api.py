@@ -1,4 +1,4 @@
-"""The REST API of a Jupyter server or a gateway. Only this module imports ``requests`` and ``http.client``."""
+"""The REST API of a Jupyter server or a gateway. Only this module sends requests to them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from jupyter_launcher.waiting import Deadline
 __all__ = ["CONTENTS", "ExecApi", "JupyterApi", "NoAnswerError", "Response"]
 
 CONTENTS = "api/contents?content=0"
-"""What proves our server: it wants a token, and the gateway has no part in it."""
+"""A request that only our server answers: it needs the token, and the gateway takes no part in it."""
 
 _REQUEST_SECONDS = 5.0
 _WORKERS = 16

@@ -34,6 +34,8 @@ __all__ = [
 _SLOW_POLL = 0.2
 _EXEC_SECONDS = 5.0
 _LAST_WORDS_SECONDS = 2.0
+_NOT_PREPARED = 70
+"""The exit code of start.sh where the server cannot be started."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,22 +59,25 @@ def start_server(engine: Engine, container: str, plan: SessionPlan, deadline: De
     # The script ends by itself when its time is over, so the exec's deadline is a second later.
     patience = Deadline(deadline.remaining() + 1.0)
     try:
-        result = engine.exec(container, command, patience, workdir=PIPELINE_TARGET)
+        result = engine.exec(container, command, patience, workdir=PIPELINE_TARGET, secret=True)
         warnings = tuple(line for line in result.stderr.splitlines() if line.strip())
         if result.stdout.strip():
             return StartedServer(info=ServerInfo.from_json(result.stdout), warnings=warnings)
         seen = "it left no server_info"
     except ExecError as error:
-        if error.started and error.exit_code is not None:
+        if error.started and error.exit_code == _NOT_PREPARED:
             msg = f"the server in container {container[:12]} could not be prepared: {error.message}"
             hint = "see that the image has sh, mkfifo and od, and that /tmp or HOME can be written"
             raise ServerStartError(msg, hint=hint, exit_code=error.exit_code) from error
+        if error.started is False and _is_running(engine, container):
+            msg = f"the server in container {container[:12]} could not be started: {error.message}"
+            raise ServerStartError(msg, hint=error.hint, exit_code=error.exit_code) from error
         if error.started is not None:
             raise describe_failure(engine, container, error.message, deadline) from error
         # Its output was lost on the way, so look for it before giving up.
         seen, warnings = error.message, ()
     try:
-        return StartedServer(info=read_server_info(engine, container, Deadline(0.0)), warnings=warnings)
+        return StartedServer(info=read_server_info(engine, container, deadline), warnings=warnings)
     except (ExecError, ServerError) as error:
         raise describe_failure(engine, container, seen, deadline) from error
 
@@ -126,13 +131,15 @@ def read_server_info(engine: Engine, container: str, deadline: Deadline) -> Serv
 def _look(
     engine: Engine, container: str, command: tuple[str, ...], deadline: Deadline
 ) -> ExecResult | ExecError | None:
-    """What a command says; None: the container does not run; an error: nobody can tell now, but perhaps later.
+    """What a command answered, with exit code 0 for yes and 1 for no; None: the container does not run.
+
+    An ExecError is returned where the command could not be run now, but a later attempt may work.
 
     Raises:
-        ExecError: nobody can tell until somebody acts: the container is paused.
+        ExecError: the container is paused, so retrying does not help.
     """
     try:
-        return engine.exec(container, command, deadline, check=False)
+        result = engine.exec(container, command, deadline, check=False, secret=True)
     except ExecError as error:
         info = engine.inspect(container)
         if info is None or not info.running:
@@ -140,6 +147,17 @@ def _look(
         if info.state == "paused":
             raise
         return error
+    if result.exit_code in (0, 1):
+        return result
+    # 137: killed, for memory perhaps; 126, 127: its shell could not run it.
+    msg = f"a look into container {container[:12]} ended with exit code {result.exit_code}: {result.stderr.strip()}"
+    hint = "see whether the container has memory and processes left"
+    return ExecError(msg, hint=hint, started=True, exit_code=result.exit_code, output=result.stderr[-500:])
+
+
+def _is_running(engine: Engine, container: str) -> bool:
+    info = engine.inspect(container)
+    return info is not None and info.running
 
 
 def _describe_ended(engine: Engine, container: str) -> ServerNotRunningError:
@@ -160,8 +178,7 @@ def renew_lease(engine: Engine, container: str, seconds: int) -> None:
     try:
         engine.exec(container, command, Deadline(_EXEC_SECONDS))
     except ExecError as error:
-        info = engine.inspect(container)
-        if info is None or not info.running:
+        if not _is_running(engine, container):
             raise _describe_ended(engine, container) from error
         msg = f"the lease of container {container[:12]} was not renewed: {error.message}"
         hint = f"renew it again soon; see that {RUN_DIR} in the container is not full"

@@ -40,10 +40,7 @@ def find_session(context: Context, session_id: str) -> tuple[ContainerInfo, Sess
     info = context.engine.inspect(name)
     if info is None or not SessionLabels.claimed_id(info.labels):
         raise _no_session(context, session_id)
-    labels = SessionLabels.from_labels(info.labels, info.name)
-    if labels.name != info.name:
-        raise _no_session(context, session_id)
-    return info, labels
+    return info, SessionLabels.of_session(info.labels, info.name)
 
 
 def _no_session(context: Context, session_id: str) -> SessionNotFoundError:
@@ -91,12 +88,9 @@ def _read_own_labels(info: ContainerInfo, spec: SessionSpec) -> SessionLabels:
     seen = ", which is no session of ours"
     if SessionLabels.claimed_id(info.labels):
         try:
-            labels = SessionLabels.from_labels(info.labels, info.name)
+            return SessionLabels.of_session(info.labels, info.name)
         except SessionUnreadableError as error:
             seen = f", whose labels cannot be read: {error.message}"
-        else:
-            if labels.name == info.name:
-                return labels
     raise SessionConflictError(msg + seen, hint=hint, session_id=spec.session_id, container_id=info.id)
 
 

@@ -49,16 +49,9 @@ def list_sessions(context: Context) -> list[SessionSummary]:
 def _read(item: ListedContainer) -> SessionLabels | SessionUnreadableError:
     """A listed container's labels, or why they cannot be taken for a session's."""
     try:
-        labels = SessionLabels.from_labels(item.labels, item.name)
+        return SessionLabels.of_session(item.labels, item.name)
     except SessionUnreadableError as error:
         return error
-    if item.name == labels.name:
-        return labels
-    msg = f"container {item.name} has the labels of session {labels.session_id}, but not its name {labels.name}"
-    hint = f"if it is a leftover, remove it with `docker rm -f {item.id[:12]}`"
-    return SessionUnreadableError(
-        msg, hint=hint, session_id=labels.session_id, container_name=item.name, label="jupyter-launcher.session-id"
-    )
 
 
 def _summarize(context: Context, item: ListedContainer) -> SessionSummary:

@@ -133,7 +133,7 @@ class Session:
 
     @property
     def lab_url(self) -> str:
-        """JupyterLab as a browser beside this process opens it, with the token."""
+        """JupyterLab with its token, for a browser on this machine."""
         return f"{self.url}lab?token={self._server_info.token}"
 
     @property

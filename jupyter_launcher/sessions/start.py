@@ -22,6 +22,7 @@ from jupyter_launcher.sessions.context import Context
 from jupyter_launcher.sessions.join import find_or_clear, join_starting
 from jupyter_launcher.sessions.phases import PhaseReporter, StartLimit
 from jupyter_launcher.sessions.session import Session
+from jupyter_launcher.spec.checks import check_text
 from jupyter_launcher.spec.container import PORT_KEY
 from jupyter_launcher.spec.labels import SessionLabels, container_name
 from jupyter_launcher.spec.options import SessionSpec
@@ -77,6 +78,7 @@ def start_session(context: Context, limit: StartLimit, request: StartRequest, op
 
 def _check_request(context: Context, request: StartRequest, options: Mapping[str, Any]) -> SessionSpec:
     """Check everything that can be checked before anything is made."""
+    check_text(request.image, "image")
     if context.address.is_remote:  # a container of the image looks at the directory there
         context.ensure_image(request.image, request.pull, context.reporter)
     folder = resolve_pipeline_dir(

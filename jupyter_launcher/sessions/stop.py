@@ -13,6 +13,7 @@ from jupyter_launcher.models import Phase, StopMethod, StopReport, Timeouts
 from jupyter_launcher.server.api import JupyterApi
 from jupyter_launcher.server.process import read_server_info, terminate_server
 from jupyter_launcher.sessions.context import Context
+from jupyter_launcher.sessions.phases import PhaseReporter
 from jupyter_launcher.spec.labels import SessionLabels
 from jupyter_launcher.waiting import Deadline
 
@@ -42,7 +43,7 @@ def stop_session(
     """
     reporter = context.reporter.for_session(labels.session_id)
     with reporter.phase(Phase.STOP) as progress:
-        report = _stop(context, known, labels, token)
+        report = _stop(context, known, labels, token, reporter)
         progress(report.method.value)
         if left := set(report.kernels) - set(report.kernels_gone):
             gateway = labels.gateway.name if labels.gateway else ""
@@ -51,7 +52,9 @@ def stop_session(
     return report
 
 
-def _stop(context: Context, known: ContainerInfo, labels: SessionLabels, token: str | None) -> StopReport:
+def _stop(
+    context: Context, known: ContainerInfo, labels: SessionLabels, token: str | None, reporter: PhaseReporter
+) -> StopReport:
     started = time.monotonic()
     engine = context.engine
     info = engine.inspect(known.id)
@@ -67,7 +70,7 @@ def _stop(context: Context, known: ContainerInfo, labels: SessionLabels, token: 
             kernels = api.kernels() or ()
             api.delete_kernels(kernels, timeout=context.timeouts.shutdown)
             method = _stop_server(engine, info.id, api, context.timeouts)
-        kernels, gone = _stop_kernels(context, info or known, labels, kernels)
+        kernels, gone = _stop_kernels(context, info or known, labels, kernels, reporter)
     finally:
         if info is not None:
             engine.remove(info.id)
@@ -101,32 +104,39 @@ def _stop_server(engine: Engine, container: str, api: JupyterApi, timeouts: Time
         return StopMethod.API
     _log.info("server in %s did not end by its API after %.1f s; SIGTERM", container[:12], deadline.elapsed())
     deadline = Deadline(timeouts.terminate)
-    try:
-        terminate_server(engine, container, deadline)
-    except ExecError as error:
-        _log.info("no SIGTERM to the server in %s: %s", container[:12], error)
-    else:
-        if engine.wait(container, deadline) is not None:
-            return StopMethod.SIGTERM
+    if _send_sigterm(engine, container, deadline) and engine.wait(container, deadline) is not None:
+        return StopMethod.SIGTERM
     _log.info("server in %s did not end by SIGTERM after %.1f s; SIGKILL", container[:12], deadline.elapsed())
     engine.remove(container)
     return StopMethod.KILLED
 
 
+def _send_sigterm(engine: Engine, container: str, deadline: Deadline) -> bool:
+    """Whether SIGTERM was sent to the server, or may have been."""
+    try:
+        terminate_server(engine, container, deadline)
+    except ExecError as error:
+        _log.info("no SIGTERM to the server in %s: %s", container[:12], error)
+        return error.started is not False and not error.exit_code
+    return True
+
+
 def _stop_kernels(
-    context: Context, info: ContainerInfo, labels: SessionLabels, known: tuple[str, ...]
+    context: Context, info: ContainerInfo, labels: SessionLabels, known: tuple[str, ...], reporter: PhaseReporter
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """All kernels that were the session's, and those of them that are gone."""
     gateway = labels.gateway
     if gateway is None:
         return known, known  # they ran in the container, which has ended
     deadline = Deadline(context.timeouts.gateway)
-    left: tuple[str, ...] = ()
+    left: tuple[str, ...] | None = ()
     if gateway.container_id is not None:
         # A server that was killed told nobody of its kernels, and one that ends while a kernel
         # starts does not know of it itself.
         left = find_marked_kernels(context.engine, gateway.container_id, labels.start_id, deadline)
-    kernels = tuple(dict.fromkeys((*known, *left)))
+    if left is None:
+        reporter.warn(Phase.STOP, f"nobody could look for the session's kernels in the gateway {gateway.name}")
+    kernels = tuple(dict.fromkeys((*known, *(left or ()))))
     if not kernels:
         return (), ()
     token = info.environment.get("JUPYTER_GATEWAY_AUTH_TOKEN")

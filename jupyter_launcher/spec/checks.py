@@ -6,6 +6,7 @@ import ipaddress
 import os
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import NoReturn
 
@@ -15,6 +16,7 @@ from jupyter_launcher.models import Mount
 __all__ = [
     "LABEL_PREFIX",
     "LOOPBACK",
+    "MAX_LEASE",
     "MIN_LEASE",
     "PIPELINE_TARGET",
     "SERVER_PORT",
@@ -33,6 +35,7 @@ __all__ = [
     "check_name",
     "check_optional_text",
     "check_size",
+    "check_text",
 ]
 
 PIPELINE_TARGET = "/pipeline-dir"
@@ -40,12 +43,13 @@ LOOPBACK = "127.0.0.1"
 SERVER_PORT = 8888
 LABEL_PREFIX = "jupyter-launcher."
 MIN_LEASE = 3
+MAX_LEASE = 30 * 86400
 
 _MOST_CPUS = 1_000_000  # the engine takes billionths of a core, in 64 bits
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,46}[a-z0-9])?")
 _UNITS = {"b": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
-# Settings that the launcher holds: with another value it would look for the server in vain, or
-# the token would stand in the argv of a process.
+# Only the launcher may set these. With other values it would not find the server, or the token would
+# stand in the argv of a process.
 _HELD_ARGUMENT = re.compile(
     r"--(ip|port|port-retries|sock|notebook-dir|gateway-url|GatewayClient\.url"
     r"|(ServerApp|LabApp|IdentityProvider|PasswordIdentityProvider)"
@@ -55,12 +59,24 @@ _HELD_ARGUMENT = re.compile(
 _EMBEDDING_ARGUMENT = re.compile(
     r"--(ServerApp|LabApp)\.(allow_origin|allow_origin_pat|tornado_settings)|--IdentityProvider\.cookie_options"
 )
+_MOUNT_HINT = "give Mount(source='/absolute/on/the/host', target='/in/the/container')"
 _HELD_ENVIRONMENT = ("JUPYTER_TOKEN", "JUPYTER_TOKEN_FILE", "JUPYTER_RUNTIME_DIR", "JUPYTER_GATEWAY_URL")
 
 
 def _refuse(option: str, seen: str, hint: str) -> NoReturn:
     msg = f"{option} {seen}"
-    raise OptionError(msg, hint=hint, option=option)
+    raise OptionError(msg, hint=hint, option=option) from None
+
+
+def _is_text(value: object) -> bool:
+    """Whether a value is a text that UTF-8 can encode, and without NUL."""
+    if not isinstance(value, str) or "\0" in value:
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def check_name(value: object, option: str) -> str:
@@ -77,8 +93,13 @@ def check_name(value: object, option: str) -> str:
 
 def check_optional_text(value: object, option: str) -> str | None:
     """A text or None."""
-    if value is not None and not isinstance(value, str):
-        _refuse(option, f"is {value!r}", "give a text, or None")
+    return None if value is None else check_text(value, option)
+
+
+def check_text(value: object, option: str) -> str:
+    """A text that UTF-8 can encode."""
+    if not isinstance(value, str) or not _is_text(value):
+        _refuse(option, f"is {value!r}", "give a text, in characters that UTF-8 has")
     return value
 
 
@@ -119,8 +140,8 @@ def check_environment(given: Mapping[str, str] | None, option: str) -> dict[str,
     for name, value in environment.items():
         if name in _HELD_ENVIRONMENT:
             _refuse(option, f"sets {name}, which the launcher itself sets", "leave it out")
-        if not name or "=" in name or "\0" in name + value:
-            hint = "give a name that is not empty and has no '=', and a value without NUL"
+        if not name or "=" in name or not _is_text(name + value):
+            hint = "give a name that is not empty and has no '=', and characters that UTF-8 has, without NUL"
             _refuse(option, f"has an unusable variable {name!r}", hint)
     return environment
 
@@ -128,6 +149,8 @@ def check_environment(given: Mapping[str, str] | None, option: str) -> dict[str,
 def check_labels(given: Mapping[str, str] | None, option: str) -> dict[str, str]:
     """Labels of the caller; those with the launcher's own prefix are refused."""
     labels = _strings(given, option)
+    if not all(map(_is_text, (*labels, *labels.values()))):
+        _refuse(option, "has a text that cannot be encoded", "give characters that UTF-8 has, without NUL")
     if any(name.startswith(LABEL_PREFIX) for name in labels):
         _refuse(option, f"sets one that begins with {LABEL_PREFIX!r}, which is the launcher's", "take another name")
     return labels
@@ -143,13 +166,15 @@ def _strings(given: Mapping[str, str] | None, option: str) -> dict[str, str]:
 def check_mounts(given: Iterable[Mount], option: str) -> tuple[Mount, ...]:
     """Mounts of absolute paths, no two at one target."""
     try:
-        mounts = tuple(given)
-    except TypeError:
-        mounts = (given,)  # type: ignore[assignment] # refused below, as each item that is no Mount
+        mounts = tuple(
+            replace(mount, source=os.fspath(mount.source), target=os.fspath(mount.target)) for mount in given
+        )
+    except (TypeError, AttributeError):
+        _refuse(option, f"is {given!r}", _MOUNT_HINT)
     targets = {PIPELINE_TARGET}
     for mount in mounts:
-        if not isinstance(mount, Mount) or not PurePosixPath(mount.source).is_absolute():
-            _refuse(option, f"has {mount!r}", "give Mount(source='/absolute/on/the/host', target='/in/the/container')")
+        if not (_is_text(mount.source) and _is_text(mount.target) and PurePosixPath(mount.source).is_absolute()):
+            _refuse(option, f"has {mount!r}", _MOUNT_HINT)
         target = os.path.normpath(mount.target)
         if not target.startswith("/") or target == "/" or target in targets:
             hint = "give an absolute path at which nothing else is mounted"
@@ -195,8 +220,8 @@ def check_lease(value: object, option: str) -> int | None:
     """Whole seconds."""
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int) or value < MIN_LEASE:
-        hint = f"give whole seconds from {MIN_LEASE} up, or None for a session without a lease"
+    if isinstance(value, bool) or not isinstance(value, int) or not MIN_LEASE <= value <= MAX_LEASE:
+        hint = f"give whole seconds from {MIN_LEASE} to {MAX_LEASE} (30 days), or None for a session without a lease"
         _refuse(option, f"is {value!r}", hint)
     return value
 
@@ -204,7 +229,7 @@ def check_lease(value: object, option: str) -> int | None:
 def check_lab_args(given: Iterable[str], option: str) -> tuple[str, ...]:
     """Arguments for ``jupyter lab``; those that the launcher itself sets are refused."""
     args = () if isinstance(given, str) or not isinstance(given, Iterable) else tuple(given)
-    if isinstance(given, str) or not isinstance(given, Iterable) or not all(map(_is_argument, args)):
+    if isinstance(given, str) or not isinstance(given, Iterable) or not all(map(_is_text, args)):
         hint = "give a sequence of texts, one per argument, such as ['--LabApp.default_url=/lab/tree/report.ipynb']"
         _refuse(option, f"is {given!r}", hint)
     for arg in args:
@@ -212,10 +237,6 @@ def check_lab_args(given: Iterable[str], option: str) -> tuple[str, ...]:
         if _HELD_ARGUMENT.fullmatch(flag):
             _refuse(option, f"has {flag}, which the launcher itself sets", "leave it out")
     return args
-
-
-def _is_argument(value: object) -> bool:
-    return isinstance(value, str) and "\0" not in value
 
 
 def check_embedding_arguments(lab_args: Iterable[str]) -> None:

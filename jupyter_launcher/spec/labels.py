@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from jupyter_launcher.errors import OptionError, SessionUnreadableError
 from jupyter_launcher.models import Gateway
-from jupyter_launcher.spec.checks import LABEL_PREFIX, check_base_url, check_name
+from jupyter_launcher.spec.checks import LABEL_PREFIX, MIN_LEASE, check_base_url, check_name
 from jupyter_launcher.spec.options import SessionSpec
 
 __all__ = [
@@ -71,7 +71,7 @@ class SessionLabels:
 
     @classmethod
     def from_spec(cls, spec: SessionSpec, gateway: Gateway | None, start_id: str, owner: str) -> SessionLabels:
-        """Of a session that is about to be made."""
+        """The labels of a new session."""
         return cls(
             namespace=spec.namespace,
             session_id=spec.session_id,
@@ -96,7 +96,7 @@ class SessionLabels:
         return lease if isinstance(lease, int) else None
 
     def to_labels(self) -> dict[str, str]:
-        """As the engine takes them."""
+        """The labels as a dict for the engine."""
         labels = {
             "schema": _SCHEMA,
             "namespace": self.namespace,
@@ -136,6 +136,25 @@ class SessionLabels:
             options=reader.read("options", _parse_options),
         )
 
+    @classmethod
+    def of_session(cls, labels: Mapping[str, str], container: str) -> SessionLabels:
+        """Parse the labels of a container that has the session's name too.
+
+        A container of another name is no session, even if its labels are whole: they may be a copy, such as in
+        an image that was committed from a session.
+
+        Raises:
+            SessionUnreadableError: as :meth:`from_labels`, or the name is not the session's.
+        """
+        parsed = cls.from_labels(labels, container)
+        if parsed.name == container:
+            return parsed
+        msg = f"container {container} has the labels of session {parsed.session_id}, but not its name {parsed.name}"
+        hint = f"if it is a leftover, remove it with `docker rm -f {container}`"
+        raise SessionUnreadableError(
+            msg, hint=hint, session_id=parsed.session_id, container_name=container, label=_SESSION_ID
+        )
+
     @staticmethod
     def filters(namespace: str, session_id: str | None = None) -> tuple[str, str]:
         """What the engine's list is asked for: all sessions of a namespace, or those that claim an id."""
@@ -167,7 +186,7 @@ class _Reader:
                 raise ValueError(msg)
             return parse(text)
         except (ValueError, TypeError, KeyError, RecursionError, OptionError) as error:
-            seen = error.message if isinstance(error, OptionError) else str(error)
+            seen = f"{error} is missing" if isinstance(error, KeyError) else getattr(error, "message", str(error))
             msg = f"container {self._container} has a session's labels, but {label} cannot be read: {seen}"
             hint = f"if it is a leftover, remove it with `docker rm -f {self._container}`"
             claimed = SessionLabels.claimed_id(self._labels)
@@ -220,7 +239,7 @@ def _parse_gateway(text: str) -> Gateway:
 def _parse_options(text: str) -> dict[str, Any]:
     options = _parse_object(text)
     lease = options.get("lease")
-    if lease is not None and (isinstance(lease, bool) or not isinstance(lease, int)):
+    if lease is not None and (isinstance(lease, bool) or not isinstance(lease, int) or lease < MIN_LEASE):
         msg = f"its lease {lease!r} is no number of seconds"
         raise TypeError(msg)
     return options
@@ -235,7 +254,7 @@ def _parse_object(text: str) -> dict[str, Any]:
 
 
 def gateway_labels(namespace: str, owner: str) -> dict[str, str]:
-    """Of a gateway's container of ours."""
+    """The labels of a gateway that the library starts."""
     return {_GATEWAY_OF: namespace, _OWNER: owner}
 
 
@@ -250,7 +269,7 @@ def is_gateway(labels: Mapping[str, str]) -> bool:
 
 
 def helper_labels(purpose: str) -> dict[str, str]:
-    """Of a short-lived container of ours, such as doctor's probe."""
+    """The labels of a short-lived container, such as doctor's probe."""
     return {LABEL_PREFIX + "purpose": purpose}
 
 

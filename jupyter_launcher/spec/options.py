@@ -49,7 +49,7 @@ class StartOptions(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionSpec:
-    """One session as it shall be: every field checked, paths absolute, sizes in bytes.
+    """One session as requested, after all checks: paths are absolute, sizes in bytes.
 
     ``user`` is ``uid:gid``, or what the caller gave. ``environment`` may hold secrets of the
     caller, so it stays out of the ``repr`` and only its digest goes into a label.

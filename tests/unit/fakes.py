@@ -185,6 +185,7 @@ class FakeEngine:
         self.calls: list[tuple[str, str]] = []
         self.execs: list[tuple[str, ...]] = []
         self.workdirs: list[str] = []
+        self.secrets: list[bool] = []
         self.removed: list[str] = []
         self.closed = False
         self.on_wait: Callable[[str], object] = lambda _: None
@@ -309,15 +310,17 @@ class FakeEngine:
         check: bool = True,
         workdir: str = "/",
         limit: int = OUTPUT_LIMIT,
+        secret: bool = False,
     ) -> ExecResult:
         self._note("exec", container)
         self.execs.append(tuple(argv))
         self.workdirs.append(workdir)
+        self.secrets.append(secret)
         answer = self._answer(container, tuple(argv))
         if isinstance(answer, Exception):
             raise answer
         if check and answer.exit_code:
-            output = f"{answer.stdout}\n{answer.stderr}".strip()
+            output = f"{'' if secret else answer.stdout}\n{answer.stderr}".strip()
             msg = f"command `{argv[0]}` failed with exit code {answer.exit_code}: {output}"
             raise ExecError(msg, hint="see why", started=True, exit_code=answer.exit_code, output=output)
         return answer

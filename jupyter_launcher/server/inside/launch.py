@@ -7,7 +7,7 @@ import sys
 
 # {tunings}
 
-if sys.path and os.path.abspath(sys.path[0]) == os.path.dirname(os.path.abspath(__file__)):
-    sys.path[0] = os.path.dirname(os.path.abspath(sys.argv[1]))
+if sys.path and os.path.realpath(sys.path[0]) == os.path.dirname(os.path.realpath(__file__)):
+    sys.path[0] = os.path.dirname(os.path.realpath(sys.argv[1]))
 del sys.argv[0]
 runpy.run_path(sys.argv[0], run_name="__main__")

@@ -41,18 +41,23 @@ if [ -f "$_jupyter" ] && [ -x "$_jupyter-$2" ]; then
     case $_line in "from jupyter_core.command import main"*) _script=$_jupyter-$2 && shift 2 && set -- "$_script" "$@" && break ;; esac
   done <"$_jupyter"
 fi
+is_python() {
+  case ${1##*/}:${2-} in python*:* | pypy*:* | env:python*) return 0 ;; esac
+  return 1
+}
 # The first line of the script names its Python, which runs launch.py, which becomes the script.
 if [ -n "$_launch" ]; then
   [ -z "$_script" ] || read -r _line <"$_script"
-  case $_script:$_line in
-    ?*:"#!"*python*)
+  set -f # the words of the line, and no names of files
+  case $_script:$_line in ?*:"#!"*) is_python ${_line#??} || _script= ;; *) _script= ;; esac
+  case $_script in
+    ?*)
       printf %s "$_launch" >"$_run/launch.py" || exit 70
-      set -f # the words of the line, and no names of files
       set -- ${_line#??} "$_run/launch.py" "$@"
-      set +f
       ;;
     *) echo "the server is not tuned: \`jupyter lab\` is not run by a Python script of jupyter_core" >&2 ;;
   esac
+  set +f
 fi
 umask "$_mask"
 
@@ -61,8 +66,8 @@ uptime() { read -r up _ </proc/uptime && echo "${up%.*}"; }
 [ -p "$_run/alive" ] || mkfifo -m 600 "$_run/alive" 2>/dev/null || [ -p "$_run/alive" ] || exit 70
 exec 9>"$_run/alive"
 
-# This watches, and not the server, runs in the background: what a shell starts there ignores
-# SIGINT, and so would each terminal and each kernel of the server.
+# The watcher runs in the background, and the server does not: processes that a shell starts in the
+# background ignore SIGINT, and so would the server's terminals and kernels.
 (
   exec 9>&- 8<>"$_run/ready"
   # The server writes `ready` when it answers (patches/ready_signal.py), the shell below `ended` when the

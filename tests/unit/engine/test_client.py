@@ -239,10 +239,11 @@ def test_a_removal_that_somebody_else_has_begun_is_waited_for() -> None:
     assert api.names == ["remove_container", *["inspect_container"] * 3]
 
 
-def test_a_removal_of_somebody_elses_is_not_waited_for_without_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_removal_of_somebody_elses_that_does_not_end_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "_REMOVAL_SECONDS", 0.0)
     api = FakeApi(remove_container=api_error(409, "removal already in progress"), inspect_container=inspected())
-    docker_engine(api).remove("abc")
+    with pytest.raises(EngineError, match="already in progress"):
+        docker_engine(api).remove("abc")
     assert api.names == ["remove_container", "inspect_container"]
 
 
@@ -411,9 +412,31 @@ def test_an_exec_that_is_refused_did_not_run(status: int, text: str) -> None:
 
 def test_a_proxy_that_forbids_the_start_of_an_exec() -> None:
     page = b"<html><body>403 Forbidden</body></html>"
-    error = failure(exec_api(post=http_response(page, 403)))
-    assert (error.started, error.exit_code) == (False, None)
-    assert "403 Forbidden" in error.message
+    with pytest.raises(EngineError, match="403 Forbidden") as caught:
+        docker_engine(exec_api(post=http_response(page, 403))).exec("abc", ["true"], Deadline(5))
+    assert caught.value.status == 403
+    assert "socket proxy" in caught.value.hint
+
+
+def test_a_secret_is_in_no_error() -> None:
+    api = exec_api((1, MARK + b"s3cret"), (2, b"told"), exec_inspect={"Running": False, "ExitCode": 3})
+    with pytest.raises(ExecError) as caught:
+        docker_engine(api).exec("abc", ["cat"], Deadline(5), secret=True)
+    assert caught.value.output == "told"
+    assert "s3cret" not in f"{caught.value}{caught.value!r}"
+    broken = exec_api((1, MARK + b"s3cret"), exec_inspect=api_error(500, "gone"))
+    with pytest.raises(ExecError) as caught:
+        docker_engine(broken).exec("abc", ["cat"], Deadline(5), secret=True)
+    assert "s3cret" not in f"{caught.value}{caught.value!r}"
+
+
+def test_a_command_that_closes_its_output_and_continues(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "_LAST_MOMENT", 0.0)
+    running = {"Running": True, "ExitCode": None}
+    error = failure(exec_api((1, MARK + b"out"), exec_inspect=running))
+    assert (error.started, error.exit_code) == (True, None)
+    lost = failure(exec_api(exec_inspect=running))
+    assert (lost.started, lost.exit_code) == (None, None)
 
 
 def test_an_answer_to_the_create_of_an_exec_that_cannot_be_parsed() -> None:

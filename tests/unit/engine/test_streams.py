@@ -60,14 +60,19 @@ def test_what_the_runtime_prints_never_ends_the_output() -> None:
     assert not output((1, b"OCI runtime exec failed" + END)).ended
 
 
-@pytest.mark.parametrize("code", [126, 127, 128, 137, None])
-def test_without_the_mark_it_did_not_run(code: int | None) -> None:
+@pytest.mark.parametrize("code", [126, 127, 128, 137])
+def test_without_the_mark_it_did_not_run(code: int) -> None:
     fault = output((1, b"OCI runtime exec failed: no such file")).fault(code, LIMIT)
     assert fault == ("did not run: OCI runtime exec failed: no such file", False)
 
 
 def test_without_the_mark_and_with_exit_code_0_nobody_knows() -> None:
     assert Output().fault(0, LIMIT) == ("may have run: its output was lost", None)
+    assert Output().fault(None, LIMIT) == ("may have run: its output was lost", None)
+
+
+def test_output_that_was_closed_by_a_command_that_continues() -> None:
+    assert output((1, MARK + b"out")).fault(None, LIMIT) == ("closed its output and continues", True)
 
 
 def test_the_cap_counts_both_streams() -> None:

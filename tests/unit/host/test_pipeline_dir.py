@@ -92,6 +92,8 @@ def test_what_is_no_directory_for_a_pipeline(tmp_path: Path, make: Callable[[Pat
         (0o705, "4000000:4000000", True),
         (0o750, "4000000:4000000", False),
         (0o700, "by-name", True),
+        (0o700, "²", True),
+        (0o700, "4000000:²", True),
     ],
 )
 def test_the_servers_user_must_be_able_to_read(tmp_path: Path, mode: int, user: str | None, allowed: bool) -> None:  # noqa: FBT001 - pytest hands it over by name

@@ -281,3 +281,34 @@ def test_the_containers_end_is_waited_for() -> None:
     engine = FakeEngine(container())
     engine.on_wait = lambda found: engine.end(found, 1)
     assert isinstance(describe_failure(engine, "c", "seen", Deadline(5)), ServerStartError)
+
+
+@pytest.mark.parametrize("code", [126, 127, 137])
+def test_a_look_that_was_killed_or_not_run_is_no_answer(code: int) -> None:
+    with pytest.raises(ExecError, match=f"exit code {code}"):
+        was_server_started(engine_with(printed("", code)), "c", Deadline(0.0))
+    with pytest.raises(ExecError, match=f"exit code {code}"):
+        read_server_info(engine_with(printed(INFO, code)), "c", Deadline(0.0))
+
+
+def test_a_container_that_was_killed_during_the_start_is_not_said_to_lack_something() -> None:
+    killed = ExecError("the shell was killed", hint="h", started=True, exit_code=137)
+    engine = engine_with(killed, state="exited", exit_code=137, oom_killed=True)
+    with pytest.raises(ServerStartError, match="ended with exit code 137") as caught:
+        start(engine)
+    assert caught.value.oom_killed
+    assert "raise memory=" in caught.value.hint
+
+
+def test_a_server_that_could_not_be_prepared_says_what_is_missing() -> None:
+    missing = ExecError("mkfifo: not found", hint="h", started=True, exit_code=70)
+    with pytest.raises(ServerStartError, match="mkfifo: not found") as caught:
+        start(engine_with(missing))
+    assert "mkfifo" in caught.value.hint
+
+
+def test_an_exec_that_the_engine_refuses_is_no_time_out() -> None:
+    refused = ExecError("did not run: no such folder", hint="see the engine", started=False)
+    with pytest.raises(ServerStartError, match="no such folder") as caught:
+        start(engine_with(refused))
+    assert caught.value.hint == "see the engine"

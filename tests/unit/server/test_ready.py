@@ -52,7 +52,7 @@ def test_a_container_that_dies_while_waiting(monkeypatch: pytest.MonkeyPatch) ->
         engine.change("c", state="exited", exit_code=137, oom_killed=True)
         return 500, b""
 
-    with http_server(die) as url, pytest.raises(ServerStartError, match="HTTP 500") as caught:
+    with http_server(die) as url, pytest.raises(ServerStartError, match="it last gave HTTP 500") as caught:
         wait_until_ready(JupyterApi(url, "t"), engine, "c", Deadline(30))
     assert (caught.value.exit_code, caught.value.oom_killed, caught.value.log_tail) == (137, True, "the log")
 

@@ -62,14 +62,18 @@ def test_no_such_session(context: Context) -> None:
     assert (caught.value.session_id, caught.value.container_id) == ("one", "")
 
 
-@pytest.mark.parametrize(
-    "labels", [{}, {"jupyter-launcher.purpose": "look"}, session_labels(session_id="two").to_labels()]
-)
+@pytest.mark.parametrize("labels", [{}, {"jupyter-launcher.purpose": "look"}])
 def test_a_container_of_the_sessions_name_that_is_none_is_not_the_session(
     context: Context, engine: FakeEngine, labels: dict[str, str]
 ) -> None:
     engine.known["c"] = container(name=NAME, labels=labels)
     with pytest.raises(SessionNotFoundError):
+        find_session(context, "one")
+
+
+def test_labels_of_another_session_under_the_sessions_name(context: Context, engine: FakeEngine) -> None:
+    engine.known["c"] = container(name=NAME, labels=session_labels(session_id="two").to_labels())
+    with pytest.raises(SessionUnreadableError, match="the labels of session two, but not its name"):
         find_session(context, "one")
 
 

@@ -142,7 +142,7 @@ def test_labels_under_another_name_are_unreadable(context: Context, jupyter: Fak
     (item,) = list_sessions(context)
     assert (item.state, item.session_id) == (SessionState.UNREADABLE, "one")
     assert "but not its name jupyter-server.unit.one" in item.detail
-    assert "`docker rm -f 666666666666`" in item.detail
+    assert "`docker rm -f copy`" in item.detail
     assert jupyter.asked == []
 
 

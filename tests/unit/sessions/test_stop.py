@@ -116,6 +116,36 @@ def test_a_server_to_which_no_signal_can_be_sent_is_killed(
     assert "no SIGTERM to the server" in caplog.text
 
 
+def test_a_signal_whose_fate_is_unknown_may_have_been_sent(context: Context, jupyter: FakeJupyter) -> None:
+    jupyter.heeds_shutdown = False
+    run = jupyter.run
+
+    def lost(found: Any, argv: Any) -> Any:
+        answer = run(found, argv)
+        return not_run("its output was lost", started=None) if "terminate" in argv else answer
+
+    jupyter.engine.run = lost
+    assert stop(context, jupyter).method is StopMethod.SIGTERM
+
+
+def test_a_gateway_into_which_nobody_can_look_is_warned_of(
+    context: Context, jupyter: FakeJupyter, events: list[Event]
+) -> None:
+    labels = on_gateway(jupyter)
+    run = jupyter.run
+    jupyter.engine.run = lambda found, argv: not_run("no sh") if "find" in argv else run(found, argv)
+    stop(context, jupyter, labels)
+    (warning,) = [event.detail for event in events if event.kind is EventKind.WARNING]
+    assert warning == "nobody could look for the session's kernels in the gateway gw"
+
+
+def test_a_gateway_that_is_gone_has_no_kernels(context: Context, jupyter: FakeJupyter, events: list[Event]) -> None:
+    labels = on_gateway(jupyter)
+    del jupyter.engine.known["9" * 64]
+    stop(context, jupyter, labels)
+    assert [event for event in events if event.kind is EventKind.WARNING] == []
+
+
 def test_a_token_that_cannot_be_read_ends_nothing(
     context: Context, jupyter: FakeJupyter, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

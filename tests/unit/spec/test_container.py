@@ -74,6 +74,7 @@ def test_the_callers_labels_stand_beside_ours() -> None:
         ("1234", "0700", 1234, None),
         ("jovyan", "1777", None, None),
         ("1234:users", "0700", 1234, None),
+        ("²:²", "1777", None, None),
     ],
 )
 def test_the_run_dir_is_the_servers_users_own(user: str, mode: str, uid: int | None, gid: int | None) -> None:

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jupyter_launcher import Gateway, SessionUnreadableError
+from jupyter_launcher.spec.checks import MIN_LEASE
 from jupyter_launcher.spec.labels import (
     SessionLabels,
     container_name,
@@ -135,6 +136,7 @@ def test_an_empty_gateway_and_an_empty_owner_mean_none(gateway: str | None, owne
         ("options", "[]"),
         ("options", "null"),
         ("options", '{"lease": true}'),
+        ("options", '{"lease": -5}'),
         ("options", '{"lease": "60"}'),
         ("options", "[" * 100_000),
     ],
@@ -207,7 +209,7 @@ SESSIONS = st.builds(
     options=st.builds(
         lambda options, lease: {**options, **({} if lease is None else {"lease": lease})},
         OPTIONS,
-        st.none() | st.integers(),
+        st.none() | st.integers(min_value=MIN_LEASE),
     ),
 )
 
