@@ -75,8 +75,8 @@ class SshTunnel:
 
 
 def _split(endpoint: str) -> SplitResult:
-    parts = urlsplit(endpoint)
     try:
+        parts = urlsplit(endpoint)
         usable = bool(parts.hostname) and parts.port != 0
     except ValueError:
         usable = False

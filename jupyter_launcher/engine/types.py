@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from jupyter_launcher.errors import EngineError
 
 __all__ = [
+    "LOOPBACK",
     "BindMount",
     "ContainerConfig",
     "ContainerInfo",
@@ -24,6 +25,7 @@ __all__ = [
     "parse_status",
 ]
 
+LOOPBACK = "127.0.0.1"
 _PIDS_LIMIT = 4096
 
 
@@ -95,7 +97,7 @@ class ContainerConfig:
     mounts: tuple[BindMount, ...] = ()
     tmpfs: tuple[Tmpfs, ...] = ()
     container_port: int | None = None
-    host_ip: str = ""
+    host_ip: str = LOOPBACK
     host_port: int | None = None
     network: str = "none"
     read_only: bool = False

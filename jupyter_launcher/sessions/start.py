@@ -72,8 +72,12 @@ def start_session(context: Context, limit: StartLimit, request: StartRequest, op
                     raise NotYetError
                 return session
     name = container_name(spec.namespace, spec.session_id)
-    msg = f"the name {name} is held by a container that cannot be removed"
-    raise SessionConflictError(msg, hint=f"try `docker rm -f {name}`", session_id=spec.session_id)
+    msg = (
+        f"session {spec.session_id} could neither be joined nor started within {context.timeouts.start:g} s: container "
+        f"{name} does not answer, or cannot be removed"
+    )
+    hint = f"raise timeouts.start, or try `docker rm -f {name}`"
+    raise SessionConflictError(msg, hint=hint, session_id=spec.session_id)
 
 
 def _check_request(context: Context, request: StartRequest, options: Mapping[str, Any]) -> SessionSpec:

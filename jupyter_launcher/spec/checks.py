@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import NoReturn
 
+from jupyter_launcher.engine.types import LOOPBACK
 from jupyter_launcher.errors import OptionError
 from jupyter_launcher.models import Mount
 
@@ -39,7 +40,6 @@ __all__ = [
 ]
 
 PIPELINE_TARGET = "/pipeline-dir"
-LOOPBACK = "127.0.0.1"
 SERVER_PORT = 8888
 LABEL_PREFIX = "jupyter-launcher."
 MIN_LEASE = 3

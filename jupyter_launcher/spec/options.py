@@ -6,6 +6,7 @@ A new option of ``Launcher.start`` is written in its signature, in the two class
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
@@ -18,11 +19,11 @@ from jupyter_launcher.spec.embedding import check_origin
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-__all__ = ["OWN_IMAGE", "SessionSpec", "StartOptions", "differences"]
+__all__ = ["SessionSpec", "StartOptions", "differences"]
 
 
-OWN_IMAGE = "jupyter-launcher/jupyter-server:"
-"""How the name of the default image begins, whatever the version."""
+_OWN_IMAGE = re.compile(r"jupyter-launcher/jupyter-server:\d+(\.\d+)+\S*")
+"""The default image of some version of the library."""
 
 
 class StartOptions(TypedDict, total=False):
@@ -138,7 +139,7 @@ class SessionSpec:
 def _to_plain(name: str, value: Any) -> object:
     if name == "image":
         # Of our image only the fact that it is ours counts, so that another version of the library joins.
-        return "" if value.startswith(OWN_IMAGE) else value
+        return "" if _OWN_IMAGE.fullmatch(value) else value
     if name == "environment":
         pairs = "\0".join(f"{name}={text}" for name, text in sorted(value.items()))
         return hashlib.sha256(pairs.encode()).hexdigest()[:16] if pairs else ""
@@ -170,7 +171,7 @@ def differences(before: Mapping[str, object], now: Mapping[str, object]) -> tupl
     counts as a difference.
     """
     image = before.get("image", "")
-    if isinstance(image, str) and image.startswith(OWN_IMAGE):
+    if isinstance(image, str) and _OWN_IMAGE.fullmatch(image):
         before = {**before, "image": ""}
     pairs = {
         name: (before.get(name, _DEFAULTS.get(name)), now.get(name, _DEFAULTS.get(name)))

@@ -149,17 +149,17 @@ def test_a_gateway_on_several_networks(
         session.stop()
 
 
-def test_a_container_that_is_no_gateway(start: Start, sleeper: Callable[..., Any], hasty: Timeouts) -> None:
+def test_a_container_that_is_no_gateway(start: Start, sleeper: Callable[..., Any]) -> None:
     with pytest.raises(GatewayUnreachableError) as caught:
-        start(gateway=sleeper().name, timeouts=hasty)
+        start(gateway=sleeper().name, timeouts=Timeouts(gateway=3))
     assert caught.value.gateway_url in str(caught.value)
     assert "is running at" in caught.value.log_tail
 
 
-def test_a_server_that_is_no_gateway(start: Start, sleeper: Callable[..., Any], hasty: Timeouts) -> None:
+def test_a_server_that_is_no_gateway(start: Start, sleeper: Callable[..., Any]) -> None:
     container = sleeper("python3 -m http.server 8888")
     with pytest.raises(GatewayUnreachableError) as caught:
-        start(gateway=container.name, timeouts=hasty)
+        start(gateway=container.name, timeouts=Timeouts(gateway=3))
     assert caught.value.status is not None
 
 

@@ -197,11 +197,10 @@ def test_stop_kills_a_server_that_ignores_everything_and_deletes_its_kernels(
     gateway: str,
     gateway_kernels: Callable[[], set[str]],
     client: Any,
-    hasty: Timeouts,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     before = gateway_kernels()
-    session = start(gateway=gateway, timeouts=hasty)
+    session = start(gateway=gateway, timeouts=Timeouts(gateway=3, shutdown=2, terminate=1))
     start_kernel(session)
     kernels = gateway_kernels() - before
     frozen = f"kill -STOP {session.server_info.pid}"

@@ -140,6 +140,11 @@ def test_kernels_that_cannot_be_seen_are_none(answer: Any) -> None:
     assert find_marked_kernels(FakeEngine(answers=[answer]), "c", "start-1", Deadline(5)) == ()
 
 
+def test_kernels_in_a_gateway_into_which_nobody_can_look_are_unknown() -> None:
+    engine = FakeEngine(container(), answers=[not_run("no sh")])
+    assert find_marked_kernels(engine, "c", "start-1", Deadline(5)) is None
+
+
 @pytest.fixture
 def jupyter() -> Iterator[FakeJupyter]:
     with FakeJupyter().serve() as found:

@@ -49,6 +49,12 @@ def test_traits_of_an_engine_that_does_not_answer_are_an_error() -> None:
         _ = docker_engine(FakeApi(version=requests.ConnectionError("gone"))).traits
 
 
+@pytest.mark.parametrize("error", [requests.ConnectionError("gone"), api_error(500, "slow")])
+def test_an_engine_that_tells_its_version_alone(error: Exception) -> None:
+    traits = docker_engine(FakeApi(info=error)).traits
+    assert (traits.name, traits.version, traits.limits_memory) == ("Docker", "28.5.1", None)
+
+
 def test_the_time_is_the_engines() -> None:
     api = FakeApi(get=http_response(b"OK", headers={"Date": "Thu, 01 Jan 2026 00:00:00 GMT"}))
     assert docker_engine(api).now() == 1767225600.0

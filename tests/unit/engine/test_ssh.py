@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from jupyter_launcher import EngineUnavailableError
-from jupyter_launcher.engine.ssh import SshTunnel
+from jupyter_launcher import EngineUnavailableError, OptionError
+from jupyter_launcher.engine.ssh import SshTunnel, _end
 
 
 @pytest.fixture
@@ -77,3 +77,23 @@ def test_without_ssh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(EngineUnavailableError, match="ssh cannot be run") as caught:
         SshTunnel("ssh://far.example", 1.0)
     assert caught.value.hint == "install an ssh client"
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["ssh://", "ssh:///run/docker.sock", "ssh://far.example:0", "ssh://far.example:x", "ssh://[x"]
+)
+def test_addresses_that_are_none(endpoint: str) -> None:
+    with pytest.raises(OptionError, match="no ssh URL") as caught:
+        SshTunnel(endpoint, 1.0)
+    assert caught.value.option == "docker_host"
+
+
+def test_a_fork_does_not_end_the_tunnel_of_its_parent(ssh: Path) -> None:
+    fake(ssh, "echo ready", "cat >/dev/null")
+    tunnel = SshTunnel("ssh://far.example", 10.0)
+    socket = Path(urlsplit(tunnel.url).path)
+    _end(tunnel._process, socket.parent, os.getpid() + 1)  # as in a child, whose parent has made it
+    assert tunnel._process.poll() is None
+    assert socket.parent.is_dir()
+    tunnel.close()
+    assert tunnel._process.poll() is not None

@@ -118,6 +118,17 @@ def test_a_character_that_two_frames_share_is_put_together() -> None:
     assert "".join(streams.decode_log([(1, text[:1]), (1, text[1:]), (2, b"\xff")])) == "é\N{REPLACEMENT CHARACTER}"
 
 
+def test_a_character_that_is_cut_off_at_the_end_is_shown_as_one() -> None:
+    assert list(streams.decode_log([(1, b"a\xc3")])) == ["a", "\N{REPLACEMENT CHARACTER}"]
+
+
+def test_of_a_secret_only_stderr_is_told() -> None:
+    found = output((1, MARK + b"s3cret"), (2, b"told"))
+    assert (found.text(secret=True), found.text()) == ("told", "s3cret\ntold")
+    runtime = output((1, b"OCI runtime exec failed"))
+    assert runtime.fault(126, LIMIT, secret=True) == ("did not run: OCI runtime exec failed", False)
+
+
 def test_an_answer_is_no_error() -> None:
     streams.raise_for_status(http_response(status=204))
 

@@ -223,3 +223,13 @@ def test_published_ports_of_a_remote_engine() -> None:
 
 def test_a_container_without_a_published_port_has_port_0() -> None:
     assert EngineAddress(FakeEngine()).published_url(container(ports={}), "127.0.0.1") == "http://127.0.0.1:0/"
+
+
+def test_a_server_is_reached_by_a_port_or_over_a_shared_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    outside = EngineAddress(FakeEngine())
+    assert outside.reaches(container())
+    assert not outside.reaches(container(ports={}))
+    assert not outside.reaches(container(ports={"8888/tcp": ()}))
+    within = inside(monkeypatch, networks={"a": "10.1.0.2"})
+    assert within.reaches(container(ports={}, networks={"a": "10.1.0.3"}))
+    assert not within.reaches(container(ports={}, networks={"b": "10.2.0.3"}))

@@ -140,3 +140,10 @@ def test_a_session_that_is_gone_meanwhile_is_done() -> None:
 def test_what_is_neither_a_gateway_nor_a_session_is_left_alone() -> None:
     names, api = reaped(in_the_list(Labels={"jupyter-launcher.owner": dead_owner()}))
     assert (names, "remove_container" in api.names) == ([], False)
+
+
+def test_a_container_that_has_taken_a_dead_sessions_name_is_left_alone() -> None:
+    labels = session_labels(owner=dead_owner())
+    item = in_the_list(Names=[f"/{labels.name}"], Labels=labels.to_labels(), State="exited")
+    names, api = reaped(item, inspect_container=inspected(Id="other", Name=f"/{labels.name}"))
+    assert (names, "remove_container" in api.names) == ([], False)

@@ -312,3 +312,13 @@ def test_an_exec_that_the_engine_refuses_is_no_time_out() -> None:
     with pytest.raises(ServerStartError, match="no such folder") as caught:
         start(engine_with(refused))
     assert caught.value.hint == "see the engine"
+
+
+def test_what_prints_the_token_is_a_secret() -> None:
+    engine = engine_with(printed(INFO))
+    start(engine)
+    read_server_info(engine, "c", Deadline(5))
+    assert engine.secrets == [True, True]
+    renew_lease(engine, "c", 60)
+    terminate_server(engine, "c", Deadline(5))
+    assert engine.secrets[2:] == [False, False]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -86,12 +87,17 @@ def test_mounts_may_lie_below_one_another() -> None:
     assert checks.check_mounts(mounts, "mounts") == mounts
 
 
+def test_mounts_may_name_their_places_by_paths() -> None:
+    given: Any = Mount(source=Path("/a"), target=Path("/x"))  # type: ignore[arg-type] # as a caller may
+    assert checks.check_mounts([given], "mounts") == (Mount(source="/a", target="/x"),)
+
+
 def test_arguments_that_only_look_like_ours_are_passed() -> None:
     given = ("--MyApp.port=1", "--ServerApp.allow_origin=x", "ip", "--ipython")
     assert session_spec(lab_args=given).lab_args == given
 
 
-@pytest.mark.parametrize("lease", [checks.MIN_LEASE, 3600])
+@pytest.mark.parametrize("lease", [checks.MIN_LEASE, 3600, checks.MAX_LEASE])
 def test_leases(lease: int) -> None:
     assert checks.check_lease(lease, "lease") == lease
 

@@ -187,6 +187,15 @@ def test_gateways_and_helpers_are_no_sessions() -> None:
     assert helper_labels("look") == {PREFIX + "purpose": "look"}
 
 
+def test_labels_are_a_sessions_only_under_its_name() -> None:
+    assert SessionLabels.of_session(LABELS, "jupyter-server.unit.one") == read()
+    with pytest.raises(SessionUnreadableError, match=r"not its name jupyter-server\.unit\.one") as caught:
+        SessionLabels.of_session(LABELS, "copy")
+    error = caught.value
+    assert (error.session_id, error.container_name, error.label) == ("one", "copy", PREFIX + "session-id")
+    assert "`docker rm -f copy`" in error.hint
+
+
 NAMES = st.from_regex(r"[a-z0-9]([a-z0-9_-]{0,46}[a-z0-9])?", fullmatch=True)
 TEXTS = st.text(min_size=1, max_size=20)
 PATHS = st.text(st.characters(exclude_characters="\0"), max_size=20).map(lambda text: Path("/" + text.lstrip("/")))
