@@ -9,7 +9,7 @@ PIPELINE_DIR ?= examples/pipeline
 ONCE ?=
 
 # For `make test`: most tests wait for a server, so more of them than cores run side by side.
-WORKERS ?= 4
+WORKERS ?= 3
 
 # For `make test-engines`: all that scripts/other_engine.py knows, unless named.
 ENGINES ?=
@@ -53,7 +53,7 @@ browser: images tools ## tests in a real browser, in a frame and behind a revers
 	$(PYTHON) -m pytest tests/browser
 
 faults: images tools ## the fault suite alone, on an engine of its own; needs root
-	$(PYTHON) -m pytest tests/faults
+	EVERY_STEP=1 $(PYTHON) -m pytest tests/faults
 
 soak: images tools ## 500 starts and stops with random kills, on an engine of its own; needs root
 	$(PYTHON) -m tests.faults.soak

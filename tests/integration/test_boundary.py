@@ -32,6 +32,7 @@ from jupyter_launcher.spec.options import SessionSpec
 from jupyter_launcher.spec.plan import plan
 from jupyter_launcher.waiting import Deadline
 from tests.integration.conftest import executable
+from tests.integration.test_registry import pause
 from tests.integration.test_session import in_container
 
 Start = Callable[..., Session]
@@ -229,7 +230,7 @@ def test_a_paused_session_is_left_alone(
 ) -> None:
     session = start(session_id="paused", lease=60)
     container = client.containers.get(session.container_id)
-    container.pause()
+    pause(container)
     try:
         with Launcher(namespace=launcher.namespace, timeouts=hasty) as other:
             with pytest.raises(ExecError) as caught:

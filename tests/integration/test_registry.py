@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import docker.errors
 import pytest
 import requests
 
@@ -41,6 +43,17 @@ def eventually(what: Callable[[], bool], seconds: float = 20.0) -> bool:
             return False
         threading.Event().wait(0.1)
     return True
+
+
+def pause(container: Any) -> None:
+    """Freeze a container; on a busy machine the kernel does not always do it in time, so more than once."""
+
+    def paused() -> bool:
+        with contextlib.suppress(docker.errors.APIError):
+            pause(container)
+        return bool(container.status == "paused")
+
+    assert eventually(paused)
 
 
 def open_files() -> int:
@@ -74,7 +87,7 @@ def test_list_has_every_state(start: Start, client: Any, launcher: Launcher, gat
     created = leave_created(client, launcher, pipeline_dir, "created", run=False)
     coming = leave_created(client, launcher, pipeline_dir, "coming", run=True)
     frozen = start(session_id="frozen")
-    client.containers.get(frozen.container_id).pause()
+    pause(client.containers.get(frozen.container_id))
     found = {item.session_id: item for item in launcher.list()}
     assert {name: (item.state, item.exit_code) for name, item in found.items()} == {
         "alive": (SessionState.READY, None),
@@ -123,8 +136,7 @@ def test_listing_asks_the_engine_once_where_all_answer(start: Start, launcher: L
     try:
         assert [item.state for item in launcher.list()] == [SessionState.READY] * 2
         assert len(asked) == 1
-        container.pause()
-        container.reload()
+        pause(container)
         assert {item.session_id: item.state for item in launcher.list()}[silent.id] is SessionState.STARTING
         assert len(asked) == 3
     finally:
@@ -381,7 +393,7 @@ def test_another_namespace_is_not_seen_and_not_reaped(start: Start, launcher: La
 
 
 def test_many_threads_of_one_launcher(launcher: Launcher, pipeline_dir: Path) -> None:
-    """32 threads start, list and stop 64 sessions; no connection and no thread more than before."""
+    """32 threads start, list and stop 32 sessions; no connection and no thread more than before."""
 
     def cycle(number: int) -> None:
         with launcher.start(pipeline_dir, session_id=f"thread-{number}") as session:
@@ -391,7 +403,7 @@ def test_many_threads_of_one_launcher(launcher: Launcher, pipeline_dir: Path) ->
     cycle(0)
     threads, files = threading.active_count(), open_files()
     with ThreadPoolExecutor(32) as pool:
-        list(pool.map(cycle, range(1, 65)))
+        list(pool.map(cycle, range(1, 33)))
     assert launcher.list() == []
     assert threading.active_count() == threads
     # What may stay is the pool of connections to the engine, and no more than one for each thread.
