@@ -25,7 +25,7 @@ INDEX_URL ?=
 BUILD_FLAGS = $(foreach file,$(CA_CERTIFICATES),--ca-certificate '$(file)') $(if $(INDEX_URL),--index-url '$(INDEX_URL)')
 
 .DEFAULT_GOAL := help
-.PHONY: help run test docs test-newest-jupyter check unit integration browser faults soak test-engines tools bench pictures images engine engine-down venv wheel image-requirements clean
+.PHONY: help run test alone docs test-newest-jupyter check unit integration browser faults soak test-engines tools bench pictures images engine engine-down venv wheel image-requirements clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -33,8 +33,12 @@ help: ## this list
 run: images ## a session for PIPELINE_DIR with a gateway, until Ctrl-C; ONCE=1: only prove it
 	@$(PYTHON) examples/run_pipeline.py '$(PIPELINE_DIR)' $(if $(ONCE),--once)
 
-test: check unit images tools ## lint, types, unit, integration and browser tests, and the fault suite
+# The unit tests need no engine, so those that need the images for themselves run beside them.
+test: check images tools ## lint, types, unit, integration and browser tests, and the fault suite
+	@$(MAKE) --no-print-directory -j2 --output-sync=target unit alone
 	$(PYTHON) -m pytest -n $(WORKERS) -m 'not alone' tests/integration tests/browser tests/faults
+
+alone: images
 	$(PYTHON) -m pytest -m alone tests/integration
 
 check: venv ## lint and types
