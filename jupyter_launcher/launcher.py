@@ -7,9 +7,10 @@ import dataclasses
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from jupyter_launcher.engine.client import DockerEngine
+from jupyter_launcher.engine.connection import DockerClient
 from jupyter_launcher.engine.images import DEFAULT_GATEWAY_IMAGE, DEFAULT_IMAGE, tag_of
 from jupyter_launcher.gateway import GatewayRequest, run_gateway
 from jupyter_launcher.host.address import EngineAddress
@@ -34,9 +35,6 @@ from jupyter_launcher.sessions.stop import stop_session
 from jupyter_launcher.spec.checks import check_name
 from jupyter_launcher.spec.options import StartOptions
 from jupyter_launcher.waiting import Deadline
-
-if TYPE_CHECKING:
-    from docker import DockerClient
 
 __all__ = ["Launcher"]
 

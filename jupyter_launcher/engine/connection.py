@@ -17,7 +17,7 @@ from jupyter_launcher.engine.errors import translate_errors
 from jupyter_launcher.engine.ssh import SshTunnel
 from jupyter_launcher.errors import OptionError
 
-__all__ = ["OLDEST_API", "Connection", "connect"]
+__all__ = ["OLDEST_API", "Connection", "DockerClient", "connect"]
 
 OLDEST_API = "1.41"
 """Docker 20.10's."""
