@@ -78,7 +78,8 @@ class JupyterApi:
         if answer.status != 200 or not isinstance(answer.body, list):
             return None
         ids = [kernel.get("id") if isinstance(kernel, dict) else None for kernel in answer.body]
-        return tuple(kernel for kernel in ids if isinstance(kernel, str)) if all(ids) else None
+        known = tuple(kernel for kernel in ids if isinstance(kernel, str) and kernel)
+        return known if len(known) == len(ids) else None  # one that cannot be read may be any kernel
 
     def delete_kernels(self, kernels: Iterable[str], *, timeout: float) -> None:
         """Shut kernels down, all at the same time. A later look shows which are left."""

@@ -394,7 +394,7 @@ def test_another_namespace_is_not_seen_and_not_reaped(start: Start, launcher: La
 
 
 def test_many_threads_of_one_launcher(launcher: Launcher, pipeline_dir: Path) -> None:
-    """24 threads start, list and stop 24 sessions; no connection and no thread more than before."""
+    """32 threads start, list and stop 64 sessions; no connection and no thread more than before."""
 
     def cycle(number: int) -> None:
         with launcher.start(pipeline_dir, session_id=f"thread-{number}") as session:
@@ -403,8 +403,8 @@ def test_many_threads_of_one_launcher(launcher: Launcher, pipeline_dir: Path) ->
 
     cycle(0)
     threads, files = threading.active_count(), open_files()
-    with ThreadPoolExecutor(24) as pool:
-        list(pool.map(cycle, range(1, 25)))
+    with ThreadPoolExecutor(32) as pool:
+        list(pool.map(cycle, range(1, 65)))
     assert launcher.list() == []
     assert threading.active_count() == threads
     # What may stay is the pool of connections to the engine, and no more than one for each thread.
