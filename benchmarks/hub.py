@@ -16,6 +16,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,7 +57,12 @@ class Hub:
             self._wait(user)
         url = f"{self.url}user/{user}/"
         until_it_answers(f"{url}api", 0.01)
-        return Started(url=url, stop=lambda: self.ask("DELETE", f"users/{user}/server", 204, 202))
+        return Started(url=url, stop=lambda: self._stop(user))
+
+    def _stop(self, user: str) -> None:
+        """Until the server is gone: a hub that is busy answers before it is."""
+        while self.ask("DELETE", f"users/{user}/server", 204, 202, 404).status_code == 202:
+            time.sleep(0.1)
 
     def _wait(self, user: str) -> None:
         """Until a start that takes longer than the hub lets a request wait has ended."""
