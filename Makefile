@@ -56,8 +56,9 @@ integration: images ## tests with real containers
 browser: images tools ## tests in a real browser, in a frame and behind a reverse proxy
 	$(PYTHON) -m pytest tests/browser
 
-faults: images tools ## the fault suite alone, on an engine of its own; needs root
-	EVERY_STEP=1 $(PYTHON) -m pytest tests/faults
+faults: images tools ## the fault suite in its long form; needs root, for an engine of its own
+	LONG=1 $(PYTHON) -m pytest tests/faults tests/integration/test_processes.py tests/integration/test_engine_answers.py \
+	  tests/integration/test_hostile.py
 
 soak: images tools ## 500 starts and stops with random kills, on an engine of its own; needs root
 	$(PYTHON) -m tests.faults.soak

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         SessionError,
         SessionNotFoundError,
         SessionUnreadableError,
+        StartCancelledError,
     )
     from jupyter_launcher.launcher import Launcher
     from jupyter_launcher.models import (
@@ -92,6 +93,7 @@ __all__ = [
     "SessionStatus",
     "SessionSummary",
     "SessionUnreadableError",
+    "StartCancelledError",
     "StopMethod",
     "StopReport",
     "Timeouts",

@@ -24,7 +24,8 @@
     └── SessionError
         ├── SessionNotFoundError
         ├── SessionConflictError
-        └── SessionUnreadableError
+        ├── SessionUnreadableError
+        └── StartCancelledError
 
 ``message`` says what happened and what was seen, ``hint`` what to do next; ``str()`` joins both, and
 adds the end of the log where the error has one. What a program may want to know is in typed fields,
@@ -60,6 +61,7 @@ __all__ = [
     "SessionError",
     "SessionNotFoundError",
     "SessionUnreadableError",
+    "StartCancelledError",
 ]
 
 
@@ -305,3 +307,8 @@ class SessionUnreadableError(SessionError):
 
     container_name: str = ""
     label: str = ""
+
+
+@dataclass(eq=False)
+class StartCancelledError(SessionError):
+    """The ``cancel`` of a start was set. The start has removed what it made, or the message names what may be left."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from jupyter_launcher.acts import leaves, run_act, shielded
 from jupyter_launcher.engine.protocol import Engine
 from jupyter_launcher.engine.types import ContainerInfo
 from jupyter_launcher.errors import (
@@ -22,9 +24,9 @@ from jupyter_launcher.errors import (
 from jupyter_launcher.host.address import EngineAddress, bracket
 from jupyter_launcher.host.pipeline_dir import resolve_pipeline_dir
 from jupyter_launcher.models import Gateway
-from jupyter_launcher.server.api import ExecApi, JupyterApi
+from jupyter_launcher.server.api import ExecApi, JupyterApi, parse_kernel_ids
 from jupyter_launcher.server.ready import has_kernelspecs
-from jupyter_launcher.spec.checks import SERVER_PORT
+from jupyter_launcher.spec.checks import SERVER_PORT, check_text
 from jupyter_launcher.spec.container import KERNEL_MARK, gateway_config
 from jupyter_launcher.spec.server import read_script
 from jupyter_launcher.waiting import Deadline, NotYetError, attempts
@@ -41,11 +43,14 @@ def resolve_gateway(engine: Engine, gateway: str, network: str | None = None) ->
     ``:port`` (8888 otherwise): its IP on ``network``, or on the only network that it is on.
 
     Raises:
-        GatewayError: no usable URL, or no network that a server could share.
+        OptionError: no text.
+        GatewayError: no usable URL, or no network that a server could share. A URL that may hold a secret is not
+            shown.
         GatewayNotFoundError: no such container.
         GatewayNotRunningError: the container exists, but does not run.
         AmbiguousNetworkError: it is on several networks and ``network`` is None.
     """
+    check_text(gateway, "gateway")
     if "://" in gateway or not gateway.strip():
         return Gateway(name=gateway, url=_check_url(gateway), network=network)
     name, port = _split_port(gateway)
@@ -70,25 +75,31 @@ def _check_url(gateway: str) -> str:
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         usable = False
-    if not usable:
-        msg = f"gateway {gateway!r} is no http(s) URL"
-        raise GatewayError(msg, hint="give http://HOST:PORT, or a container's name or id", gateway=gateway)
-    if parts.username is not None or parts.password is not None:
-        # --gateway-url is seen in the server's argv.
-        msg = "the gateway's URL holds a user or a password, which everyone could read"
+    if not usable or not gateway.isprintable() or " " in gateway:
+        shown = _hide_secrets(gateway)
+        msg = f"gateway {shown!r} is no http(s) URL"
+        raise GatewayError(msg, hint="give http://HOST:PORT, or a container's name or id", gateway=shown)
+    if parts.username is not None or parts.password is not None or "?" in gateway or "#" in gateway:
+        # --gateway-url is seen in the server's argv, in labels and in messages.
+        msg = "the gateway's URL holds a user, a password, a query or a fragment, which everyone could read"
         hint = "give a token in the environment: JUPYTER_GATEWAY_AUTH_TOKEN"
         raise GatewayError(msg, hint=hint, gateway=f"{parts.scheme}://{parts.hostname}")
     return gateway
 
 
+def _hide_secrets(gateway: str) -> str:
+    """A text for a message; one with a user, a password, a query or a fragment is left out altogether."""
+    return "..." if set("@?#") & set(gateway) else gateway
+
+
 def _split_port(gateway: str) -> tuple[str, int]:
     name, colon, port = gateway.partition(":")
-    if not colon:
-        return name, SERVER_PORT
-    if not name or not port.isdecimal() or not 0 < int(port) < 65536:
-        msg = f"gateway {gateway!r} is neither NAME, NAME:PORT nor a URL"
-        raise GatewayError(msg, hint="give one of these", gateway=gateway)
-    return name, int(port)
+    is_port = re.fullmatch(r"[0-9]{1,5}", port) is not None and 0 < int(port) < 65536
+    shown = _hide_secrets(gateway)
+    if not name or shown != gateway or (colon and not is_port):
+        msg = f"gateway {shown!r} is neither NAME, NAME:PORT nor a URL"
+        raise GatewayError(msg, hint="give one of these", gateway=shown)
+    return name, int(port) if colon else SERVER_PORT
 
 
 def _choose_network(info: ContainerInfo, gateway: str, network: str | None) -> str:
@@ -123,31 +134,34 @@ def find_marked_kernels(engine: Engine, container_id: str, start_id: str, deadli
     """Ids of the kernels that a session started and that run in the gateway's container.
 
     Found by the mark in their environment, so a kernel whose start nobody waited for is found too.
-    Empty where the container does not run, or the kernels run elsewhere; None where nobody can tell.
+    Empty where the container does not run, or the kernels run elsewhere; None where nobody can tell, or what the
+    container printed is no list of ids.
     """
     command = ("sh", "-c", read_script("find_kernels.sh"), "find", f"{KERNEL_MARK}={start_id}")
     try:
-        return tuple(engine.exec(container_id, command, deadline).stdout.split())
+        return parse_kernel_ids(engine.exec(container_id, command, deadline).stdout.split())
     except ExecError:
         info = engine.inspect(container_id)
         return None if info is not None and info.running else ()
 
 
 def stop_kernels(api: JupyterApi, kernels: tuple[str, ...], deadline: Deadline) -> tuple[str, ...]:
-    """See that kernels are gone on the gateway, deleting what is left; return those that are gone.
+    """See that kernels are gone on the gateway, deleting what is left; return those that were seen to be gone.
 
-    Only these kernels are touched: others may use the gateway too. Where the gateway does not
-    tell (it is down, or must not list), none counts as gone.
+    Only these kernels are touched: others may use the gateway too. Where the gateway does not tell which kernels it
+    has (it is down, or must not list), these are deleted all the same, and only those count that were seen to be gone
+    before. All within the deadline.
     """
     gone: tuple[str, ...] = ()
     for attempt in attempts(deadline, NotYetError):
         with attempt:
-            alive = api.kernels(timeout=max(0.1, deadline.remaining()))
+            alive = api.kernels(deadline)
             if alive is None:
-                return ()
+                api.delete_kernels([kernel for kernel in kernels if kernel not in gone], deadline)
+                return gone
             gone = tuple(kernel for kernel in kernels if kernel not in alive)
             if len(gone) < len(kernels):
-                api.delete_kernels(set(kernels) & set(alive), timeout=max(0.1, deadline.remaining()))
+                api.delete_kernels(set(kernels) & set(alive), deadline)
                 raise NotYetError
     return gone
 
@@ -172,6 +186,12 @@ class GatewayRequest:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _StartedGateway:
+    name: str
+    container_id: str
+
+
 @contextlib.contextmanager
 def run_gateway(
     engine: Engine, address: EngineAddress, request: GatewayRequest, *, keep: Callable[[str], bool] = lambda _: False
@@ -183,6 +203,16 @@ def run_gateway(
         GatewayNotRunningError: it ended.
         GatewayUnreachableError: it gave no kernel specs in time.
     """
+    process = os.getpid()
+    made = run_act(lambda: _start_gateway(engine, address, request), undo=lambda made: _remove(engine, made))
+    try:
+        yield made.name
+    finally:
+        if os.getpid() == process and not keep(made.name):  # a fork that leaves the block ends nothing
+            run_act(lambda: _remove(engine, made))
+
+
+def _start_gateway(engine: Engine, address: EngineAddress, request: GatewayRequest) -> _StartedGateway:
     folder = resolve_pipeline_dir(engine, address, request.pipeline_dir, None, image=request.image)
     config = gateway_config(
         folder.path,
@@ -194,19 +224,22 @@ def run_gateway(
         network=address.choose_network(request.network),
     )
     name = f"enterprise-gateway.{request.namespace}.{uuid.uuid4().hex[:12]}"
-    target = name  # until its id is known: an interrupt may come within the create
-    try:
-        target = engine.create(config, name)
-        engine.start(target)
-        _wait_for_kernelspecs(engine, address, name, config.host_ip, Deadline(request.seconds))
-    except BaseException:
-        engine.remove(target)
-        raise
-    try:
-        yield name
-    finally:
-        if not keep(name):
-            engine.remove(target)
+    target = name  # until its id is known
+    with leaves(f"container {name}"):
+        try:
+            target = engine.create(config, name)
+            engine.start(target)
+            _wait_for_kernelspecs(engine, address, name, config.host_ip, Deadline(request.seconds))
+        except BaseException:
+            with shielded():
+                engine.remove(target)
+            raise
+    return _StartedGateway(name=name, container_id=target)
+
+
+def _remove(engine: Engine, made: _StartedGateway) -> None:
+    with shielded(), leaves(f"container {made.name}"):
+        engine.remove(made.container_id)
 
 
 def _wait_for_kernelspecs(engine: Engine, address: EngineAddress, name: str, host_ip: str, deadline: Deadline) -> None:
@@ -219,7 +252,7 @@ def _wait_for_kernelspecs(engine: Engine, address: EngineAddress, name: str, hos
                 msg = f"the gateway {info.name} has no published port on network {info.network_mode!r}"
                 raise GatewayError(msg, hint="use a bridge network that can publish", gateway=info.name)
             api = JupyterApi(address.server_url(info, host_ip))
-            if not has_kernelspecs(api, timeout=max(0.1, min(_REQUEST_SECONDS, deadline.remaining()))):
+            if not has_kernelspecs(api, Deadline(max(0.1, min(_REQUEST_SECONDS, deadline.remaining())))):
                 raise NotYetError
             return
     msg = f"the gateway {name} gave no kernel specs within {deadline.seconds:g} s"

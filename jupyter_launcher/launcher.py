@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Literal
 
+from jupyter_launcher.acts import Cancel, run_act
 from jupyter_launcher.engine.client import DockerEngine
 from jupyter_launcher.engine.connection import DockerClient
 from jupyter_launcher.engine.images import DEFAULT_GATEWAY_IMAGE, DEFAULT_IMAGE, tag_of
+from jupyter_launcher.errors import OptionError
 from jupyter_launcher.gateway import GatewayRequest, run_gateway
 from jupyter_launcher.host.address import EngineAddress
 from jupyter_launcher.models import (
@@ -26,13 +29,22 @@ from jupyter_launcher.models import (
 )
 from jupyter_launcher.server.process import renew_lease
 from jupyter_launcher.sessions.context import Context
-from jupyter_launcher.sessions.join import find_session, join_session
+from jupyter_launcher.sessions.join import find_session, get_session
 from jupyter_launcher.sessions.listing import list_ids, list_sessions, reap_sessions
 from jupyter_launcher.sessions.phases import PhaseReporter, StartLimit
 from jupyter_launcher.sessions.session import Session
-from jupyter_launcher.sessions.start import StartRequest, start_session
+from jupyter_launcher.sessions.start import StartRequest, cancelled_start, remove_session, start_session
 from jupyter_launcher.sessions.stop import stop_session
-from jupyter_launcher.spec.checks import check_name
+from jupyter_launcher.spec.checks import (
+    check_age,
+    check_callback,
+    check_ids,
+    check_image,
+    check_instance,
+    check_name,
+    check_network,
+    check_text,
+)
 from jupyter_launcher.spec.options import StartOptions
 from jupyter_launcher.waiting import Deadline
 
@@ -88,9 +100,11 @@ class Launcher:
         on_event: Callable[[Event], None] | None = None,
     ) -> None:
         self.namespace = check_name(namespace, "namespace")
-        self.owner = owner
-        self.image = image
-        self.timeouts = timeouts or Timeouts()
+        self.owner = check_text(owner, "owner")
+        self.image = check_image(image, "image")
+        self.timeouts = Timeouts() if timeouts is None else check_instance(timeouts, Timeouts, "timeouts")
+        build = BuildOptions() if build is None else check_instance(build, BuildOptions, "build")
+        check_callback(on_event, "on_event")
         self._engine = DockerEngine.connect(
             docker_host=docker_host, context=context, client=client, timeout=self.timeouts.engine
         )
@@ -100,7 +114,7 @@ class Launcher:
             address=EngineAddress(self._engine),
             namespace=self.namespace,
             owner=owner,
-            build=build or BuildOptions(),
+            build=build,
             timeouts=self.timeouts,
             reporter=PhaseReporter(on_event),
         )
@@ -142,7 +156,9 @@ class Launcher:
         lease: int | None = None,
         labels: Mapping[str, str] | None = None,
         lab_args: Iterable[str] = (),
+        log_size: int | str | None = "10m",
         timeouts: Timeouts | None = None,
+        cancel: threading.Event | None = None,
     ) -> Session:
         """Start JupyterLab for a pipeline, and return when it answers to its token.
 
@@ -185,7 +201,11 @@ class Launcher:
                 lease: ``renew``, or the session's context manager. None: it stays until it is stopped.
             labels: more labels for the container.
             lab_args: more arguments for ``jupyter lab``.
+            log_size: of the container's log, bytes or a text: two files of this size, where the engine's logging
+                driver is ``json-file`` (Podman's: ``k8s-file``); other drivers keep their own settings. None: the
+                engine's setting, which often is no limit.
             timeouts: in place of the launcher's.
+            cancel: another thread sets it to end this start.
 
         Raises:
             OptionError: an option has a value that cannot work.
@@ -198,39 +218,60 @@ class Launcher:
                 no session, or whose labels cannot be read.
             ExecError: a session of this id is there, and nobody can tell whether its server runs. It is left
                 alone.
+            StartCancelledError: ``cancel`` was set.
             EngineError: the engine refused, or does not answer.
 
-        Whatever is raised, Ctrl-C included, nothing that was made stays behind.
+        Whatever is raised, Ctrl-C included, nothing that was made stays behind. The clean-up takes at most 15 s;
+        where the engine does not answer it, the error (a Ctrl-C: a note and a warning in the log) names what may
+        be left.
         """
+        if cancel is not None and not callable(getattr(cancel, "is_set", None)):
+            msg = f"cancel is {cancel!r}"
+            raise OptionError(msg, hint="give a threading.Event", option="cancel")
         given = dict(locals())  # each option is passed on by its name, so that a new one is written here only once
         request = StartRequest(
-            pipeline_dir=pipeline_dir, user=user, session_id=session_id, image=image or self.image, pull=pull
+            pipeline_dir=pipeline_dir,
+            user=user,
+            session_id=session_id,
+            image=self.image if image is None else image,
+            pull=pull,
         )
         options = {name: value for name, value in given.items() if name in StartOptions.__annotations__}
-        context = dataclasses.replace(self._context, timeouts=timeouts or self.timeouts)
-        return start_session(context, self._limit, request, options)
+        timeouts = self.timeouts if timeouts is None else check_instance(timeouts, Timeouts, "timeouts")
+        context = dataclasses.replace(self._context, timeouts=timeouts)
+        return run_act(
+            lambda: start_session(context, self._limit, request, options),
+            undo=lambda session: remove_session(context, session),
+            cancel=None if cancel is None else Cancel(cancel, lambda left: cancelled_start(session_id or "", left)),
+        )
 
     def get(self, session_id: str) -> Session:
         """A running session again, from nothing but the engine.
+
+        It takes at most 10 s; while the session is younger than ``timeouts.start``, at most that.
 
         Raises:
             SessionNotFoundError: this namespace has no container of this session id.
             SessionUnreadableError: it has, and its labels cannot be read.
             ServerNotRunningError: it has, but no server runs in it.
+            ServerError: its server does not answer as it should.
             ExecError: nobody can tell, because no command runs in the container (it may be paused).
             EngineError: the engine does not answer.
         """
-        return join_session(self._context, *find_session(self._context, session_id))
+        return get_session(self._context, session_id)
 
     def stop(self, session_id: str) -> StopReport:
-        """Stop a session in whatever state it is, also one that has ended or was never started.
+        """Stop a session in whatever state it is, also one that is paused, has ended or was never started.
+
+        It takes at most ``timeouts.shutdown``, ``terminate`` and ``gateway`` together, and the engine's time. A
+        Ctrl-C meanwhile kills what is left of the session.
 
         Raises:
             SessionNotFoundError: this namespace has no container of this session id.
             SessionUnreadableError: it has, and its labels cannot be read.
             EngineError: the engine does not answer.
         """
-        return stop_session(self._context, *find_session(self._context, session_id))
+        return run_act(lambda: stop_session(self._context, *find_session(self._context, session_id)))
 
     def renew(self, session_id: str) -> None:
         """Start the lease of a session anew; nothing happens where there is none.
@@ -238,7 +279,7 @@ class Launcher:
         Raises:
             SessionNotFoundError: this namespace has no container of this session id.
             SessionUnreadableError: it has, and its labels cannot be read.
-            ServerNotRunningError: the session ended.
+            ServerNotRunningError: the session has ended, or is about to, because the lease was over.
             ExecError: the lease did not move, although the session runs.
             EngineError: the engine does not answer.
         """
@@ -259,18 +300,24 @@ class Launcher:
         Dead sessions have ended, or were created and never started. A session that runs is orphaned when
         ``keep`` is given and does not name it: only its orchestrator knows. One that cannot be stopped is
         reported with its error, and the next one is tried. Containers in state ``unreadable`` are left alone.
+        Just before a container is stopped, its state and ``keep`` are looked at once more.
 
         Args:
             min_age: seconds since it was created, by the engine's clock; younger ones are left alone,
                 because another launcher may be starting them.
-            keep: ids of the sessions that are still wanted; None: no running session is touched.
+            keep: ids of the sessions that are still wanted, which may change meanwhile; None: no running session
+                is touched.
             owner: only sessions of launchers with this ``owner``.
             dry_run: only report what would be stopped.
 
         Raises:
             EngineError: the engine does not answer.
         """
-        return reap_sessions(self._context, min_age=min_age, keep=keep, owner=owner, dry_run=dry_run)
+        check_age(min_age, "min_age")
+        check_ids(keep, "keep")
+        if owner is not None:
+            check_text(owner, "owner")
+        return run_act(lambda: reap_sessions(self._context, min_age=min_age, keep=keep, owner=owner, dry_run=dry_run))
 
     def ids(self) -> Sequence[str]:
         """The ids of all sessions of this namespace, in every state: one call to the engine.
@@ -297,13 +344,13 @@ class Launcher:
             EngineError: the engine does not answer, or its logging driver cannot be read.
         """
         info, _ = find_session(self._context, session_id)
-        return self._engine.follow_logs(info.id, tail) if follow else iter((self._engine.logs(info.id, tail),))
+        return self._engine.read_log(info.id, tail, follow=follow)
 
     def list(self) -> Sequence[SessionSummary]:
         """All sessions of this namespace, in every state, newest first.
 
-        One call to the engine, and a request to each server that may run; where one does not
-        answer, another for the engine's time.
+        One call to the engine, and a request to each server that may run, which has 2 s; where one does not
+        answer, another for the engine's time. The requests take at most 10 s together.
 
         Raises:
             EngineError: the engine does not answer.
@@ -321,7 +368,8 @@ class Launcher:
             OptionError: ``pull`` is none of these.
             ImageNotFoundError, ImageBuildError: the image is not there, and could not be had.
         """
-        self._context.ensure_image(image or self.image, pull, self._context.reporter)
+        image = self.image if image is None else check_image(image, "image")
+        self._context.ensure_image(image, pull, self._context.reporter)
 
     def build_image(
         self,
@@ -346,10 +394,11 @@ class Launcher:
             OptionError: no such image of ours.
             ImageBuildError: with the end of what the build printed.
         """
-        tag = tag or tag_of(name)
+        tag = tag_of(name) if tag is None else check_image(tag, "tag")
+        options = self._context.build if options is None else check_instance(options, BuildOptions, "options")
         with self._context.reporter.phase(Phase.IMAGE) as progress:
             deadline = Deadline(self.timeouts.image)
-            self._engine.images.build(name, tag, options or self._context.build, deadline, progress, force=force)
+            self._engine.images.build(name, tag, options, deadline, progress, force=force)
         return tag
 
     @contextlib.contextmanager
@@ -378,6 +427,8 @@ class Launcher:
             GatewayNotRunningError: the gateway ended; noticed at once.
             GatewayUnreachableError: it gave no kernel specs in time (``timeouts.start``).
         """
+        check_network(network, "network")
+        check_callback(keep, "keep")
         self.ensure_image(image)
         request = GatewayRequest(
             pipeline_dir=pipeline_dir,

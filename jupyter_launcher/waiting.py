@@ -7,6 +7,8 @@ from collections.abc import Iterable
 
 import tenacity
 
+from jupyter_launcher.acts import wait_for_cancel
+
 __all__ = ["Deadline", "NotYetError", "attempts"]
 
 _PAUSE = 0.02
@@ -30,6 +32,10 @@ class Deadline:
     def expired(self) -> bool:
         """True when no time is left."""
         return self.elapsed() >= self.seconds
+
+    def shortened(self, seconds: float) -> Deadline:
+        """A deadline ``seconds`` from now, or this one's end if that is sooner."""
+        return Deadline(min(seconds, self.remaining()))
 
 
 class NotYetError(Exception):
@@ -56,7 +62,10 @@ def attempts(
         return state.attempt_number >= at_least and deadline.expired()
 
     retrying = tenacity.Retrying(
-        stop=is_over, wait=tenacity.wait_fixed(pause), retry=tenacity.retry_if_exception_type(errors)
+        stop=is_over,
+        wait=tenacity.wait_fixed(pause),
+        retry=tenacity.retry_if_exception_type(errors),
+        sleep=wait_for_cancel,
     )
     try:
         yield from retrying

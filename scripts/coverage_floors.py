@@ -24,14 +24,14 @@ FLOORS: tuple[tuple[str, float, tuple[str, ...]], ...] = (
     (
         "engine, what it parses",
         95.0,
-        tuple(f"engine/{name}.py" for name in ("types", "traits", "podman", "streams", "errors")),
+        tuple(f"engine/{name}.py" for name in ("types", "shapes", "traits", "podman", "streams", "errors")),
     ),
     (
         "engine, the rest",
         90.0,
-        tuple(f"engine/{name}.py" for name in ("client", "connection", "images", "interrupt", "ssh")),
+        tuple(f"engine/{name}.py" for name in ("client", "connection", "images", "ssh")),
     ),
-    ("errors, models, waiting", 95.0, ("errors.py", "models/*.py", "waiting.py")),
+    ("errors, models, acts, waiting", 95.0, ("errors.py", "models/*.py", "acts.py", "waiting.py")),
     ("host", 90.0, ("host/*.py",)),
     ("server", 90.0, ("server/*.py",)),
     ("gateway", 90.0, ("gateway.py",)),

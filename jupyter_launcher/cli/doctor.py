@@ -223,7 +223,7 @@ def _check_port(engine: Engine, address: EngineAddress, container: str, host_ip:
     url = address.server_url(info, host_ip)
     for attempt in attempts(Deadline(_SECONDS), NotYetError):
         with attempt:
-            if JupyterApi(url).is_alive(timeout=2.0):
+            if JupyterApi(url).is_alive(Deadline(2.0)):
                 return _ok(name, f"{url} answers")
             raise NotYetError
     hint = "see whether a firewall, a VPN or a proxy blocks the port, for example with `iptables -L DOCKER-USER`"

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 from collections.abc import Iterator, Sequence
 from email.utils import parsedate_to_datetime
 
 import requests
-from docker import DockerClient
+from docker import APIClient, DockerClient
 from docker.errors import APIError
 
+from jupyter_launcher.acts import PerProcess, shielded
 from jupyter_launcher.engine import connection, podman, streams
 from jupyter_launcher.engine.errors import is_gone, is_port_conflict, translate_errors
 from jupyter_launcher.engine.images import ImageStore
-from jupyter_launcher.engine.interrupt import run_uninterrupted
 from jupyter_launcher.engine.protocol import OUTPUT_LIMIT
 from jupyter_launcher.engine.traits import EngineTraits
 from jupyter_launcher.engine.types import (
@@ -22,18 +21,16 @@ from jupyter_launcher.engine.types import (
     ContainerInfo,
     ExecResult,
     ListedContainer,
-    parse_exit_code,
     parse_id,
     parse_list,
     parse_status,
 )
-from jupyter_launcher.errors import EngineError, EngineUnavailableError, ExecError, PortInUseError
+from jupyter_launcher.errors import EngineError, EngineUnavailableError, PortInUseError
 from jupyter_launcher.waiting import Deadline, NotYetError, attempts
 
 __all__ = ["DockerEngine"]
 
 _REMOVAL_SECONDS = 5.0
-_LAST_MOMENT = 1.0
 _LOG_HINT = "`docker info -f '{{.LoggingDriver}}'` shows the engine's logging driver; not every one can be read"
 
 
@@ -41,11 +38,24 @@ class DockerEngine:
     """One connection to one engine: what :class:`~jupyter_launcher.engine.protocol.Engine` says."""
 
     def __init__(self, made: connection.Connection) -> None:
-        self.client = made.client
-        self.api = made.client.api
         self.endpoint = made.endpoint
-        self.images = ImageStore(self.api, self.endpoint)
+        self.images = ImageStore(lambda: self.api, self.endpoint)
         self._connection = made
+        self._traits = PerProcess(self._ask_traits)
+
+    @property
+    def client(self) -> DockerClient:
+        """The SDK's client of this process.
+
+        Raises:
+            EngineUnavailableError: this process is a fork, and the client was handed in; or no engine answers.
+        """
+        return self._connection.client
+
+    @property
+    def api(self) -> APIClient:
+        """The SDK's API of this process; see :attr:`client`."""
+        return self.client.api
 
     @classmethod
     def connect(
@@ -71,13 +81,16 @@ class DockerEngine:
     def _translate(self, action: str) -> contextlib.AbstractContextManager[None]:
         return translate_errors(action, self.endpoint)
 
-    @functools.cached_property
+    @property
     def traits(self) -> EngineTraits:
         """What the engine is and can do, asked once. What it refuses to answer is unknown.
 
         Raises:
             EngineUnavailableError: the engine does not answer the question for its version.
         """
+        return self._traits.get()
+
+    def _ask_traits(self) -> EngineTraits:
         info = None
         try:
             with self._translate("ask for its version"):
@@ -127,16 +140,13 @@ class DockerEngine:
     def create(self, config: ContainerConfig, name: str) -> str:
         """Create a container and return its id.
 
-        An interrupt is delayed until the call returns. The engine completes a create even when its client
-        has gone, so a clean-up that ran earlier would miss the container.
-
         Raises:
             EngineError: with status 409 when there is one of this name.
         """
-        body = podman.to_podman(config) if self.traits.is_podman else config.to_docker()
+        body = podman.to_podman(config) if self.traits.is_podman else config.to_docker(self.traits.log_driver)
         try:
             with self._translate(f"create container {name}"):
-                return parse_id(run_uninterrupted(lambda: self.api.create_container_from_config(body, name)))
+                return parse_id(self.api.create_container_from_config(body, name))
         except EngineError as error:
             # Where two create one at the same time, Podman's check of the name passes both.
             if error.status == 500 and "name is already in use" in error.message:
@@ -165,13 +175,14 @@ class DockerEngine:
     @contextlib.contextmanager
     def temporary(self, config: ContainerConfig, name: str) -> Iterator[str]:
         """Create and start a container of a unique name, yield its id, and remove it at the end."""
-        target = name  # until its id is known: an interrupt may come within the create
+        target = name  # until its id is known
         try:
             target = self.create(config, name)
             self.start(target)
             yield target
         finally:
-            self.remove(target)
+            with shielded():
+                self.remove(target)
 
     def wait(self, container: str, deadline: Deadline) -> int | None:
         """Block until the container does not run.
@@ -182,8 +193,13 @@ class DockerEngine:
             return None
         try:
             with self._translate(f"wait for container {container[:12]}"):
-                # The SDK takes a float too, as requests does; its types say int.
-                return parse_status(self.api.wait(container, timeout=deadline.remaining()))  # type: ignore[arg-type]
+                # Not the SDK's call, which can't be cancelled. The engine answers at once, and its body comes late.
+                response = self.api.post(
+                    self._url(f"containers/{container}/wait"), stream=True, timeout=deadline.remaining()
+                )
+                with streams.open_stream(response):
+                    streams.limit_read(response, deadline)
+                    return parse_status(response.json())
         except EngineUnavailableError:
             if deadline.expired():
                 return None
@@ -192,6 +208,16 @@ class DockerEngine:
             if is_gone(error):
                 return -1
             raise
+
+    def unpause(self, container: str) -> None:
+        """Let a paused container go on; nothing happens where it is not paused."""
+        try:
+            with self._translate(f"unpause container {container[:12]}"):
+                self.api.unpause(container)
+        except EngineError:
+            info = self.inspect(container)
+            if info is not None and info.state == "paused":
+                raise
 
     def remove(self, container: str) -> None:
         """Kill and remove the container and its anonymous volumes; see the protocol."""
@@ -224,11 +250,7 @@ class DockerEngine:
 
     def logs(self, container: str, tail: int | None = None) -> str:
         """What the container wrote to stdout and stderr; ``tail``: that many last lines."""
-        return "".join(self._read_log(container, tail, follow=False))
-
-    def follow_logs(self, container: str, tail: int | None = None) -> Iterator[str]:
-        """As ``logs``, and what the container writes from then on, until it ends; in pieces as they come."""
-        return self._read_log(container, tail, follow=True)
+        return "".join(self.read_log(container, tail))
 
     def log_tail(self, container: str, lines: int = 40) -> str:
         """The last lines of the log for a message: never raises, and says why there is none."""
@@ -237,7 +259,12 @@ class DockerEngine:
         except EngineError as error:
             return f"(no log: {error.message})"
 
-    def _read_log(self, container: str, tail: int | None, *, follow: bool) -> Iterator[str]:
+    def read_log(self, container: str, tail: int | None = None, *, follow: bool = False) -> Iterator[str]:
+        """As ``logs``, in pieces; ``follow``: and what the container writes from then on, until it ends.
+
+        Raises:
+            EngineError: at the call, not at the first piece.
+        """
         # Not the SDK's call, which would give up after a minute without a line.
         try:
             with self._translate(f"read the log of container {container[:12]}"):
@@ -247,13 +274,19 @@ class DockerEngine:
                     stream=True,
                     timeout=None if follow else self.api.timeout,
                 )
-                with contextlib.closing(response):
+                with contextlib.ExitStack() as opened:
+                    opened.callback(response.close)
                     streams.raise_for_status(response)
-                    yield from streams.decode_log(streams.read_frames(response))
+                    opened.pop_all()
         except EngineError as error:
             if error.status == 501:
                 raise EngineError(error.message, hint=_LOG_HINT, status=501) from error
             raise
+        return self._read_pieces(container, response)
+
+    def _read_pieces(self, container: str, response: requests.Response) -> Iterator[str]:
+        with self._translate(f"read the log of container {container[:12]}"), streams.open_stream(response):
+            yield from streams.decode_log(streams.read_frames(response))
 
     def exec(
         self,
@@ -265,64 +298,17 @@ class DockerEngine:
         workdir: str = "/",
         limit: int = OUTPUT_LIMIT,
         secret: bool = False,
+        stays: bool = False,
     ) -> ExecResult:
         """Run a command and read what it prints until it ends, or prints ``END``; see the protocol."""
-        output = streams.Output()
-        name = f"command `{argv[0]}` in container {container[:12]}"
-
-        def failure(seen: str, *, started: bool | None, exit_code: int | None = None, hint: str = "") -> ExecError:
-            hint = hint or f"see `docker ps -a --filter id={container[:12]}` and `docker logs {container[:12]}`"
-            printed = output.text(secret=secret)
-            return ExecError(f"{name} {seen}", hint=hint, started=started, exit_code=exit_code, output=printed)
-
-        try:
-            with self._translate(f"run a command in container {container[:12]}"):
-                exec_id = parse_id(self.api.exec_create(container, streams.mark(argv), workdir=workdir))
-                streams.read_output(self._start_exec(exec_id, deadline), output, deadline, limit)
-                code = None if output.ended or output.truncated else self._exit_code(exec_id, deadline)
-        except EngineUnavailableError as error:
-            if not deadline.expired():
-                raise
-            late = f"did not answer within {deadline.seconds:g} s"
-            raise failure(late, started=True if output.started else None) from error
-        except EngineError as error:
-            if error.status in (401, 403):  # nothing about this container: no exec at all is allowed
-                raise
-            seen = "ran, but its end was not seen" if output.started else "did not run"
-            refused = f"{seen}: {error.message}"
-            raise failure(refused, started=output.started, hint=error.hint) from error
-        fault = output.fault(code, limit, secret=secret)
-        if fault is None and check and code:
-            fault = (f"failed with exit code {code}: {output.text(secret=secret)}", True)
-        if fault is not None:
-            seen, started = fault
-            raise failure(seen, started=started, exit_code=code)
-        stdout, stderr = (stream.decode(errors="replace") for stream in (output.stdout, output.stderr))
-        return ExecResult(exit_code=code, stdout=stdout, stderr=stderr)
-
-    def _exit_code(self, exec_id: str, deadline: Deadline) -> int | None:
-        """The exit code of a command whose output has ended, which may be a moment before the command has.
-
-        None: the command closed its output and continues.
-        """
-        for attempt in attempts(Deadline(min(_LAST_MOMENT, deadline.remaining())), NotYetError):
-            with attempt:
-                code = parse_exit_code(self.api.exec_inspect(exec_id))
-                if code is None:
-                    raise NotYetError
-                return code
-        return None
-
-    def _start_exec(self, exec_id: str, deadline: Deadline) -> requests.Response:
-        # Not the SDK's exec_start: it asks for an upgrade of the connection, and then reads past the bytes
-        # that came together with the response's head (docker-py#3332). Without the upgrade the engine sends
-        # the same stream as a plain body, which ends when the command's output does. It also lets the read
-        # have a time-out.
-        return self.api.post(
-            self._url(f"exec/{exec_id}/start"),
-            json={"Detach": False, "Tty": False},
-            stream=True,
-            timeout=max(deadline.remaining(), 0.001),
+        return streams.run_exec(
+            self.api,
+            self.endpoint,
+            streams.Command(
+                container=container, argv=tuple(argv), workdir=workdir, limit=limit, secret=secret, stays=stays
+            ),
+            deadline,
+            check=check,
         )
 
     def _url(self, path: str) -> str:

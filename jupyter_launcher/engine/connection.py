@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from docker import APIClient, DockerClient
@@ -13,9 +12,10 @@ from docker.context import ContextAPI
 from docker.transport import UnixHTTPAdapter
 from docker.utils import kwargs_from_env
 
+from jupyter_launcher.acts import PerProcess
 from jupyter_launcher.engine.errors import translate_errors
 from jupyter_launcher.engine.ssh import SshTunnel
-from jupyter_launcher.errors import OptionError
+from jupyter_launcher.errors import EngineUnavailableError, OptionError
 
 __all__ = ["OLDEST_API", "Connection", "DockerClient", "connect"]
 
@@ -23,30 +23,43 @@ OLDEST_API = "1.41"
 """Docker 20.10's."""
 
 _CONNECTIONS = 64
+_Made = tuple[DockerClient, SshTunnel | None]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Connection:
-    """A client of the SDK, where it leads, and what ends with it.
+    """A client of the SDK, which belongs to the process that made it, and where it leads.
+
+    A fork has a copy of the connections of its parent, and an answer to one may be read by the other. So the
+    first use in another process makes a client of its own.
 
     Attributes:
-        client: the SDK's.
         endpoint: the engine's address as the user knows it.
         owned: the client was made here, so it is closed here.
-        tunnel: the ssh that the client goes through.
     """
 
-    client: DockerClient
-    endpoint: str
-    owned: bool
-    tunnel: SshTunnel | None = None
+    def __init__(self, endpoint: str, make: Callable[[], _Made], *, owned: bool) -> None:
+        self.endpoint = endpoint
+        self.owned = owned
+        self._made = PerProcess(make)
+        self._made.get()
+
+    @property
+    def client(self) -> DockerClient:
+        """The client of this process.
+
+        Raises:
+            EngineUnavailableError: no engine answers; or this process is a fork, and the client was handed in.
+        """
+        return self._made.get()[0]
 
     def close(self) -> None:
-        """Close the connections, unless the client was handed in."""
-        if self.owned:
-            self.client.close()
-        if self.tunnel is not None:
-            self.tunnel.close()
+        """Close the connections that this process made."""
+        made = self._made.find() if self.owned else None
+        if made is not None:
+            client, tunnel = made
+            client.close()
+            if tunnel is not None:
+                tunnel.close()
 
 
 def connect(
@@ -65,9 +78,33 @@ def connect(
     if sum(given is not None for given in (docker_host, context, client)) > 1:
         msg = "docker_host, context and client each name an engine, and more than one is given"
         raise OptionError(msg, hint="give one of them", option="docker_host")
+    for option, value in (("docker_host", docker_host), ("context", context)):
+        if value is not None and not (isinstance(value, str) and value):
+            msg = f"{option} is {value!r}"
+            raise OptionError(msg, hint="give a text, or leave it out", option=option)
+    if client is not None and not hasattr(client, "api"):
+        msg = f"client is {client!r}"
+        raise OptionError(msg, hint="give a docker.DockerClient, or leave it out", option="client")
     if client is not None:
-        return Connection(client=client, endpoint=client.api.base_url, owned=False)
+        return Connection(client.api.base_url, _use_only_here(client), owned=False)
     endpoint = _find_endpoint(docker_host, context)
+    return Connection(endpoint, lambda: _make_client(endpoint, docker_host, context, timeout), owned=True)
+
+
+def _use_only_here(client: DockerClient) -> Callable[[], _Made]:
+    process = os.getpid()
+
+    def use() -> _Made:
+        if os.getpid() == process:
+            return client, None
+        msg = "the client was handed in before this process was forked, and it belongs to the parent"
+        hint = "give docker_host= or context= in place of client=, or make the Launcher after the fork"
+        raise EngineUnavailableError(msg, hint=hint, endpoint=client.api.base_url)
+
+    return use
+
+
+def _make_client(endpoint: str, docker_host: str | None, context: str | None, timeout: float) -> _Made:
     tunnel = SshTunnel(endpoint, timeout) if endpoint.startswith("ssh://") else None
     with translate_errors("connect", endpoint), _close_on_failure(tunnel):
         if tunnel is not None:
@@ -82,7 +119,7 @@ def connect(
         else:
             made = _create_client(DockerClient.from_env, timeout=timeout)
     _share_connections(made.api)
-    return Connection(client=made, endpoint=endpoint, owned=True, tunnel=tunnel)
+    return made, tunnel
 
 
 def _find_endpoint(docker_host: str | None, context: str | None) -> str:

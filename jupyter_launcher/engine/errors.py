@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from docker.errors import APIError, DockerException
+from docker.errors import APIError, DockerException, StreamParseError
 from urllib3.exceptions import HTTPError as TransportError
 
 from jupyter_launcher.errors import EngineError, EngineUnavailableError
@@ -30,8 +30,8 @@ def translate_errors(action: str, endpoint: str) -> Iterator[None]:
         hint = _FORBIDDEN if error.status_code in (401, 403) else _REFUSED
         raise EngineError(msg, hint=hint, status=error.status_code) from error
     # requests' errors are OSErrors; the version check of the SDK wraps them in a DockerException. An
-    # answer that is no JSON is a ValueError.
-    except (DockerException, OSError, TransportError, ValueError) as error:
+    # answer that is no JSON is a ValueError (in a stream a StreamParseError), one that is too deep a RecursionError.
+    except (DockerException, OSError, RecursionError, StreamParseError, TransportError, ValueError) as error:
         seen, hint = _describe(error)
         msg = f"could not {action} with the engine at {endpoint}: {seen}"
         raise EngineUnavailableError(msg, hint=hint, endpoint=endpoint) from error

@@ -8,7 +8,7 @@ import json
 import re
 import tarfile
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,13 @@ from typing import Any
 from docker import APIClient
 
 from jupyter_launcher._version import __version__
+from jupyter_launcher.acts import check_cancelled
 from jupyter_launcher.engine.errors import translate_errors
-from jupyter_launcher.engine.types import Progress
+from jupyter_launcher.engine.shapes import expect_shape
+from jupyter_launcher.engine.types import ImageInfo, Progress
 from jupyter_launcher.errors import EngineError, ImageBuildError, ImageNotFoundError, OptionError
 from jupyter_launcher.models import BuildOptions
+from jupyter_launcher.models.options import show_value
 from jupyter_launcher.waiting import Deadline
 
 __all__ = ["CONTEXTS", "DEFAULT_GATEWAY_IMAGE", "DEFAULT_IMAGE", "ImageStore", "context_dir", "tag_of"]
@@ -45,24 +48,29 @@ def context_dir(name: str) -> Path:
         OptionError: no such image of ours.
     """
     package = Path(str(resources.files("jupyter_launcher")))
-    for folder in (package / "images" / name, package.parent / "images" / name):
-        if name in CONTEXTS and (folder / "Dockerfile").is_file():
+    folders = (package / "images" / name, package.parent / "images" / name) if name in CONTEXTS else ()
+    for folder in folders:
+        if (folder / "Dockerfile").is_file():
             return folder
-    msg = f"there is no image {name!r} to build"
+    msg = f"there is no image {show_value(name)} to build"
     raise OptionError(msg, hint=f"give one of {', '.join(CONTEXTS)}", option="name")
 
 
 class ImageStore:
     """The images of one engine: what :class:`~jupyter_launcher.engine.protocol.Images` says."""
 
-    def __init__(self, api: APIClient, endpoint: str) -> None:
-        self._api = api
+    def __init__(self, api: Callable[[], APIClient], endpoint: str) -> None:
+        self._find_api = api
         self._endpoint = endpoint
+
+    @property
+    def _api(self) -> APIClient:
+        return self._find_api()
 
     def find(self, image: str) -> str | None:
         """The id of an image; None when the engine has none of this name."""
-        raw = self._inspect(image)
-        return None if raw is None else str(raw["Id"])
+        found = self._inspect(image)
+        return None if found is None else found.id
 
     def ensure(self, image: str, pull: str, options: BuildOptions, deadline: Deadline, on_progress: Progress) -> None:
         """See that the engine has an image: ours are built, others pulled.
@@ -72,7 +80,7 @@ class ImageStore:
             ImageNotFoundError, ImageBuildError: the image is not there, and could not be had.
         """
         if pull not in ("missing", "always", "never"):
-            msg = f"pull is {pull!r}"
+            msg = f"pull is {show_value(pull)}"
             raise OptionError(msg, hint="give 'missing', 'always' or 'never'", option="pull")
         if pull != "always" and self.find(image) is not None:
             return
@@ -92,11 +100,9 @@ class ImageStore:
             with translate_errors(f"pull {name}", self._endpoint):
                 layers: dict[str, tuple[int, int]] = {}
                 for item in self._api.pull(name, stream=True, decode=True):
-                    if "error" in item:
-                        raise _failure(str(item["error"]))
-                    _count(item, layers)
-                    done, total = (sum(layer[index] for layer in layers.values()) for index in (0, 1))
-                    on_progress(" ".join(str(item[key]) for key in ("id", "status") if item.get(key)), done, total)
+                    check_cancelled()
+                    with expect_shape(f"a pull of {name}"):
+                        _report_pull(item, layers, on_progress)
                     if deadline.expired():
                         raise _late(deadline)
         except EngineError as error:
@@ -124,7 +130,7 @@ class ImageStore:
         base = self.find(options.base_image) if options.base_image else None
         inputs = _digest(files, {**options.to_build_args(), "base": base or ""})
         existing = self._inspect(tag)
-        if existing and not force and (existing["Config"].get("Labels") or {}).get(_INPUTS) == inputs:
+        if existing is not None and not force and (_INPUTS, inputs) in existing.labels.items():
             return
         build_id = uuid.uuid4().hex
         tail: list[str] = []
@@ -143,7 +149,9 @@ class ImageStore:
                     timeout=int(deadline.seconds),
                 )
                 for item in stream:
-                    _report(item, tail, on_progress)
+                    check_cancelled()
+                    with expect_shape(f"a build of {tag}"):
+                        _report_build(item, tail, on_progress)
                     if deadline.expired():
                         raise _late(deadline)
         except EngineError as error:
@@ -155,8 +163,8 @@ class ImageStore:
             raise ImageBuildError(msg, hint=hint, status=error.status, image=tag, log_tail="\n".join(tail)) from error
         finally:
             self._prune(build_id)
-        if existing is not None and self.find(tag) != existing["Id"]:
-            self._remove_replaced(existing["Id"])
+        if existing is not None and self.find(tag) != existing.id:
+            self._remove_replaced(existing.id)
 
     def _prune(self, build_id: str) -> None:
         # The first stage of a build stays behind as an image without a name; the Dockerfiles label it.
@@ -172,11 +180,10 @@ class ImageStore:
             if error.status not in (404, 409):
                 raise
 
-    def _inspect(self, image: str) -> Mapping[str, Any] | None:
+    def _inspect(self, image: str) -> ImageInfo | None:
         try:
             with translate_errors(f"inspect image {image}", self._endpoint):
-                raw: Mapping[str, Any] = self._api.inspect_image(image)
-                return raw
+                return ImageInfo.from_inspect(self._api.inspect_image(image))
         except EngineError as error:
             if error.status == 404:
                 return None
@@ -191,7 +198,15 @@ def _failure(message: str, hint: str = "see what the engine says") -> EngineErro
     return EngineError(message, hint=hint)
 
 
-def _report(item: Mapping[str, Any], tail: list[str], on_progress: Progress) -> None:
+def _report_pull(item: Mapping[str, Any], layers: dict[str, tuple[int, int]], on_progress: Progress) -> None:
+    if "error" in item:
+        raise _failure(str(item["error"]))
+    _count(item, layers)
+    done, total = (sum(layer[index] for layer in layers.values()) for index in (0, 1))
+    on_progress(" ".join(str(item[key]) for key in ("id", "status") if item.get(key)), done, total)
+
+
+def _report_build(item: Mapping[str, Any], tail: list[str], on_progress: Progress) -> None:
     if "error" in item:
         raise _failure(str(item["error"]).strip())
     for line in str(item.get("stream") or item.get("status") or "").splitlines():

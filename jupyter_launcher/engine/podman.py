@@ -68,8 +68,15 @@ def to_podman(config: ContainerConfig) -> dict[str, Any]:
         "Binds": short,
         "Tmpfs": {item.target: _tmpfs_options(item, body) for item in config.tmpfs},
         "DeviceRequests": _device_requests(config.gpus),
+        "LogConfig": _log_config(config),
     }
     return body
+
+
+def _log_config(config: ContainerConfig) -> dict[str, Any]:
+    # Podman does not tell its logging driver. It takes the size without a driver, and only k8s-file heeds it.
+    size = {} if config.log_size is None else {"max-size": str(config.log_size)}
+    return {"Type": "k8s-file" if config.log_is_read else "", "Config": size}
 
 
 def _tmpfs_options(item: Tmpfs, body: Mapping[str, Any]) -> str:

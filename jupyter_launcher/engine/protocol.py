@@ -96,6 +96,9 @@ class Engine(Protocol):
         Return its exit code, -1 when it was removed, None when the deadline passed.
         """
 
+    def unpause(self, container: str) -> None:
+        """Let a paused container go on; nothing happens where it is not paused."""
+
     def remove(self, container: str) -> None:
         """Kill and remove the container and its anonymous volumes.
 
@@ -111,8 +114,12 @@ class Engine(Protocol):
     def log_tail(self, container: str, lines: int = 40) -> str:
         """The last lines of the log for a message: never raises, and says why there is none."""
 
-    def follow_logs(self, container: str, tail: int | None = None) -> Iterator[str]:
-        """As ``logs``, and what the container writes from then on, until it ends; in pieces as they come."""
+    def read_log(self, container: str, tail: int | None = None, *, follow: bool = False) -> Iterator[str]:
+        """As ``logs``, in pieces; ``follow``: and what the container writes from then on, until it ends.
+
+        Raises:
+            EngineError: at the call, not at the first piece.
+        """
 
     def exec(
         self,
@@ -124,12 +131,13 @@ class Engine(Protocol):
         workdir: str = "/",
         limit: int = OUTPUT_LIMIT,
         secret: bool = False,
+        stays: bool = False,
     ) -> ExecResult:
         """Run a command and read what it prints until it ends, or prints ``END``.
 
         If the command prints ``END``, reading stops and the command is left running; the exit code is then
-        None. The deadline is checked after each frame, so a command that stalls may take up to twice the
-        remaining time.
+        None. A command that has not ended a second after the deadline is killed inside the container, where the
+        image has ``timeout``.
 
         Args:
             container: a name or an id.
@@ -139,6 +147,7 @@ class Engine(Protocol):
             workdir: where the command runs. ``/`` is always there.
             limit: the most bytes that the command may print.
             secret: stdout holds a secret, so nothing of it goes into an error.
+            stays: the command goes on after the deadline, and is not killed.
 
         Raises:
             ExecError: the command did not run (``started`` is False), its exit code is not 0 (True), its output

@@ -1,18 +1,37 @@
-"""Streams of the engine: a command's output with its marks and its cap, and a container's log."""
+"""Streams of the engine: a command in a container, its output with its marks and its cap, and a container's log."""
 
 from __future__ import annotations
 
 import codecs
 import contextlib
+import math
+import socket
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import requests
+from docker import APIClient
 from docker.errors import APIError
 
-from jupyter_launcher.waiting import Deadline
+from jupyter_launcher.acts import close_on_cancel
+from jupyter_launcher.engine.errors import translate_errors
+from jupyter_launcher.engine.types import ExecResult, parse_exit_code, parse_id
+from jupyter_launcher.errors import EngineError, EngineUnavailableError, ExecError
+from jupyter_launcher.waiting import Deadline, NotYetError, attempts
 
-__all__ = ["END", "Output", "decode_log", "mark", "raise_for_status", "read_frames", "read_output"]
+__all__ = [
+    "END",
+    "Command",
+    "Output",
+    "decode_log",
+    "limit_read",
+    "mark",
+    "open_stream",
+    "raise_for_status",
+    "read_frames",
+    "read_output",
+    "run_exec",
+]
 
 MARK = b"\x02"
 """Printed before a command runs (ASCII STX). Without it the command did not run, whatever was printed."""
@@ -20,14 +39,20 @@ MARK = b"\x02"
 END = b"\x04"
 """A command that keeps running prints this byte (ASCII EOT) after its last output, so that the reader can stop."""
 
+_LAST_MOMENT = 1.0
+_LEAST_SECONDS = 0.001  # a time-out of 0 means something else
 _STDOUT = 1
 _STDERR = 2
 _PRINT_MARK = "printf '\\002'; exec \"$@\""
+# The name of the script is the number of seconds. An image without `timeout` has no end for a command that hangs.
+_PRINT_MARK_AND_LIMIT = 'printf \'\\002\'; command -v timeout >/dev/null && exec timeout -s KILL "$0" "$@"; exec "$@"'
 
 
-def mark(argv: Sequence[str]) -> list[str]:
-    """The command that prints :data:`MARK`, and then becomes ``argv``."""
-    return ["sh", "-c", _PRINT_MARK, "exec", *argv]
+def mark(argv: Sequence[str], seconds: int | None = None) -> list[str]:
+    """The command that prints :data:`MARK`, and then becomes ``argv``, which is killed after ``seconds``."""
+    if seconds is None:
+        return ["sh", "-c", _PRINT_MARK, "exec", *argv]
+    return ["sh", "-c", _PRINT_MARK_AND_LIMIT, str(seconds), *argv]
 
 
 @dataclass(slots=True)
@@ -40,8 +65,8 @@ class Output:
         truncated: the cap was reached; what came after it was not read.
     """
 
-    stdout: bytearray = field(default_factory=bytearray)
-    stderr: bytearray = field(default_factory=bytearray)
+    stdout: bytearray = field(default_factory=bytearray, repr=False)
+    stderr: bytearray = field(default_factory=bytearray, repr=False)
     started: bool = False
     ended: bool = False
     truncated: bool = False
@@ -59,22 +84,27 @@ class Output:
             self.ended = True
             del self.stdout[-len(END) :]
 
-    def fault(self, exit_code: int | None, limit: int, *, secret: bool = False) -> tuple[str, bool | None] | None:
-        """What went wrong with the exec itself, and whether the command started; None: it ran.
+    def fault(
+        self, exit_code: int | None, limit: int, *, check: bool = True, secret: bool = False
+    ) -> tuple[str, bool | None, str] | None:
+        """What went wrong with an exec, whether its command started, and a hint; None: nothing.
 
         Args:
             exit_code: of the exec; None: the command continues.
             limit: the cap, for the text.
+            check: an exit code other than 0 is a fault.
             secret: as in :meth:`text`.
         """
         if self.truncated:
-            return f"printed more than {limit} bytes", self.started
+            return f"printed more than {limit} bytes", self.started, ""
         if self.started:
-            return None if self.ended or exit_code is not None else ("closed its output and continues", True)
+            if exit_code and check:
+                return f"failed with exit code {exit_code}: {self.text(secret=secret)}", True, ""
+            return None if self.ended or exit_code is not None else ("closed its output and continues", True, "")
         if not exit_code:
             # docker-py#3332: a busy engine may lose the output of a command that ran.
-            return "may have run: its output was lost", None
-        return f"did not run: {self.text(secret=secret)}", False
+            return "may have run: its output was lost", None, ""
+        return f"did not run: {self.text(secret=secret)}", False, ""
 
     def text(self, *, secret: bool = False) -> str:
         """The end of both streams, for a message; of a command that prints a ``secret``, only stderr."""
@@ -87,23 +117,70 @@ def read_output(response: requests.Response, output: Output, deadline: Deadline,
     """Read frames into ``output`` until the stream or the output is complete, or the cap is reached.
 
     Raises:
-        TimeoutError: the deadline passed. It is checked after each frame, so a command that stalls may take
-            up to twice the remaining time.
+        TimeoutError: the deadline passed. A read that had begun before raises the transport's own error then.
     """
+    with open_stream(response):
+        # What was read is no local variable here: it may hold a secret, and a traceback shows those.
+        while not (output.ended or output.truncated) and _add_frame(response, output, deadline, limit):
+            pass
+
+
+def _add_frame(response: requests.Response, output: Output, deadline: Deadline, limit: int) -> bool:
+    limit_read(response, deadline)
+    frame = _read_frame(response)
+    if frame is not None:
+        output.add(*frame, limit)
+    return frame is not None
+
+
+@contextlib.contextmanager
+def open_stream(response: requests.Response) -> Iterator[None]:
+    """Check the status of an answer that is read in pieces; close it at the end, and when the act is cancelled."""
     with contextlib.closing(response):
         raise_for_status(response)
-        for stream, piece in read_frames(response):
-            output.add(stream, piece, limit)
-            if output.ended or output.truncated:
-                return
-            if deadline.expired():
-                raise TimeoutError
+        connection = _socket_of(response)
+        if connection is None:
+            yield
+            return
+        with close_on_cancel(lambda: _shut_down(connection)):
+            yield
+
+
+def limit_read(response: requests.Response, deadline: Deadline) -> None:
+    """Let the next read of the answer end with the deadline.
+
+    Raises:
+        TimeoutError: it has passed.
+    """
+    if deadline.expired():
+        raise TimeoutError
+    connection = _socket_of(response)
+    if connection is not None:
+        connection.settimeout(deadline.remaining() + _LEAST_SECONDS)
+
+
+def _socket_of(response: requests.Response) -> socket.socket | None:
+    """The socket of an answer: there is no public way to it, and other transports have none."""
+    found = response.raw
+    for name in ("_fp", "fp", "raw", "_sock"):
+        found = getattr(found, name, None)
+    return found if isinstance(found, socket.socket) else None
+
+
+def _shut_down(connection: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
 
 
 def read_frames(response: requests.Response) -> Iterator[tuple[int, bytes]]:
     """The stream's number and what was written to it: the engine's framing of output without a terminal."""
-    while len(head := response.raw.read(8)) == 8:
-        yield head[0], response.raw.read(int.from_bytes(head[4:], "big"))
+    while (frame := _read_frame(response)) is not None:
+        yield frame
+
+
+def _read_frame(response: requests.Response) -> tuple[int, bytes] | None:
+    head = response.raw.read(8)
+    return (head[0], response.raw.read(int.from_bytes(head[4:], "big"))) if len(head) == 8 else None
 
 
 def decode_log(frames: Iterable[tuple[int, bytes]]) -> Iterator[str]:
@@ -128,3 +205,79 @@ def raise_for_status(response: requests.Response) -> None:
     except (ValueError, KeyError, TypeError):
         explanation = response.text[:500]
     raise APIError(response.text, response=response, explanation=explanation)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """A command to run in a container; the attributes are those of the protocol's ``exec``."""
+
+    container: str
+    argv: tuple[str, ...]
+    workdir: str
+    limit: int
+    secret: bool
+    stays: bool
+
+
+def run_exec(api: APIClient, endpoint: str, command: Command, deadline: Deadline, *, check: bool) -> ExecResult:
+    """Run a command and read what it prints, as the protocol's ``exec`` says."""
+    container = command.container
+    output = Output()
+    # The exec's own time inside the container, beyond the deadline: an answer may be on its way.
+    seconds = None if command.stays else math.ceil(deadline.remaining()) + 1
+    fault: tuple[str, bool | None, str] | None = None
+    lost: EngineUnavailableError | None = None
+    code = None
+    try:
+        with translate_errors(f"run a command in container {container[:12]}", endpoint):
+            exec_id = parse_id(api.exec_create(container, mark(command.argv, seconds), workdir=command.workdir))
+            read_output(_start(api, exec_id, deadline), output, deadline, command.limit)
+            code = None if output.ended or output.truncated else _exit_code(api, exec_id, deadline)
+    except EngineUnavailableError as error:
+        if not deadline.expired():
+            lost = EngineUnavailableError(error.message, hint=error.hint, endpoint=error.endpoint)
+        fault = f"did not answer within {deadline.seconds:g} s", True if output.started else None, error.hint
+    except EngineError as error:
+        if error.status in (401, 403):  # nothing about this container: no exec at all is allowed
+            raise
+        seen = "ran, but its end was not seen" if output.started else "did not run"
+        fault = f"{seen}: {error.message}", output.started, error.hint
+    # Not raised in the blocks above: what a traceback shows of them may hold a secret.
+    if lost is not None:
+        raise lost
+    fault = fault or output.fault(code, command.limit, check=check, secret=command.secret)
+    if fault is not None:
+        seen, started, hint = fault
+        hint = hint or f"see `docker ps -a --filter id={container[:12]}` and `docker logs {container[:12]}`"
+        msg = f"command `{command.argv[0]}` in container {container[:12]} {seen}"
+        printed = output.text(secret=command.secret)
+        raise ExecError(msg, hint=hint, started=started, exit_code=code, output=printed)
+    stdout, stderr = (stream.decode(errors="replace") for stream in (output.stdout, output.stderr))
+    return ExecResult(exit_code=code, stdout=stdout, stderr=stderr)
+
+
+def _exit_code(api: APIClient, exec_id: str, deadline: Deadline) -> int | None:
+    """The exit code of a command whose output has ended, which may be a moment before the command has.
+
+    None: the command closed its output and continues.
+    """
+    for attempt in attempts(Deadline(min(_LAST_MOMENT, deadline.remaining())), NotYetError):
+        with attempt:
+            code = parse_exit_code(api.exec_inspect(exec_id))
+            if code is None:
+                raise NotYetError
+            return code
+    return None
+
+
+def _start(api: APIClient, exec_id: str, deadline: Deadline) -> requests.Response:
+    # Not the SDK's exec_start: it asks for an upgrade of the connection, and then reads past the bytes
+    # that came together with the response's head (docker-py#3332). Without the upgrade the engine sends
+    # the same stream as a plain body, which ends when the command's output does. It also lets the read
+    # have a time-out.
+    return api.post(
+        f"{api.base_url}/v{api.api_version}/exec/{exec_id}/start",
+        json={"Detach": False, "Tty": False},
+        stream=True,
+        timeout=max(deadline.remaining(), 0.001),
+    )

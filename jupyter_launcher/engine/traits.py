@@ -22,7 +22,8 @@ class EngineTraits:
         name: ``Docker``, ``Podman`` or ``unknown``.
         version: the engine's own version.
         api_version: the version of the API that is spoken with it.
-        log_driver: the default logging driver, such as ``json-file``.
+        log_driver: the default logging driver, such as ``json-file``. Podman does not tell it.
+        runtime: the default runtime of containers, such as ``runc``.
         rootless: the engine runs without root, so uid 0 in a container is the engine's user.
         remapped: uids in containers are others on the host (``userns-remap``).
         same_kernel: the engine's kernel is this process's, so that paths and IPs may mean the same here.
@@ -36,6 +37,7 @@ class EngineTraits:
     version: str = "unknown"
     api_version: str = "unknown"
     log_driver: str | None = None
+    runtime: str | None = None
     rootless: bool | None = None
     remapped: bool | None = None
     same_kernel: bool | None = None
@@ -69,6 +71,7 @@ class EngineTraits:
             version=_text(version.get("Version")) or "unknown",
             api_version=api_version,
             log_driver=_text(info.get("LoggingDriver")),
+            runtime=_text(info.get("DefaultRuntime")),
             rootless=None if options is None else bool(rootless) or _has(options, "rootless"),
             remapped=None if options is None else _has(options, "userns"),
             same_kernel=None if kernel is None else kernel == os.uname().release,
@@ -85,8 +88,8 @@ def _name(version: Mapping[str, Any]) -> str:
     if not version:
         return "unknown"
     parts = version.get("Components")
-    names = [str(part.get("Name")) for part in parts if isinstance(part, Mapping)] if isinstance(parts, list) else []
-    return "Podman" if any(name.startswith("Podman") for name in names) else "Docker"
+    names = [_text(part.get("Name")) for part in parts if isinstance(part, Mapping)] if isinstance(parts, list) else []
+    return "Podman" if any(name is not None and name.startswith("Podman") for name in names) else "Docker"
 
 
 def _has(options: list[str], name: str) -> bool:
@@ -98,7 +101,7 @@ def _texts(value: object) -> list[str] | None:
 
 
 def _text(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None
+    return value if isinstance(value, str) and value and "\0" not in value else None
 
 
 def _bool(value: object) -> bool | None:

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from jupyter_launcher.errors import EngineError
+from jupyter_launcher.engine.shapes import (
+    expect_shape,
+    group_bindings,
+    group_ports,
+    parse_addresses,
+    parse_number,
+    parse_port,
+    parse_published,
+    parse_text,
+    parse_texts,
+    parse_time,
+)
 
 __all__ = [
+    "LOG_SIZE",
     "LOOPBACK",
     "BindMount",
     "ContainerConfig",
     "ContainerInfo",
     "ExecResult",
+    "ImageInfo",
     "ListedContainer",
     "Progress",
     "Tmpfs",
@@ -26,7 +38,10 @@ __all__ = [
 ]
 
 LOOPBACK = "127.0.0.1"
+LOG_SIZE = 10 * 2**20
+"""Bytes of each of the two files of a container's log, unless asked otherwise."""
 _PIDS_LIMIT = 4096
+_LOG_FILES = 2
 
 
 class Progress(Protocol):
@@ -86,6 +101,10 @@ class ContainerConfig:
         memory: bytes. cpus: cores. shm_size: bytes of /dev/shm. None: no limit, or the engine's default.
         gpus: ``all`` or how many.
         stop_signal, stop_seconds: of ``docker stop``; None: the engine's default.
+        log_size: bytes after which a new file of the log begins; the one before it is kept, older ones are not.
+            It is for logs that the engine keeps in files. None: the engine's own setting.
+        log_is_read: the log is this container's answer, so it is kept in a file whatever the engine's logging
+            driver is.
     """
 
     image: str
@@ -107,9 +126,15 @@ class ContainerConfig:
     gpus: int | str | None = None
     stop_signal: str | None = None
     stop_seconds: int | None = None
+    log_size: int | None = LOG_SIZE
+    log_is_read: bool = False
 
-    def to_docker(self) -> dict[str, Any]:
-        """The body of Docker's call that creates a container."""
+    def to_docker(self, log_driver: str | None = None) -> dict[str, Any]:
+        """The body of Docker's call that creates a container.
+
+        Args:
+            log_driver: the engine's logging driver; None: not known. Only ``json-file`` is given a size.
+        """
         body: dict[str, Any] = {
             "Image": self.image,
             "User": self.user,
@@ -143,12 +168,18 @@ class ContainerConfig:
             body["StopSignal"] = self.stop_signal
         if self.stop_seconds is not None:
             body["StopTimeout"] = self.stop_seconds
+        if self.log_is_read or (self.log_size is not None and log_driver == "json-file"):
+            body["HostConfig"]["LogConfig"] = {"Type": "json-file", "Config": _log_options(self.log_size)}
         return body
 
 
 def _long_form(mount: BindMount) -> dict[str, Any]:
     # The long form takes any path, and refuses a missing source instead of creating it as root.
     return {"Type": "bind", "Source": mount.source, "Target": mount.target, "ReadOnly": mount.read_only}
+
+
+def _log_options(size: int | None) -> dict[str, str]:
+    return {} if size is None else {"max-size": str(size), "max-file": str(_LOG_FILES)}
 
 
 def _tmpfs_options(item: Tmpfs) -> str:
@@ -163,30 +194,27 @@ def _device_requests(gpus: int | str | None) -> list[dict[str, Any]]:
     return [{"Driver": "", "Count": -1 if gpus == "all" else gpus, "Capabilities": [["gpu"]]}]
 
 
-@contextlib.contextmanager
-def _expect_shape(what: str) -> Iterator[None]:
-    """Turn the errors of a parse into an EngineError."""
-    try:
-        yield
-    except (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError) as error:
-        msg = f"the engine's answer about {what} has an unexpected shape: {type(error).__name__}: {error}"
-        hint = "see whether a proxy answers in place of the engine, and which version `docker version` shows"
-        raise EngineError(msg, hint=hint) from error
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerInfo:
     """A container at the moment of one inspect.
 
-    ``networks`` maps a network's name to the container's IP there, ``""`` when it is not running.
-    ``ports`` maps a container port such as ``8888/tcp`` to the published host ports. ``mounts`` maps a
-    path in the container to the path on the engine's host that is mounted there.
-    ``environment`` may hold secrets of whoever created the container.
+    Attributes:
+        id, name, labels, image: of the container. ``image`` is the name that it was created with.
+        created: seconds since the epoch, by the engine's clock.
+        state: Docker's word for it, such as ``running``, ``paused``, ``exited``.
+        exit_code, oom_killed, error: how it ended; while it runs they say nothing.
+        network_mode: the network that it was created with, or ``host`` or ``none``.
+        networks: the name of a network → the container's IP there, ``""`` when it is not running.
+        ports: a container port such as ``8888/tcp`` → the published host ports.
+        bindings: the same port → an address of the host → the host port there.
+        mounts: a path in the container → the path on the engine's host that is mounted there.
+        environment: may hold secrets of whoever created the container.
     """
 
     id: str
     name: str
     labels: Mapping[str, str]
+    created: float
     state: str
     exit_code: int
     oom_killed: bool
@@ -197,6 +225,7 @@ class ContainerInfo:
     ports: Mapping[str, tuple[int, ...]]
     mounts: Mapping[str, str]
     environment: Mapping[str, str] = field(repr=False)
+    bindings: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     @property
     def running(self) -> bool:
@@ -210,53 +239,37 @@ class ContainerInfo:
         Raises:
             EngineError: it has an unexpected shape.
         """
-        with _expect_shape("a container"):
+        with expect_shape("a container"):
             state, settings = raw["State"], raw["NetworkSettings"]
+            published = tuple(parse_published(settings))
             return cls(
-                id=_text(raw["Id"]),
-                name=_text(raw["Name"]).lstrip("/"),
-                labels=_texts(raw["Config"].get("Labels")),
-                state=_text(state["Status"]),
+                id=parse_text(raw["Id"]),
+                name=parse_text(raw["Name"]).lstrip("/"),
+                labels=parse_texts(raw["Config"].get("Labels")),
+                created=parse_time(parse_text(raw["Created"])),
+                state=parse_text(state["Status"]),
                 exit_code=int(state.get("ExitCode", 0)),
                 oom_killed=bool(state.get("OOMKilled", False)),
-                error=_text(state.get("Error") or ""),
-                image=_text(raw["Config"]["Image"]),
-                network_mode=_text(raw["HostConfig"].get("NetworkMode") or ""),
-                networks=_addresses(settings),
-                ports={
-                    port: tuple(int(binding["HostPort"]) for binding in bindings or () if binding.get("HostPort"))
-                    for port, bindings in (settings.get("Ports") or {}).items()
-                },
+                error=parse_text(state.get("Error") or ""),
+                image=parse_text(raw["Config"]["Image"]),
+                network_mode=parse_text(raw["HostConfig"].get("NetworkMode") or ""),
+                networks=parse_addresses(settings),
+                ports={**dict.fromkeys(settings.get("Ports") or (), ()), **group_ports(published)},
+                bindings=group_bindings(published),
                 mounts={
-                    _text(item["Destination"]): _text(item["Source"])
+                    parse_text(item["Destination"]): parse_text(item["Source"])
                     for item in raw.get("Mounts") or ()
                     if item.get("Source")
                 },
-                environment=dict(item.partition("=")[::2] for item in raw["Config"].get("Env") or ()),
+                environment=dict(parse_text(item).partition("=")[::2] for item in raw["Config"].get("Env") or ()),
             )
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        msg = f"{value!r} is no text"
-        raise TypeError(msg)
-    return value
-
-
-def _texts(value: Mapping[str, object] | None) -> dict[str, str]:
-    return {_text(name): _text(item) for name, item in (value or {}).items()}
-
-
-def _addresses(settings: Mapping[str, Any]) -> dict[str, str]:
-    networks = settings.get("Networks") or {}
-    return {_text(name): _text((network or {}).get("IPAddress") or "") for name, network in networks.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListedContainer:
-    """A container as the engine lists it: ``created`` in seconds since the epoch, by its clock.
+    """A container as the engine lists it. The attributes are those of :class:`ContainerInfo`.
 
-    ``networks`` and ``ports`` as in :class:`ContainerInfo`.
+    ``status`` is the engine's text for people, such as ``Up 2 minutes (Paused)``.
     """
 
     id: str
@@ -268,11 +281,12 @@ class ListedContainer:
     status: str
     networks: Mapping[str, str]
     ports: Mapping[str, tuple[int, ...]]
+    bindings: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     @property
     def exit_code(self) -> int | None:
         """Of a container that has ended. The engine's list has it only in its text for people."""
-        found = re.match(r"Exited \((\d+)\)", self.status)
+        found = re.match(r"Exited \(([0-9]{1,9})\)", self.status)
         return int(found[1]) if found else None
 
     @classmethod
@@ -282,23 +296,47 @@ class ListedContainer:
         Raises:
             EngineError: it has an unexpected shape.
         """
-        with _expect_shape("a listed container"):
+        with expect_shape("a listed container"):
             names = raw.get("Names") or [""]  # a container that is being removed has none
+            published = [
+                (
+                    f"{int(port['PrivatePort'])}/{parse_text(port['Type'])}",
+                    parse_text(port.get("IP") or ""),
+                    parse_port(number),
+                )
+                for port in raw.get("Ports") or ()
+                if (number := port.get("PublicPort"))
+            ]
             return cls(
-                id=_text(raw["Id"]),
-                name=_text(names[0]).lstrip("/"),
-                image=_text(raw["Image"]),
-                labels=_texts(raw.get("Labels")),
-                created=float(raw["Created"]),
-                state=_text(raw["State"]),
-                status=_text(raw["Status"]),
-                networks=_addresses(raw.get("NetworkSettings") or {}),
-                ports={
-                    f"{port['PrivatePort']}/{port['Type']}": (int(port["PublicPort"]),)
-                    for port in raw.get("Ports") or ()
-                    if port.get("PublicPort")
-                },
+                id=parse_text(raw["Id"]),
+                name=parse_text(names[0]).lstrip("/"),
+                image=parse_text(raw["Image"]),
+                labels=parse_texts(raw.get("Labels")),
+                created=parse_number(raw["Created"]),
+                state=parse_text(raw["State"]),
+                status=parse_text(raw["Status"]),
+                networks=parse_addresses(raw.get("NetworkSettings") or {}),
+                ports=group_ports(published),
+                bindings=group_bindings(published),
             )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageInfo:
+    """An image of the engine."""
+
+    id: str
+    labels: Mapping[str, str]
+
+    @classmethod
+    def from_inspect(cls, raw: Mapping[str, Any]) -> ImageInfo:
+        """Parse the engine's answer to an inspect of an image.
+
+        Raises:
+            EngineError: it has an unexpected shape.
+        """
+        with expect_shape("an image"):
+            return cls(id=parse_text(raw["Id"]), labels=parse_texts((raw.get("Config") or {}).get("Labels")))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -319,8 +357,8 @@ def parse_id(raw: Mapping[str, Any]) -> str:
     Raises:
         EngineError: it has none.
     """
-    with _expect_shape("what it created"):
-        return _text(raw["Id"])
+    with expect_shape("what it created"):
+        return parse_text(raw["Id"])
 
 
 def parse_exit_code(raw: Mapping[str, Any]) -> int | None:
@@ -329,7 +367,7 @@ def parse_exit_code(raw: Mapping[str, Any]) -> int | None:
     Raises:
         EngineError: it has an unexpected shape.
     """
-    with _expect_shape("an exec"):
+    with expect_shape("an exec"):
         return None if raw["Running"] or raw["ExitCode"] is None else int(raw["ExitCode"])
 
 
@@ -339,9 +377,9 @@ def parse_list(raw: object) -> list[Any]:
     Raises:
         EngineError: it is no list.
     """
-    with _expect_shape("its containers"):
+    with expect_shape("its containers"):
         if not isinstance(raw, list):
-            msg = f"{raw!r} is no list"
+            msg = f"a {type(raw).__name__} stands in place of a list"
             raise TypeError(msg)
         return raw
 
@@ -352,5 +390,5 @@ def parse_status(raw: Mapping[str, Any]) -> int:
     Raises:
         EngineError: it has an unexpected shape.
     """
-    with _expect_shape("a container's end"):
+    with expect_shape("a container's end"):
         return int(raw["StatusCode"])

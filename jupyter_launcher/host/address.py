@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import socket
+from collections.abc import Iterable
 from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -52,6 +53,11 @@ class EngineAddress:
         """Whether the engine is on another machine: paths are paths there, and so are published ports."""
         return self.host not in (LOOPBACK, "::1", "localhost") and self.find_own_container() is None
 
+    @property
+    def shares_kernel(self) -> bool:
+        """Whether the engine's containers see the devices and inodes that this process sees."""
+        return not self.is_remote and self._engine.traits.same_kernel is not False
+
     def find_own_container(self, *, again: bool = False) -> ContainerInfo | None:
         """The container that this process runs in, if it is one of this engine's.
 
@@ -61,6 +67,28 @@ class EngineAddress:
         if (self._own_container is None or again) and (found := _OWN_ID.search(_read_mounts())):
             self._own_container = self._engine.inspect(found[1])
         return self._own_container
+
+    def find_here(self, path: Path) -> Path | None:
+        """A path of the engine's host, as this process sees it; None where it does not, or cannot tell."""
+        if not self.shares_kernel:
+            return None
+        own = self.find_own_container()
+        if own is None:
+            return path
+        for target, source in sorted(own.mounts.items(), key=lambda item: len(item[1]), reverse=True):
+            if path.is_relative_to(source):
+                here = Path(target) / path.relative_to(source)
+                if _find_mount(here, own.mounts) == target:  # else another mount lies over it
+                    return here
+        return None
+
+    def find_on_host(self, path: Path) -> Path | None:
+        """A path of this process, as the engine's host sees it; None where it is in this process's own container."""
+        own = self.find_own_container()
+        if own is None:
+            return path
+        target = _find_mount(path, own.mounts)
+        return None if target is None else Path(own.mounts[target]) / path.relative_to(target)
 
     def choose_network(self, wanted: str | None) -> str:
         """The network for a new container: the wanted one, else one that this process reaches.
@@ -120,12 +148,12 @@ class EngineAddress:
     def published_url(self, info: ContainerInfo | ListedContainer, host_ip: str, base_url: str = "/") -> str:
         """The server's published port, as a process on the engine's host (or one that reaches it) opens it."""
         published = ip_address(host_ip)
-        if published.is_loopback or published.is_unspecified:
-            shown = self.host if self.is_remote else LOOPBACK
-        else:
-            shown = str(published)
-        port = next(iter(info.ports.get(PORT_KEY, ())), 0)
-        return f"http://{bracket(shown)}:{port}{base_url}"
+        shown = str(published)
+        if self.is_remote and (published.is_loopback or published.is_unspecified):
+            shown = self.host
+        elif published.is_unspecified:
+            shown = LOOPBACK if published.version == 4 else "::1"
+        return f"http://{bracket(shown)}:{_choose_port(info, str(published))}{base_url}"
 
     def _shared_ip(self, info: ContainerInfo | ListedContainer) -> str:
         """A container's IP on a network that this process's own container is on; empty where there is none."""
@@ -138,6 +166,19 @@ class EngineAddress:
         """The container that this process runs in, or None if it uses the host's network."""
         own = self.find_own_container(again=again)
         return None if own is None or own.network_mode == "host" else own
+
+
+def _choose_port(info: ContainerInfo | ListedContainer, host_ip: str) -> int:
+    """The published port at an address of the host; an engine may have another one for each address family."""
+    bindings = info.bindings.get(PORT_KEY, {})
+    wanted = (host_ip, "") if host_ip == "0.0.0.0" else (host_ip,)  # noqa: S104 - some engines leave it empty
+    found = next((bindings[address] for address in wanted if address in bindings), None)
+    return found or next(iter(info.ports.get(PORT_KEY, ())), 0)
+
+
+def _find_mount(path: Path, targets: Iterable[str]) -> str | None:
+    """The mount of a container in which a path of the container lies."""
+    return next((target for target in sorted(targets, key=len, reverse=True) if path.is_relative_to(target)), None)
 
 
 def _read_mounts() -> str:

@@ -2,14 +2,38 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import TypeGuard
 
 from jupyter_launcher.errors import OptionError
 
-__all__ = ["BuildOptions", "Mount", "Timeouts"]
+__all__ = ["BuildOptions", "Mount", "Timeouts", "is_text", "show_value"]
 
 _LONGEST = 1e9  # seconds; what sockets take ends soon after it
+_SHOWN = 200  # characters
+
+
+def is_text(value: object) -> TypeGuard[str]:
+    """Whether a value is a text that UTF-8 can encode, and without NUL."""
+    if not isinstance(value, str) or "\0" in value:
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def show_value(value: object) -> str:
+    """A value for a message: its ``repr``, cut where it is long."""
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001 - a very large number, a deep list, an object of the caller's
+        return f"a value of type {type(value).__name__}"
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,8 +64,8 @@ class Timeouts:
         for item in fields(self):
             value = getattr(self, item.name)
             if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 < value <= _LONGEST:
-                msg = f"timeouts.{item.name} is {value!r}"
-                raise OptionError(msg, hint="give a number of seconds above 0", option="timeouts")
+                msg = f"timeouts.{item.name} is {show_value(value)}"
+                raise OptionError(msg, hint="give a number of seconds above 0, at most 10^9", option="timeouts")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,8 +74,11 @@ class Mount:
 
     Attributes:
         source: an absolute path on the engine's host that exists.
-        target: an absolute path in the container.
+        target: an absolute path in the container. Below ``/pipeline-dir``, or below another mount, it must exist
+            there already: a directory for a directory, a file for a file.
         read_only: whether the session may not write to it.
+
+    ``start`` checks it, and raises :class:`OptionError`.
     """
 
     source: str
@@ -70,6 +97,9 @@ class BuildOptions:
         index_url: the package index for pip; None: pip's default.
         http_proxy, https_proxy, no_proxy: for the build alone; None: what the Docker client's
             configuration file says.
+
+    Raises:
+        OptionError: one is no text, or ``ca_certificates`` is no sequence of paths.
     """
 
     base_image: str | None = None
@@ -78,6 +108,15 @@ class BuildOptions:
     http_proxy: str | None = field(default=None, repr=False)
     https_proxy: str | None = field(default=None, repr=False)
     no_proxy: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ca_certificates", _check_paths(self.ca_certificates, "ca_certificates"))
+        for name in ("base_image", "index_url", "http_proxy", "https_proxy", "no_proxy"):
+            value = getattr(self, name)
+            if value is not None and not is_text(value):
+                # Without the value, which may hold a password.
+                msg = f"{name} is no text that can be encoded"
+                raise OptionError(msg, hint="give a text, in characters that UTF-8 has, without NUL", option=name)
 
     def to_build_args(self) -> dict[str, str]:
         """The build arguments that the Dockerfiles know, and those that the engine knows for proxies."""
@@ -89,3 +128,13 @@ class BuildOptions:
             "NO_PROXY": self.no_proxy,
         }
         return {name: value for name, value in given.items() if value is not None}
+
+
+def _check_paths(given: object, option: str) -> tuple[Path, ...]:
+    # One text in place of a sequence would be taken letter by letter.
+    items = list(given) if isinstance(given, Iterable) and not isinstance(given, (str, bytes)) else [None]
+    texts = [os.fspath(item) if isinstance(item, os.PathLike) else item for item in items]
+    if not all(map(is_text, texts)):
+        msg = f"{option} is {show_value(given)}"
+        raise OptionError(msg, hint="give a sequence of paths", option=option)
+    return tuple(Path(text) for text in texts if text is not None)

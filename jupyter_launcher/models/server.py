@@ -56,23 +56,30 @@ class ServerInfo:
             ServerInfoError: no JSON object, or a field is missing or of another type. The
                 message names fields, and never shows the text, which holds the token.
         """
-        try:
-            raw = json.loads(text)
-        except (ValueError, RecursionError):
-            msg = f"server_info is not JSON ({len(text)} characters)"
-            raise ServerInfoError(msg, hint="ask again, it may be half written") from None
-        if not isinstance(raw, dict):
-            msg = "server_info is JSON, but no object"
-            raise ServerInfoError(msg, hint="see whether another program writes to the runtime dir")
-        if "root_dir" in raw:
-            raw["notebook_dir"] = raw["root_dir"]
-        values: dict[str, Any] = {item.name: raw.get(item.name) for item in fields(cls)}
-        wrong = [name for name, value in values.items() if type(value) is not _TYPES.get(name, str)]
-        if wrong:
-            msg = f"server_info lacks a usable {', '.join(wrong)}"
-            raise ServerInfoError(msg, hint="take an image with jupyter_server 1.0 or newer")
-        return cls(**values)
+        parsed = _parse_server_info(text)
+        del text  # what a traceback shows of this frame
+        if isinstance(parsed, ServerInfo):
+            return parsed
+        msg, hint = parsed
+        raise ServerInfoError(msg, hint=hint) from None
 
     def to_dict(self) -> dict[str, str | int | bool]:
         """The nine fields as a plain dict, the token included."""
         return asdict(self)
+
+
+def _parse_server_info(text: str) -> ServerInfo | tuple[str, str]:
+    """The value, or what is wrong and a hint. Nothing is raised here, where the token is in local variables."""
+    try:
+        raw = json.loads(text)
+    except (ValueError, RecursionError):
+        return f"server_info is not JSON ({len(text)} characters)", "ask again, it may be half written"
+    if not isinstance(raw, dict):
+        return "server_info is JSON, but no object", "see whether another program writes to the runtime dir"
+    if "root_dir" in raw:
+        raw["notebook_dir"] = raw["root_dir"]
+    values: dict[str, Any] = {item.name: raw.get(item.name) for item in fields(ServerInfo)}
+    wrong = [name for name, value in values.items() if type(value) is not _TYPES.get(name, str)]
+    if wrong:
+        return f"server_info lacks a usable {', '.join(wrong)}", "take an image with jupyter_server 1.0 or newer"
+    return ServerInfo(**values)

@@ -52,6 +52,8 @@ class SessionState(str, Enum):
     """The server answers."""
     UNRESPONSIVE = "unresponsive"
     """The container runs, but its server does not answer, although it had the time to start."""
+    PAUSED = "paused"
+    """The container is paused (``docker pause``, or a ``docker commit`` that runs): nothing in it answers."""
     EXITED = "exited"
     """The container has ended; the status says how."""
     GONE = "gone"
@@ -60,10 +62,12 @@ class SessionState(str, Enum):
     """A container carries a session's labels, but they cannot be read, or its name is not the session's."""
 
     @classmethod
-    def of_ended(cls, state: str) -> SessionState | None:
+    def of_container(cls, state: str) -> SessionState | None:
         """From the engine's word for a container's state; None where it runs, so that its server decides."""
-        if state in ("running", "paused", "restarting"):
+        if state in ("running", "restarting"):
             return None
+        if state == "paused":
+            return cls.PAUSED
         return cls.CREATED if state == "created" else cls.EXITED
 
 
@@ -76,12 +80,15 @@ class SessionStatus:
         exit_code: of the container's main process; None while it runs.
         oom_killed: the kernel ended a process of the container for memory.
         detail: a text for people.
+        pipeline_dir_replaced: the pipeline's path leads to another directory by now, or to none, and the session
+            still has the old one; None where this process cannot tell.
     """
 
     state: SessionState
     exit_code: int | None = None
     oom_killed: bool = False
     detail: str = ""
+    pipeline_dir_replaced: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +108,7 @@ class SessionSummary:
         state: the state.
         exit_code: of a container that has ended.
         oom_killed: the kernel ended a process of the container for memory.
-        detail: in state ``unreadable``: what cannot be read, and what to do.
+        detail: in state ``unreadable``: what cannot be read, and what to do; else why nobody could look.
     """
 
     session_id: str

@@ -9,14 +9,12 @@ removed only when it has ended and is a day old.
 from __future__ import annotations
 
 import contextlib
-import os
-from pathlib import Path
 
 from jupyter_launcher.engine.client import DockerEngine
 from jupyter_launcher.engine.types import ListedContainer
 from jupyter_launcher.errors import SessionNotFoundError, SessionUnreadableError
+from jupyter_launcher.host.process import is_process_dead, process_mark
 from jupyter_launcher.launcher import Launcher
-from jupyter_launcher.models import SessionState
 from jupyter_launcher.spec.labels import SessionLabels, is_gateway, owner_filter, owner_of
 
 __all__ = ["owner_id", "reap_dead_runs"]
@@ -24,13 +22,11 @@ __all__ = ["owner_id", "reap_dead_runs"]
 _MARK = "pytest"
 _KEPT_MARK = "pytest-keep"
 _DAY = 86400.0
-_STARTED = 19  # of /proc/<pid>/stat, counted from the field after the name
-_STATE = 0
 
 
 def owner_id(*, keep: bool = False) -> str:
     """The owner to give to containers of this process; ``keep``: no other run may remove them."""
-    return ":".join((_KEPT_MARK if keep else _MARK, *_pid_space(), str(os.getpid()), _start_time(os.getpid()) or ""))
+    return f"{_KEPT_MARK if keep else _MARK}:{process_mark()}"
 
 
 def reap_dead_runs(engine: DockerEngine) -> list[str]:
@@ -41,13 +37,13 @@ def reap_dead_runs(engine: DockerEngine) -> list[str]:
 
 
 def _is_of_dead_run(engine: DockerEngine, item: ListedContainer) -> bool:
-    kind, *run = owner_of(item.labels).split(":")
-    if kind != _MARK or len(run) != 4:
+    kind, _, run = owner_of(item.labels).partition(":")
+    if kind != _MARK or run.count(":") != 3:
         return False
-    *space, pid, started = run
-    if started and pid.isdecimal() and tuple(space) == _pid_space():
-        return _start_time(int(pid)) != started
-    return SessionState.of_ended(item.state) is not None and engine.now() - item.created > _DAY
+    dead = is_process_dead(run)
+    if dead is not None:
+        return dead
+    return item.state not in ("running", "paused", "restarting") and engine.now() - item.created > _DAY
 
 
 def _end(engine: DockerEngine, item: ListedContainer) -> bool:
@@ -68,21 +64,3 @@ def _end(engine: DockerEngine, item: ListedContainer) -> bool:
     ):
         launcher.stop(labels.session_id)
     return True
-
-
-def _pid_space() -> tuple[str, str]:
-    """Where process ids mean the same: one boot of one machine, one pid namespace."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        return boot, str(Path("/proc/self/ns/pid").stat().st_ino)
-    except OSError:
-        return os.uname().nodename, ""
-
-
-def _start_time(pid: int) -> str | None:
-    """When a process started, in the kernel's ticks; None when it is dead."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
-    except OSError:
-        return None
-    return None if fields[_STATE] in "ZX" else fields[_STARTED]

@@ -1,34 +1,61 @@
-"""The REST API of a Jupyter server or a gateway. Only this module sends requests to them."""
+"""The REST API of a Jupyter server or a gateway, and the one reader of what they answer.
+
+The user of a session owns what listens in its container, so an answer may be of any size and shape, and may never
+end. One deadline bounds the whole of it, from the connection to the last byte of the body, and so does one limit of
+bytes. Only this module sends requests to servers and gateways.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import http.client
+import io
 import json
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+import re
+import socket
+import ssl
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
-import requests
-
+from jupyter_launcher.acts import close_on_cancel, map_at_once
 from jupyter_launcher.engine.protocol import Engine
 from jupyter_launcher.errors import ExecError
 from jupyter_launcher.spec.server import read_script
 from jupyter_launcher.waiting import Deadline
 
-__all__ = ["CONTENTS", "ExecApi", "JupyterApi", "NoAnswerError", "Response"]
+__all__ = ["CONTENTS", "LIMIT", "ExecApi", "JupyterApi", "NoAnswerError", "Response", "parse_kernel_ids"]
 
 CONTENTS = "api/contents?content=0"
 """A request that only our server answers: it needs the token, and the gateway takes no part in it."""
 
-_REQUEST_SECONDS = 5.0
+LIMIT = 2**20
+"""Bytes that an answer may have, its head included."""
+
+# jupyter_server then does not take the request for an activity of the session's user.
+_UNTRACKED = "no_track_activity=1"
+_KERNEL_ID = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9_.-]{1,128}")
+_MOST_KERNELS = 1000
 _WORKERS = 16
+_PIECE = 2**16
 
 
 class NoAnswerError(Exception):
-    """No HTTP answer came; the text says what came instead. Raised inside this package, never seen outside."""
+    """No HTTP answer came; the text says what came instead. Raised inside this package, never seen outside.
+
+    Attributes:
+        connected: False where the connection itself could not be made.
+    """
+
+    def __init__(self, seen: str, *, connected: bool = True) -> None:
+        super().__init__(seen)
+        self.connected = connected
+
+
+class _RefusedError(Exception):
+    """What cannot be asked, or is not read any further; its text is for people."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,85 +66,92 @@ class Response:
     body: Any
 
 
+def parse_kernel_ids(found: Sequence[object]) -> tuple[str, ...] | None:
+    """Kernel ids; None where one of them is none, for it may stand for any kernel, or where they are over 1000."""
+    ids = tuple(item for item in found if isinstance(item, str) and _KERNEL_ID.fullmatch(item))
+    return ids if len(ids) == len(found) <= _MOST_KERNELS else None
+
+
 class JupyterApi:
-    """The REST API of a Jupyter server, or of a gateway."""
+    """The REST API of a Jupyter server, or of a gateway.
+
+    Every call ends when its deadline is over, whatever the other side does. Only the look-up of a host's name is
+    the resolver's, with its own time-outs; sessions have addresses. Redirections are not followed; proxies and
+    ``.netrc`` are not used. No GET counts as an activity of the session's user.
+    """
 
     def __init__(self, url: str, token: str | None = None) -> None:
         self.url = url.rstrip("/") + "/"
-        self._headers = {"Authorization": f"token {token}"} if token else {}
+        self._token = token
 
-    def request(
-        self, method: str, path: str, *, timeout: float = _REQUEST_SECONDS, authenticated: bool = True
-    ) -> Response:
+    def request(self, method: str, path: str, deadline: Deadline, *, authenticated: bool = True) -> Response:
         """Ask for ``path`` below the server's URL.
 
         Raises:
-            NoAnswerError: no answer came.
+            NoAnswerError: no answer came, or none that ended in time and within ``LIMIT`` bytes.
         """
-        try:
-            with requests.Session() as session:
-                # A proxy of the environment is for the outside, and .netrc would replace our token.
-                session.trust_env = False
-                answer = session.request(
-                    method,
-                    self.url + path,
-                    headers=self._headers if authenticated else {},
-                    timeout=max(timeout, 0.001),
-                    allow_redirects=False,
-                )
-        except (requests.RequestException, ValueError) as error:  # a ValueError: no address that can be asked
-            raise NoAnswerError(type(error).__name__) from None  # its request holds the token
-        return Response(answer.status_code, _parse(answer.content))
+        answer = self._ask(method, path, deadline, authenticated=authenticated)
+        if isinstance(answer, NoAnswerError):
+            raise answer
+        return answer
 
-    def kernels(self, *, timeout: float = _REQUEST_SECONDS) -> tuple[str, ...] | None:
+    def kernels(self, deadline: Deadline) -> tuple[str, ...] | None:
         """Ids of the kernels that the server holds; None when it cannot tell."""
-        try:
-            answer = self.request("GET", "api/kernels", timeout=timeout)
-        except NoAnswerError:
+        answer = self._ask("GET", "api/kernels", deadline)
+        if isinstance(answer, NoAnswerError) or answer.status != 200 or not isinstance(answer.body, list):
             return None
-        if answer.status != 200 or not isinstance(answer.body, list):
-            return None
-        ids = [kernel.get("id") if isinstance(kernel, dict) else None for kernel in answer.body]
-        known = tuple(kernel for kernel in ids if isinstance(kernel, str) and kernel)
-        return known if len(known) == len(ids) else None  # one that cannot be read may be any kernel
+        return parse_kernel_ids([item.get("id") if isinstance(item, dict) else None for item in answer.body])
 
-    def delete_kernels(self, kernels: Iterable[str], *, timeout: float) -> None:
-        """Shut kernels down, all at the same time. A later look shows which are left."""
-        ids = tuple(kernels)
-        if not ids:
-            return
-        with ThreadPoolExecutor(max_workers=min(len(ids), _WORKERS)) as pool:
-            list(pool.map(lambda kernel: self._delete(kernel, timeout), ids))
+    def delete_kernels(self, ids: Iterable[str], deadline: Deadline) -> None:
+        """Shut kernels down, 16 at the same time, until the deadline. A later look shows which are left."""
+        map_at_once(lambda kernel: self._delete(kernel, deadline), tuple(ids), threads=_WORKERS)
 
-    def _delete(self, kernel: str, timeout: float) -> None:
-        with contextlib.suppress(NoAnswerError):
-            self.request("DELETE", f"api/kernels/{kernel}", timeout=timeout)
+    def _delete(self, kernel: str, deadline: Deadline) -> None:
+        self._ask("DELETE", f"api/kernels/{quote(kernel, safe='')}", deadline, read_body=False)
 
-    def shutdown(self, *, timeout: float) -> bool:
+    def shutdown(self, deadline: Deadline) -> bool:
         """Ask the server to end, its kernels first; True when it said that it would."""
-        try:
-            return self.request("POST", "api/shutdown", timeout=timeout).status == 200
-        except NoAnswerError:
-            return False
+        return _is_ok(self._ask("POST", "api/shutdown", deadline, read_body=False))
 
-    def is_alive(self, *, timeout: float) -> bool:
-        """True if the server answers ``GET api`` with 200. No token is sent. Plain http only."""
-        # Not with requests: `list` asks a hundred servers, and that would take twice as long here.
-        try:
-            parts = urlsplit(self.url)
-            connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout)
-            with contextlib.closing(connection):
-                connection.request("GET", f"{parts.path}api")
-                return connection.getresponse().status == 200
-        except (OSError, ValueError, http.client.HTTPException):
-            return False
+    def is_alive(self, deadline: Deadline) -> bool:
+        """True if the server answers ``GET api`` with 200. No token is sent."""
+        return _is_ok(self._ask("GET", "api", deadline, authenticated=False, read_body=False))
 
-    def takes_token(self, *, timeout: float = _REQUEST_SECONDS) -> bool:
-        """Whether the server answers a request with our token."""
+    def takes_token(self, deadline: Deadline) -> bool | None:
+        """Whether the server answers a request with our token by 200; None when no answer came."""
+        answer = self._ask("GET", CONTENTS, deadline)
+        return None if isinstance(answer, NoAnswerError) else _is_ok(answer)
+
+    def _ask(
+        self, method: str, path: str, deadline: Deadline, *, authenticated: bool = True, read_body: bool = True
+    ) -> Response | NoAnswerError:
+        """The answer, or why there is none. Returned, since the frames of an error from here show the token."""
+        connected = False
         try:
-            return self.request("GET", CONTENTS, timeout=timeout).status == 200
-        except NoAnswerError:
-            return False
+            parts = _split(self.url + path, method)
+            with _connect(parts, deadline) as plain:
+                connected = True
+                with _secure(plain, parts, deadline) as sock, close_on_cancel(functools.partial(_shut, sock)):
+                    sock.settimeout(_remaining(deadline))
+                    sock.sendall(self._head(method, parts, authenticated=authenticated))
+                    return _receive(sock, method, deadline, read_body=read_body)
+        except Exception as error:  # noqa: BLE001 - what a hostile answer makes the standard library's parsers raise
+            seen = str(error) if isinstance(error, _RefusedError) else type(error).__name__
+        return NoAnswerError(seen, connected=connected)
+
+    def _head(self, method: str, parts: SplitResult, *, authenticated: bool) -> bytes:
+        lines = [
+            f"{method} {parts.path}?{parts.query} HTTP/1.1" if parts.query else f"{method} {parts.path} HTTP/1.1",
+            f"Host: {parts.netloc.rpartition('@')[2]}",
+            "Accept-Encoding: identity",
+            "Connection: close",
+            *(["Content-Length: 0"] if method != "GET" else []),
+            *([f"Authorization: token {self._token}"] if authenticated and self._token else []),
+        ]
+        if not all(line.isascii() and line.isprintable() for line in lines):
+            msg = "the URL or the token has characters that HTTP cannot carry"
+            raise _RefusedError(msg)
+        return "\r\n".join([*lines, "", ""]).encode("ascii")
 
 
 class ExecApi(JupyterApi):
@@ -128,32 +162,126 @@ class ExecApi(JupyterApi):
         self._engine = engine
         self._container = container
 
-    def request(
+    def _ask(
         self,
         method: str,
         path: str,
+        deadline: Deadline,
         *,
-        timeout: float = _REQUEST_SECONDS,
         authenticated: bool = True,  # noqa: ARG002 - the gateway's own token is taken
-    ) -> Response:
-        """As ``JupyterApi.request``.
-
-        Raises:
-            NoAnswerError: no answer came.
-        """
-        command = ("python3", "-c", read_script("request.py"), method, self.url + path, str(timeout))
+        read_body: bool = True,  # noqa: ARG002 - its size is bounded
+    ) -> Response | NoAnswerError:
+        if deadline.expired():
+            return NoAnswerError(TimeoutError.__name__)
+        url, seconds = _untracked(self.url + path, method), f"{max(deadline.remaining(), 0.001):.3f}"
+        command = ("python3", "-c", read_script("request.py"), method, url, seconds)
         try:
-            result = self._engine.exec(self._container, command, Deadline(timeout + 1.0))
+            result = self._engine.exec(self._container, command, deadline)
         except ExecError as error:
-            raise NoAnswerError(error.message) from None
+            return NoAnswerError(error.message)
         status, _, body = result.stdout.partition("\n")
-        if not status.isdecimal():
-            raise NoAnswerError(result.stdout[:200])
+        if not re.fullmatch(r"[1-9][0-9]{2}", status):
+            return NoAnswerError(result.stdout[:200])
         return Response(int(status), _parse(body))
+
+
+class _Reader(io.RawIOBase):
+    """What comes from a socket, until the deadline is over or the limit is passed."""
+
+    def __init__(self, sock: socket.socket, deadline: Deadline) -> None:
+        self._sock = sock
+        self._deadline = deadline
+        self._left = LIMIT
+
+    def makefile(self, _: str) -> io.BufferedReader:
+        """What ``HTTPResponse`` wants of a socket."""
+        return io.BufferedReader(self)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        self._sock.settimeout(_remaining(self._deadline))
+        count = self._sock.recv_into(buffer)
+        self._left -= count
+        if self._left < 0:
+            msg = f"more than {LIMIT} bytes"
+            raise _RefusedError(msg)
+        return count
+
+
+def _split(url: str, method: str) -> SplitResult:
+    parts = urlsplit(_untracked(url, method))
+    if parts.scheme not in ("http", "https") or not parts.hostname or " " in url:
+        msg = "no URL that can be asked"
+        raise _RefusedError(msg)
+    return parts
+
+
+def _untracked(url: str, method: str) -> str:
+    return f"{url}{'&' if '?' in url else '?'}{_UNTRACKED}" if method == "GET" else url
+
+
+def _connect(parts: SplitResult, deadline: Deadline) -> socket.socket:
+    """A connection to the first of the host's addresses that takes one."""
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    *others, last = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
+    for family, kind, protocol, _, address in others:
+        with contextlib.suppress(OSError):
+            return _connect_to(socket.socket(family, kind, protocol), address, deadline)
+    family, kind, protocol, _, address = last
+    return _connect_to(socket.socket(family, kind, protocol), address, deadline)
+
+
+def _connect_to(sock: socket.socket, address: Any, deadline: Deadline) -> socket.socket:
+    try:
+        sock.settimeout(_remaining(deadline))
+        with close_on_cancel(functools.partial(_shut, sock)):
+            sock.connect(address)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _shut(sock: socket.socket) -> None:
+    with contextlib.suppress(OSError):  # nobody is connected, or not yet
+        sock.shutdown(socket.SHUT_RDWR)
+
+
+def _secure(sock: socket.socket, parts: SplitResult, deadline: Deadline) -> socket.socket:
+    if parts.scheme == "http":
+        return sock
+    sock.settimeout(_remaining(deadline))
+    return ssl.create_default_context().wrap_socket(sock, server_hostname=parts.hostname)
+
+
+def _receive(sock: socket.socket, method: str, deadline: Deadline, *, read_body: bool) -> Response:
+    source: Any = _Reader(sock, deadline)  # its makefile is all of a socket that HTTPResponse uses
+    answer = http.client.HTTPResponse(source, method=method)
+    answer.begin()
+    if not read_body:
+        return Response(answer.status, None)
+    # In pieces, since space for all that the head promises would be taken at once.
+    body = b"".join(iter(lambda: answer.read(_PIECE), b""))
+    if answer.length:
+        raise http.client.IncompleteRead(body, answer.length)
+    return Response(answer.status, _parse(body))
+
+
+def _remaining(deadline: Deadline) -> float:
+    """Seconds that are left, for a socket to which 0 would mean not to wait at all."""
+    if deadline.expired():
+        raise TimeoutError
+    return max(deadline.remaining(), 0.001)
+
+
+def _is_ok(answer: Response | NoAnswerError) -> bool:
+    return isinstance(answer, Response) and answer.status == 200
 
 
 def _parse(body: bytes | str) -> Any:
     try:
         return json.loads(body)
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError, MemoryError):
         return None

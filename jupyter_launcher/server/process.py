@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from dataclasses import dataclass
 
 from jupyter_launcher.engine.protocol import Engine
-from jupyter_launcher.engine.types import ExecResult
+from jupyter_launcher.engine.types import ContainerInfo, ExecResult
 from jupyter_launcher.errors import (
+    EngineError,
     ExecError,
+    PipelineDirError,
     ServerError,
     ServerInfoError,
     ServerNotRunningError,
@@ -34,8 +37,16 @@ __all__ = [
 _SLOW_POLL = 0.2
 _EXEC_SECONDS = 5.0
 _LAST_WORDS_SECONDS = 2.0
+_OUTPUT_LIMIT = 2**18
+"""Bytes. The scripts print 64 KiB of server_info at most, and a few lines."""
 _NOT_PREPARED = 70
 """The exit code of start.sh where the server cannot be started."""
+_OTHER_DIRECTORY = 71
+"""The exit code of start.sh where another directory is mounted than the one that the launcher looked at."""
+_OTHER_TOKEN = "other-token"  # noqa: S105 - a word, and no secret
+"""What start.sh prints in place of server_info when a server answers that does not have our token."""
+_ENDING = 3
+"""The exit code of renew_lease.sh when the lease has passed, so that the session is ending."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,36 +61,69 @@ def start_server(engine: Engine, container: str, plan: SessionPlan, deadline: De
     """Start the server and read its server_info, in one exec. A lease begins when that is there.
 
     Raises:
-        ServerStartError: it ended.
+        PipelineDirError: the directory that is mounted is not the one that was looked at; nothing was started.
+        ServerStartError: it could not be started, or it ended.
+        ServerInfoError: it answers, but not to our token, or its server_info cannot be parsed.
         ServerTimeoutError: it lives, but there is no server_info after the deadline.
     """
-    seconds = str(max(1, math.ceil(deadline.remaining())))
-    values = (RUN_DIR, seconds, str(plan.lease or 0), plan.launch_script, plan.server_config)
+    values = (
+        RUN_DIR,
+        str(max(1, math.ceil(deadline.remaining()))),
+        str(plan.lease or 0),
+        plan.pipeline_dir_id or "",
+        plan.launch_script,
+        "tuned" if plan.tune else "",
+        plan.server_config,
+    )
     command = ("sh", "-c", read_script("start.sh"), "start", *values, *plan.command)
+    warnings: tuple[str, ...] = ()
     # The script ends by itself when its time is over, so the exec's deadline is a second later.
     patience = Deadline(deadline.remaining() + 1.0)
     try:
-        result = engine.exec(container, command, patience, workdir=PIPELINE_TARGET, secret=True)
+        result = engine.exec(
+            container, command, patience, workdir=PIPELINE_TARGET, limit=_OUTPUT_LIMIT, secret=True, stays=True
+        )
+    except ExecError as error:
+        if error.started is not None:
+            raise _describe_start(engine, container, plan, error, deadline) from error
+        # Its output was lost on the way, so look for it before giving up.
+        seen = error.message
+    else:
         warnings = tuple(line for line in result.stderr.splitlines() if line.strip())
+        if result.stdout.strip() == _OTHER_TOKEN:
+            msg = f"the server in container {container[:12]} answers, but its server_info does not have our token"
+            hint = "take what sets a token or a runtime dir, or switches tokens off, out of the image's configuration"
+            raise ServerInfoError(msg, hint=hint, log_tail=engine.log_tail(container))
         if result.stdout.strip():
             return StartedServer(info=ServerInfo.from_json(result.stdout), warnings=warnings)
         seen = "it left no server_info"
-    except ExecError as error:
-        if error.started and error.exit_code == _NOT_PREPARED:
-            msg = f"the server in container {container[:12]} could not be prepared: {error.message}"
-            hint = "see that the image has sh, mkfifo and od, and that /tmp or HOME can be written"
-            raise ServerStartError(msg, hint=hint, exit_code=error.exit_code) from error
-        if error.started is False and _is_running(engine, container):
-            msg = f"the server in container {container[:12]} could not be started: {error.message}"
-            raise ServerStartError(msg, hint=error.hint, exit_code=error.exit_code) from error
-        if error.started is not None:
-            raise describe_failure(engine, container, error.message, deadline) from error
-        # Its output was lost on the way, so look for it before giving up.
-        seen, warnings = error.message, ()
     try:
         return StartedServer(info=read_server_info(engine, container, deadline), warnings=warnings)
     except (ExecError, ServerError) as error:
         raise describe_failure(engine, container, seen, deadline) from error
+
+
+def _describe_start(
+    engine: Engine, container: str, plan: SessionPlan, error: ExecError, deadline: Deadline
+) -> PipelineDirError | ServerError:
+    """The error for a start.sh that did not run, or that failed."""
+    if error.started and error.exit_code == _OTHER_DIRECTORY:
+        path = plan.labels.pipeline_dir
+        msg = f"{path} led to another directory when it was mounted than when it was looked at: {error.output}"
+        hint = "start again; if that gives the same, see who moves or links directories on this path"
+        return PipelineDirError(msg, hint=hint, path=str(path))
+    if error.started and error.exit_code == _NOT_PREPARED:
+        msg = f"the server in container {container[:12]} could not be prepared: {error.message}"
+        hint = "see that the image has sh, mkfifo and od, and that /tmp or HOME can be written"
+        return ServerStartError(msg, hint=hint, exit_code=error.exit_code)
+    if error.started is False and _is_running(engine, container):
+        msg = f"the server in container {container[:12]} could not be started: {error.message}"
+        hint = error.hint  # the engine's, where it refused
+        if error.exit_code is not None:
+            hint = "see that the image has sh on its PATH, and that no item of lab_args is longer than 128 KiB"
+        log = engine.log_tail(container)
+        return ServerStartError(msg, hint=hint, exit_code=error.exit_code, log_tail=log)
+    return describe_failure(engine, container, error.message, deadline)
 
 
 def was_server_started(engine: Engine, container: str, deadline: Deadline) -> bool:
@@ -111,7 +155,7 @@ def read_server_info(engine: Engine, container: str, deadline: Deadline) -> Serv
         ServerInfoError: no server_info is there, or it cannot be parsed, until the deadline.
         ExecError: nobody can tell, because no command runs in the container, although the container does.
     """
-    command = ("sh", "-c", 'cat "$1"/jupyter/jpserver-*.json', "look", RUN_DIR)
+    command = ("sh", "-c", read_script("read_server_info.sh"), "look", RUN_DIR)
     seen: ExecResult | ExecError | None = None
     # At least two attempts: the first one's output may have been lost.
     for attempt in attempts(deadline, (NotYetError, ServerInfoError), at_least=2):
@@ -139,7 +183,7 @@ def _look(
         ExecError: the container is paused, so retrying does not help.
     """
     try:
-        result = engine.exec(container, command, deadline, check=False, secret=True)
+        result = engine.exec(container, command, deadline, check=False, limit=_OUTPUT_LIMIT, secret=True)
     except ExecError as error:
         info = engine.inspect(container)
         if info is None or not info.running:
@@ -171,13 +215,16 @@ def renew_lease(engine: Engine, container: str, seconds: int) -> None:
     """Move the end of a session's lease to ``seconds`` from now.
 
     Raises:
-        ServerNotRunningError: the session ended.
-        ExecError: the lease did not move, although the session runs.
+        ServerNotRunningError: the session has ended, or is ending because its lease had passed.
+        ExecError, EngineError: nobody knows whether the lease has moved; the session may run, so try again.
     """
     command = ("sh", "-c", read_script("renew_lease.sh"), "renew", RUN_DIR, str(seconds))
     try:
         engine.exec(container, command, Deadline(_EXEC_SECONDS))
     except ExecError as error:
+        if error.started and error.exit_code == _ENDING:
+            msg = f"the lease of container {container[:12]} had passed before it was renewed: the session is ending"
+            raise ServerNotRunningError(msg, hint="start the session again when it has ended") from error
         if not _is_running(engine, container):
             raise _describe_ended(engine, container) from error
         msg = f"the lease of container {container[:12]} was not renewed: {error.message}"
@@ -200,10 +247,11 @@ def describe_failure(engine: Engine, container: str, seen: str, deadline: Deadli
     """The error for a server that is not ready: it ended, with exit code and log, or it is late."""
     # The container follows its server soon; wait a moment for its exit code.
     patience = 0.0 if deadline.expired() else min(_LAST_WORDS_SECONDS, deadline.remaining())
-    engine.wait(container, Deadline(patience))
+    with contextlib.suppress(EngineError):
+        engine.wait(container, Deadline(patience))
     info = engine.inspect(container)
     if info is None:
-        msg = f"container {container[:12]} was removed by somebody else while its server started"
+        msg = f"container {container[:12]} was removed by somebody else while its server started: {seen}"
         return ServerStartError(msg, hint="start the session again")
     log = engine.log_tail(container)
     if info.running:
@@ -212,5 +260,15 @@ def describe_failure(engine: Engine, container: str, seen: str, deadline: Deadli
         hint = "raise timeouts.start if it only needs longer"
         return ServerTimeoutError(msg, hint=hint, oom_killed=info.oom_killed, log_tail=log, seconds=seconds)
     msg = f"the server in container {info.name} ended with exit code {info.exit_code} before it was ready: {seen}"
-    hint = "out of memory: raise memory=" if info.oom_killed else info.error or "see lab_args and the image"
-    return ServerStartError(msg, hint=hint, exit_code=info.exit_code, oom_killed=info.oom_killed, log_tail=log)
+    return ServerStartError(msg, hint=_advise(info), exit_code=info.exit_code, oom_killed=info.oom_killed, log_tail=log)
+
+
+def _advise(info: ContainerInfo) -> str:
+    """What to do about a server that ended before it was ready."""
+    if info.oom_killed:
+        return "out of memory: raise memory="
+    if info.error:
+        return info.error
+    if info.exit_code in (126, 127):
+        return "see that jupyter is on the image's PATH, and that lab_args and the environment are not too long"
+    return "see lab_args and the image"

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from jupyter_launcher.engine.protocol import Engine
-from jupyter_launcher.errors import GatewayUnreachableError, ServerError
+from jupyter_launcher.errors import GatewayUnreachableError, ServerError, ServerTimeoutError
 from jupyter_launcher.models import Gateway
 from jupyter_launcher.server.api import CONTENTS, JupyterApi, NoAnswerError
 from jupyter_launcher.server.process import describe_failure
@@ -16,18 +15,25 @@ __all__ = ["check_kernelspecs", "has_kernelspecs", "wait_until_ready"]
 
 _REQUEST_SECONDS = 5.0
 _ALIVE_EVERY = 0.5
+_UNREACHED_SECONDS = 5.0
+_REASON_LENGTH = 500
 
 
 def wait_until_ready(api: JupyterApi, engine: Engine, container: str, deadline: Deadline) -> None:
     """Wait for an answer to our token, and see that a request without a token is refused.
 
+    The server has said in its container that it is there, so where no connection to it can be made for 5 seconds,
+    what is between is at fault, and nothing is waited for.
+
     Raises:
         ServerStartError: the server or its container died; noticed within a second.
-        ServerTimeoutError: no right answer in time; the message says what was seen last.
+        ServerTimeoutError: no right answer in time, or no connection; the message says what was seen last.
         ServerError: it serves its contents to callers without a token.
     """
     seen = "nothing"
     looked = Deadline(_ALIVE_EVERY)
+    reached: bool | None = None
+    trial = Deadline(_UNREACHED_SECONDS)
     for attempt in attempts(deadline, NotYetError):
         with attempt:
             if looked.expired():
@@ -35,13 +41,17 @@ def wait_until_ready(api: JupyterApi, engine: Engine, container: str, deadline: 
                 info = engine.inspect(container)
                 if info is None or not info.running:
                     raise describe_failure(engine, container, f"it ended; it last gave {seen}", deadline)
+                if reached is False and trial.expired():
+                    raise _describe_unreached(api, container, seen, trial)
+            # At least a second: a last request cut short would hide what was seen before.
+            patience = Deadline(min(_REQUEST_SECONDS, deadline.remaining() + 1))
             try:
-                # At least a second: a last request cut short would hide what was seen before.
-                patience = min(_REQUEST_SECONDS, deadline.remaining() + 1)
-                answer = api.request("GET", CONTENTS, timeout=patience)
-                is_open = api.request("GET", CONTENTS, timeout=patience, authenticated=False).status == 200
+                answer = api.request("GET", CONTENTS, patience)
+                reached = True
+                is_open = api.request("GET", CONTENTS, patience, authenticated=False).status == 200
             except NoAnswerError as error:
                 seen = str(error)
+                reached = reached or error.connected
                 raise NotYetError from error
             if is_open:
                 msg = f"the server at {api.url} answers without a token"
@@ -54,21 +64,35 @@ def wait_until_ready(api: JupyterApi, engine: Engine, container: str, deadline: 
     raise describe_failure(engine, container, f"it gave {seen} at {api.url}", deadline)
 
 
+def _describe_unreached(api: JupyterApi, container: str, seen: str, trial: Deadline) -> ServerTimeoutError:
+    seconds = trial.elapsed()
+    msg = (
+        f"the server runs in container {container[:12]}, but no connection to {api.url} can be made "
+        f"({seen} for {seconds:.1f} s)"
+    )
+    hint = (
+        "see `jupyter-launcher doctor`: a firewall, a VPN or the engine's settings may keep published ports from "
+        "this process; or give another host_ip"
+    )
+    return ServerTimeoutError(msg, hint=hint, seconds=seconds)
+
+
 def check_kernelspecs(api: JupyterApi, gateway: Gateway, engine: Engine, container: str, seconds: float) -> None:
-    """See that the server gets kernel specs from the gateway.
+    """See that the server gets kernel specs from the gateway, within ``seconds``.
 
     Raises:
         GatewayUnreachableError: with the status that the server gave, and its log.
     """
+    deadline = Deadline(seconds)
     status: int | None = None
     try:
-        answer = api.request("GET", "api/kernelspecs", timeout=seconds)
+        answer = api.request("GET", "api/kernelspecs", deadline)
         status, body = answer.status, answer.body
         seen = f"HTTP {status}: {_reason(body)}"
         if status == 200 and isinstance(body, dict) and body.get("kernelspecs"):
             return
     except NoAnswerError as error:
-        seen = f"{error} after {seconds:g} s"
+        seen = f"{error} after {deadline.elapsed():.1f} s"
     msg = f"the server does not get kernel specs from the gateway {gateway.name} at {gateway.url} ({seen})"
     hint = "see that a kernel gateway listens there, on all addresses and that port, and what its log says"
     raise GatewayUnreachableError(
@@ -81,15 +105,20 @@ def check_kernelspecs(api: JupyterApi, gateway: Gateway, engine: Engine, contain
     )
 
 
-def has_kernelspecs(api: JupyterApi, *, timeout: float) -> bool:
+def has_kernelspecs(api: JupyterApi, deadline: Deadline) -> bool:
     """Whether a gateway answers the request for its kernel specs with 200."""
     try:
-        return api.request("GET", "api/kernelspecs", timeout=timeout).status == 200
+        return api.request("GET", "api/kernelspecs", deadline).status == 200
     except NoAnswerError:
         return False
 
 
 def _reason(body: Any) -> str:
-    if isinstance(body, dict) and "kernelspecs" in body:
+    """What an answer without kernel specs says of itself, as one short line that every terminal can show."""
+    if not isinstance(body, dict):
+        return "no JSON" if body is None else f"JSON of type {type(body).__name__}"
+    if "kernelspecs" in body:
         return "no kernel specs at all"
-    return str(body.get("message", "")) if isinstance(body, dict) else json.dumps(body)[:200]
+    message = body.get("message")
+    text = message[:_REASON_LENGTH] if isinstance(message, str) else ""
+    return "".join(character if character.isprintable() else " " for character in text)

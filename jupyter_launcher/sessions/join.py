@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from jupyter_launcher.engine.types import ContainerInfo
 from jupyter_launcher.errors import (
+    ExecError,
     ServerError,
     ServerNotRunningError,
     SessionConflictError,
     SessionNotFoundError,
     SessionUnreadableError,
 )
+from jupyter_launcher.host.process import is_process_dead
 from jupyter_launcher.models import Timings
 from jupyter_launcher.server.api import JupyterApi
 from jupyter_launcher.server.process import read_server_info, was_server_started
@@ -21,11 +23,13 @@ from jupyter_launcher.spec.labels import SessionLabels, container_name
 from jupyter_launcher.spec.options import SessionSpec, differences
 from jupyter_launcher.waiting import Deadline, NotYetError, attempts
 
-__all__ = ["find_or_clear", "find_session", "join_session", "join_starting"]
+__all__ = ["find_or_clear", "find_session", "get_session", "join_starting"]
 
 # What another launcher has to do between its create and its exec lasts a second or two on a busy engine.
 # Where nothing moves for this long, that launcher is gone.
 _OTHERS_STEP = 10.0
+_GET_SECONDS = 10.0
+_PROBE_SECONDS = 2.0
 
 
 def find_session(context: Context, session_id: str) -> tuple[ContainerInfo, SessionLabels]:
@@ -70,11 +74,15 @@ def find_or_clear(context: Context, spec: SessionSpec) -> tuple[ContainerInfo, S
     if info is None:
         return None
     labels = _read_own_labels(info, spec)
+    # A launcher that is seen dead does nothing more, and one that is seen alive may need all of its time.
+    dead = is_process_dead(labels.process)
+    patience = _OTHERS_STEP if dead is None else 0.0 if dead else context.timeouts.start
     if info.state == "created":
-        info = _wait_for_its_start(context, info)
+        info = _wait_for_its_start(context, info, Deadline(patience))
     if info is not None and info.running:
         _refuse_other_options(info, labels, spec)
-        if was_server_started(engine, info.id, Deadline(_OTHERS_STEP)):
+        if was_server_started(engine, info.id, Deadline(patience)):
+            _refuse_other_directory(info, labels, spec)
             return info, labels
     if info is not None:
         engine.remove(info.id)
@@ -94,10 +102,10 @@ def _read_own_labels(info: ContainerInfo, spec: SessionSpec) -> SessionLabels:
     raise SessionConflictError(msg + seen, hint=hint, session_id=spec.session_id, container_id=info.id)
 
 
-def _wait_for_its_start(context: Context, info: ContainerInfo) -> ContainerInfo | None:
+def _wait_for_its_start(context: Context, info: ContainerInfo, deadline: Deadline) -> ContainerInfo | None:
     """The container once another launcher has started it; as it is when none does."""
     latest: ContainerInfo | None = info
-    for attempt in attempts(Deadline(_OTHERS_STEP), NotYetError):
+    for attempt in attempts(deadline, NotYetError):
         with attempt:
             latest = context.engine.inspect(info.id)
             if latest is not None and latest.state == "created":
@@ -113,7 +121,37 @@ def _refuse_other_options(info: ContainerInfo, labels: SessionLabels, spec: Sess
         raise SessionConflictError(msg, hint=hint, session_id=spec.session_id, container_id=info.id, differences=found)
 
 
-def join_session(context: Context, info: ContainerInfo, labels: SessionLabels) -> Session:
+def _refuse_other_directory(info: ContainerInfo, labels: SessionLabels, spec: SessionSpec) -> None:
+    """Refuse a session that has another directory than the one which is at its path by now."""
+    before, now = labels.pipeline_dir_id, spec.pipeline_dir_id
+    if before and now and before != now:
+        msg = (
+            f"session {spec.session_id} runs with the directory that was at {spec.pipeline_dir} when it started; it "
+            "was deleted or replaced since then, and the session does not see the one that is there now"
+        )
+        hint = "stop the session, and start it again with the new directory"
+        raise SessionConflictError(msg, hint=hint, session_id=spec.session_id, container_id=info.id)
+
+
+def get_session(context: Context, session_id: str) -> Session:
+    """A session that is there, within 10 s; while it is younger than the time of a start, within that.
+
+    Raises:
+        LauncherError: as :func:`find_session` and :func:`join_session`.
+    """
+    info, labels = find_session(context, session_id)
+    longest = context.timeouts.start
+    deadline = Deadline(min(_GET_SECONDS, longest))
+    try:
+        return join_session(context, info, labels, deadline)
+    except (ServerError, ExecError):
+        left = longest - (context.engine.now() - info.created)
+        if not deadline.expired() or left <= 0:
+            raise
+        return join_session(context, info, labels, Deadline(min(left, longest - deadline.elapsed())))
+
+
+def join_session(context: Context, info: ContainerInfo, labels: SessionLabels, deadline: Deadline) -> Session:
     """A session whose container is there, once its server answers: what ``start`` and ``get`` have in common.
 
     Raises:
@@ -123,13 +161,15 @@ def join_session(context: Context, info: ContainerInfo, labels: SessionLabels) -
         ExecError: nobody can tell, because no command runs in the container, although the container does.
     """
     engine = context.engine
-    deadline = Deadline(context.timeouts.start)
     try:
         server_info = read_server_info(engine, info.id, deadline)
     except ServerError as error:
         latest = engine.inspect(info.id)
         if latest is None:
             raise _no_session(context, labels.session_id) from error
+        probe = JupyterApi(context.server_url(latest, labels))
+        if latest.running and probe.is_alive(Deadline(_PROBE_SECONDS)):  # so "no server runs" would be wrong
+            raise
         memory = ", out of memory" if latest.oom_killed else ""
         msg = (
             f"no server runs in session {labels.session_id} ({latest.state}, exit code {latest.exit_code}{memory}): "
@@ -150,7 +190,7 @@ def join_session(context: Context, info: ContainerInfo, labels: SessionLabels) -
 def join_starting(context: Context, info: ContainerInfo, labels: SessionLabels) -> Session | None:
     """The session that another launcher has started, or is just starting; None when that start failed."""
     try:
-        return join_session(context, info, labels)
+        return join_session(context, info, labels, Deadline(context.timeouts.start))
     except (ServerError, SessionNotFoundError):
         latest = context.engine.inspect(info.id)
         if latest is not None and latest.running:

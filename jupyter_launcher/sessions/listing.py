@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-from jupyter_launcher.engine.types import ListedContainer
+from jupyter_launcher.acts import map_at_once
+from jupyter_launcher.engine.types import ContainerInfo, ListedContainer
 from jupyter_launcher.errors import LauncherError, SessionUnreadableError
 from jupyter_launcher.models import ReapedSession, SessionState, SessionSummary
 from jupyter_launcher.server.api import JupyterApi
 from jupyter_launcher.sessions.context import Context
-from jupyter_launcher.sessions.join import find_session
 from jupyter_launcher.sessions.stop import stop_session
 from jupyter_launcher.spec.labels import SessionLabels, owner_of
+from jupyter_launcher.waiting import Deadline
 
 __all__ = ["list_ids", "list_sessions", "reap_sessions"]
 
 _PROBES = 16
 _PROBE_SECONDS = 2.0
+_LIST_SECONDS = 10.0
 _KILLED = 137
+_DEAD = (SessionState.EXITED, SessionState.CREATED)
 
 
 def list_ids(context: Context) -> list[str]:
@@ -31,15 +33,13 @@ def list_ids(context: Context) -> list[str]:
 def list_sessions(context: Context) -> list[SessionSummary]:
     """All sessions of the namespace, newest first.
 
-    One call to the engine, and a request to each server that may run, at the same time. For a server that
-    does not answer, the engine's clock decides whether it may still be starting. Containers that ended with
-    137 are inspected, because the list does not say whether they ran out of memory.
+    One call to the engine, and a request to each server that may run, at the same time: 2 s for each, and 10 s for
+    all. For a server that does not answer, the engine's clock decides whether it may still be starting.
+    Containers that ended with 137 are inspected, because the list does not say whether they ran out of memory.
     """
     listed = context.engine.containers(*SessionLabels.filters(context.namespace))
-    if not listed:
-        return []
-    with ThreadPoolExecutor(max_workers=min(_PROBES, len(listed))) as pool:
-        found = list(pool.map(lambda item: _summarize(context, item), listed))
+    deadline = Deadline(_LIST_SECONDS)
+    found = map_at_once(lambda item: _look_at(context, item, deadline), listed, threads=_PROBES)
     if any(item.state is SessionState.STARTING for item in found):
         latest = context.engine.now() - context.timeouts.start
         found = [_mark_unresponsive(item, latest) for item in found]
@@ -54,16 +54,29 @@ def _read(item: ListedContainer) -> SessionLabels | SessionUnreadableError:
         return error
 
 
-def _summarize(context: Context, item: ListedContainer) -> SessionSummary:
+def _look_at(context: Context, item: ListedContainer, deadline: Deadline) -> SessionSummary:
+    """One session; whatever is wrong with it is its own matter."""
     labels = _read(item)
     if isinstance(labels, SessionUnreadableError):
         return _summary(item, None, SessionState.UNREADABLE, detail=str(labels))
-    if (ended := SessionState.of_ended(item.state)) is not None:
-        info = context.engine.inspect(item.id) if item.exit_code == _KILLED else None
-        return _summary(item, labels, ended, oom_killed=info is not None and info.oom_killed)
-    # Without the token, which only an exec could read: an answer is proof enough of a server.
-    is_alive = JupyterApi(context.server_url(item, labels)).is_alive(timeout=_PROBE_SECONDS)
-    return _summary(item, labels, SessionState.READY if is_alive else SessionState.STARTING)
+    known = SessionState.of_container(item.state)
+    try:
+        if known is not None:
+            return _summary(item, labels, known, oom_killed=_was_out_of_memory(context, item))
+        if deadline.expired():
+            detail = f"nobody looked at its server: the sessions before it took {deadline.seconds:g} s"
+            return _summary(item, labels, SessionState.UNRESPONSIVE, detail=detail)
+        # Without the token, which only an exec could read: an answer is proof enough of a server.
+        api = JupyterApi(context.server_url(item, labels))
+        is_alive = api.is_alive(deadline.shortened(_PROBE_SECONDS))
+        return _summary(item, labels, SessionState.READY if is_alive else SessionState.STARTING)
+    except Exception as error:  # noqa: BLE001 - the others are listed all the same
+        return _summary(item, labels, known or SessionState.UNRESPONSIVE, detail=f"{type(error).__name__}: {error}")
+
+
+def _was_out_of_memory(context: Context, item: ListedContainer) -> bool:
+    info = context.engine.inspect(item.id) if item.exit_code == _KILLED else None
+    return info is not None and info.oom_killed
 
 
 def _summary(
@@ -107,26 +120,42 @@ def reap_sessions(
     for item in sessions:
         reason = _reason(item, keep)
         if reason is not None and now - item.created >= min_age:
-            reaped.append(_reap(context, item, reason, dry_run=dry_run))
+            reaped.append(_reap(context, item, reason, keep, dry_run=dry_run))
     return reaped
 
 
 def _reason(item: SessionSummary, keep: Collection[str] | None) -> str | None:
-    if item.state in (SessionState.EXITED, SessionState.CREATED):
+    if item.state in _DEAD:
         return str(item.state.value)
     if item.state is SessionState.UNREADABLE or keep is None or item.session_id in keep:
         return None
     return "orphaned"
 
 
-def _reap(context: Context, item: SessionSummary, reason: str, *, dry_run: bool) -> ReapedSession:
+def _reap(
+    context: Context, item: SessionSummary, reason: str, keep: Collection[str] | None, *, dry_run: bool
+) -> ReapedSession:
+    """Stop the container that was judged, after another look at it: those before it may have taken long."""
     reaped = ReapedSession(session_id=item.session_id, container_id=item.container_id, reason=reason)
     if dry_run:
         return reaped
     try:
-        info, labels = find_session(context, item.session_id)
-        if info.id != item.container_id:
-            return replace(reaped, error="another container has the session's name by now; it was left alone")
+        info = context.engine.inspect(item.container_id)
+        if info is None:
+            return replace(reaped, error="somebody else removed it meanwhile")
+        why = _why_not(item, info, keep)
+        if why:
+            return replace(reaped, error=f"{why} by now; it was left alone")
+        labels = SessionLabels.of_session(info.labels, info.name)
         return replace(reaped, report=stop_session(context, info, labels))
-    except LauncherError as error:  # the others must not wait for it
+    except LauncherError as error:
         return replace(reaped, error=str(error))
+    except Exception as error:  # noqa: BLE001 - the others must not wait for it
+        return replace(reaped, error=f"{type(error).__name__}: {error}")
+
+
+def _why_not(item: SessionSummary, info: ContainerInfo, keep: Collection[str] | None) -> str:
+    """Why a container that was to be reaped is not any more; empty where it still is."""
+    if item.state in _DEAD:
+        return "" if SessionState.of_container(info.state) in _DEAD else f"its container is {info.state}"
+    return "it is to be kept" if keep is not None and item.session_id in keep else ""

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
 
+from jupyter_launcher.acts import PerProcess, check_cancelled
 from jupyter_launcher.engine.types import Progress
-from jupyter_launcher.errors import OptionError
+from jupyter_launcher.errors import OptionError, ServerTimeoutError
 from jupyter_launcher.models import Event, EventKind, Phase
+from jupyter_launcher.waiting import Deadline
 
 __all__ = ["PhaseReporter", "StartLimit"]
 
 _log = logging.getLogger("jupyter_launcher")
 _DEFAULT_CORES = 2
+_SLOT_SECONDS = 0.1  # between two looks whether the start was cancelled
+_held: contextvars.ContextVar[tuple[StartLimit, ...]] = contextvars.ContextVar("jupyter_launcher_slots", default=())
 
 
 class PhaseReporter:
@@ -101,16 +106,29 @@ class StartLimit:
             msg = f"max_starts is {most!r}"
             hint = "give a number from 1 up, or None for the number of the engine's cores"
             raise OptionError(msg, hint=hint, option="max_starts")
-        self._most = most
-        self._default = default
-        self._lock = threading.Lock()
-        self._slots: threading.BoundedSemaphore | None = None
+        # In a fork, the starts of its parent do not count.
+        self._slots = PerProcess(lambda: threading.BoundedSemaphore(most or default() or _DEFAULT_CORES))
 
     @contextlib.contextmanager
-    def slot(self) -> Iterator[None]:
-        """Wait until a start may begin, and count as one meanwhile."""
-        with self._lock:
-            if self._slots is None:
-                self._slots = threading.BoundedSemaphore(self._most or self._default() or _DEFAULT_CORES)
-        with self._slots:
+    def slot(self, deadline: Deadline) -> Iterator[None]:
+        """Wait until a start may begin, and count as one meanwhile. A start that is part of a start counts with it.
+
+        Raises:
+            ServerTimeoutError: no other start ended before the deadline.
+        """
+        if self in _held.get():  # a listener of events starts a session
             yield
+            return
+        slots = self._slots.get()
+        while not slots.acquire(timeout=_SLOT_SECONDS):
+            check_cancelled()
+            if deadline.expired():
+                msg = f"no other start of this launcher ended within {deadline.seconds:g} s"
+                hint = "see why those starts hang, or raise max_starts"
+                raise ServerTimeoutError(msg, hint=hint, seconds=deadline.elapsed())
+        mark = _held.set((*_held.get(), self))
+        try:
+            yield
+        finally:
+            _held.reset(mark)
+            slots.release()

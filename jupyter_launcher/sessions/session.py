@@ -5,13 +5,16 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
+import os
 import threading
 from pathlib import Path
 from types import TracebackType
 
+from jupyter_launcher.acts import run_act
 from jupyter_launcher.engine.types import ContainerInfo
 from jupyter_launcher.errors import LauncherError, ServerNotRunningError, SessionNotFoundError
 from jupyter_launcher.host.address import bracket
+from jupyter_launcher.host.pipeline_dir import look_identity
 from jupyter_launcher.models import (
     Gateway,
     ServerInfo,
@@ -33,6 +36,7 @@ __all__ = ["Session"]
 _log = logging.getLogger("jupyter_launcher")
 
 _HOUR = 3600.0
+_STATUS_SECONDS = 5.0
 
 
 class Session:
@@ -61,6 +65,7 @@ class Session:
         self._timings = timings
         self._warnings = warnings
         self._joined = joined
+        self._process = os.getpid()
         self._renewer: _Renewer | None = None
 
     def __repr__(self) -> str:
@@ -73,9 +78,13 @@ class Session:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._renewer is not None:
-            self._renewer.stop()
-        self.stop()
+        if self._process != os.getpid():  # a fork that leaves the block does not end its parent's session
+            return
+        try:
+            if self._renewer is not None:
+                self._renewer.stop()
+        finally:
+            self.stop()
 
     @property
     def id(self) -> str:
@@ -153,7 +162,7 @@ class Session:
         return self._labels.lease
 
     def status(self) -> SessionStatus:
-        """The session's state now: one call to the engine, and one to the server if it runs.
+        """The session's state now: one call to the engine, and one to the server if it runs, which has 5 s.
 
         Raises:
             EngineError: the engine does not answer.
@@ -161,12 +170,23 @@ class Session:
         info = self._context.engine.inspect(self.container_id)
         if info is None:
             return SessionStatus(state=SessionState.GONE, detail="its container was removed")
-        if (ended := SessionState.of_ended(info.state)) is not None:
-            detail = info.error or info.state
-            return SessionStatus(state=ended, exit_code=info.exit_code, oom_killed=info.oom_killed, detail=detail)
-        api = JupyterApi(self._context.server_url(info, self._labels), self._server_info.token)
-        state = SessionState.READY if api.takes_token() else SessionState.UNRESPONSIVE
-        return SessionStatus(state=state, oom_killed=info.oom_killed, detail=info.state)
+        state = SessionState.of_container(info.state)
+        if state is None:
+            api = JupyterApi(self._context.server_url(info, self._labels), self._server_info.token)
+            takes_token = api.takes_token(Deadline(_STATUS_SECONDS))
+            state = SessionState.READY if takes_token else SessionState.UNRESPONSIVE
+        return SessionStatus(
+            state=state,
+            exit_code=None if info.running else info.exit_code,
+            oom_killed=info.oom_killed,
+            detail=info.error or info.state,
+            pipeline_dir_replaced=self._is_dir_replaced(),
+        )
+
+    def _is_dir_replaced(self) -> bool | None:
+        before = self._labels.pipeline_dir_id
+        now = look_identity(self._context.address, self._labels.pipeline_dir) if before else None
+        return None if now is None else now != before
 
     def logs(self, tail: int | None = None) -> str:
         """What the server printed; ``tail``: only that many last lines.
@@ -204,7 +224,7 @@ class Session:
         """Start the lease anew; nothing happens where there is none.
 
         Raises:
-            ServerNotRunningError: the session ended.
+            ServerNotRunningError: the session has ended, or is about to, because the lease was over.
             ExecError: the lease did not move, although the session runs.
             EngineError: the engine does not answer.
         """
@@ -215,12 +235,13 @@ class Session:
         """Stop the server, its kernels and the container; returns when all are gone.
 
         First a request to the server's API, then SIGTERM, then SIGKILL. A session that ended
-        before, or that somebody removed, is ``already-stopped``, so it may be called again.
+        before, or that somebody removed, is ``already-stopped``, so it may be called again. A Ctrl-C meanwhile
+        kills what is left of the session.
 
         Raises:
             EngineError: the engine does not answer, or the container cannot be removed.
         """
-        return stop_session(self._context, self._info, self._labels, token=self._server_info.token)
+        return run_act(lambda: stop_session(self._context, self._info, self._labels, self._server_info))
 
 
 class _Renewer:
@@ -244,5 +265,5 @@ class _Renewer:
                 session.renew()
             except ServerNotRunningError:
                 return  # the session has ended
-            except LauncherError as error:
+            except Exception as error:  # noqa: BLE001 - one that fails must not be the last
                 _log.warning("the lease of session %s was not renewed: %s", session.id, error)

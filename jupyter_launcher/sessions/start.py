@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import uuid
 from collections.abc import Iterator, Mapping
@@ -10,26 +11,31 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jupyter_launcher.acts import leaves, shielded
 from jupyter_launcher.engine.types import ContainerInfo
-from jupyter_launcher.errors import EngineError, SessionConflictError, SessionUnreadableError
+from jupyter_launcher.errors import EngineError, SessionConflictError, SessionUnreadableError, StartCancelledError
 from jupyter_launcher.gateway import resolve_gateway
+from jupyter_launcher.host.mounts import check_mount_points
 from jupyter_launcher.host.pipeline_dir import refuse_engine_socket, resolve_pipeline_dir
+from jupyter_launcher.host.process import process_mark
 from jupyter_launcher.models import Gateway, Phase, Timings
 from jupyter_launcher.server.api import JupyterApi
-from jupyter_launcher.server.process import renew_lease, start_server
+from jupyter_launcher.server.process import describe_failure, renew_lease, start_server
 from jupyter_launcher.server.ready import check_kernelspecs, wait_until_ready
 from jupyter_launcher.sessions.context import Context
 from jupyter_launcher.sessions.join import find_or_clear, join_starting
 from jupyter_launcher.sessions.phases import PhaseReporter, StartLimit
 from jupyter_launcher.sessions.session import Session
-from jupyter_launcher.spec.checks import check_text
+from jupyter_launcher.spec.checks import check_cores, check_image
 from jupyter_launcher.spec.container import PORT_KEY
 from jupyter_launcher.spec.labels import SessionLabels, container_name
 from jupyter_launcher.spec.options import SessionSpec
 from jupyter_launcher.spec.plan import SessionPlan, plan
 from jupyter_launcher.waiting import Deadline, NotYetError, attempts
 
-__all__ = ["StartRequest", "start_session"]
+__all__ = ["StartRequest", "cancelled_start", "remove_session", "start_session"]
+
+_log = logging.getLogger("jupyter_launcher")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +65,7 @@ def start_session(context: Context, limit: StartLimit, request: StartRequest, op
     """
     spec = _check_request(context, request, options)
     reporter = context.reporter.for_session(spec.session_id)
-    with limit.slot():
+    with limit.slot(Deadline(context.timeouts.image + context.timeouts.start)):
         gateway = _find_gateway(context, spec, reporter)
         for attempt in attempts(Deadline(context.timeouts.start), NotYetError):
             with attempt:
@@ -80,10 +86,25 @@ def start_session(context: Context, limit: StartLimit, request: StartRequest, op
     raise SessionConflictError(msg, hint=hint, session_id=spec.session_id)
 
 
+def remove_session(context: Context, session: Session) -> None:
+    """Undo a start that nobody waited for: a session that was made is removed, one that was joined stays."""
+    if not session.joined:
+        with leaves(f"container {session.container_name}"):
+            context.engine.remove(session.container_id)
+
+
+def cancelled_start(session_id: str, left: str) -> StartCancelledError:
+    """The error for a start whose ``cancel`` was set; ``left``: what may be left."""
+    what = f"session {session_id}" if session_id else "a session"
+    msg = f"the start of {what} was cancelled{f'; {left}' if left else ''}"
+    hint = "remove what is left, or let Launcher.reap do it" if left else "start it again if it is wanted"
+    return StartCancelledError(msg, hint=hint, session_id=session_id)
+
+
 def _check_request(context: Context, request: StartRequest, options: Mapping[str, Any]) -> SessionSpec:
     """Check everything that can be checked before anything is made."""
-    check_text(request.image, "image")
-    if context.address.is_remote:  # a container of the image looks at the directory there
+    check_image(request.image, "image")
+    if not context.address.shares_kernel:  # a container of the image looks at the directory there
         context.ensure_image(request.image, request.pull, context.reporter)
     folder = resolve_pipeline_dir(
         context.engine, context.address, request.pipeline_dir, request.user, image=request.image
@@ -94,7 +115,15 @@ def _check_request(context: Context, request: StartRequest, options: Mapping[str
         pipeline_dir=folder.path,
         user=folder.user,
         image=request.image,
+        pipeline_dir_id=folder.identity,
         **{**options, "host_ip": context.address.choose_publish_ip(options["host_ip"])},
+    )
+    check_cores(spec.cpus, context.engine.traits.cores)
+    check_mount_points(
+        context.engine,
+        context.address,
+        spec,
+        ensure_image=lambda: context.ensure_image(request.image, request.pull, context.reporter),
     )
     refuse_engine_socket(context.address, (spec.pipeline_dir, *(Path(mount.source) for mount in spec.mounts)))
     return spec
@@ -112,8 +141,10 @@ def _make_session(
     engine, timeouts = context.engine, context.timeouts
     context.ensure_image(spec.image, pull, reporter)
     network = context.address.choose_network(gateway.network if gateway else spec.network)
-    planned = plan(spec, gateway, network=network, start_id=uuid.uuid4().hex, owner=context.owner)
-    with _remove_on_failure(context, planned):
+    planned = plan(
+        spec, gateway, network=network, start_id=uuid.uuid4().hex, owner=context.owner, process=process_mark()
+    )
+    with _remove_on_failure(context, planned), leaves(f"container {planned.labels.name}"):
         with reporter.phase(Phase.CONTAINER):
             container_id = _create_container(context, planned)
             if container_id is None:
@@ -156,17 +187,16 @@ def _start_container(context: Context, container_id: str, planned: SessionPlan) 
 
     Raises:
         PortInUseError: the host port is taken.
-        EngineError: the container ended at once, or its network cannot publish.
+        ServerStartError: the container has ended already, with its exit code and log.
+        EngineError: the engine could not start it, or its network cannot publish.
     """
     context.engine.start(container_id, host_port=planned.container.host_port)
     info = context.engine.inspect(container_id)
-    if info is None or not info.ports.get(PORT_KEY):
-        network = info.network_mode if info else "unknown"
-        msg = (
-            f"container {container_id[:12]} has no published port on network {network!r} (it ended, or the network "
-            "is internal)"
-        )
-        raise EngineError(msg, hint="use a bridge network that can publish")
+    if info is None or not info.running:
+        raise describe_failure(context.engine, container_id, "its first process has ended", Deadline(0.0))
+    if not info.ports.get(PORT_KEY):
+        msg = f"container {info.name} has no published port on network {info.network_mode!r}"
+        raise EngineError(msg, hint="use a bridge network that can publish: an internal one cannot")
     return info
 
 
@@ -176,12 +206,21 @@ def _remove_on_failure(context: Context, planned: SessionPlan) -> Iterator[None]
     try:
         yield
     except BaseException:
-        # By name, since an interrupted create returned no id; by start_id, since another launcher may
-        # hold the name by now.
-        info = context.engine.inspect(planned.labels.name)
+        with shielded(), leaves(f"container {planned.labels.name}"):
+            _remove_own(context, planned)
+        raise
+
+
+def _remove_own(context: Context, planned: SessionPlan) -> None:
+    # By name, since a create that failed returned no id; by start_id, since another launcher may hold the
+    # name by now.
+    name = planned.labels.name
+    try:
+        info = context.engine.inspect(name)
         if info is not None and _start_id(info) == planned.labels.start_id:
             context.engine.remove(info.id)
-        raise
+    except EngineError as error:  # what the caller gets is why the start failed
+        _log.warning("container %s may be left, `docker rm -f %s` removes it: %s", name, name, error)
 
 
 def _start_id(info: ContainerInfo) -> str | None:
@@ -195,6 +234,8 @@ def _warn(context: Context, planned: SessionPlan, seen: tuple[str, ...], reporte
     """Report what works, but not as it was asked for."""
     for text in seen:
         reporter.warn(Phase.SERVER, text)
+    if planned.pipeline_dir_id is None:
+        reporter.warn(Phase.CONTAINER, "nobody could see whether the mounted directory is the one that was looked at")
     traits, config = context.engine.traits, planned.container
     limits = {
         "memory": (config.memory is not None, traits.limits_memory),

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import time
 
+from jupyter_launcher.acts import leaves, shielded
 from jupyter_launcher.engine.protocol import Engine
 from jupyter_launcher.engine.types import ContainerInfo
-from jupyter_launcher.errors import ExecError, ServerError, SessionUnreadableError
+from jupyter_launcher.errors import EngineError, ExecError, ServerError, SessionUnreadableError
 from jupyter_launcher.gateway import find_marked_kernels, gateway_api, stop_kernels
-from jupyter_launcher.models import Phase, StopMethod, StopReport, Timeouts
-from jupyter_launcher.server.api import JupyterApi
+from jupyter_launcher.models import Phase, ServerInfo, SessionState, StopMethod, StopReport
+from jupyter_launcher.server.api import JupyterApi, NoAnswerError
 from jupyter_launcher.server.process import read_server_info, terminate_server
 from jupyter_launcher.sessions.context import Context
 from jupyter_launcher.sessions.phases import PhaseReporter
@@ -21,11 +22,13 @@ __all__ = ["stop_session"]
 
 _log = logging.getLogger("jupyter_launcher")
 
-_TOKEN_SECONDS = 1.0
+_INFO_SECONDS = 5.0
+_KERNELS_SECONDS = 5.0
+_ENDING_SECONDS = 2.0  # from the moment in which a server answers no more to its container's end
 
 
 def stop_session(
-    context: Context, known: ContainerInfo, labels: SessionLabels, *, token: str | None = None
+    context: Context, known: ContainerInfo, labels: SessionLabels, server_info: ServerInfo | None = None
 ) -> StopReport:
     """Stop whatever still runs of a session, then remove its container.
 
@@ -36,14 +39,14 @@ def stop_session(
         context: the launcher's.
         known: the container as it was seen last; its id says which container is meant.
         labels: of that container.
-        token: the server's; None: it is read by exec.
+        server_info: of its server; None: it is read by exec.
 
     Raises:
         EngineError: the engine does not answer, or the container cannot be removed.
     """
     reporter = context.reporter.for_session(labels.session_id)
     with reporter.phase(Phase.STOP) as progress:
-        report = _stop(context, known, labels, token, reporter)
+        report = _stop(context, known, labels, server_info, reporter)
         progress(report.method.value)
         if left := set(report.kernels) - set(report.kernels_gone):
             gateway = labels.gateway.name if labels.gateway else ""
@@ -53,7 +56,11 @@ def stop_session(
 
 
 def _stop(
-    context: Context, known: ContainerInfo, labels: SessionLabels, token: str | None, reporter: PhaseReporter
+    context: Context,
+    known: ContainerInfo,
+    labels: SessionLabels,
+    server_info: ServerInfo | None,
+    reporter: PhaseReporter,
 ) -> StopReport:
     started = time.monotonic()
     engine = context.engine
@@ -61,19 +68,20 @@ def _stop(
     if info is not None and not _is_session(info, labels):
         return StopReport(method=StopMethod.ALREADY_STOPPED, seconds=time.monotonic() - started)
     method = StopMethod.ALREADY_STOPPED
-    kernels: tuple[str, ...] = ()
+    kernels: tuple[str, ...] | None = ()
     try:
-        if info is not None and info.state == "paused":
-            method = StopMethod.KILLED  # a paused process takes no signal, and the removal kills it
-        elif info is not None and info.running:
-            api = JupyterApi(context.server_url(info, labels), token or _read_token(engine, info.id))
-            kernels = api.kernels() or ()
-            api.delete_kernels(kernels, timeout=context.timeouts.shutdown)
-            method = _stop_server(engine, info.id, api, context.timeouts)
+        if info is not None and SessionState.of_container(info.state) in (None, SessionState.PAUSED):
+            if info.state == "paused":
+                _unpause(engine, info.id)
+            method, kernels = _stop_server(context, info, labels, server_info)
         kernels, gone = _stop_kernels(context, info or known, labels, kernels, reporter)
-    finally:
-        if info is not None:
-            engine.remove(info.id)
+    except BaseException:
+        with shielded():
+            _remove(engine, info)
+            # Nobody finds them later: the container is gone, and the mark of its kernels with its labels.
+            _stop_kernels(context, info or known, labels, kernels, reporter)
+        raise
+    _remove(engine, info)
     return StopReport(method=method, kernels=kernels, kernels_gone=gone, seconds=time.monotonic() - started)
 
 
@@ -85,30 +93,64 @@ def _is_session(info: ContainerInfo, labels: SessionLabels) -> bool:
         return False
 
 
-def _read_token(engine: Engine, container: str) -> str | None:
+def _remove(engine: Engine, info: ContainerInfo | None) -> None:
+    if info is not None:
+        with shielded(), leaves(f"container {info.name}"):
+            engine.remove(info.id)
+
+
+def _unpause(engine: Engine, container: str) -> None:
     try:
-        return read_server_info(engine, container, Deadline(_TOKEN_SECONDS)).token
+        engine.unpause(container)
+    except EngineError as error:  # then nothing in it answers, and in the end it is killed
+        _log.warning("container %s stays paused: %s", container[:12], error)
+
+
+def _stop_server(
+    context: Context, info: ContainerInfo, labels: SessionLabels, server_info: ServerInfo | None
+) -> tuple[StopMethod, tuple[str, ...] | None]:
+    """Stop the kernels, and the server step by step: its API, SIGTERM, and SIGKILL to the whole container.
+
+    After each step the container's end is what counts: it comes when the server's process has ended.
+    Returns the step that did it, and the kernels that the server held; None where it did not tell.
+    """
+    engine, timeouts, container = context.engine, context.timeouts, info.id
+    deadline = Deadline(timeouts.shutdown)
+    server_info = server_info or _read_server_info(engine, container, deadline.shortened(_INFO_SECONDS))
+    api = JupyterApi(context.server_url(info, labels), server_info.token if server_info else None)
+    kernels = api.kernels(deadline.shortened(_KERNELS_SECONDS))
+    # Half of the time, so that kernels which do not end leave some for the server, which then ends them.
+    api.delete_kernels(kernels or (), deadline.shortened(timeouts.shutdown / 2))
+    accepted = _ask_shutdown(api, deadline)
+    # Without an answer the server may be about to end: another stop may have come before this one.
+    patience = deadline.shortened(deadline.seconds if accepted else _ENDING_SECONDS)
+    if accepted is not False and engine.wait(container, patience) is not None:
+        return StopMethod.API if accepted else StopMethod.ALREADY_STOPPED, kernels
+    _log.info("server in %s did not end by its API after %.1f s; SIGTERM", container[:12], deadline.elapsed())
+    deadline = Deadline(timeouts.terminate)
+    sent = _send_sigterm(engine, container, deadline)
+    patience = deadline.shortened(deadline.seconds if sent else _ENDING_SECONDS)
+    if engine.wait(container, patience) is not None:
+        return StopMethod.SIGTERM if sent else StopMethod.ALREADY_STOPPED, kernels
+    _log.info("server in %s did not end by SIGTERM after %.1f s; SIGKILL", container[:12], deadline.elapsed())
+    engine.remove(container)
+    return StopMethod.KILLED, kernels
+
+
+def _read_server_info(engine: Engine, container: str, deadline: Deadline) -> ServerInfo | None:
+    try:
+        return read_server_info(engine, container, deadline)
     except (ExecError, ServerError) as error:
         _log.info("no token from container %s, so its API will refuse: %s", container[:12], error)
         return None
 
 
-def _stop_server(engine: Engine, container: str, api: JupyterApi, timeouts: Timeouts) -> StopMethod:
-    """Stop the server step by step: its API, SIGTERM, and SIGKILL to the whole container.
-
-    After each step the container's end is what counts: it comes when the server's process has ended.
-    Returns the step that did it.
-    """
-    deadline = Deadline(timeouts.shutdown)
-    if api.shutdown(timeout=deadline.remaining()) and engine.wait(container, deadline) is not None:
-        return StopMethod.API
-    _log.info("server in %s did not end by its API after %.1f s; SIGTERM", container[:12], deadline.elapsed())
-    deadline = Deadline(timeouts.terminate)
-    if _send_sigterm(engine, container, deadline) and engine.wait(container, deadline) is not None:
-        return StopMethod.SIGTERM
-    _log.info("server in %s did not end by SIGTERM after %.1f s; SIGKILL", container[:12], deadline.elapsed())
-    engine.remove(container)
-    return StopMethod.KILLED
+def _ask_shutdown(api: JupyterApi, deadline: Deadline) -> bool | None:
+    """Whether the server said that it ends; None: it did not answer."""
+    try:
+        return api.request("POST", "api/shutdown", deadline).status == 200
+    except NoAnswerError:
+        return None
 
 
 def _send_sigterm(engine: Engine, container: str, deadline: Deadline) -> bool:
@@ -122,21 +164,25 @@ def _send_sigterm(engine: Engine, container: str, deadline: Deadline) -> bool:
 
 
 def _stop_kernels(
-    context: Context, info: ContainerInfo, labels: SessionLabels, known: tuple[str, ...], reporter: PhaseReporter
+    context: Context,
+    info: ContainerInfo,
+    labels: SessionLabels,
+    known: tuple[str, ...] | None,
+    reporter: PhaseReporter,
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """All kernels that were the session's, and those of them that are gone."""
+    """All kernels that were the session's, and those of them that are gone; ``known``: None where nobody could tell."""
     gateway = labels.gateway
     if gateway is None:
-        return known, known  # they ran in the container, which has ended
+        return known or (), known or ()  # they ran in the container, which has ended
     deadline = Deadline(context.timeouts.gateway)
-    left: tuple[str, ...] | None = ()
+    left = known
     if gateway.container_id is not None:
         # A server that was killed told nobody of its kernels, and one that ends while a kernel
         # starts does not know of it itself.
         left = find_marked_kernels(context.engine, gateway.container_id, labels.start_id, deadline)
     if left is None:
         reporter.warn(Phase.STOP, f"nobody could look for the session's kernels in the gateway {gateway.name}")
-    kernels = tuple(dict.fromkeys((*known, *(left or ()))))
+    kernels = tuple(dict.fromkeys((*(known or ()), *(left or ()))))
     if not kernels:
         return (), ()
     token = info.environment.get("JUPYTER_GATEWAY_AUTH_TOKEN")

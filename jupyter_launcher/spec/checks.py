@@ -3,80 +3,76 @@
 from __future__ import annotations
 
 import ipaddress
-import os
+import math
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
-from pathlib import PurePosixPath
-from typing import NoReturn
+from collections.abc import Callable, Collection
+from typing import Any, NoReturn, TypeVar
+from urllib.parse import unquote
 
 from jupyter_launcher.engine.types import LOOPBACK
 from jupyter_launcher.errors import OptionError
-from jupyter_launcher.models import Mount
+from jupyter_launcher.models.options import is_text, show_value
 
 __all__ = [
     "LABEL_PREFIX",
     "LOOPBACK",
     "MAX_LEASE",
     "MIN_LEASE",
+    "MIN_LOG_SIZE",
     "PIPELINE_TARGET",
+    "RUN_DIR",
     "SERVER_PORT",
+    "check_age",
     "check_base_url",
+    "check_callback",
+    "check_cores",
     "check_cpus",
-    "check_embedding_arguments",
-    "check_environment",
     "check_flag",
+    "check_gateway",
     "check_gpus",
     "check_host_ip",
     "check_host_port",
-    "check_lab_args",
-    "check_labels",
+    "check_ids",
+    "check_image",
+    "check_instance",
     "check_lease",
-    "check_mounts",
+    "check_log_size",
     "check_name",
-    "check_optional_text",
+    "check_network",
     "check_size",
     "check_text",
+    "check_user",
+    "refuse_option",
 ]
 
+T = TypeVar("T")
+
 PIPELINE_TARGET = "/pipeline-dir"
+RUN_DIR = "/run/jupyter-launcher"
+"""The session's own folder in its container, in memory. ``server/inside/README.md`` says what is in it."""
 SERVER_PORT = 8888
 LABEL_PREFIX = "jupyter-launcher."
 MIN_LEASE = 3
 MAX_LEASE = 30 * 86400
+MIN_LOG_SIZE = 64 * 2**10
 
 _MOST_CPUS = 1_000_000  # the engine takes billionths of a core, in 64 bits
+_MOST_GPUS = 1024
+_MOST_BYTES = 2**63 - 1
+_LAST_UID = 2**31 - 1  # of the engine's runtimes
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,46}[a-z0-9])?")
+_CONTAINER = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9_.-]*)(?::(?P<port>[0-9]{1,5}))?")
+_IMAGE = re.compile(r"[A-Za-z0-9\[][A-Za-z0-9_.:/@\[\]+-]*")
+_USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@\\$+-]*(?::[A-Za-z0-9_][A-Za-z0-9_.@\\$+-]*)?")
+_BASE_URL = re.compile(r"(?:[A-Za-z0-9/_.~@-]|%[0-9A-Fa-f]{2})*")
 _UNITS = {"b": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
-# Only the launcher may set these. With other values it would not find the server, or the token would
-# stand in the argv of a process.
-_HELD_ARGUMENT = re.compile(
-    r"--(ip|port|port-retries|sock|notebook-dir|gateway-url|GatewayClient\.url"
-    r"|(ServerApp|LabApp|IdentityProvider|PasswordIdentityProvider)"
-    r"\.(ip|port|port_retries|sock|root_dir|notebook_dir|base_url|token|password|hashed_password))"
-)
-# What allow_origin sets; given a second time it would replace that, and the policy against framing too.
-_EMBEDDING_ARGUMENT = re.compile(
-    r"--(ServerApp|LabApp)\.(allow_origin|allow_origin_pat|tornado_settings)|--IdentityProvider\.cookie_options"
-)
-_MOUNT_HINT = "give Mount(source='/absolute/on/the/host', target='/in/the/container')"
-_HELD_ENVIRONMENT = ("JUPYTER_TOKEN", "JUPYTER_TOKEN_FILE", "JUPYTER_RUNTIME_DIR", "JUPYTER_GATEWAY_URL")
+_TEXT_HINT = "give a text, in characters that UTF-8 has, without NUL"
 
 
-def _refuse(option: str, seen: str, hint: str) -> NoReturn:
+def refuse_option(option: str, seen: str, hint: str) -> NoReturn:
+    """Raise the error about an option: ``seen`` continues the sentence that begins with its name."""
     msg = f"{option} {seen}"
     raise OptionError(msg, hint=hint, option=option) from None
-
-
-def _is_text(value: object) -> bool:
-    """Whether a value is a text that UTF-8 can encode, and without NUL."""
-    if not isinstance(value, str) or "\0" in value:
-        return False
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def check_name(value: object, option: str) -> str:
@@ -87,35 +83,110 @@ def check_name(value: object, option: str) -> str:
     """
     if not isinstance(value, str) or not _NAME.fullmatch(value):
         hint = "use 1 to 48 of the characters a-z, 0-9, '-' and '_', beginning and ending with a letter or a digit"
-        _refuse(option, f"is {value!r}", hint)
+        refuse_option(option, f"is {show_value(value)}", hint)
     return value
-
-
-def check_optional_text(value: object, option: str) -> str | None:
-    """A text or None."""
-    return None if value is None else check_text(value, option)
 
 
 def check_text(value: object, option: str) -> str:
     """A text that UTF-8 can encode."""
-    if not isinstance(value, str) or not _is_text(value):
-        _refuse(option, f"is {value!r}", "give a text, in characters that UTF-8 has")
+    if not is_text(value):
+        refuse_option(option, f"is {show_value(value)}", _TEXT_HINT)
     return value
 
 
 def check_flag(value: object, option: str) -> bool:
     """True or False."""
     if not isinstance(value, bool):
-        _refuse(option, f"is {value!r}", "give True or False")
+        refuse_option(option, f"is {show_value(value)}", "give True or False")
     return value
 
 
-def check_host_ip(value: str, option: str) -> str:
+def check_callback(value: Callable[..., Any] | None, option: str) -> Callable[..., Any] | None:
+    """Something that can be called, or None."""
+    if value is not None and not callable(value):
+        refuse_option(option, f"is {show_value(value)}", "give a function, or None")
+    return value
+
+
+def check_instance(value: object, kind: type[T], option: str) -> T:
+    """A value of one of the library's own classes."""
+    if not isinstance(value, kind):
+        refuse_option(option, f"is {show_value(value)}", f"give {kind.__name__}(...)")
+    return value
+
+
+def check_age(value: object, option: str) -> float:
+    """Seconds from 0 up."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+        refuse_option(option, f"is {show_value(value)}", "give a number of seconds from 0 up")
+    return value
+
+
+def check_ids(value: object, option: str) -> Collection[str] | None:
+    """Session ids, or None: the collection itself, which may change later. A text alone is refused."""
+    if value is not None and (isinstance(value, (str, bytes)) or not isinstance(value, Collection)):
+        refuse_option(option, f"is {show_value(value)}", "give a list or a set of session ids, or None")
+    return value
+
+
+def check_user(value: object, option: str) -> str:
+    """``uid``, ``uid:gid``, or names that the image knows; numbers without leading zeros."""
+    is_number = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _LAST_UID
+    text = str(value) if is_number else value
+    if isinstance(text, str) and _USER.fullmatch(text):
+        parts = [part.lstrip("0") or "0" if part.isdecimal() else part for part in text.split(":")]
+        if not any(part.isdecimal() and (len(part) > 10 or int(part) > _LAST_UID) for part in parts):
+            return ":".join(parts)
+    hint = f"give 'uid', 'uid:gid' (from 0 to {_LAST_UID}), or a name that the image knows; None: the directory's owner"
+    refuse_option(option, f"is {show_value(value)}", hint)
+
+
+def check_image(value: object, option: str) -> str:
+    """An image's name, with a tag or a digest or without."""
+    if not isinstance(value, str) or not _IMAGE.fullmatch(value):
+        hint = "give an image's name, such as 'jupyter/minimal-notebook:latest'"
+        refuse_option(option, f"is {show_value(value)}", hint)
+    return value
+
+
+def check_gateway(value: object, option: str) -> str | None:
+    """A container's name or id, with a port or without, or a URL; whether that is usable is seen later."""
+    if value is None:
+        return None
+    if not is_text(value) or not value.strip():
+        refuse_option(
+            option, f"is {show_value(value)}", "give a container's name or id, NAME:PORT, an http(s) URL, or None"
+        )
+    found = _CONTAINER.fullmatch(value)
+    if "://" not in value and (found is None or not 0 < int(found["port"] or 1) < 65536):
+        # What looks like a URL may hold a secret.
+        seen = "is no name" if set("@?#/") & set(value) else f"is {show_value(value)}"
+        refuse_option(option, seen, "give a container's name or id, NAME:PORT, or an http(s) URL with its http://")
+    return value
+
+
+def check_network(value: object, option: str) -> str | None:
+    """A network's name, or None."""
+    if value is None:
+        return None
+    if not is_text(value) or not value.strip():
+        refuse_option(option, f"is {show_value(value)}", "give a network's name, or None")
+    if value in ("host", "none") or value.startswith(("container:", "ns:")):
+        seen = f"is {show_value(value)}, where the engine publishes no port, so nobody would reach the server"
+        refuse_option(option, seen, "give the name of a bridge network, or leave it out")
+    return value
+
+
+def check_host_ip(value: object, option: str) -> str:
     """An IP address of the engine's host."""
     try:
-        return str(ipaddress.ip_address(value))
+        found = ipaddress.ip_address(value if isinstance(value, str) else "")
     except ValueError:
-        _refuse(option, f"is {value!r}", "give an IP address of the host, '127.0.0.1' for this host alone")
+        found = None
+    if found is None or getattr(found, "scope_id", None) is not None:
+        hint = "give an IP address of the host, '127.0.0.1' for this host alone"
+        refuse_option(option, f"is {show_value(value)}", hint)
+    return str(getattr(found, "ipv4_mapped", None) or found)
 
 
 def check_host_port(value: object, option: str) -> int | None:
@@ -123,78 +194,45 @@ def check_host_port(value: object, option: str) -> int | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 65536:
-        _refuse(option, f"is {value!r}", "give a number from 1 to 65535, or None for a free one")
+        refuse_option(option, f"is {show_value(value)}", "give a number from 1 to 65535, or None for a free one")
     return value
 
 
 def check_base_url(value: object, option: str) -> str:
     """A URL path, returned with a slash at both ends."""
-    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9/_.~@%-]*", value) or "//" in value:
-        _refuse(option, f"is {value!r}", "give a URL path such as '/' or '/pipelines/one/'")
+    hint = "give a URL path such as '/' or '/pipelines/one/'"
+    if not isinstance(value, str) or not _BASE_URL.fullmatch(value) or "//" in value:
+        refuse_option(option, f"is {show_value(value)}", hint)
+    plain = unquote(value)
+    if not plain.isprintable() or {".", ".."} & set(plain.split("/")):
+        seen = f"is {show_value(value)}: browsers remove the steps '.' and '..', and control characters are in no URL"
+        refuse_option(option, seen, hint)
     return "/" + f"{value.strip('/')}/".lstrip("/")
 
 
-def check_environment(given: Mapping[str, str] | None, option: str) -> dict[str, str]:
-    """Variables for the server; those that the launcher itself sets are refused."""
-    environment = _strings(given, option)
-    for name, value in environment.items():
-        if name in _HELD_ENVIRONMENT:
-            _refuse(option, f"sets {name}, which the launcher itself sets", "leave it out")
-        if not name or "=" in name or not _is_text(name + value):
-            hint = "give a name that is not empty and has no '=', and characters that UTF-8 has, without NUL"
-            _refuse(option, f"has an unusable variable {name!r}", hint)
-    return environment
-
-
-def check_labels(given: Mapping[str, str] | None, option: str) -> dict[str, str]:
-    """Labels of the caller; those with the launcher's own prefix are refused."""
-    labels = _strings(given, option)
-    if not all(map(_is_text, (*labels, *labels.values()))):
-        _refuse(option, "has a text that cannot be encoded", "give characters that UTF-8 has, without NUL")
-    if any(name.startswith(LABEL_PREFIX) for name in labels):
-        _refuse(option, f"sets one that begins with {LABEL_PREFIX!r}, which is the launcher's", "take another name")
-    return labels
-
-
-def _strings(given: Mapping[str, str] | None, option: str) -> dict[str, str]:
-    given = {} if given is None else given
-    if not isinstance(given, Mapping) or not all(isinstance(item, str) for pair in given.items() for item in pair):
-        _refuse(option, "is not a mapping of texts to texts", "write numbers as texts too")
-    return dict(given)
-
-
-def check_mounts(given: Iterable[Mount], option: str) -> tuple[Mount, ...]:
-    """Mounts of absolute paths, no two at one target."""
-    try:
-        mounts = tuple(
-            replace(mount, source=os.fspath(mount.source), target=os.fspath(mount.target)) for mount in given
-        )
-    except (TypeError, AttributeError):
-        _refuse(option, f"is {given!r}", _MOUNT_HINT)
-    targets = {PIPELINE_TARGET}
-    for mount in mounts:
-        if not (_is_text(mount.source) and _is_text(mount.target) and PurePosixPath(mount.source).is_absolute()):
-            _refuse(option, f"has {mount!r}", _MOUNT_HINT)
-        target = os.path.normpath(mount.target)
-        if not target.startswith("/") or target == "/" or target in targets:
-            hint = "give an absolute path at which nothing else is mounted"
-            _refuse(option, f"has the target {mount.target!r}", hint)
-        targets.add(target)
-    return mounts
-
-
-def check_size(value: int | str | None, option: str) -> int | None:
+def check_size(value: object, option: str) -> int | None:
     """Bytes from 512, '512m', '1.5g': units of 1024, as the docker command reads them."""
     if value is None:
         return None
-    text = str(value).strip().lower().removesuffix("ib").removesuffix("b")
-    unit = _UNITS.get(text[-1:], 1)
-    try:
-        size = int(float(text[:-1] if text[-1:] in _UNITS else text) * unit)
-    except (ValueError, OverflowError):
-        size = 0
-    if size <= 0:
-        _refuse(option, f"is {value!r}", "give a number of bytes, or a text such as '512m' or '2g'")
+    size = 0
+    if isinstance(value, (int, float, str)) and not isinstance(value, bool):
+        try:
+            text = str(value).strip().lower().removesuffix("ib").removesuffix("b")
+            unit = _UNITS.get(text[-1:], 1)
+            size = int(float(text[:-1] if text[-1:] in _UNITS else text) * unit)
+        except (ValueError, OverflowError):
+            size = 0
+    if not 0 < size <= _MOST_BYTES:
+        hint = "give a number of bytes, or a text such as '512m' or '2g'"
+        refuse_option(option, f"is {show_value(value)}", hint)
+    return size
+
+
+def check_log_size(value: object, option: str) -> int | None:
+    """As :func:`check_size`, and enough for the end of a log to be of use."""
+    size = check_size(value, option)
+    if size is not None and size < MIN_LOG_SIZE:
+        refuse_option(option, f"is {show_value(value)}", f"give at least {MIN_LOG_SIZE} bytes, or None")
     return size
 
 
@@ -203,16 +241,24 @@ def check_cpus(value: object, option: str) -> float | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0.01 <= value <= _MOST_CPUS:
-        _refuse(option, f"is {value!r}", "give a number of cores from 0.01 up, such as 1.5")
+        refuse_option(option, f"is {show_value(value)}", "give a number of cores from 0.01 up, such as 1.5")
     return value
+
+
+def check_cores(cpus: float | None, cores: int | None) -> None:
+    """Refuse more cores than the engine's host has. None of the first: no limit; of the second: not known."""
+    if cpus is not None and cores is not None and cpus > cores:
+        refuse_option("cpus", f"is {cpus:g}, and the engine's host has {cores}", "give no more, or None for no limit")
 
 
 def check_gpus(value: object, option: str) -> int | str | None:
     """``all`` or a number of GPUs."""
-    if value is None or value == "all":
-        return None if value is None else "all"
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        _refuse(option, f"is {value!r}", "give 'all' or how many")
+    if value is None:
+        return None
+    if isinstance(value, str) and value == "all":
+        return value
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= _MOST_GPUS:
+        refuse_option(option, f"is {show_value(value)}", "give 'all' or how many")
     return value
 
 
@@ -222,30 +268,5 @@ def check_lease(value: object, option: str) -> int | None:
         return None
     if isinstance(value, bool) or not isinstance(value, int) or not MIN_LEASE <= value <= MAX_LEASE:
         hint = f"give whole seconds from {MIN_LEASE} to {MAX_LEASE} (30 days), or None for a session without a lease"
-        _refuse(option, f"is {value!r}", hint)
+        refuse_option(option, f"is {show_value(value)}", hint)
     return value
-
-
-def check_lab_args(given: Iterable[str], option: str) -> tuple[str, ...]:
-    """Arguments for ``jupyter lab``; those that the launcher itself sets are refused."""
-    args = () if isinstance(given, str) or not isinstance(given, Iterable) else tuple(given)
-    if isinstance(given, str) or not isinstance(given, Iterable) or not all(map(_is_text, args)):
-        hint = "give a sequence of texts, one per argument, such as ['--LabApp.default_url=/lab/tree/report.ipynb']"
-        _refuse(option, f"is {given!r}", hint)
-    for arg in args:
-        flag = arg.partition("=")[0]
-        if _HELD_ARGUMENT.fullmatch(flag):
-            _refuse(option, f"has {flag}, which the launcher itself sets", "leave it out")
-    return args
-
-
-def check_embedding_arguments(lab_args: Iterable[str]) -> None:
-    """Refuse arguments that would replace what ``allow_origin`` sets.
-
-    Raises:
-        OptionError: naming the argument.
-    """
-    for arg in lab_args:
-        flag = arg.partition("=")[0]
-        if _EMBEDDING_ARGUMENT.fullmatch(flag):
-            _refuse("lab_args", f"has {flag}, which allow_origin sets", "leave one of them out")

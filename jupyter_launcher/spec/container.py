@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import posixpath
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from jupyter_launcher.engine.types import BindMount, ContainerConfig, Tmpfs
 from jupyter_launcher.models import Gateway
 from jupyter_launcher.spec.checks import PIPELINE_TARGET, SERVER_PORT
 from jupyter_launcher.spec.labels import SessionLabels, gateway_labels, helper_labels
+from jupyter_launcher.spec.mounts import MountPoint
 from jupyter_launcher.spec.options import SessionSpec
 from jupyter_launcher.spec.server import RUN_DIR, read_script
 
@@ -19,6 +21,7 @@ __all__ = [
     "PORT_KEY",
     "gateway_config",
     "look_config",
+    "mount_points_config",
     "probe_config",
     "session_config",
 ]
@@ -36,8 +39,11 @@ _STOP_SECONDS = 30
 # Between the container's start and the exec lies one call to the engine; a busy engine takes its time.
 _SERVER_PATIENCE = 60
 _MIB = 2**20
+_TMP = "/tmp"  # noqa: S108 - in the container
 # Answers 200 at /api, as a server would; in an image without python3 the other checks go on.
 _PROBE = "mkdir /tmp/answer && cd /tmp/answer && : >api && python3 -m http.server {port} 2>&1 || exec sleep 600"
+
+_LOOK_AT_EACH = 'for path; do stat -c %F "$path" 2>/dev/null || echo nothing; done'
 
 
 def session_config(spec: SessionSpec, gateway: Gateway | None, labels: SessionLabels, network: str) -> ContainerConfig:
@@ -65,6 +71,7 @@ def session_config(spec: SessionSpec, gateway: Gateway | None, labels: SessionLa
         gpus=spec.gpus,
         stop_signal="SIGTERM",
         stop_seconds=_STOP_SECONDS,
+        log_size=spec.log_size,
     )
 
 
@@ -86,7 +93,9 @@ def _tmpfs(spec: SessionSpec) -> tuple[Tmpfs, ...]:
         uid=int(uid) if uid.isdecimal() else None,
         gid=int(gid) if gid.isdecimal() else None,
     )
-    return (run_dir, Tmpfs(target="/tmp", mode="1777")) if spec.read_only else (run_dir,)  # noqa: S108 - in the container
+    if not spec.read_only or any(mount.target == _TMP for mount in spec.mounts):
+        return (run_dir,)
+    return (run_dir, Tmpfs(target=_TMP, mode="1777"))
 
 
 def gateway_config(
@@ -107,12 +116,35 @@ def gateway_config(
 
 
 def look_config(path: Path, image: str) -> ContainerConfig:
-    """A container that prints the type and the owner of a path on the engine's host."""
+    """A container that prints the type, the identity and the owner of a path on the engine's host."""
     return ContainerConfig(
         image=image,
-        entrypoint=("stat", "-c", "%F %u:%g", LOOK_TARGET),
+        entrypoint=("stat", "-c", "%F %d:%i %u:%g", LOOK_TARGET),
         labels=helper_labels("look"),
         mounts=(BindMount(source=str(path), target=LOOK_TARGET, read_only=True),),
+        log_is_read=True,
+    )
+
+
+def mount_points_config(points: Sequence[MountPoint], user: str, image: str) -> ContainerConfig:
+    """A container that prints a line for each mount point: what is at the mount's source, then at each step to it.
+
+    It looks as the session's user, to whom the directories belong.
+    """
+    mounts: list[BindMount] = []
+    lines: list[str] = []
+    for number, point in enumerate(points):
+        source, outer = f"{LOOK_TARGET}/{number}/source", f"{LOOK_TARGET}/{number}/outer"
+        mounts.append(BindMount(source=point.mount.source, target=source, read_only=True))
+        mounts.append(BindMount(source=point.outer, target=outer, read_only=True))
+        lines += [source, *(posixpath.join(outer, *point.steps[: end + 1]) for end in range(len(point.steps)))]
+    return ContainerConfig(
+        image=image,
+        entrypoint=("sh", "-c", _LOOK_AT_EACH, "look", *lines),
+        user=user,
+        labels=helper_labels("look"),
+        mounts=tuple(mounts),
+        log_is_read=True,
     )
 
 

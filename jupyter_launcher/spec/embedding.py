@@ -5,7 +5,8 @@ from __future__ import annotations
 import ipaddress
 import re
 
-from jupyter_launcher.errors import OptionError
+from jupyter_launcher.models.options import show_value
+from jupyter_launcher.spec.checks import refuse_option
 
 __all__ = ["check_origin", "embedding_arguments", "needs_third_party_cookies"]
 
@@ -29,8 +30,7 @@ def check_origin(value: object, option: str) -> str | None:
             "give the one exact origin of the page that embeds the session, as scheme://host[:port] without a path, "
             "such as 'https://ide.example' (no wildcard, no IPv6 address)"
         )
-        msg = f"{option} is {value!r}"
-        raise OptionError(msg, hint=hint, option=option)
+        refuse_option(option, f"is {show_value(value)}", hint)
     port = "" if found["port"] is None else str(int(found["port"]))
     named = f"{found['scheme']}://{found['host']}"
     return named if port in {"", _DEFAULT_PORTS[found["scheme"]]} else f"{named}:{port}"

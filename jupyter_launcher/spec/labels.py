@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,7 @@ _NAMESPACE = LABEL_PREFIX + "namespace"
 _SESSION_ID = LABEL_PREFIX + "session-id"
 _OWNER = LABEL_PREFIX + "owner"
 _GATEWAY_OF = LABEL_PREFIX + "gateway-of"
+_IDENTITY = re.compile(r"[0-9]+:[0-9]+")
 
 
 def container_name(namespace: str, session_id: str) -> str:
@@ -57,6 +59,8 @@ class SessionLabels:
         base_url: the path below which the server answers.
         host_ip: where the server is published on the engine's host.
         options: what :meth:`SessionSpec.to_options` returned.
+        pipeline_dir_id: ``<device>:<inode>`` of the directory that was looked at; None: not known.
+        process: a mark of the process that started the session; empty: not known.
     """
 
     namespace: str
@@ -68,9 +72,13 @@ class SessionLabels:
     base_url: str
     host_ip: str
     options: Mapping[str, object]
+    pipeline_dir_id: str | None = None
+    process: str = ""
 
     @classmethod
-    def from_spec(cls, spec: SessionSpec, gateway: Gateway | None, start_id: str, owner: str) -> SessionLabels:
+    def from_spec(
+        cls, spec: SessionSpec, gateway: Gateway | None, start_id: str, owner: str, process: str = ""
+    ) -> SessionLabels:
         """The labels of a new session."""
         return cls(
             namespace=spec.namespace,
@@ -82,6 +90,8 @@ class SessionLabels:
             base_url=spec.base_url,
             host_ip=spec.host_ip,
             options=spec.to_options(),
+            pipeline_dir_id=spec.pipeline_dir_id,
+            process=process,
         )
 
     @property
@@ -108,6 +118,8 @@ class SessionLabels:
             "base-url": self.base_url,
             "host-ip": self.host_ip,
             "options": json.dumps(self.options),
+            "pipeline-dir-id": self.pipeline_dir_id or "",
+            "process": self.process,
         }
         return {LABEL_PREFIX + name: value for name, value in labels.items()}
 
@@ -134,6 +146,8 @@ class SessionLabels:
             base_url=reader.read("base-url", _parse_base_url),
             host_ip=reader.read("host-ip", lambda text: str(ipaddress.ip_address(text))),
             options=reader.read("options", _parse_options),
+            pipeline_dir_id=reader.read("pipeline-dir-id", _parse_identity, default=None),
+            process=reader.read("process", str, default=""),
         )
 
     @classmethod
@@ -214,6 +228,13 @@ def _parse_path(text: str) -> Path:
         msg = f"{text!r} is no absolute path"
         raise ValueError(msg)
     return path
+
+
+def _parse_identity(text: str) -> str:
+    if not _IDENTITY.fullmatch(text):
+        msg = f"{text!r} is no device and inode"
+        raise ValueError(msg)
+    return text
 
 
 def _parse_base_url(text: str) -> str:

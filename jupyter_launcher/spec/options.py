@@ -12,9 +12,11 @@ from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from jupyter_launcher.engine.types import LOG_SIZE
 from jupyter_launcher.models import Mount
-from jupyter_launcher.spec import checks
+from jupyter_launcher.spec import checks, texts
 from jupyter_launcher.spec.embedding import check_origin
+from jupyter_launcher.spec.mounts import check_mounts
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -44,6 +46,7 @@ class StartOptions(TypedDict, total=False):
     read_only: bool
     tune: bool
     lease: int | None
+    log_size: int | str | None
     labels: Mapping[str, str] | None
     lab_args: Iterable[str]
 
@@ -52,25 +55,27 @@ class StartOptions(TypedDict, total=False):
 class SessionSpec:
     """One session as requested, after all checks: paths are absolute, sizes in bytes.
 
-    ``user`` is ``uid:gid``, or what the caller gave. ``environment`` may hold secrets of the
-    caller, so it stays out of the ``repr`` and only its digest goes into a label.
+    ``user`` is ``uid:gid``, or a name that the image knows. ``environment`` may hold secrets of the
+    caller, so it stays out of the ``repr`` and only its digest goes into a label. ``pipeline_dir_id`` is
+    ``<device>:<inode>`` of the directory that was looked at; None: not known.
     """
 
     session_id: str
     namespace: str
     pipeline_dir: Path
+    pipeline_dir_id: str | None = None
     user: str
     image: str
-    gateway: str | None = field(default=None, metadata={"check": checks.check_optional_text})
-    network: str | None = field(default=None, metadata={"check": checks.check_optional_text})
+    gateway: str | None = field(default=None, metadata={"check": checks.check_gateway})
+    network: str | None = field(default=None, metadata={"check": checks.check_network})
     host_ip: str = field(default=checks.LOOPBACK, metadata={"check": checks.check_host_ip})
     host_port: int | None = field(default=None, metadata={"check": checks.check_host_port})
     base_url: str = field(default="/", metadata={"check": checks.check_base_url})
     allow_origin: str | None = field(default=None, metadata={"check": check_origin})
     environment: Mapping[str, str] = field(
-        default_factory=dict, repr=False, metadata={"check": checks.check_environment}
+        default_factory=dict, repr=False, metadata={"check": texts.check_environment}
     )
-    mounts: tuple[Mount, ...] = field(default=(), metadata={"check": checks.check_mounts})
+    mounts: tuple[Mount, ...] = field(default=(), metadata={"check": check_mounts})
     memory: int | None = field(default=None, metadata={"check": checks.check_size})
     cpus: float | None = field(default=None, metadata={"check": checks.check_cpus})
     shm_size: int | None = field(default=None, metadata={"check": checks.check_size})
@@ -78,8 +83,9 @@ class SessionSpec:
     read_only: bool = field(default=False, metadata={"check": checks.check_flag})
     tune: bool = field(default=True, metadata={"check": checks.check_flag})
     lease: int | None = field(default=None, metadata={"check": checks.check_lease})
-    labels: Mapping[str, str] = field(default_factory=dict, metadata={"check": checks.check_labels})
-    lab_args: tuple[str, ...] = field(default=(), metadata={"check": checks.check_lab_args})
+    log_size: int | None = field(default=LOG_SIZE, metadata={"check": checks.check_log_size})
+    labels: Mapping[str, str] = field(default_factory=dict, metadata={"check": texts.check_labels})
+    lab_args: tuple[str, ...] = field(default=(), metadata={"check": texts.check_lab_args})
 
     @classmethod
     def from_options(
@@ -88,6 +94,7 @@ class SessionSpec:
         session_id: str,
         namespace: str,
         pipeline_dir: Path,
+        pipeline_dir_id: str | None = None,
         user: str,
         image: str,
         **options: Unpack[StartOptions],
@@ -98,6 +105,7 @@ class SessionSpec:
             session_id: the idempotency key.
             namespace: the launcher's.
             pipeline_dir: the directory on the engine's host.
+            pipeline_dir_id: which directory it is, as ``<device>:<inode>``; None: not known.
             user: who works in it, ``uid[:gid]`` or a name.
             image: of the server.
             options: as the caller gave them.
@@ -113,12 +121,14 @@ class SessionSpec:
             session_id=checks.check_name(session_id, "session_id"),
             namespace=checks.check_name(namespace, "namespace"),
             pipeline_dir=pipeline_dir,
-            user=user,
-            image=image,
+            pipeline_dir_id=pipeline_dir_id,
+            user=checks.check_user(user, "user"),
+            image=checks.check_image(image, "image"),
             **checked,
         )
+        texts.check_argument_size(spec.environment, spec.lab_args)
         if spec.allow_origin is not None:
-            checks.check_embedding_arguments(spec.lab_args)
+            texts.check_embedding_arguments(spec.lab_args)
         return spec
 
     def to_options(self) -> dict[str, object]:
@@ -131,7 +141,7 @@ class SessionSpec:
         return {
             item.name: value
             for item in fields(self)
-            if item.name not in ("session_id", "namespace")
+            if item.name not in ("session_id", "namespace", "pipeline_dir_id")
             and (value := _to_plain(item.name, getattr(self, item.name))) != _DEFAULTS.get(item.name, MISSING)
         }
 

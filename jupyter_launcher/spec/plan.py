@@ -23,8 +23,10 @@ class SessionPlan:
         container: what the engine creates.
         command: the server's command.
         server_config: the text of our configuration file for the server.
-        launch_script: the text of the script that starts the server in its Python; empty: none.
+        launch_script: the text of the script that starts the server in its Python.
+        tune: that script has tunings.
         lease: seconds; None: the session stays until it is stopped.
+        pipeline_dir_id: ``<device>:<inode>`` of the directory that must be mounted; None: not known.
     """
 
     labels: SessionLabels
@@ -32,11 +34,19 @@ class SessionPlan:
     command: tuple[str, ...]
     server_config: str = field(repr=False)
     launch_script: str = field(repr=False)
+    tune: bool
     lease: int | None
+    pipeline_dir_id: str | None = None
 
 
 def plan(
-    spec: SessionSpec, gateway: Gateway | None = None, *, network: str, start_id: str, owner: str = ""
+    spec: SessionSpec,
+    gateway: Gateway | None = None,
+    *,
+    network: str,
+    start_id: str,
+    owner: str = "",
+    process: str = "",
 ) -> SessionPlan:
     """Compute the container, the command, the server's configuration and the lease together.
 
@@ -46,13 +56,16 @@ def plan(
         network: that the container joins.
         start_id: unique to this start.
         owner: the launcher's.
+        process: a mark of this process.
     """
-    labels = SessionLabels.from_spec(spec, gateway, start_id, owner)
+    labels = SessionLabels.from_spec(spec, gateway, start_id, owner, process)
     return SessionPlan(
         labels=labels,
         container=session_config(spec, gateway, labels, network),
         command=server_command(spec, gateway),
         server_config=server_config(spec, gateway),
         launch_script=launch_script(spec),
+        tune=spec.tune,
         lease=spec.lease,
+        pipeline_dir_id=spec.pipeline_dir_id,
     )

@@ -6,14 +6,11 @@ from collections.abc import Iterable
 from importlib import resources
 
 from jupyter_launcher.models import Gateway
-from jupyter_launcher.spec.checks import PIPELINE_TARGET, SERVER_PORT
+from jupyter_launcher.spec.checks import PIPELINE_TARGET, RUN_DIR, SERVER_PORT
 from jupyter_launcher.spec.embedding import embedding_arguments, needs_third_party_cookies
 from jupyter_launcher.spec.options import SessionSpec
 
 __all__ = ["RUN_DIR", "launch_script", "read_script", "server_command", "server_config"]
-
-RUN_DIR = "/run/jupyter-launcher"
-"""The session's own folder in its container, in memory. ``server/inside/README.md`` says what is in it."""
 
 _TUNINGS = ("rfc3987_syntax", "yarn_config", "late_collection")
 
@@ -46,13 +43,21 @@ def server_command(spec: SessionSpec, gateway: Gateway | None) -> tuple[str, ...
 def server_config(spec: SessionSpec, gateway: Gateway | None) -> str:
     """A configuration file of ours, for what the server's arguments cannot say."""
     third_party = spec.allow_origin is not None and needs_third_party_cookies(spec.allow_origin)
-    wanted = {"ready_signal": True, "partitioned_cookies": third_party, "gateway_websocket": gateway is not None}
+    on_gateway = gateway is not None
+    wanted = {
+        "ready_signal": True,
+        "kernel_environment": True,
+        "trash": True,
+        "partitioned_cookies": third_party,
+        "gateway_websocket": on_gateway,
+        "gateway_messages": on_gateway,
+    }
     return _join(name for name, is_wanted in wanted.items() if is_wanted)
 
 
 def launch_script(spec: SessionSpec) -> str:
-    """The script that tunes the server's Python and then becomes the server; empty where that is not wanted."""
-    return read_script("launch.py").replace("# {tunings}\n", _join(_TUNINGS)) if spec.tune else ""
+    """The script that tunes the server's Python if that is wanted, and then becomes the server."""
+    return read_script("launch.py").replace("# {tunings}\n", _join(_TUNINGS if spec.tune else ()))
 
 
 def _join(patches: Iterable[str]) -> str:

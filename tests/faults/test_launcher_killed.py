@@ -49,7 +49,7 @@ def steps(when: str, last: int) -> range:
     Killed after a call is nearly killed before the next one: `make faults` walks through all of them, `make test`
     through every third.
     """
-    return range(1, last, 3 if when == "after" and not os.environ.get("EVERY_STEP") else 1)
+    return range(1, last, 3 if when == "after" and not os.environ.get("LONG") else 1)
 
 
 @pytest.fixture

@@ -136,9 +136,9 @@ def test_the_container_while_it_runs(launcher: Launcher, client: Any, pipeline_d
     session = launcher.start(pipeline_dir)
     container = client.containers.get(session.container_id)
     container.remove(force=True) if deed == "remove" else getattr(container, deed)()
-    states = {"kill": SessionState.EXITED, "pause": SessionState.UNRESPONSIVE, "remove": SessionState.GONE}
+    states = {"kill": SessionState.EXITED, "pause": SessionState.PAUSED, "remove": SessionState.GONE}
     assert session.status().state is states[deed]
-    assert session.stop().method is (StopMethod.KILLED if deed == "pause" else StopMethod.ALREADY_STOPPED)
+    assert session.stop().method is (StopMethod.API if deed == "pause" else StopMethod.ALREADY_STOPPED)
 
 
 def test_too_little_memory_for_the_server(launcher: Launcher, pipeline_dir: Path) -> None:

@@ -33,7 +33,6 @@ from jupyter_launcher.spec.plan import plan
 from jupyter_launcher.waiting import Deadline
 from tests.integration.conftest import executable
 from tests.integration.test_registry import pause
-from tests.integration.test_session import in_container
 
 Start = Callable[..., Session]
 LABELS = ("jupyter-launcher.namespace", "jupyter-launcher.session-id")
@@ -171,19 +170,6 @@ def test_started_and_joined_are_told_apart(start: Start, launcher: Launcher, pip
     assert session.warnings == ()
     assert launcher.start(pipeline_dir, session_id="told-apart").joined
     assert launcher.get("told-apart").joined
-
-
-def test_a_renewal_that_moves_nothing_raises(start: Start, launcher: Launcher, client: Any) -> None:
-    session = start(session_id="full", lease=60)
-    in_container(client, session, "dd if=/dev/zero of=/run/jupyter-launcher/full bs=1M count=64 2>/dev/null")
-    before = in_container(client, session, "cat /run/jupyter-launcher/lease")
-    for renew in (session.renew, lambda: launcher.renew("full")):
-        with pytest.raises(ExecError, match="was not renewed") as caught:
-            renew()
-        assert caught.value.started
-    assert in_container(client, session, "cat /run/jupyter-launcher/lease") == before
-    in_container(client, session, "rm /run/jupyter-launcher/full")
-    session.renew()
 
 
 def test_a_session_outlives_its_deleted_directory(start: Start, launcher: Launcher, tmp_path: Path) -> None:

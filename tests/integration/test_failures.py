@@ -277,27 +277,24 @@ def test_a_server_that_never_answers(
     assert "here I hang" in caught.value.log_tail
 
 
+# A server_info of ours, of a server that does nothing else.
+WRITE_INFO = (
+    'printf \'{"base_url": "/", "hostname": "x", "password": false, "pid": 1, "port": 8888, '
+    '"root_dir": "/pipeline-dir", "secure": false, "token": "%s", "url": "http://x:8888/"}\' '
+    '"$(cat "$JUPYTER_TOKEN_FILE")" >"$JUPYTER_RUNTIME_DIR/jpserver-1.json"'
+)
+
+
 def test_a_server_that_never_listens(
     start: Start, fake_jupyter: Callable[[str], dict[str, Any]], hasty: Timeouts
 ) -> None:
-    info = (
-        '{"base_url": "/", "hostname": "x", "password": false, "pid": 1, "port": 8888, '
-        '"root_dir": "/pipeline-dir", "secure": false, "token": "t0k3n-of-the-test", "url": "http://x:8888/"}'
-    )
-    script = f"echo '{info}' >$JUPYTER_RUNTIME_DIR/jpserver-1.json; exec sleep 300"
-    with pytest.raises(ServerTimeoutError, match="it gave ConnectionError") as caught:
-        start(**fake_jupyter(script), timeouts=hasty)
-    assert "t0k3n" not in repr(caught.value)
+    with pytest.raises(ServerTimeoutError, match=r"it gave (ConnectionResetError|RemoteDisconnected)"):
+        start(**fake_jupyter(f"{WRITE_INFO}; exec sleep 300"), timeouts=hasty)
 
 
 def test_a_server_that_dies_after_its_server_info(start: Start, fake_jupyter: Callable[[str], dict[str, Any]]) -> None:
-    info = (
-        '{"base_url": "/", "hostname": "x", "password": false, "pid": 1, "port": 8888, '
-        '"root_dir": "/pipeline-dir", "secure": false, "token": "t", "url": "http://x:8888/"}'
-    )
-    script = f"echo '{info}' >$JUPYTER_RUNTIME_DIR/jpserver-1.json; sleep 1; exit 7"
     with pytest.raises(ServerStartError) as caught:
-        start(**fake_jupyter(script))
+        start(**fake_jupyter(f"{WRITE_INFO}; sleep 1; exit 7"))
     assert caught.value.exit_code == 7
 
 

@@ -99,6 +99,7 @@ def test_there_is_no_such_image(launcher: Launcher) -> None:
 def test_the_image_is_fit_to_be_embedded(client: Any) -> None:
     """No news, no update check, .pyc files for the very interpreter, and no slow import."""
     script = (
+        "cat /opt/jupyter/etc/jupyter/jupyter_config.json; "
         "cat /opt/jupyter/etc/jupyter/jupyter_lab_config.json; "
         "cat /opt/jupyter/share/jupyter/lab/settings/overrides.json; "
         "python3 -c 'import importlib.util as u, json, jupyter_server, pathlib; "
@@ -106,6 +107,8 @@ def test_the_image_is_fit_to_be_embedded(client: Any) -> None:
         'u.find_spec("rfc3987_syntax"))\'; command -v node; id -u; ls -ld /home/jovyan'
     )
     output = client.containers.run(DEFAULT_IMAGE, ["sh", "-c", script], remove=True).decode()
+    assert '"always_delete_dir": true' in output
+    assert '"delete_to_trash": false' in output
     assert '"news_url": null' in output
     assert '"fetchNews": "false"' in output
     assert "[True, True] None" in output

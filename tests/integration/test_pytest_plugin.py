@@ -15,6 +15,7 @@ import pytest
 import requests
 
 from jupyter_launcher import DEFAULT_IMAGE, Launcher, SessionState
+from jupyter_launcher.host import process
 from jupyter_launcher.pytest_plugin import owner
 from tests.integration.test_images import CERTIFICATES
 from tests.integration.test_registry import eventually
@@ -439,7 +440,7 @@ def test_what_a_crashed_worker_left_is_gone_when_the_run_ends(
 def test_what_runs_elsewhere_have_left_is_reaped_when_it_has_ended_and_is_old(
     launcher: Launcher, pipeline_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mark = owner.owner_id().replace(owner._pid_space()[0], "another-machine")
+    mark = owner.owner_id().replace(process._pid_space()[0], "another-machine")
     with Launcher(namespace=launcher.namespace, owner=mark) as elsewhere:
         session = elsewhere.start(pipeline_dir)
     engine = launcher._engine

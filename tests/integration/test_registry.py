@@ -33,6 +33,7 @@ from tests.integration.test_session import authorized, in_container, start_kerne
 
 Start = Callable[..., Session]
 Kernels = Callable[[], set[str]]
+STOP_SERVER = "kill -STOP $(cat /run/jupyter-launcher/server.pid)"
 
 
 def eventually(what: Callable[[], bool], seconds: float = 20.0) -> bool:
@@ -89,6 +90,8 @@ def test_list_has_every_state(start: Start, client: Any, launcher: Launcher, gat
     coming = leave_created(client, launcher, pipeline_dir, "coming", run=True)
     frozen = start(session_id="frozen")
     pause(client.containers.get(frozen.container_id))
+    hung = start(session_id="hung")
+    in_container(client, hung, STOP_SERVER)
     found = {item.session_id: item for item in launcher.list()}
     assert {name: (item.state, item.exit_code) for name, item in found.items()} == {
         "alive": (SessionState.READY, None),
@@ -96,11 +99,12 @@ def test_list_has_every_state(start: Start, client: Any, launcher: Launcher, gat
         "starved": (SessionState.EXITED, 137),
         "created": (SessionState.CREATED, None),
         "coming": (SessionState.STARTING, None),
-        "frozen": (SessionState.STARTING, None),
+        "frozen": (SessionState.PAUSED, None),
+        "hung": (SessionState.STARTING, None),
     }
     with Launcher(namespace=launcher.namespace, timeouts=Timeouts(start=0.1)) as impatient:
         found = {item.session_id: item for item in impatient.list()}
-    assert found["frozen"].state is SessionState.UNRESPONSIVE
+    assert found["hung"].state is SessionState.UNRESPONSIVE
     assert found["alive"].container_id == alive.container_id
     assert found["alive"].gateway == gateway
     assert found["alive"].pipeline_dir == alive.pipeline_dir
@@ -133,17 +137,14 @@ def test_listing_asks_the_engine_once_where_all_answer(start: Start, launcher: L
         return send(request, **options)
 
     api.send = counted
-    container = client.containers.get(silent.container_id)
     try:
         assert [item.state for item in launcher.list()] == [SessionState.READY] * 2
         assert len(asked) == 1
-        pause(container)
+        in_container(client, silent, STOP_SERVER)
         assert {item.session_id: item.state for item in launcher.list()}[silent.id] is SessionState.STARTING
         assert len(asked) == 3
     finally:
         api.send = send
-        if container.status == "paused":
-            container.unpause()
 
 
 def test_two_processes_that_start_the_same_session_share_it(

@@ -34,6 +34,7 @@ from jupyter_launcher import (
 )
 from jupyter_launcher.server.api import JupyterApi
 from jupyter_launcher.sessions import stop
+from jupyter_launcher.waiting import Deadline
 from tests.integration.conftest import OWNER, address_of, executable
 
 Start = Callable[..., Session]
@@ -224,10 +225,29 @@ class _FreezesAfterListing:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._api, name)
 
-    def kernels(self, **options: Any) -> Any:
-        found = self._api.kernels(**options)
+    def kernels(self, deadline: Deadline) -> Any:
+        found = self._api.kernels(deadline)
         self._freeze()
         return found
+
+
+def test_looking_is_not_use(start: Start, launcher: Launcher, gateway: str) -> None:
+    """So that Jupyter's own settings end a server that nobody uses."""
+    session = start(session_id="watched", gateway=gateway)
+
+    def last_activity() -> str:
+        answer = requests.get(f"{session.url}api/status", headers=authorized(session), timeout=10)
+        return str(answer.json()["last_activity"])
+
+    before = last_activity()
+    session.status()
+    session.renew()
+    launcher.list()
+    launcher.get("watched")
+    assert start(session_id="watched", gateway=gateway).joined
+    assert last_activity() == before
+    requests.get(f"{session.url}api/contents?content=0", headers=authorized(session), timeout=10)
+    assert last_activity() > before
 
 
 def test_a_removed_session_is_already_stopped(start: Start, client: Any) -> None:

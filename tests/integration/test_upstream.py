@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import textwrap
 from importlib import resources
 from typing import Any
 
@@ -21,6 +22,44 @@ LEANS_ON = {
         from jupyter_server.serverapp import ServerApp
         assert list(inspect.signature(ServerApp.write_server_info_file).parameters) == ["self"]
         assert "io_loop" in inspect.getsource(ServerApp)
+    """,
+    "kernel_environment": """
+        import inspect
+        from jupyter_server.auth.identity import IdentityProvider
+        from jupyter_server.serverapp import ServerApp
+        assert list(inspect.signature(ServerApp.write_server_info_file).parameters) == ["self"]
+        # It reads the token itself, and is called before the loop runs and kernels are started.
+        assert "self.server_info()" in inspect.getsource(ServerApp.write_server_info_file)
+        assert "self.identity_provider.token" in inspect.getsource(ServerApp.server_info)
+        source = inspect.getsource(ServerApp.start)
+        assert source.index("self.start_app()") < source.index("self.start_ioloop()")
+        assert "self.write_server_info_file()" in inspect.getsource(ServerApp.start_app)
+        # Gone when a server takes its token otherwise.
+        assert 'os.environ["JUPYTER_TOKEN_FILE"]' in inspect.getsource(IdentityProvider)
+    """,
+    "trash": """
+        from jupyter_server.services.contents.filemanager import FileContentsManager as Contents
+        from traitlets.config import Config
+        # Gone when files are deleted by default.
+        assert Contents.delete_to_trash.default_value is True
+        assert Contents.always_delete_dir.default_value is False
+        def early(self, *args, **options):
+            self.delete_to_trash = False
+            super(Contents, self).__init__(*args, **options)
+        assert "__init__" not in vars(Contents)
+        Contents.__init__ = early
+        wanted = Config({"FileContentsManager": {"delete_to_trash": True}})
+        assert [Contents().delete_to_trash, Contents(config=wanted).delete_to_trash] == [False, True]
+    """,
+    "gateway_messages": """
+        import inspect
+        from jupyter_server.gateway import connections
+        from tornado import websocket
+        assert connections.tornado_websocket is websocket
+        assert "max_message_size" in inspect.signature(websocket.websocket_connect).parameters
+        # Gone when upstream sets a limit itself.
+        source = inspect.getsource(connections)
+        assert "tornado_websocket.websocket_connect(request)" in source and "max_message_size" not in source
     """,
     "partitioned_cookies": """
         from http.cookies import Morsel
@@ -72,7 +111,7 @@ def test_a_patch_says_why_it_is_there_and_when_it_goes(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_what_a_patch_leans_on_is_in_the_image(name: str, client: Any, launcher: Launcher) -> None:
-    code = "\n".join(line.strip() for line in LEANS_ON[name].splitlines())
+    code = textwrap.dedent(LEANS_ON[name])
     command = ["sh", "-c", 'exec "$(head -n 1 "$(command -v jupyter-lab)" | cut -c 3-)" -c "$1"', "sh", code]
     printed = client.containers.run(launcher.image, command, remove=True, stderr=True)
     assert printed.decode().strip() == ""

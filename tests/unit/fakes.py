@@ -25,6 +25,7 @@ from jupyter_launcher import (
     ServerInfo,
     Timeouts,
 )
+from jupyter_launcher.acts import check_cancelled
 from jupyter_launcher.engine.protocol import OUTPUT_LIMIT, Engine, Images
 from jupyter_launcher.engine.traits import EngineTraits
 from jupyter_launcher.engine.types import ContainerConfig, ContainerInfo, ExecResult, ListedContainer, Progress
@@ -44,6 +45,8 @@ DOCKER = EngineTraits(
     version="28.5.1",
     api_version="1.51",
     cores=2,
+    log_driver="json-file",
+    runtime="runc",
     same_kernel=True,
     limits_memory=True,
     limits_cpus=True,
@@ -74,6 +77,7 @@ def container(**changes: Any) -> ContainerInfo:
         "id": "c" * 64,
         "name": "some-container",
         "labels": {},
+        "created": NOW,
         "state": "running",
         "exit_code": 0,
         "oom_killed": False,
@@ -101,6 +105,7 @@ def listed(info: ContainerInfo, created: float = NOW) -> ListedContainer:
         status=words.get(info.state, "Up 2 minutes"),
         networks=info.networks,
         ports=info.ports,
+        bindings=info.bindings,
     )
 
 
@@ -186,6 +191,8 @@ class FakeEngine:
         self.execs: list[tuple[str, ...]] = []
         self.workdirs: list[str] = []
         self.secrets: list[bool] = []
+        self.stays: list[bool] = []
+        self.limits: list[int] = []
         self.removed: list[str] = []
         self.closed = False
         self.on_wait: Callable[[str], object] = lambda _: None
@@ -241,6 +248,7 @@ class FakeEngine:
             id=uuid.uuid4().hex * 2,
             name=name,
             labels=dict(config.labels),
+            created=self.clock,
             state="created",
             image=config.image,
             network_mode=config.network,
@@ -279,8 +287,13 @@ class FakeEngine:
         info = self._find(container)
         return -1 if info is None else None if info.running else info.exit_code
 
+    def unpause(self, container: str) -> None:
+        self._note("unpause", container)
+        self.change(container, state="running")
+
     def remove(self, container: str) -> None:
         self._note("remove", container)
+        check_cancelled()  # as the wait for a removal that is in progress does
         self.removed.append(container)
         info = self._find(container)
         if info is not None:
@@ -298,8 +311,8 @@ class FakeEngine:
         except EngineError as error:
             return f"(no log: {error.message})"
 
-    def follow_logs(self, container: str, tail: int | None = None) -> Iterator[str]:
-        yield from self.logs(container, tail).splitlines(keepends=True)
+    def read_log(self, container: str, tail: int | None = None, *, follow: bool = False) -> Iterator[str]:
+        return iter(self.logs(container, tail).splitlines(keepends=True))
 
     def exec(
         self,
@@ -311,8 +324,11 @@ class FakeEngine:
         workdir: str = "/",
         limit: int = OUTPUT_LIMIT,
         secret: bool = False,
+        stays: bool = False,
     ) -> ExecResult:
         self._note("exec", container)
+        self.stays.append(stays)
+        self.limits.append(limit)
         self.execs.append(tuple(argv))
         self.workdirs.append(workdir)
         self.secrets.append(secret)
@@ -400,6 +416,7 @@ class FakeJupyter:
         self.marked: list[str] = []
         self.asked: list[tuple[str, str]] = []
         self.authorizations: list[str | None] = []
+        self.alive = 200
         self.contents = 200
         self.kernelspecs = 200
         self.shutdown_status = 200
@@ -432,11 +449,12 @@ class FakeJupyter:
         return self.engine.known[info.id]
 
     def answer(self, method: str, path: str, headers: dict[str, str]) -> tuple[int, bytes]:
+        path = path.partition("?")[0]
         self.asked.append((method, path))
         self.authorizations.append(headers.get("Authorization"))
         api = re.sub(r"^.*?/api", "/api", path)
         if api == "/api":
-            return 200, b"{}"
+            return self.alive, b"{}"
         if api.startswith("/api/contents"):
             return (self.contents, b"[]") if headers.get("Authorization") == f"token {TOKEN}" else (403, b"{}")
         if api == "/api/kernelspecs":
@@ -461,7 +479,7 @@ class FakeJupyter:
             self.containers.append(container)
             return self.start_answer
         if name == "look":
-            return printed("" if "server.pid" in script else INFO, 0 if self.started else 1)
+            return printed(INFO if "jpserver" in script else "", 0 if self.started else 1)
         if name == "renew":
             self.leases.append(argv[-1])
             return self.renew_answer

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import io
+import socket
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 import requests
+import urllib3
 from docker import DockerClient
 from docker.errors import APIError
 
@@ -76,7 +80,7 @@ def sdk_client(api: FakeApi) -> DockerClient:
 
 def docker_engine(api: FakeApi) -> DockerEngine:
     """The real engine class over such an API."""
-    return DockerEngine(Connection(client=sdk_client(api), endpoint="unix:///x", owned=False))
+    return DockerEngine(Connection("unix:///x", lambda: (sdk_client(api), None), owned=False))
 
 
 def podman_api(**answers: Any) -> FakeApi:
@@ -100,6 +104,20 @@ def http_response(body: bytes = b"", status: int = 200, headers: Mapping[str, st
     return response
 
 
+@contextlib.contextmanager
+def answer_on_a_socket(body: bytes, status: int = 200) -> Iterator[tuple[requests.Response, socket.socket]]:
+    """An answer of the engine over a real connection, of which this much has come; and the engine's end of it."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(b"HTTP/1.1 %d Made up\r\n\r\n" % status + body)
+        answer = http.client.HTTPResponse(ours)
+        answer.begin()
+        response = requests.Response()
+        response.status_code = answer.status
+        response.raw = urllib3.HTTPResponse(answer, preload_content=False)
+        yield response, theirs
+
+
 def framed(*pieces: tuple[int, bytes]) -> bytes:
     """The engine's framing of pieces of output: 1 for stdout, 2 for stderr."""
     return b"".join(bytes((stream, 0, 0, 0)) + len(piece).to_bytes(4, "big") + piece for stream, piece in pieces)
@@ -110,6 +128,7 @@ def inspected(**changes: Any) -> dict[str, Any]:
     return {
         "Id": "abc",
         "Name": "/name",
+        "Created": "2023-11-14T22:13:20.5Z",
         "Config": {"Image": "image", "Labels": None, "Env": ["A=b=c", "EMPTY="]},
         "State": {"Status": "created"},
         "HostConfig": {},

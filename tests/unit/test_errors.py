@@ -22,6 +22,7 @@ from jupyter_launcher import (
     ServerTimeoutError,
     SessionConflictError,
     SessionUnreadableError,
+    StartCancelledError,
     errors,
 )
 
@@ -115,6 +116,7 @@ def test_the_hierarchy_is_drawn_as_it_is() -> None:
         (ServerStartError, 7),
         (SessionConflictError, 8),
         (SessionUnreadableError, 8),
+        (StartCancelledError, 8),
     ],
 )
 def test_exit_codes(kind: type[LauncherError], code: int) -> None:

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -17,6 +18,7 @@ from jupyter_launcher import (
     GatewayNotFoundError,
     GatewayNotRunningError,
     GatewayUnreachableError,
+    OptionError,
     PipelineDirError,
 )
 from jupyter_launcher.gateway import (
@@ -31,6 +33,7 @@ from jupyter_launcher.host.address import EngineAddress
 from jupyter_launcher.server.api import ExecApi, JupyterApi
 from jupyter_launcher.waiting import Deadline
 from tests.unit.fakes import FakeEngine, FakeJupyter, container, http_server, not_run, printed, refusal
+from tests.unit.hostile import KINDS, SOME, hostile_server, server_of_kernels
 
 
 @pytest.mark.parametrize(
@@ -53,7 +56,10 @@ def test_a_containers_address(gateway: str, changes: Any, network: str | None, u
 
 @pytest.mark.parametrize(
     "gateway",
-    ["", " ", "gw:", "gw:x", ":80", "gw:70000", "gw:0", "gw:²", "unix:///x", "http://h:x", "https://", "http://h:0"],
+    [
+        *("", " ", "gw:", "gw:x", ":80", "gw:70000", "gw:0", "gw:²", "gw:٣", "gw:+1", "gw:000001"),
+        *("unix:///x", "http://h:x", "https://", "http://h:0", "http://h h/", "http://h\n/"),
+    ],
 )
 def test_names_that_are_none(gateway: str) -> None:
     with pytest.raises(GatewayError) as caught:
@@ -66,12 +72,36 @@ def test_a_url_is_taken_as_it_is() -> None:
     assert (found.url, found.network, found.container_id) == ("https://gw.example:8443/base", "net", None)
 
 
-@pytest.mark.parametrize("url", ["http://me:secret@gw.example", "http://secret@gw.example:80/"])
-def test_a_url_with_a_password_is_refused_without_showing_it(url: str) -> None:
-    with pytest.raises(GatewayError, match="holds a user or a password") as caught:
-        resolve_gateway(FakeEngine(), url)
+@pytest.mark.parametrize(
+    ("gateway", "shown"),
+    [
+        ("http://me:secret@gw.example", "http://gw.example"),
+        ("http://secret@gw.example:80/", "http://gw.example"),
+        ("http://gw.example/?token=secret", "http://gw.example"),
+        ("http://gw.example?secret", "http://gw.example"),
+        ("http://gw.example#secret", "http://gw.example"),
+        ("http://gw.example:9/x#", "http://gw.example"),
+        ("ftp://me:secret@gw.example", "..."),
+        ("http://me:a?secret@gw.example", "..."),
+        ("http://gw.example:x/?token=secret", "..."),
+        ("http://:1/#secret", "..."),
+        ("gw:8888/?token=secret", "..."),
+        ("gw?token=secret", "..."),
+        ("me:secret@gw", "..."),
+    ],
+)
+def test_what_may_hold_a_secret_is_refused_without_showing_it(gateway: str, shown: str) -> None:
+    with pytest.raises(GatewayError) as caught:
+        resolve_gateway(FakeEngine(container(name="gw")), gateway)
     assert "secret" not in repr(caught.value) + str(caught.value)
-    assert caught.value.gateway == "http://gw.example"
+    assert caught.value.gateway == shown
+
+
+@pytest.mark.parametrize("gateway", [5, None, b"gw", "gw\0", "http://h/\udcff"])
+def test_what_is_no_text_is_refused(gateway: Any) -> None:
+    with pytest.raises(OptionError) as caught:
+        resolve_gateway(FakeEngine(), gateway)
+    assert caught.value.option == "gateway"
 
 
 def test_no_such_container() -> None:
@@ -140,6 +170,18 @@ def test_kernels_that_cannot_be_seen_are_none(answer: Any) -> None:
     assert find_marked_kernels(FakeEngine(answers=[answer]), "c", "start-1", Deadline(5)) == ()
 
 
+@pytest.mark.parametrize(
+    "text", ["OCI runtime exec failed: no sh", "a ..", "a/b", "a\n" * 1001, "é", "x" * 129, "a \x1b[2J"]
+)
+def test_what_is_no_list_of_ids_says_nothing_of_kernels(text: str) -> None:
+    engine = FakeEngine(container(), answers=[printed(text)])
+    assert find_marked_kernels(engine, "c", "start-1", Deadline(5)) is None
+
+
+def test_no_marked_kernels_are_known_to_be_none() -> None:
+    assert find_marked_kernels(FakeEngine(container(), answers=[printed("\n")]), "c", "start-1", Deadline(5)) == ()
+
+
 def test_kernels_in_a_gateway_into_which_nobody_can_look_are_unknown() -> None:
     engine = FakeEngine(container(), answers=[not_run("no sh")])
     assert find_marked_kernels(engine, "c", "start-1", Deadline(5)) is None
@@ -174,8 +216,47 @@ def test_a_kernel_that_stays_is_not_said_to_be_gone(jupyter: FakeJupyter) -> Non
 @pytest.mark.parametrize(("status", "body"), [(403, b"{}"), (200, b"{}"), (200, b"no json")])
 def test_kernels_that_must_not_be_listed_are_unknown(status: int, body: bytes) -> None:
     with http_server(lambda *_: (status, body)) as url:
-        assert JupyterApi(url).kernels() is None
         assert stop_kernels(JupyterApi(url), ("a",), Deadline(5)) == ()
+
+
+def test_where_nobody_lists_kernels_ours_are_deleted_and_none_is_called_gone(jupyter: FakeJupyter) -> None:
+    jupyter.kernels = {"a", "other"}
+
+    def answer(method: str, path: str, headers: dict[str, str]) -> tuple[int, bytes]:
+        return (403, b"{}") if method == "GET" else jupyter.answer(method, path, headers)
+
+    with http_server(answer) as url:
+        assert stop_kernels(JupyterApi(url), ("a",), Deadline(5)) == ()
+    assert jupyter.kernels == {"other"}
+
+
+def test_what_was_seen_gone_is_gone_although_the_gateway_does_not_answer_any_more(jupyter: FakeJupyter) -> None:
+    jupyter.kernels, jupyter.sticky = {"b"}, {"b"}
+
+    def answer(method: str, path: str, headers: dict[str, str]) -> tuple[int, bytes]:
+        if method == "GET" and ("GET", "/api/kernels") in jupyter.asked:
+            return 500, b"{}"
+        return jupyter.answer(method, path, headers)
+
+    with http_server(answer) as url:
+        assert stop_kernels(JupyterApi(url), ("a", "b"), Deadline(5)) == ("a",)
+
+
+@pytest.mark.parametrize("kind", SOME)
+def test_a_hostile_gateway_costs_no_more_than_the_deadline(kind: str) -> None:
+    deadline = Deadline(0.3)
+    ids = tuple(f"k{number}" for number in range(300))
+    with hostile_server(KINDS[kind]) as url:
+        assert stop_kernels(JupyterApi(url), ids, deadline) == ()
+    assert deadline.elapsed() < 0.3 + 2
+
+
+def test_kernels_that_do_not_end_cost_no_more_than_the_deadline() -> None:
+    ids = tuple(f"k{number}" for number in range(300))
+    deadline = Deadline(0.5)
+    with server_of_kernels(ids, []) as url:
+        assert stop_kernels(JupyterApi(url), (*ids, "gone"), deadline) == ("gone",)
+        assert deadline.elapsed() < 0.5 + 2
 
 
 Run = Callable[..., contextlib.AbstractContextManager[str]]
@@ -247,6 +328,18 @@ def test_a_gateway_without_kernel_specs(run: Run, jupyter: FakeJupyter) -> None:
     with pytest.raises(GatewayUnreachableError, match=r"no kernel specs within 0\.05 s") as caught, run(seconds=0.05):
         pytest.fail("it has no kernel specs")
     assert caught.value.log_tail == "the log"
+    assert jupyter.engine.known == {}
+
+
+@pytest.mark.parametrize("kind", SOME)
+def test_a_gateway_that_answers_as_none_should(run: Run, jupyter: FakeJupyter, kind: str) -> None:
+    """Deep JSON with status 200 is an answer: what is in it, the server will say."""
+    deadline = Deadline(0.3)
+    with hostile_server(KINDS[kind]) as url:
+        jupyter.engine.port = urlsplit(url).port
+        with contextlib.suppress(GatewayUnreachableError), run(seconds=0.3):
+            pass
+    assert deadline.elapsed() < 0.3 + 2
     assert jupyter.engine.known == {}
 
 

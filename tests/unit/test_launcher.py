@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 from jupyter_launcher import (
     DEFAULT_IMAGE,
     BuildOptions,
+    EngineError,
     Event,
     EventKind,
     ExecError,
@@ -20,16 +23,22 @@ from jupyter_launcher import (
     OptionError,
     Phase,
     ServerNotRunningError,
+    Session,
     SessionConflictError,
     SessionNotFoundError,
     SessionState,
     SessionUnreadableError,
+    StartCancelledError,
     StopMethod,
     Timeouts,
+    acts,
 )
+from jupyter_launcher.acts import check_cancelled
 from jupyter_launcher.engine.client import DockerEngine
 from jupyter_launcher.spec.labels import SessionLabels
-from tests.unit.fakes import HASTY, FakeEngine, FakeJupyter, container, printed
+from jupyter_launcher.waiting import Deadline, NotYetError, attempts
+from tests.unit.fakes import HASTY, Answer, FakeEngine, FakeJupyter, container, printed, refusal
+from tests.unit.forks import in_a_fork
 from tests.unit.sdk import FakeApi, in_the_list, sdk_client
 
 STRAY_LABELS = {"jupyter-launcher.namespace": "unit", "jupyter-launcher.session-id": "one"}
@@ -88,7 +97,18 @@ def test_a_launcher_over_a_client_of_the_callers() -> None:
     }
 
 
-@pytest.mark.parametrize(("given", "option"), [({"namespace": "No"}, "namespace"), ({"max_starts": 0}, "max_starts")])
+@pytest.mark.parametrize(
+    ("given", "option"),
+    [
+        ({"namespace": "No"}, "namespace"),
+        ({"max_starts": 0}, "max_starts"),
+        ({"owner": 5}, "owner"),
+        ({"image": ""}, "image"),
+        ({"timeouts": 60}, "timeouts"),
+        ({"build": {}}, "build"),
+        ({"on_event": "print"}, "on_event"),
+    ],
+)
 def test_options_that_cannot_be(connect: Connect, given: dict[str, Any], option: str) -> None:
     with pytest.raises(OptionError) as caught:
         connect(**given)
@@ -142,7 +162,7 @@ def test_start_hands_every_option_on(
     assert engine.images.ensured == [("image", "never")]
     assert "--ServerApp.allow_origin=https://ide.example" in jupyter.script_of_start
     assert "--ServerApp.base_url=/x/" in jupyter.script_of_start
-    assert jupyter.script_of_start[6:8] == ("60", "")  # the lease, and no launch script
+    assert (jupyter.script_of_start[6], jupyter.script_of_start[9]) == ("60", "")  # the lease, and no tunings
     assert jupyter.script_of_start[-1] == "--y"
     assert SessionLabels.from_labels(config.labels, "c").owner == "me"
 
@@ -169,6 +189,29 @@ def test_an_option_that_cannot_be_is_named(launcher: Launcher, tmp_path: Path) -
     assert caught.value.option == "memory"
     with pytest.raises(TypeError):
         launcher.start(tmp_path, nonsense=1)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize(
+    ("call", "option"),
+    [
+        (lambda launcher: launcher.start("/", image=""), "image"),
+        (lambda launcher: launcher.start("/", timeouts=60), "timeouts"),
+        (lambda launcher: launcher.ensure_image(""), "image"),
+        (lambda launcher: launcher.build_image(tag=""), "tag"),
+        (lambda launcher: launcher.build_image(options={}), "options"),
+        (lambda launcher: launcher.run_gateway("/", network=5).__enter__(), "network"),
+        (lambda launcher: launcher.run_gateway("/", keep=True).__enter__(), "keep"),
+        (lambda launcher: launcher.reap(min_age=-1), "min_age"),
+        (lambda launcher: launcher.reap(keep="one"), "keep"),
+        (lambda launcher: launcher.reap(owner=5), "owner"),
+    ],
+)
+def test_an_option_that_cannot_be_is_named_by_every_call(
+    launcher: Launcher, engine: FakeEngine, call: Callable[[Launcher], object], option: str
+) -> None:
+    with pytest.raises(OptionError) as caught:
+        call(launcher)
+    assert (caught.value.option, engine.calls) == (option, [])
 
 
 def test_a_session_is_found_again_stopped_and_gone(launcher: Launcher, tmp_path: Path, events: list[Event]) -> None:
@@ -242,8 +285,17 @@ def test_reap_has_its_options(connect: Connect, engine: FakeEngine, tmp_path: Pa
 def test_logs_come_in_pieces(launcher: Launcher, engine: FakeEngine, tmp_path: Path) -> None:
     launcher.start(tmp_path, session_id="one")
     engine.log = "one\ntwo\n"
-    assert list(launcher.logs("one", tail=5)) == ["one\ntwo\n"]
+    assert list(launcher.logs("one", tail=5)) == ["one\n", "two\n"]
     assert list(launcher.logs("one", follow=True)) == ["one\n", "two\n"]
+
+
+def test_a_log_that_cannot_be_read_is_an_error_of_the_call(
+    launcher: Launcher, engine: FakeEngine, tmp_path: Path
+) -> None:
+    launcher.start(tmp_path, session_id="one")
+    engine.fail("logs", refusal(501, "no driver"))
+    with pytest.raises(EngineError, match="no driver"):
+        launcher.logs("one")
 
 
 def test_an_image_is_had_before_it_is_needed(connect: Connect, engine: FakeEngine, events: list[Event]) -> None:
@@ -273,6 +325,193 @@ def test_a_gateway_is_run(
         assert engine.configs[name].network == "net"
         assert engine.images.ensured == [("gateway", "missing")]
     assert bool(engine.known) == bool(keep and keep(name))
+
+
+def waits(event: threading.Event) -> None:
+    """What goes on until it is cancelled."""
+    event.set()
+    for attempt in attempts(Deadline(60), NotYetError):
+        with attempt:
+            raise NotYetError
+
+
+@pytest.mark.parametrize("session_id", ["one", None])
+def test_another_thread_cancels_a_start(
+    launcher: Launcher, engine: FakeEngine, tmp_path: Path, session_id: str | None
+) -> None:
+    cancel = threading.Event()
+    engine.on_start = lambda _: waits(cancel)
+    with pytest.raises(StartCancelledError, match=r"the start of (session one|a session) was cancelled; ") as caught:
+        launcher.start(tmp_path, session_id=session_id, cancel=cancel)
+    assert caught.value.session_id == (session_id or "")
+    assert caught.value.__cause__ is None
+    assert engine.known == {}
+
+
+def test_a_start_with_a_cancel_that_nobody_sets(launcher: Launcher, tmp_path: Path) -> None:
+    assert launcher.start(tmp_path, session_id="one", cancel=threading.Event()).id == "one"
+
+
+def test_a_cancel_that_is_set_already(launcher: Launcher, engine: FakeEngine, tmp_path: Path) -> None:
+    cancel = threading.Event()
+    cancel.set()
+    engine.on_start = lambda _: waits(cancel)
+    with pytest.raises(StartCancelledError):
+        launcher.start(tmp_path, cancel=cancel)
+    assert engine.known == {}
+
+
+@pytest.mark.parametrize("cancel", [True, "yes", 1, threading.Lock()])
+def test_a_cancel_that_is_none(launcher: Launcher, engine: FakeEngine, tmp_path: Path, cancel: Any) -> None:
+    with pytest.raises(OptionError) as caught:
+        launcher.start(tmp_path, cancel=cancel)
+    assert (caught.value.option, engine.calls) == ("cancel", [])
+
+
+@pytest.mark.parametrize("where", ["clean-up", "start"])
+def test_a_cancelled_start_that_the_engine_holds_up_names_what_may_be_left(
+    launcher: Launcher, engine: FakeEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    monkeypatch.setattr(acts, "_CLEAN_UP_SECONDS", 0.1)
+    cancel, hangs, over = threading.Event(), threading.Event(), threading.Event()
+    remove = engine.remove
+
+    def hang(container: str) -> None:
+        hangs.wait(30)
+        remove(container)
+        over.set()
+
+    def hold_up(_: str) -> None:
+        if where == "clean-up":
+            waits(cancel)
+        cancel.set()
+        hangs.wait(30)
+        check_cancelled()
+
+    monkeypatch.setattr(engine, "remove", hang)
+    engine.on_start = hold_up
+    try:
+        with pytest.raises(StartCancelledError) as caught:
+            launcher.start(tmp_path, session_id="one", cancel=cancel)
+    finally:
+        hangs.set()
+    assert "this may be left: container jupyter-server.unit.one" in caught.value.message
+    assert "reap" in caught.value.hint
+    assert over.wait(30)
+    assert engine.known == {}
+
+
+@pytest.mark.parametrize("times", [1, 5])
+def test_an_interrupted_start_leaves_nothing(
+    launcher: Launcher, engine: FakeEngine, tmp_path: Path, times: int
+) -> None:
+    event = threading.Event()
+
+    def interrupted(_: str) -> None:
+        for _number in range(times):
+            os.kill(os.getpid(), signal.SIGINT)
+        waits(event)
+
+    engine.on_start = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        launcher.start(tmp_path)
+    assert engine.known == {}
+
+
+def test_an_interrupt_that_meets_the_end_of_a_start_undoes_it(
+    launcher: Launcher, engine: FakeEngine, jupyter: FakeJupyter, tmp_path: Path
+) -> None:
+    run = jupyter.run
+
+    def interrupted(found: str, argv: tuple[str, ...]) -> Answer:
+        answer = run(found, argv)
+        if "renew" in argv:  # the last step of all
+            os.kill(os.getpid(), signal.SIGINT)
+        return answer
+
+    engine.run = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        launcher.start(tmp_path, lease=60)
+    assert engine.known == {}
+
+
+@pytest.mark.parametrize(
+    "stop",
+    [
+        lambda launcher: launcher.stop("one"),
+        lambda launcher: launcher.get("one").stop(),
+        lambda launcher: launcher.reap(min_age=0.0, keep=[]),
+    ],
+    ids=["by its id", "by itself", "reap"],
+)
+def test_an_interrupted_stop_kills_what_is_left(
+    launcher: Launcher,
+    engine: FakeEngine,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    stop: Callable[[Launcher], object],
+) -> None:
+    launcher.start(tmp_path, session_id="one")
+    remove = engine.remove
+
+    def interrupted(_: str) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        waits(threading.Event())
+
+    def interrupted_again(container: str) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        remove(container)
+
+    monkeypatch.setattr(engine, "remove", interrupted_again)
+    engine.on_wait = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        stop(launcher)
+    assert engine.known == {}
+
+
+def test_an_interrupted_reap_ends_with_the_one_at_which_it_is(
+    launcher: Launcher, engine: FakeEngine, tmp_path: Path
+) -> None:
+    for number in range(2):
+        launcher.start(tmp_path, session_id=f"one-{number}")
+
+    def interrupted(_: str) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        waits(threading.Event())
+
+    engine.on_wait = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        launcher.reap(min_age=0.0, keep=[])
+    assert len(engine.known) == 1
+
+
+def test_a_listener_of_events_may_start_a_session(connect: Connect, engine: FakeEngine, tmp_path: Path) -> None:
+    """With room for one start: it is a part of the one that it was told of."""
+    started: list[Session] = []
+
+    def listen(event: Event) -> None:
+        if (event.session_id, event.phase, event.kind) == ("one", Phase.SERVER, EventKind.STARTED):
+            started.append(made.start(tmp_path, session_id="two"))
+
+    made: Launcher = connect(max_starts=1, on_event=listen)
+    made.start(tmp_path, session_id="one", timeouts=Timeouts(image=5.0, start=5.0))
+    assert [session.id for session in started] == ["two"]
+    assert sorted(made.ids()) == ["one", "two"]
+
+
+def test_a_launcher_with_a_client_of_the_callers_is_not_used_in_a_fork() -> None:
+    with Launcher(client=sdk_client(FakeApi(containers=[])), namespace="unit") as launcher:
+        assert launcher.ids() == []
+        seen = in_a_fork(launcher.ids)
+    assert seen.startswith("EngineUnavailableError")
+    assert "docker_host=" in seen
+
+
+def test_a_fork_may_start_sessions(connect: Connect, tmp_path: Path) -> None:
+    launcher = connect(max_starts=1)
+    launcher.start(tmp_path, session_id="one")
+    assert in_a_fork(lambda: launcher.start(tmp_path, session_id="two").id) == "two"
+    assert launcher.ids() == ["one"]  # the engine of this test was forked too
 
 
 def test_starts_beyond_the_limit_wait(connect: Connect, engine: FakeEngine, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from jupyter_launcher import (
     Timings,
     models,
 )
+from jupyter_launcher.models.options import is_text, show_value
 from tests.unit.fakes import SERVER_INFO, TOKEN
 from tests.unit.strategies import FEW, error_of, json_values, replaced
 
@@ -114,8 +115,71 @@ def test_build_options_hide_what_may_hold_credentials() -> None:
     }
 
 
+def test_certificates_are_paths() -> None:
+    given: Any = ["a", Path("b")]
+    assert BuildOptions(ca_certificates=given).ca_certificates == (Path("a"), Path("b"))
+
+
+@pytest.mark.parametrize("value", ["a.crt", b"a.crt", Path("a.crt"), 5, None, [5], ["a\0"], ["\udcff"], [b"a"]])
+def test_certificates_that_are_no_paths(value: Any) -> None:
+    with pytest.raises(OptionError, match="ca_certificates is ") as caught:
+        BuildOptions(ca_certificates=value)
+    assert caught.value.option == "ca_certificates"
+
+
+@pytest.mark.parametrize("name", ["base_image", "index_url", "http_proxy", "https_proxy", "no_proxy"])
+@pytest.mark.parametrize("value", [5, True, b"s3cret", ["s3cret"], "s3cret\0", "s3cret\udcff"])
+def test_build_options_that_are_no_texts(name: str, value: Any) -> None:
+    with pytest.raises(OptionError, match=f"{name} is no text") as caught:
+        BuildOptions(**{name: value})
+    assert caught.value.option == name
+    assert "s3cret" not in str(caught.value)
+
+
+def test_a_proxy_may_be_none_at_all() -> None:
+    assert BuildOptions(http_proxy="").to_build_args() == {"HTTP_PROXY": ""}
+
+
+class Hidden:
+    def __repr__(self) -> str:
+        raise RuntimeError
+
+
+def deep() -> list[Any]:
+    value: list[Any] = []
+    for _ in range(100_000):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("a", "'a'"),
+        ("x" * 300, f"'{'x' * 199}..."),
+        (10**5000, "a value of type int"),
+        (deep(), "a value of type list"),
+        (Hidden(), "a value of type Hidden"),
+    ],
+    ids=["text", "long", "large", "deep", "hidden"],
+)
+def test_values_in_messages(value: object, shown: str) -> None:
+    assert show_value(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [("a", True), ("", True), ("\u00e9\n", True), ("\0", False), ("\udcff", False), (b"a", False)],
+)
+def test_texts(value: object, expected: bool) -> None:  # noqa: FBT001 - pytest's
+    assert is_text(value) == expected
+
+
 @pytest.mark.parametrize("name", ["engine", "image", "start", "gateway", "shutdown", "terminate"])
-@pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf"), 10**400, "10", True, None])
+@pytest.mark.parametrize(
+    "value",
+    [0, -1, float("nan"), float("inf"), 10**400, pytest.param(10**5000, id="huge"), 1e10, "10", "\ud800", True, None],
+)
 def test_timeouts_that_cannot_be(name: str, value: Any) -> None:
     with pytest.raises(OptionError, match=f"timeouts.{name}") as caught:
         Timeouts(**{name: value})
@@ -138,7 +202,25 @@ def test_states_are_what_the_command_prints() -> None:
         "starting",
         "ready",
         "unresponsive",
+        "paused",
         "exited",
         "gone",
         "unreadable",
     ]
+
+
+@pytest.mark.parametrize(
+    ("word", "state"),
+    [
+        ("running", None),
+        ("restarting", None),
+        ("paused", SessionState.PAUSED),
+        ("created", SessionState.CREATED),
+        ("exited", SessionState.EXITED),
+        ("dead", SessionState.EXITED),
+        ("removing", SessionState.EXITED),
+        ("a word of tomorrow", SessionState.EXITED),
+    ],
+)
+def test_the_state_of_a_session_by_the_engines_word_for_its_container(word: str, state: SessionState | None) -> None:
+    assert SessionState.of_container(word) is state

@@ -20,7 +20,7 @@ PACKAGE = Path(jupyter_launcher.__file__).parent
 
 # Lowest first. A module imports from the floors below its own, and from its own room (a folder).
 FLOORS = (
-    ("errors", "_version"),
+    ("errors", "_version", "acts"),
     ("waiting",),
     ("models",),
     ("engine",),
@@ -45,7 +45,7 @@ INITS = [name for name in MODULES if name.endswith(".__init__")]
 # Packages of others, and the modules or rooms that import them.
 IMPORTERS = {
     "docker": {"engine"},
-    "requests": {"engine", "server.api"},  # in engine only for the types of the SDK's answers
+    "requests": {"engine"},  # for the types of the SDK's answers
     "urllib3": {"engine"},
     "http.client": {"server.api"},
     "tenacity": {"waiting"},
@@ -126,7 +126,8 @@ def test_what_is_asked_for_knows_no_engine_but_its_values(module: str) -> None:
 
 
 def test_the_values_of_the_engine_are_plain() -> None:
-    assert own_imports("engine.types") == {"errors"}
+    assert own_imports("engine.types") == {"engine.shapes"}
+    assert own_imports("engine.shapes") == {"errors"}
 
 
 @pytest.mark.parametrize("package", IMPORTERS)
@@ -208,9 +209,22 @@ def test_what_an_engine_is_is_asked_in_one_place() -> None:
 
 
 def test_nobody_sleeps() -> None:
-    """A wait has a deadline, and looks at what it waits for: ``waiting.attempts``."""
-    found = {name for name in MODULES for node in ast.walk(tree(name)) if _last_name(node) == "sleep"}
-    assert found == set()
+    """A wait has a deadline, and looks at what it waits for: ``waiting.attempts``, by the only sleep that there is."""
+    found = [name for name in MODULES for node in ast.walk(tree(name)) if _last_name(node) == "sleep"]
+    assert found == ["acts"]
+
+
+def test_a_base_exception_is_caught_only_where_it_goes_on() -> None:
+    """It may be the end of an act. ``acts`` hands it over to another thread; every other handler raises."""
+    swallowed = {
+        name
+        for name in MODULES
+        for node in ast.walk(tree(name))
+        if isinstance(node, ast.ExceptHandler)
+        and (node.type is None or _last_name(node.type) == "BaseException")
+        and not isinstance(node.body[-1], ast.Raise)
+    }
+    assert swallowed == {"acts"}
 
 
 def test_the_rules_see_what_they_are_for() -> None:

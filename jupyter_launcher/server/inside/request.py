@@ -1,18 +1,26 @@
 # Sends one HTTP request from inside a container, and prints the status and then the body.
-# sys.argv: -c, the method, the URL, seconds. A gateway's token is in its environment, and so in no argv.
+# sys.argv: -c, the method, the URL, seconds for the whole of it. A gateway's token is in its environment, and so in
+# no argv. Redirections are not followed.
+import http.client
 import os
+import signal
 import sys
-import urllib.error
-import urllib.request
+import urllib.parse
 
+LIMIT = 2**20  # bytes of the body
+method, url, seconds = sys.argv[1], urllib.parse.urlsplit(sys.argv[2]), float(sys.argv[3])
+# The time-out of a socket is for each read, this is for all of them.
+signal.signal(signal.SIGALRM, lambda *_: sys.exit("no answer within %g s" % seconds))
+signal.setitimer(signal.ITIMER_REAL, seconds)
 token = os.environ.get("EG_AUTH_TOKEN") or os.environ.get("KG_AUTH_TOKEN")
 headers = {"Authorization": "token " + token} if token else {}
-request = urllib.request.Request(sys.argv[2], method=sys.argv[1], headers=headers)
 try:
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    answer = opener.open(request, timeout=float(sys.argv[3]))
-except urllib.error.HTTPError as error:
-    answer = error
-except OSError as error:
-    sys.exit(str(error))
-print(answer.status, answer.read().decode(errors="replace"), sep="\n")
+    connection = http.client.HTTPConnection(url.hostname, url.port, timeout=seconds)
+    connection.request(method, urllib.parse.urlunsplit(("", "", url.path, url.query, "")), headers=headers)
+    answer = connection.getresponse()
+    body = answer.read(LIMIT + 1)
+except (OSError, http.client.HTTPException) as error:
+    sys.exit(str(error) or type(error).__name__)
+if len(body) > LIMIT:
+    sys.exit("more than %d bytes" % LIMIT)
+print(answer.status, body.decode(errors="replace"), sep="\n")

@@ -1,30 +1,40 @@
 # Starts the server, and prints its server_info as soon as it answers; README.md beside this file draws the protocol.
 # $1: the session's own folder (in memory, of this user alone), $2: seconds to wait, $3: the lease in
-# seconds, 0 for none, $4: the text of launch.py, or nothing, $5: the text of a configuration
-# file, the rest: the server's argv.
+# seconds, 0 for none, $4: the pipeline directory's `device:inode`, or nothing, $5: the text of launch.py,
+# $6: `tuned` if that has tunings, else nothing, $7: the text of a configuration file, the rest: the server's argv.
 # This shell stays as the server's parent and hands its exit code to the supervisor.
 # It prints an end of transmission when server_info was printed or cannot come any more; on stderr it
 # prints what works but not as asked.
-# Names begin with _ where the server could have a variable of that name.
+# Names begin with _jl_ where the server, or the environment of a process, could have a variable of that name.
 # The server needs the core that this runs on, so: few processes, and no tight polling.
-_run=$1 _seconds=$2 _lease=$3 _launch=$4 _config=$5
-shift 5
+_jl_run=$1 _jl_seconds=$2 _jl_lease=$3 _jl_directory=$4 _jl_launch=$5 _jl_tuned=$6 _jl_config=$7
+shift 7
 
-_mask=$(umask)
+# The working directory is what the engine mounted at the path that the launcher looked at before.
+if [ -n "$_jl_directory" ]; then
+  _jl_mounted=$(stat -c %d:%i . 2>/dev/null)
+  case $_jl_mounted in
+    "$_jl_directory") ;;
+    ?*) echo "the launcher looked at directory $_jl_directory, and directory $_jl_mounted is mounted" >&2; exit 71 ;;
+    *) echo "nobody looked whether the mounted directory is the one that was asked for: \`stat\` does not work" >&2 ;;
+  esac
+fi
+
+_jl_mask=$(umask)
 umask 077
-[ ! -e "$_run/jupyter" ] || rm -rf "$_run/jupyter" "$_run/config" "$_run/launch.py" "$_run/ready" "$_run/reported" "$_run/server.pid" "$_run/exit"
-mkdir "$_run/jupyter" "$_run/config" && mkfifo "$_run/ready" || exit 70
+[ ! -e "$_jl_run/jupyter" ] || (cd "$_jl_run" && rm -rf jupyter config launch.py ready reported server.pid exit lease lease.closing lease.ended)
+mkdir "$_jl_run/jupyter" "$_jl_run/config" && mkfifo "$_jl_run/ready" || exit 70
 # Whole and without a newline before the server looks: an empty file would switch authentication
 # off. Only its path is in the environment.
-_token=
-for _byte in $(od -An -vtx1 -N32 /dev/urandom); do _token=$_token$_byte; done
-[ "${#_token}" -eq 64 ] || { echo "no random bytes for a token" >&2; exit 70; }
-printf %s "$_token" >"$_run/token" || exit 70
-unset _token JUPYTER_TOKEN
-export JUPYTER_TOKEN_FILE="$_run/token" JUPYTER_RUNTIME_DIR="$_run/jupyter"
+unset _jl_token JUPYTER_TOKEN
+_jl_token=
+for _jl_byte in $(od -An -vtx1 -N32 /dev/urandom); do _jl_token=$_jl_token$_jl_byte; done
+[ "${#_jl_token}" -eq 64 ] || { echo "no random bytes for a token" >&2; exit 70; }
+printf %s "$_jl_token" >"$_jl_run/token" || exit 70
+export JUPYTER_TOKEN_FILE="$_jl_run/token" JUPYTER_RUNTIME_DIR="$_jl_run/jupyter"
 # The server reads it beside all that it would have read without it.
-printf %s "$_config" >"$_run/config/jupyter_server_config.py" || exit 70
-export JUPYTER_CONFIG_PATH="$_run/config${JUPYTER_CONFIG_PATH:+:$JUPYTER_CONFIG_PATH}"
+printf %s "$_jl_config" >"$_jl_run/config/jupyter_server_config.py" || exit 70
+export JUPYTER_CONFIG_PATH="$_jl_run/config${JUPYTER_CONFIG_PATH:+:$JUPYTER_CONFIG_PATH}"
 # Jupyter does not start without a HOME that it can write to.
 if [ ! -w "${HOME:-/}" ] || [ "${HOME:-/}" = / ]; then
   export HOME=/tmp/jupyter-home-$$
@@ -33,80 +43,116 @@ fi
 
 # `jupyter lab` starts a Python only to exec the `jupyter-lab` beside it. Run that directly where `jupyter`
 # is jupyter_core's own script, or a link to it.
-_jupyter=$(command -v "$1")
-[ ! -L "$_jupyter" ] || _jupyter=$(readlink -f "$_jupyter")
-_line= _script=
-if [ -f "$_jupyter" ] && [ -x "$_jupyter-$2" ]; then
-  while read -r _line; do
-    case $_line in "from jupyter_core.command import main"*) _script=$_jupyter-$2 && shift 2 && set -- "$_script" "$@" && break ;; esac
-  done <"$_jupyter"
+_jl_jupyter=$(command -v "$1")
+[ ! -L "$_jl_jupyter" ] || _jl_jupyter=$(readlink -f "$_jl_jupyter")
+_jl_line= _jl_script=
+if [ -f "$_jl_jupyter" ] && [ -x "$_jl_jupyter-$2" ]; then
+  while read -r _jl_line; do
+    case $_jl_line in "from jupyter_core.command import main"*) _jl_script=$_jl_jupyter-$2 && shift 2 && set -- "$_jl_script" "$@" && break ;; esac
+  done <"$_jl_jupyter"
 fi
 is_python() {
   case ${1##*/}:${2-} in python*:* | pypy*:* | env:python*) return 0 ;; esac
   return 1
 }
+list_names() { cat "/proc/$1/environ" | tr '\n\0' ' \n' | sed 's/=.*//'; }
 # The first line of the script names its Python, which runs launch.py, which becomes the script.
-if [ -n "$_launch" ]; then
-  [ -z "$_script" ] || read -r _line <"$_script"
-  set -f # the words of the line, and no names of files
-  case $_script:$_line in ?*:"#!"*) is_python ${_line#??} || _script= ;; *) _script= ;; esac
-  case $_script in
-    ?*)
-      printf %s "$_launch" >"$_run/launch.py" || exit 70
-      set -- ${_line#??} "$_run/launch.py" "$@"
-      ;;
-    *) echo "the server is not tuned: \`jupyter lab\` is not run by a Python script of jupyter_core" >&2 ;;
-  esac
-  set +f
+set -f # the words of the line, and no names of files
+if [ -n "$_jl_script" ]; then
+  read -r _jl_line <"$_jl_script"
+  case $_jl_line in "#!"*) is_python ${_jl_line#??} || _jl_script= ;; *) _jl_script= ;; esac
 fi
-umask "$_mask"
+if [ -n "$_jl_script" ]; then
+  printf %s "$_jl_launch" >"$_jl_run/launch.py" || exit 70
+  set -- ${_jl_line#??} "$_jl_run/launch.py" "$@"
+else
+  # What launch.py would do is left undone: its tunings, and to restore the variables that a shell drops.
+  _jl_why="\`jupyter lab\` is not run by a Python script of jupyter_core"
+  [ -z "$_jl_tuned" ] || echo "the server is not tuned: $_jl_why" >&2
+  _jl_kept=$({ list_names self | grep -vxE 'IFS|OPTIND|PPID|PS4'; } 2>/dev/null)
+  _jl_lost=$({ list_names 1 | grep -vxF -e JUPYTER_TOKEN -e "$_jl_kept"; } 2>/dev/null)
+  [ -z "$_jl_lost" ] || echo "variables that no shell keeps do not reach the server, since $_jl_why:" $_jl_lost >&2
+fi
+set +f
+umask "$_jl_mask"
 
-uptime() { read -r up _ </proc/uptime && echo "${up%.*}"; }
-
-[ -p "$_run/alive" ] || mkfifo -m 600 "$_run/alive" 2>/dev/null || [ -p "$_run/alive" ] || exit 70
-exec 9>"$_run/alive"
+[ -p "$_jl_run/alive" ] || mkfifo -m 600 "$_jl_run/alive" 2>/dev/null || [ -p "$_jl_run/alive" ] || exit 70
+exec 9>"$_jl_run/alive"
 
 # The watcher runs in the background, and the server does not: processes that a shell starts in the
 # background ignore SIGINT, and so would the server's terminals and kernels.
 (
-  exec 9>&- 8<>"$_run/ready"
+  exec 9>&- 8<>"$_jl_run/ready"
   # The server writes `ready` when it answers (patches/ready_signal.py), the shell below `ended` when the
   # server has ended. This timer is for a server that does not read our configuration, and for the end
   # of the time.
   (
-    left=$((_seconds * 5))
-    while [ "$left" -gt 0 ] && [ ! -e "$_run/reported" ] && sleep 0.2; do echo tick >&8; left=$((left - 1)); done
+    left=$((_jl_seconds * 5))
+    while [ "$left" -gt 0 ] && [ ! -e "$_jl_run/reported" ] && sleep 0.2; do echo tick >&8; left=$((left - 1)); done
     echo late >&8
   ) &
-  info= reason=
-  # The server writes the file in more than one piece.
-  while [ "${info%\}}" = "$info" ] && [ "$reason" != late ] && [ ! -e "$_run/exit" ]; do
+  _jl_info= reason=
+  while [ -z "$_jl_info" ] && [ "$reason" != late ] && [ ! -e "$_jl_run/exit" ]; do
     read -r reason <&8
-    for file in "$_run"/jupyter/jpserver-*.json; do
-      [ ! -s "$file" ] || info=$(cat "$file")
+    # Ours is the one with our token; the server writes it in more than one piece. read_server_info.sh does the same.
+    for file in "$_jl_run"/jupyter/jpserver-*.json; do
+      [ -f "$file" ] && [ -s "$file" ] || continue
+      { _jl_text=$(head -c 65536 "$file"); } 2>/dev/null
+      case $_jl_text in *"\"$_jl_token\""*"}") _jl_info=$_jl_text ;; esac
     done
+    # A server that says that it answers has written its file before.
+    [ -n "$_jl_info" ] || [ "$reason" != ready ] || _jl_info=other-token
   done
-  echo "$reason" >"$_run/reported"
-  printf '%s\n\004' "$info"
+  # The lease begins before the launcher reads that the server is there. Its text only has to change.
+  if [ "$_jl_lease" -gt 0 ]; then
+    read -r up _ </proc/uptime
+    printf '%20d\n' $((${up%.*} + _jl_lease)) >"$_jl_run/lease"
+  fi
+  echo "$reason" >"$_jl_run/reported"
+  printf '%s\n\004' "$_jl_info"
 
   # The launcher moves the end of the lease on. When it does not, the session ends itself: gracefully,
   # then by force, because a server whose gateway is gone never ends when it is asked.
-  [ "$_lease" -gt 0 ] && [ ! -e "$_run/exit" ] || exit
+  [ "$_jl_lease" -gt 0 ] && [ ! -e "$_jl_run/exit" ] || exit
   exec >/proc/1/fd/1 2>&1 8>&-
-  echo $(($(uptime) + _lease)) >"$_run/lease"
-  while left=$(($(cat "$_run/lease") - $(uptime))) && [ "$left" -gt 0 ]; do sleep "$left"; done
-  echo "the lease was not renewed for $_lease s; the session ends"
-  kill -TERM "$(cat "$_run/server.pid")"
+  # What counts are this shell's own waits, so that a suspended machine or a paused container uses up one of them
+  # at most: a quarter of the lease, and never more than 5 s. Two renewals within a second write the same text.
+  step=$(((_jl_lease + 3) / 4)) whole=$((_jl_lease + 1)) seen=
+  [ "$step" -le 5 ] || step=5
+  left=$whole
+  has_moved() {
+    text=
+    [ ! -f "$1" ] || read -r text <"$1"
+    [ -n "$text" ] && [ "$text" != "$seen" ] && seen=$text left=$whole
+  }
+  while :; do
+    has_moved "$_jl_run/lease"
+    if [ "$left" -gt 0 ]; then
+      pause=$step
+      [ "$left" -ge "$pause" ] || pause=$left
+      sleep "$pause" && left=$((left - pause))
+      continue
+    fi
+    # This renames and then reads; a renewal writes and then looks for the new names (renew_lease.sh). Whichever
+    # comes first: either the renewal is read here, or the renewal finds out that it came too late.
+    [ -e "$_jl_run/lease" ] || printf '' >>"$_jl_run/lease"
+    mv "$_jl_run/lease" "$_jl_run/lease.closing"
+    has_moved "$_jl_run/lease.closing" || break
+    mv "$_jl_run/lease.closing" "$_jl_run/lease"
+  done
+  mv "$_jl_run/lease.closing" "$_jl_run/lease.ended"
+  echo "the lease was not renewed for $_jl_lease s; the session ends"
+  kill -TERM "$(cat "$_jl_run/server.pid")"
   sleep 20
-  kill -KILL "$(cat "$_run/server.pid")"
+  kill -KILL "$(cat "$_jl_run/server.pid")"
 ) &
 exec >/dev/null 2>&1
 
 (
-  read -r _pid _ </proc/self/stat && echo "$_pid" >"$_run/server.pid"
+  read -r _jl_pid _jl_rest </proc/self/stat && echo "$_jl_pid" >"$_jl_run/server.pid"
   exec "$@" </dev/null >/proc/1/fd/1 2>/proc/1/fd/2
 )
-code=$?
-echo "$code" >"$_run/exit"
-echo ended 1<>"$_run/ready"
-echo "$code" >&9
+_jl_code=$?
+echo "$_jl_code" >"$_jl_run/exit"
+echo ended 1<>"$_jl_run/ready"
+echo "$_jl_code" >&9

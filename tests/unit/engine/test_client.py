@@ -2,22 +2,38 @@
 
 from __future__ import annotations
 
-import signal
+import json
 import threading
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import requests
+from hypothesis import given
+from hypothesis import strategies as st
 
-from jupyter_launcher import EngineError, EngineUnavailableError, ExecError, PortInUseError
-from jupyter_launcher.engine import client
+from jupyter_launcher import EngineError, EngineUnavailableError, ExecError, LauncherError, PortInUseError
+from jupyter_launcher.acts import Cancel, run_act
+from jupyter_launcher.engine import client, streams
 from jupyter_launcher.engine.client import DockerEngine
 from jupyter_launcher.engine.streams import END, MARK, mark
 from jupyter_launcher.engine.traits import EngineTraits
 from jupyter_launcher.engine.types import ContainerConfig, ExecResult
-from jupyter_launcher.waiting import Deadline
-from tests.unit.sdk import FakeApi, api_error, docker_engine, framed, http_response, in_the_list, inspected, sdk_client
+from jupyter_launcher.waiting import Deadline, NotYetError, attempts
+from tests.unit.forks import in_a_fork
+from tests.unit.hostile import shown
+from tests.unit.sdk import (
+    FakeApi,
+    answer_on_a_socket,
+    api_error,
+    docker_engine,
+    framed,
+    http_response,
+    in_the_list,
+    inspected,
+    sdk_client,
+)
+from tests.unit.strategies import error_of, json_values
 
 CONFIG = ContainerConfig(image="image")
 ARGV = ("sh", "-c", "true")
@@ -37,6 +53,23 @@ def test_traits_are_asked_for_once() -> None:
     assert (engine.traits.name, engine.traits.cores, engine.traits.api_version) == ("Docker", 4, "1.41")
     assert engine.traits is engine.traits
     assert [name for name, _, _ in api.asked] == ["version", "info"]
+
+
+def test_a_fork_asks_for_traits_itself_with_a_client_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[FakeApi] = []
+
+    def make(*_: object) -> Any:
+        made.append(FakeApi(info={"NCPU": 4}))
+        return sdk_client(made[-1]), None
+
+    monkeypatch.setattr("jupyter_launcher.engine.connection._make_client", make)
+    engine = DockerEngine.connect(docker_host="unix:///x")
+    assert (engine.traits.cores, len(made)) == (4, 1)
+    inside = in_a_fork(
+        lambda: (engine.traits.cores, len(made), made[1].asked != [], cast("Any", engine.api) is made[1])
+    )
+    assert inside == "(4, 2, True, True)"
+    assert cast("Any", engine.api) is made[0]
 
 
 def test_traits_of_an_engine_that_refuses_to_tell_are_unknown() -> None:
@@ -136,20 +169,6 @@ def test_a_create_that_is_refused_keeps_its_status(status: int, text: str) -> No
     assert caught.value.status == status
 
 
-def test_an_interrupt_within_a_create_comes_when_it_is_done() -> None:
-    main, ended = threading.get_ident(), threading.Event()
-
-    def create(*_: object) -> dict[str, Any]:
-        signal.pthread_kill(main, signal.SIGINT)
-        threading.Event().wait(0.1)  # goes on for a while
-        ended.set()
-        return {"Id": "abc"}
-
-    with pytest.raises(KeyboardInterrupt):
-        docker_engine(FakeApi(create_container_from_config=create)).create(CONFIG, "name")
-    assert ended.is_set()
-
-
 def test_a_port_that_is_taken_is_named() -> None:
     error = api_error(500, "Bind for 127.0.0.1:80 failed: port is already allocated")
     engine = docker_engine(FakeApi(start=error))
@@ -193,12 +212,39 @@ def test_a_temporary_container_that_fails_is_removed(call: str, error: BaseExcep
     assert api.arguments("remove_container") == (removed,)
 
 
+def test_the_removal_of_a_temporary_container_is_waited_for_when_its_act_is_cancelled() -> None:
+    event = threading.Event()
+    looks: Iterator[Any] = iter([inspected(), inspected(), api_error(404, "no such container")])
+    api = FakeApi(
+        create_container_from_config={"Id": "abc"},
+        remove_container=api_error(409, "removal already in progress"),
+        inspect_container=looks,
+    )
+
+    def act() -> None:
+        with docker_engine(api).temporary(CONFIG, "name"):
+            event.set()
+            for attempt in attempts(Deadline(60), NotYetError):
+                with attempt:
+                    raise NotYetError
+
+    with pytest.raises(KeyError):
+        run_act(act, cancel=Cancel(event, KeyError))
+    assert api.names[2:] == ["remove_container", *["inspect_container"] * 3]
+
+
 def test_a_wait_gives_the_exit_code() -> None:
-    assert docker_engine(FakeApi(wait={"StatusCode": 3})).wait("abc", Deadline(60)) == 3
+    api = FakeApi(post=http_response(b'{"StatusCode": 3}'))
+    assert docker_engine(api).wait("abc", Deadline(60)) == 3
+    assert api.arguments("post") == ("http+docker://localhost/v1.41/containers/abc/wait",)
+    assert api.options("post")["stream"] is True
+    assert 0 < api.options("post")["timeout"] <= 60
 
 
-def test_a_wait_for_what_was_removed() -> None:
-    assert docker_engine(FakeApi(wait=api_error(404, "no such container"))).wait("abc", Deadline(60)) == -1
+@pytest.mark.parametrize(("status", "text"), [(404, "whatever"), (500, "no such container")])
+def test_a_wait_for_what_was_removed(status: int, text: str) -> None:
+    api = FakeApi(post=http_response(json.dumps({"message": text}).encode(), status))
+    assert docker_engine(api).wait("abc", Deadline(60)) == -1
 
 
 def test_a_wait_after_the_deadline_asks_nobody() -> None:
@@ -208,27 +254,72 @@ def test_a_wait_after_the_deadline_asks_nobody() -> None:
 
 
 def test_a_wait_until_the_deadline() -> None:
+    with answer_on_a_socket(b"") as (response, _):
+        deadline = Deadline(0.1)
+        assert docker_engine(FakeApi(post=response)).wait("abc", deadline) is None
+    assert deadline.expired()
+
+
+def test_a_wait_until_the_deadline_for_an_answer_that_does_not_begin() -> None:
     deadline = Deadline(60)
 
     def late(*_: object, **__: object) -> None:
         deadline.seconds = 0.0
         raise requests.ReadTimeout
 
-    assert docker_engine(FakeApi(wait=late)).wait("abc", deadline) is None
+    assert docker_engine(FakeApi(post=late)).wait("abc", deadline) is None
+
+
+def test_a_wait_that_is_cancelled_ends_at_once() -> None:
+    event, soon = threading.Event(), Deadline(10)
+    with answer_on_a_socket(b"") as (response, _):
+
+        def post(*_: object, **__: object) -> requests.Response:
+            event.set()
+            return response
+
+        engine = docker_engine(FakeApi(post=post))
+        with pytest.raises(KeyError):
+            run_act(lambda: engine.wait("abc", Deadline(60)), cancel=Cancel(event, KeyError))
+    assert not soon.expired()
 
 
 @pytest.mark.parametrize(
     ("answer", "kind"),
     [
         (requests.ConnectionError("gone"), EngineUnavailableError),
-        (api_error(500, "disk full"), EngineError),
-        ({}, EngineError),
-        ({"StatusCode": None}, EngineError),
+        (http_response(b"disk full", 500), EngineError),
+        (http_response(b""), EngineUnavailableError),
+        (http_response(b"{}"), EngineError),
+        (http_response(b'{"StatusCode": null}'), EngineError),
     ],
 )
 def test_a_wait_that_fails_is_a_typed_error(answer: object, kind: type[EngineError]) -> None:
     with pytest.raises(kind):
-        docker_engine(FakeApi(wait=answer)).wait("abc", Deadline(60))
+        docker_engine(FakeApi(post=answer)).wait("abc", Deadline(60))
+
+
+@given(json_values() | st.fixed_dictionaries({"StatusCode": json_values()}))
+def test_whatever_the_end_of_a_container_is_said_to_be(answer: Any) -> None:
+    engine = docker_engine(FakeApi(post=lambda *_, **__: http_response(json.dumps(answer).encode())))
+    error_of(EngineError, lambda: engine.wait("abc", Deadline(60)))
+
+
+def test_a_paused_container_goes_on() -> None:
+    api = FakeApi()
+    docker_engine(api).unpause("abc")
+    assert (api.names, api.arguments("unpause")) == (["unpause"], ("abc",))
+
+
+@pytest.mark.parametrize("found", [inspected(), api_error(404, "no such container")])
+def test_what_is_not_paused_needs_not_to_go_on(found: object) -> None:
+    docker_engine(FakeApi(unpause=api_error(500, "is not paused"), inspect_container=found)).unpause("abc")
+
+
+def test_a_container_that_stays_paused_is_an_error() -> None:
+    api = FakeApi(unpause=api_error(500, "frozen"), inspect_container=inspected(State={"Status": "paused"}))
+    with pytest.raises(EngineError, match="frozen"):
+        docker_engine(api).unpause("abc")
 
 
 @pytest.mark.parametrize("error", [api_error(404, "no such container"), api_error(500, "no such container")])
@@ -271,7 +362,7 @@ def test_a_log_has_both_streams() -> None:
 
 def test_a_log_is_followed_without_a_time_out() -> None:
     api = FakeApi(get=http_response(LOG))
-    assert list(docker_engine(api).follow_logs("abc")) == ["one\n", "two\n"]
+    assert list(docker_engine(api).read_log("abc", follow=True)) == ["one\n", "two\n"]
     options = api.options("get")
     assert (options["params"]["follow"], options["params"]["tail"], options["timeout"]) == (1, "all", None)
 
@@ -291,6 +382,33 @@ def test_a_log_of_what_is_gone() -> None:
         engine.logs("abc")
     assert caught.value.status == 404
     assert "logging driver" not in caught.value.hint
+
+
+def test_a_log_that_cannot_be_read_is_an_error_of_the_call_and_of_no_piece() -> None:
+    refusal, closed = http_response(b'{"message": "no such container"}', 404), threading.Event()
+    refusal.close = closed.set  # type: ignore[method-assign]
+    with pytest.raises(EngineError):
+        docker_engine(FakeApi(get=refusal)).read_log("abc")
+    assert closed.is_set()
+
+
+def test_a_log_comes_in_pieces_as_it_is_written() -> None:
+    with answer_on_a_socket(framed((1, b"one\n"))) as (response, engine):
+        pieces = docker_engine(FakeApi(get=response)).read_log("abc", follow=True)
+        assert next(pieces) == "one\n"
+        engine.sendall(framed((2, b"two\n")))
+        assert next(pieces) == "two\n"
+        engine.close()
+        assert list(pieces) == []
+
+
+def test_a_log_that_breaks_off_is_a_typed_error() -> None:
+    with answer_on_a_socket(framed((1, b"one\n"))) as (response, _):
+        streams.limit_read(response, Deadline(0.01))
+        pieces = docker_engine(FakeApi(get=response)).read_log("abc")
+        assert next(pieces) == "one\n"
+        with pytest.raises(EngineUnavailableError, match="read the log of container abc"):
+            next(pieces)
 
 
 def exec_api(*frames: tuple[int, bytes], code: int | None = 0, **answers: Any) -> FakeApi:
@@ -322,11 +440,24 @@ def test_a_command_that_ran() -> None:
 def test_a_command_runs_marked_and_in_the_root() -> None:
     api = exec_api((1, MARK))
     run(api)
-    assert api.arguments("exec_create") == ("abc", mark(ARGV))
+    assert api.arguments("exec_create") == ("abc", mark(ARGV, 61))
     assert api.options("exec_create") == {"workdir": "/"}
     assert api.arguments("post") == ("http+docker://localhost/v1.41/exec/e1/start",)
     assert api.options("post")["json"] == {"Detach": False, "Tty": False}
     assert 0 < api.options("post")["timeout"] <= 60
+
+
+@pytest.mark.parametrize(("seconds", "inside"), [(0.0, 1), (0.2, 2), (5.0, 6)])
+def test_a_command_is_ended_in_the_container_a_moment_after_its_deadline(seconds: float, inside: int) -> None:
+    api = exec_api((1, MARK + END))
+    error_of(ExecError, lambda: run(api, Deadline(seconds)))
+    assert api.arguments("exec_create") == ("abc", mark(ARGV, inside))
+
+
+def test_a_command_that_stays_is_not_ended() -> None:
+    api = exec_api((1, MARK + END))
+    run(api, stays=True)
+    assert api.arguments("exec_create") == ("abc", mark(ARGV))
 
 
 def test_a_command_runs_where_it_is_asked_to() -> None:
@@ -380,14 +511,10 @@ def test_output_beyond_the_cap_is_an_error() -> None:
 
 @pytest.mark.parametrize(("frame", "started"), [(MARK + b"out", True), (b"", None)])
 def test_output_that_does_not_end_before_the_deadline(frame: bytes, started: bool | None) -> None:  # noqa: FBT001 - pytest's
-    error = failure(exec_api((1, frame), (1, b"more")), Deadline(0.0))
-    assert (error.started, error.exit_code) == (started, None)
-    assert "did not answer within 0 s" in error.message
-
-
-def test_a_command_that_closed_its_output_and_goes_on() -> None:
-    error = failure(exec_api((1, MARK), code=None), Deadline(0.0))
-    assert (error.started, error.exit_code) == (True, None)
+    with answer_on_a_socket(framed((1, frame))) as (response, _):
+        error = failure(exec_api(post=response), Deadline(0.1))
+    assert (error.started, error.exit_code, error.output) == (started, None, "out" if started else "")
+    assert "did not answer within 0.1 s" in error.message
 
 
 def test_the_exit_code_may_come_a_moment_after_the_output() -> None:
@@ -400,6 +527,19 @@ def test_the_exit_code_may_come_a_moment_after_the_output() -> None:
 def test_an_engine_that_stalls_until_the_deadline() -> None:
     error = failure(exec_api(post=requests.ReadTimeout("slow")), Deadline(0.0))
     assert (error.started, error.exit_code) == (None, None)
+
+
+def test_a_command_whose_act_is_cancelled_is_left_at_once() -> None:
+    event, soon = threading.Event(), Deadline(10)
+    with answer_on_a_socket(framed((1, MARK + b"out"))) as (response, _):
+
+        def post(*_: object, **__: object) -> requests.Response:
+            event.set()
+            return response
+
+        with pytest.raises(KeyError):
+            run_act(lambda: run(exec_api(post=post)), cancel=Cancel(event, KeyError))
+    assert not soon.expired()
 
 
 def test_an_engine_that_is_gone_is_not_an_error_of_the_command() -> None:
@@ -436,8 +576,69 @@ def test_a_secret_is_in_no_error() -> None:
     assert "s3cret" not in f"{caught.value}{caught.value!r}"
 
 
+SECRET = b"s3cret"
+
+
+class BreakingRaw:
+    """A body that breaks off within a frame, in a transport whose frames hold what has come so far."""
+
+    def __init__(self, error: Exception) -> None:
+        self._frames = [framed((1, MARK + SECRET))[:8], MARK + SECRET, framed((1, SECRET))[:8]]
+        self._error = error
+
+    def read(self, _: int) -> bytes:
+        if self._frames:
+            return self._frames.pop(0)
+        so_far = SECRET
+        raise self._error from OSError(len(so_far))
+
+    def close(self) -> None:
+        self._frames.clear()
+
+
+@pytest.mark.parametrize("error", [requests.ReadTimeout("slow"), requests.ConnectionError("reset"), OSError("odd")])
+@pytest.mark.parametrize("seconds", [60.0, 0.0])
+def test_a_secret_is_in_no_local_of_a_traceback(error: Exception, seconds: float) -> None:
+    response = http_response()
+
+    def post(*_: object, **__: object) -> requests.Response:
+        response.raw = BreakingRaw(error)
+        return response
+
+    with pytest.raises(LauncherError) as caught:
+        docker_engine(exec_api(post=post)).exec("abc", ["cat"], Deadline(seconds), secret=True)
+    assert [text for text in shown(caught.value) if "s3cret" in text] == []
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        {"exec_inspect": {"Running": False, "ExitCode": 3}},
+        {"exec_inspect": api_error(500, "gone")},
+        {"exec_inspect": requests.ConnectionError("gone")},
+        {"exec_inspect": None},
+    ],
+)
+def test_a_secret_that_was_read_whole_is_in_no_local_of_a_traceback(answers: dict[str, Any]) -> None:
+    with pytest.raises(LauncherError) as caught:
+        docker_engine(exec_api((1, MARK + SECRET), **answers)).exec("abc", ["cat"], Deadline(5), secret=True)
+    assert [text for text in shown(caught.value) if "s3cret" in text] == []
+
+
+@given(st.binary() | st.binary().map(lambda body: framed((1, MARK + body))), json_values())
+def test_whatever_an_exec_gives_is_a_result_or_a_typed_error(body: bytes, end: Any) -> None:
+    api = exec_api(post=lambda *_, **__: http_response(body), exec_inspect=end)
+    error = error_of(LauncherError, lambda: run(api, Deadline(0.01)))
+    assert error is None or isinstance(error, (ExecError, EngineError))
+
+
+@given(st.binary())
+def test_whatever_a_log_is_it_is_text(body: bytes) -> None:
+    docker_engine(FakeApi(get=http_response(body))).logs("abc")
+
+
 def test_a_command_that_closes_its_output_and_continues(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "_LAST_MOMENT", 0.0)
+    monkeypatch.setattr(streams, "_LAST_MOMENT", 0.0)
     running = {"Running": True, "ExitCode": None}
     error = failure(exec_api((1, MARK + b"out"), exec_inspect=running))
     assert (error.started, error.exit_code) == (True, None)

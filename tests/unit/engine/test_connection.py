@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socketserver
 import threading
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ from jupyter_launcher.engine import connection
 from jupyter_launcher.engine.client import DockerEngine
 from jupyter_launcher.engine.connection import OLDEST_API, connect
 from tests.unit.fakes import http_server
+from tests.unit.forks import in_a_fork
 from tests.unit.sdk import FakeApi, sdk_client
 
 VERSION = b'{"ApiVersion": "1.41", "Version": "20.10.24"}'
@@ -88,11 +90,61 @@ def test_one_way_to_name_an_engine(given: dict[str, Any]) -> None:
     assert caught.value.option == "docker_host"
 
 
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("docker_host", ""),
+        ("docker_host", 5),
+        ("docker_host", Path("/x")),
+        ("context", ""),
+        ("context", b"x"),
+        ("client", "unix:///x"),
+    ],
+)
+def test_what_names_no_engine(option: str, value: Any) -> None:
+    with pytest.raises(OptionError) as caught:
+        connect(**{option: value})
+    assert caught.value.option == option
+
+
 def test_a_client_that_was_handed_in_is_not_closed() -> None:
     client = sdk_client(FakeApi())
     made = connect(client=client)
     made.close()
     assert (made.owned, vars(client)["closed"]) == (False, False)
+
+
+def test_a_client_that_was_handed_in_is_not_used_in_a_fork() -> None:
+    client = sdk_client(FakeApi())
+    made = connect(client=client)
+    seen = in_a_fork(lambda: made.client)
+    assert seen.startswith("EngineUnavailableError: the client was handed in before this process was forked")
+    assert "docker_host=" in seen
+    assert made.client is client
+
+
+def test_a_fork_makes_a_client_of_its_own_and_leaves_its_parents_open(engine_socket: str) -> None:
+    made = connect(docker_host=engine_socket)
+    before = made.client
+
+    def use_and_close() -> tuple[bool, str]:
+        made.close()  # nothing of this process's is open yet
+        own = made.client is not before
+        version = made.client.api.version()["Version"]
+        made.close()
+        return own, version
+
+    assert in_a_fork(use_and_close) == "(True, '20.10.24')"
+    assert made.client is before
+    assert before.api.version()["Version"] == "20.10.24"
+    made.close()
+
+
+def test_a_fork_that_cannot_connect_says_so(engine_socket: str) -> None:
+    made = connect(docker_host=engine_socket)
+    Path(engine_socket.removeprefix("unix://")).unlink()
+    assert in_a_fork(lambda: made.client).startswith("EngineUnavailableError: could not connect")
+    made.close()
 
 
 def test_an_engine_by_its_host(engine_url: str) -> None:
@@ -212,6 +264,34 @@ def test_a_tunnel_ends_with_its_connection(monkeypatch: pytest.MonkeyPatch, engi
     assert closed == []
     made.close()
     assert closed == [engine_socket]
+
+
+def test_a_fork_has_a_tunnel_of_its_own(monkeypatch: pytest.MonkeyPatch, engine_socket: str) -> None:
+    made_by: list[int] = []
+    closed_by: list[int] = []
+
+    class Tunnel:
+        def __init__(self, endpoint: str, seconds: float) -> None:
+            self.url = engine_socket
+            made_by.append(os.getpid())
+
+        def close(self) -> None:
+            closed_by.append(os.getpid())
+
+    monkeypatch.setattr(connection, "SshTunnel", Tunnel)
+    made = connect(docker_host="ssh://far.example")
+
+    def use_and_close() -> list[bool]:
+        made.close()  # nothing of this process's is open yet
+        seen = [(made_by[1:], closed_by) == ([], [])]
+        made.client.api.version()
+        made.close()
+        return [*seen, made_by[1:] == closed_by == [os.getpid()]]
+
+    assert in_a_fork(use_and_close) == "[True, True]"
+    assert (made_by, closed_by) == ([os.getpid()], [])
+    made.close()
+    assert closed_by == [os.getpid()]
 
 
 def test_an_engine_that_answers_no_json() -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import requests
 import urllib3
-from docker.errors import DockerException
+from docker.errors import DockerException, StreamParseError
 
 from jupyter_launcher import EngineError, EngineUnavailableError
 from jupyter_launcher.engine.errors import is_gone, is_port_conflict, translate_errors
@@ -44,6 +44,8 @@ def test_an_answer_without_an_explanation_is_told_by_its_status() -> None:
         (urllib3.exceptions.ProtocolError("cut off"), "docker info"),
         (TimeoutError(), "docker info"),
         (ValueError("no JSON"), "docker info"),
+        (StreamParseError("no JSON in a stream"), "docker info"),
+        (RecursionError("too deep"), "docker info"),
     ],
 )
 def test_whatever_the_transport_raises(error: Exception, advice: str) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
 
 from jupyter_launcher import BuildOptions, EngineError, ImageBuildError, ImageNotFoundError, OptionError
 from jupyter_launcher.engine.images import (
@@ -20,6 +21,7 @@ from jupyter_launcher.engine.images import (
 )
 from jupyter_launcher.waiting import Deadline
 from tests.unit.sdk import FakeApi, api_error, docker_engine
+from tests.unit.strategies import FEW, error_of, json_values, replaced
 
 ABSENT = api_error(404, "no such image")
 
@@ -57,8 +59,8 @@ def test_the_build_contexts_are_in_the_package_or_beside_it(name: str) -> None:
     assert (context_dir(name) / "Dockerfile").is_file()
 
 
-@pytest.mark.parametrize("name", ["nonsense", "..", "", "jupyter-server/.."])
-def test_other_contexts_there_are_none(name: str) -> None:
+@pytest.mark.parametrize("name", ["nonsense", "..", "", "jupyter-server/..", 5, None, ["jupyter-server"], b"x", "a\0b"])
+def test_other_contexts_there_are_none(name: Any) -> None:
     with pytest.raises(OptionError) as caught:
         context_dir(name)
     assert caught.value.option == "name"
@@ -71,8 +73,48 @@ def test_an_image_is_found_by_its_name() -> None:
         store(inspect_image=api_error(500, "disk full"))[0].find("x")
 
 
-@pytest.mark.parametrize("pull", ["", "sometimes", "Always"])
-def test_when_to_pull_is_one_of_three(pull: str) -> None:
+@FEW
+@given(json_values())
+def test_whatever_an_engine_says_of_an_image_is_a_value_or_a_typed_error(value: Any) -> None:
+    for raw in replaced({"Id": "1", "Config": {"Labels": {"jupyter-launcher.inputs": "x"}}}, value):
+        images, _ = store(inspect_image=raw, build=[])
+        error_of(EngineError, lambda images=images: images.find("x"))  # type: ignore[misc]
+        error_of(EngineError, lambda images=images: build(images))  # type: ignore[misc]
+
+
+PULLED = {"id": "a", "status": "Downloading", "progressDetail": {"current": 1, "total": 2}}
+
+
+@FEW
+@given(json_values())
+def test_whatever_a_pull_says_is_reported_or_a_typed_error(value: Any) -> None:
+    for item in replaced(PULLED, value):
+        images, _ = store(inspect_image=ABSENT, pull=[PULLED, item])
+        error = error_of(ImageNotFoundError, lambda images=images: ensure(images, "x"))  # type: ignore[misc]
+        assert error is None or "cannot be pulled" in error.message
+
+
+def test_a_deep_answer_is_a_typed_error() -> None:
+    deep: Any = []
+    for _ in range(100_000):
+        deep = [deep]
+    with pytest.raises(ImageNotFoundError, match="unexpected shape"):
+        ensure(store(inspect_image=ABSENT, pull=[{"status": deep}])[0], "x")
+    with pytest.raises(ImageBuildError, match="unexpected shape"):
+        build(store(inspect_image=ABSENT, build=[{"stream": deep}])[0])
+
+
+@FEW
+@given(json_values())
+def test_whatever_a_build_says_is_reported_or_a_typed_error(value: Any) -> None:
+    for item in replaced({"stream": "Step 1/2 : FROM x", "error": "pip failed", "status": "x"}, value):
+        images, _ = store(inspect_image=ABSENT, build=[item])
+        error = error_of(ImageBuildError, lambda images=images: build(images))  # type: ignore[misc]
+        assert error is None or "could not be built" in error.message
+
+
+@pytest.mark.parametrize("pull", ["", "sometimes", "Always", 5, None, ["missing"]])
+def test_when_to_pull_is_one_of_three(pull: Any) -> None:
     images, api = store()
     with pytest.raises(OptionError) as caught:
         ensure(images, "x", pull)

@@ -75,6 +75,24 @@ def test_a_path_that_no_form_takes() -> None:
     assert api.names == []
 
 
+@pytest.mark.parametrize(
+    ("options", "log"),
+    [
+        ({}, {"Type": "", "Config": {"max-size": str(10 * 2**20)}}),
+        ({"log_size": 5}, {"Type": "", "Config": {"max-size": "5"}}),
+        ({"log_size": None}, {"Type": "", "Config": {}}),
+        ({"log_is_read": True, "log_size": 5}, {"Type": "k8s-file", "Config": {"max-size": "5"}}),
+    ],
+)
+def test_the_size_of_the_log_leaves_the_driver_alone(options: dict[str, Any], log: dict[str, Any]) -> None:
+    assert created(podman_api(), **options)["LogConfig"] == log
+
+
+def test_the_logging_driver_of_docker_decides() -> None:
+    assert "LogConfig" not in created(FakeApi())
+    assert created(FakeApi(info={"LoggingDriver": "json-file"}))["LogConfig"]["Type"] == "json-file"
+
+
 @pytest.mark.parametrize(("gpus", "names"), [("all", ["all"]), (2, ["0", "1"])])
 def test_gpus_by_their_cdi_names(gpus: int | str, names: list[str]) -> None:
     host = created(podman_api(), gpus=gpus)

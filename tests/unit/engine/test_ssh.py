@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from jupyter_launcher import EngineUnavailableError, OptionError
-from jupyter_launcher.engine.ssh import SshTunnel, _end
+from jupyter_launcher.engine.ssh import SshTunnel
+from tests.unit.forks import in_a_fork
 
 
 @pytest.fixture
@@ -92,7 +93,7 @@ def test_a_fork_does_not_end_the_tunnel_of_its_parent(ssh: Path) -> None:
     fake(ssh, "echo ready", "cat >/dev/null")
     tunnel = SshTunnel("ssh://far.example", 10.0)
     socket = Path(urlsplit(tunnel.url).path)
-    _end(tunnel._process, socket.parent, os.getpid() + 1)  # as in a child, whose parent has made it
+    assert in_a_fork(tunnel.close) == "None"
     assert tunnel._process.poll() is None
     assert socket.parent.is_dir()
     tunnel.close()

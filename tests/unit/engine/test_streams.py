@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import signal
+import socket
 import subprocess
+import threading
+from pathlib import Path
+from typing import Any
 
 import pytest
 from docker.errors import APIError
 from hypothesis import given
 from hypothesis import strategies as st
+from urllib3.exceptions import ReadTimeoutError
 
+from jupyter_launcher.acts import Cancel, run_act
 from jupyter_launcher.engine import streams
 from jupyter_launcher.engine.streams import END, MARK, Output
 from jupyter_launcher.waiting import Deadline
-from tests.unit.sdk import framed, http_response
+from tests.unit.sdk import answer_on_a_socket, framed, http_response
+from tests.unit.strategies import error_of
 
 LIMIT = 100
 
@@ -35,11 +45,35 @@ def test_a_command_that_is_not_there_prints_the_mark_alone() -> None:
     assert (run.stdout, run.returncode) == (MARK, 127)
 
 
+def marked(argv: list[str], seconds: int, **options: Any) -> tuple[bytes, int]:
+    run = subprocess.run(streams.mark(argv, seconds), capture_output=True, check=False, **options)
+    return run.stdout, run.returncode
+
+
+def test_a_command_with_a_limit_is_as_it_would_be_without_one() -> None:
+    argv = ["sh", "-c", 'printf "%s|" "$0" "$@"; exit 3', "name", "a b", "$x"]
+    assert marked(argv, 60) == (MARK + b"name|a b|$x|", 3)
+    assert marked(["/no/such/command"], 60) == (MARK, 127)
+
+
+def test_a_command_is_killed_with_its_children_when_its_limit_is_over() -> None:
+    argv = ["sh", "-c", "trap '' TERM; sh -c 'echo $$; exec sleep 60'"]
+    printed, code = marked(argv, 1)  # it ends, so no child holds the pipe any more
+    assert printed.startswith(MARK)
+    assert code in (-signal.SIGKILL, 128 + signal.SIGKILL)
+
+
+def test_where_the_image_has_no_timeout_the_command_runs_all_the_same(tmp_path: Path) -> None:
+    (tmp_path / "sh").symlink_to("/bin/sh")
+    assert marked(["sh", "-c", "echo out"], 1, env={"PATH": str(tmp_path)}) == (MARK + b"out\n", 0)
+
+
 def test_the_mark_is_no_part_of_the_output() -> None:
     found = output((1, MARK + b"out"), (2, b"err"), (1, MARK))
     assert (bytes(found.stdout), bytes(found.stderr), found.started) == (b"out" + MARK, b"err", True)
     assert found.fault(0, LIMIT) is None
-    assert found.fault(3, LIMIT) is None
+    assert found.fault(3, LIMIT, check=False) is None
+    assert found.fault(3, LIMIT) == (f"failed with exit code 3: out{MARK.decode()}\nerr", True, "")
 
 
 def test_the_mark_may_come_after_something_on_stderr() -> None:
@@ -63,22 +97,22 @@ def test_what_the_runtime_prints_never_ends_the_output() -> None:
 @pytest.mark.parametrize("code", [126, 127, 128, 137])
 def test_without_the_mark_it_did_not_run(code: int) -> None:
     fault = output((1, b"OCI runtime exec failed: no such file")).fault(code, LIMIT)
-    assert fault == ("did not run: OCI runtime exec failed: no such file", False)
+    assert fault == ("did not run: OCI runtime exec failed: no such file", False, "")
 
 
 def test_without_the_mark_and_with_exit_code_0_nobody_knows() -> None:
-    assert Output().fault(0, LIMIT) == ("may have run: its output was lost", None)
-    assert Output().fault(None, LIMIT) == ("may have run: its output was lost", None)
+    assert Output().fault(0, LIMIT) == ("may have run: its output was lost", None, "")
+    assert Output().fault(None, LIMIT) == ("may have run: its output was lost", None, "")
 
 
 def test_output_that_was_closed_by_a_command_that_continues() -> None:
-    assert output((1, MARK + b"out")).fault(None, LIMIT) == ("closed its output and continues", True)
+    assert output((1, MARK + b"out")).fault(None, LIMIT) == ("closed its output and continues", True, "")
 
 
 def test_the_cap_counts_both_streams() -> None:
     found = output((1, MARK + b"o" * 60), (2, b"e" * 41))
     assert (len(found.stdout), len(found.stderr), found.truncated) == (60, 40, True)
-    assert found.fault(None, LIMIT) == ("printed more than 100 bytes", True)
+    assert found.fault(None, LIMIT) == ("printed more than 100 bytes", True, "")
     assert not output((1, MARK + b"o" * 60), (2, b"e" * 40)).truncated
 
 
@@ -102,11 +136,73 @@ def test_reading_ends_at_the_cap() -> None:
     assert (bytes(found.stdout), found.truncated) == (b"aaaaa", True)
 
 
-def test_the_deadline_is_looked_at_after_each_frame() -> None:
+def test_the_deadline_is_looked_at_before_each_frame() -> None:
     found = Output()
+    response = http_response(framed((1, MARK + b"a"), (1, b"b")))
     with pytest.raises(TimeoutError):
-        streams.read_output(http_response(framed((1, MARK + b"a"), (1, b"b"))), found, Deadline(0.0), LIMIT)
-    assert found.stdout == b"a"
+        streams.read_output(response, found, Deadline(0.0), LIMIT)
+    assert (bytes(found.stdout), response.raw.closed) == (b"", True)
+
+
+@pytest.mark.parametrize("sent", [b"", framed((1, MARK + b"a")), framed((1, MARK + b"a"))[:5]])
+def test_a_stream_that_says_nothing_more_ends_at_the_deadline(sent: bytes) -> None:
+    deadline = Deadline(0.1)
+    with answer_on_a_socket(sent) as (response, _), pytest.raises(ReadTimeoutError):
+        streams.read_output(response, Output(), deadline, LIMIT)
+    assert deadline.expired()
+
+
+def test_a_stream_that_drips_ends_at_the_deadline() -> None:
+    with answer_on_a_socket(framed((1, MARK))) as (response, engine):
+        stopped = threading.Event()
+
+        def drip() -> None:
+            with contextlib.suppress(OSError):
+                while not stopped.wait(0.005):
+                    engine.sendall(framed((1, b"")))
+
+        thread = threading.Thread(target=drip)
+        thread.start()
+        try:
+            with pytest.raises((TimeoutError, ReadTimeoutError)):
+                streams.read_output(response, Output(), Deadline(0.1), LIMIT)
+        finally:
+            stopped.set()
+            thread.join()
+
+
+def test_a_cancel_ends_a_read_that_blocks() -> None:
+    event, found, soon = threading.Event(), Output(), Deadline(10)
+    with answer_on_a_socket(framed((1, MARK + b"a"))) as (response, _):
+
+        def read() -> None:
+            event.set()
+            streams.read_output(response, found, Deadline(60), LIMIT)
+
+        with pytest.raises(KeyError):
+            run_act(read, cancel=Cancel(event, KeyError))
+    assert not soon.expired()
+
+
+def test_a_cancel_may_meet_a_connection_that_has_ended() -> None:
+    ours, theirs = socket.socketpair()
+    ours.close()
+    theirs.close()
+    streams._shut_down(ours)
+
+
+def test_a_refusal_is_closed_and_an_error() -> None:
+    response, closed = http_response(b"no", 500), threading.Event()
+    response.close = closed.set  # type: ignore[method-assign]
+    with pytest.raises(APIError), streams.open_stream(response):
+        pytest.fail("it was opened")
+    assert closed.is_set()
+
+
+def test_an_answer_without_a_socket_has_no_time_out_of_its_own() -> None:
+    streams.limit_read(http_response(), Deadline(60))
+    with pytest.raises(TimeoutError):
+        streams.limit_read(http_response(), Deadline(0.0))
 
 
 def test_a_head_that_is_cut_off_ends_the_frames() -> None:
@@ -126,7 +222,8 @@ def test_of_a_secret_only_stderr_is_told() -> None:
     found = output((1, MARK + b"s3cret"), (2, b"told"))
     assert (found.text(secret=True), found.text()) == ("told", "s3cret\ntold")
     runtime = output((1, b"OCI runtime exec failed"))
-    assert runtime.fault(126, LIMIT, secret=True) == ("did not run: OCI runtime exec failed", False)
+    assert runtime.fault(126, LIMIT, secret=True) == ("did not run: OCI runtime exec failed", False, "")
+    assert found.fault(3, LIMIT, secret=True) == ("failed with exit code 3: told", True, "")
 
 
 def test_an_answer_is_no_error() -> None:
@@ -182,3 +279,28 @@ def test_frames_are_read_as_they_were_written(frames: list[tuple[int, bytes]]) -
 @given(st.binary())
 def test_any_bytes_are_frames_until_they_end(body: bytes) -> None:
     assert "".join(streams.decode_log(streams.read_frames(http_response(body)))) is not None
+
+
+@given(st.binary() | FRAMES.map(lambda frames: framed(*frames)), st.integers(0, 60), st.integers(1, 5))
+def test_any_bytes_are_an_output_or_an_error_of_the_transport(body: bytes, limit: int, breaks_at: int) -> None:
+    found = Output()
+    response = http_response()
+    response.raw = Breaking(body, breaks_at)
+    error = error_of(OSError, lambda: streams.read_output(response, found, Deadline(60), limit))
+    assert error is None or not (found.ended or found.truncated)
+    assert len(found.stdout) + len(found.stderr) <= limit
+    assert response.raw.closed
+
+
+class Breaking(io.BytesIO):
+    """A body whose transport breaks at one of its reads."""
+
+    def __init__(self, body: bytes, breaks_at: int) -> None:
+        super().__init__(body)
+        self._left = breaks_at
+
+    def read(self, size: int | None = -1) -> bytes:
+        self._left -= 1
+        if self._left < 0:
+            raise ConnectionResetError
+        return super().read(size)

@@ -16,6 +16,7 @@ INFO: dict[str, Any] = {
     "KernelVersion": os.uname().release,
     "DockerRootDir": "/var/lib/docker",
     "LoggingDriver": "json-file",
+    "DefaultRuntime": "runc",
     "MemoryLimit": True,
     "CpuCfsQuota": False,
     "PidsLimit": True,
@@ -30,6 +31,7 @@ def test_a_docker_that_tells_everything() -> None:
         version="28.5.1",
         api_version="1.51",
         log_driver="json-file",
+        runtime="runc",
         rootless=False,
         remapped=False,
         same_kernel=True,
@@ -76,6 +78,18 @@ def test_an_engine_that_refuses_to_tell_is_unknown_and_taken_for_docker(
     assert not traits.is_podman
     assert traits.limits_memory is None
     assert str(traits) == "unknown unknown (API 1.41)"
+
+
+def test_a_deep_answer_is_unknown() -> None:
+    deep: Any = []
+    for _ in range(100_000):
+        deep = [deep]
+    version = {"Components": [{"Name": deep}], "Version": deep}
+    assert str(EngineTraits.from_answers(version, {"DockerRootDir": deep}, "1.41")) == "Docker unknown (API 1.41)"
+
+
+def test_a_path_that_is_none_is_unknown() -> None:
+    assert EngineTraits.from_answers(VERSION, {"DockerRootDir": "/a\0b"}, "1.41").data_root is None
 
 
 @FEW

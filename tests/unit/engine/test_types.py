@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -9,13 +10,17 @@ from hypothesis import given
 
 from jupyter_launcher import EngineError
 from jupyter_launcher.engine.types import (
+    LOG_SIZE,
     BindMount,
     ContainerConfig,
     ContainerInfo,
+    ImageInfo,
     ListedContainer,
     Tmpfs,
     parse_exit_code,
     parse_id,
+    parse_list,
+    parse_status,
 )
 from tests.unit.sdk import in_the_list, inspected
 from tests.unit.strategies import FEW, json_values, replaced
@@ -37,6 +42,8 @@ def test_a_container_that_never_ran() -> None:
     assert (info.name, info.labels, info.networks) == ("name", {}, {"bridge": "", "odd": ""})
     assert info.ports == {"8888/tcp": ()}
     assert info.environment == {"A": "b=c", "EMPTY": ""}
+    assert info.created == 1_700_000_000.5
+    assert info.bindings == {}
     assert not info.running
     assert "b=c" not in repr(info)
 
@@ -51,6 +58,74 @@ def test_ports_of_both_address_families() -> None:
     bindings = [{"HostIp": "0.0.0.0", "HostPort": "49153"}, {"HostIp": "::", "HostPort": "49154"}]
     info = ContainerInfo.from_inspect(inspected(NetworkSettings={"Networks": None, "Ports": {"8888/tcp": bindings}}))
     assert info.ports == {"8888/tcp": (49153, 49154)}
+    assert info.bindings == {"8888/tcp": {"0.0.0.0": 49153, "::": 49154}}
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("1970-01-01T00:00:00Z", 0.0),
+        ("2023-11-14T22:13:20Z", 1_700_000_000.0),
+        ("2023-11-14T22:13:20.123456789Z", 1_700_000_000.123456789),
+        ("2023-11-15T00:13:20.5+02:00", 1_700_000_000.5),
+        ("2023-11-14T18:43:20-03:30", 1_700_000_000.0),
+        ("0001-01-01T00:00:00Z", -62_135_596_800.0),
+        ("0001-01-01T00:00:00+01:00", -62_135_600_400.0),
+        ("9999-12-31T23:59:59.999999999-23:59", 253_402_387_140.0),
+    ],
+)
+def test_when_it_was_created(text: str, seconds: float) -> None:
+    assert ContainerInfo.from_inspect(inspected(Created=text)).created == pytest.approx(seconds, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "now",
+        "2023-11-14",
+        "2023-11-14T22:13:20",
+        "2023-13-14T22:13:20Z",
+        "0000-01-01T00:00:00Z",
+        "2023-11-14T22:13:20+25:00",
+        "2023-11-14T22:13:61Z",
+        "2023-11-14T22:13:20Z\n",
+        "\u0662023-11-14T22:13:20Z",
+        1700000000,
+        None,
+    ],
+)
+def test_when_it_was_created_cannot_be_read(text: object) -> None:
+    with pytest.raises(EngineError, match="unexpected shape"):
+        ContainerInfo.from_inspect(inspected(Created=text))
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "99999999", "-1", "x", [1], 1.5])
+def test_a_port_that_is_none(port: object) -> None:
+    settings = {"Networks": {}, "Ports": {"8888/tcp": [{"HostIp": "", "HostPort": port}]}}
+    with pytest.raises(EngineError, match="unexpected shape"):
+        ContainerInfo.from_inspect(inspected(NetworkSettings=settings))
+    listed = {"PrivatePort": 8888, "PublicPort": port, "Type": "tcp"}
+    with pytest.raises(EngineError, match="unexpected shape"):
+        ListedContainer.from_listing(in_the_list(Ports=[listed]))
+
+
+def deep(levels: int = 100_000) -> Any:
+    value: Any = []
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+def test_a_deep_answer_is_a_typed_error() -> None:
+    for changes in ({"Name": deep()}, {"Config": deep()}, {"State": {"Status": deep()}}):
+        with pytest.raises(EngineError, match="unexpected shape") as caught:
+            ContainerInfo.from_inspect(inspected(**changes))
+        assert len(str(caught.value)) < 500
+    with pytest.raises(EngineError, match="unexpected shape"):
+        parse_list({"message": deep()})
+    with pytest.raises(EngineError, match="unexpected shape"):
+        parse_id({"Id": deep()})
 
 
 @pytest.mark.parametrize(
@@ -65,6 +140,26 @@ def test_a_listed_container() -> None:
     item = ListedContainer.from_listing(in_the_list())
     assert (item.id, item.name, item.labels, item.created) == ("abc", "name", {"a": "b"}, 1700000000.0)
     assert (item.networks, item.ports) == ({"bridge": "172.17.0.2"}, {"8888/tcp": (49153,)})
+    assert item.bindings == {"8888/tcp": {"127.0.0.1": 49153}}
+
+
+def test_a_listed_container_with_ports_of_both_address_families() -> None:
+    def bound(address: str, port: int) -> dict[str, Any]:
+        return {"IP": address, "PrivatePort": 8888, "PublicPort": port, "Type": "tcp"}
+
+    item = ListedContainer.from_listing(in_the_list(Ports=[bound("0.0.0.0", 1), bound("::", 2)]))
+    assert item.ports == {"8888/tcp": (1, 2)}
+    assert item.bindings == {"8888/tcp": {"0.0.0.0": 1, "::": 2}}
+
+
+def test_a_paused_container() -> None:
+    assert ListedContainer.from_listing(in_the_list(State="paused")).state == "paused"
+
+
+@pytest.mark.parametrize("created", [float("nan"), float("inf"), "x", None, [], 10**400])
+def test_a_listed_container_whose_age_cannot_be_read(created: object) -> None:
+    with pytest.raises(EngineError, match="unexpected shape"):
+        ListedContainer.from_listing(in_the_list(Created=created))
 
 
 @pytest.mark.parametrize("names", [None, []])
@@ -74,7 +169,15 @@ def test_a_listed_container_that_is_being_removed_has_no_name(names: object) -> 
 
 
 @pytest.mark.parametrize(
-    ("status", "code"), [("Exited (137) 5 seconds ago", 137), ("Exited (0) now", 0), ("Up 2 minutes", None), ("", None)]
+    ("status", "code"),
+    [
+        ("Exited (137) 5 seconds ago", 137),
+        ("Exited (0) now", 0),
+        ("Up 2 minutes", None),
+        ("", None),
+        (f"Exited ({'9' * 5000})", None),
+        ("Exited (\u0662)", None),
+    ],
 )
 def test_the_exit_code_in_the_engines_words(status: str, code: int | None) -> None:
     assert ListedContainer.from_listing(in_the_list(Status=status)).exit_code == code
@@ -121,8 +224,10 @@ def test_whatever_an_inspect_answers_is_parsed_or_a_typed_error(value: Any) -> N
         assert texts(info.id, info.name, info.state, info.error, info.image, info.network_mode)
         for pairs in (info.labels, info.networks, info.mounts, info.environment):
             assert texts(*pairs, *pairs.values())
-        assert all(isinstance(port, int) for ports in info.ports.values() for port in ports)
+        assert all(type(port) is int and 0 < port < 65536 for ports in info.ports.values() for port in ports)
+        assert all(texts(*pairs) for pairs in (info.ports, info.bindings, *info.bindings.values()))
         assert isinstance(info.exit_code, int)
+        assert math.isfinite(info.created)
 
 
 @FEW
@@ -137,17 +242,47 @@ def test_whatever_a_list_holds_is_parsed_or_a_typed_error(value: Any) -> None:
         for pairs in (item.labels, item.networks):
             assert texts(*pairs, *pairs.values())
         assert isinstance(item.created, float)
+        assert math.isfinite(item.created)
+        assert all(type(port) is int and 0 < port < 65536 for ports in item.ports.values() for port in ports)
         assert item.exit_code is None or isinstance(item.exit_code, int)
 
 
+IMAGE = {"Id": "sha256:1", "Config": {"Labels": {"a": "b"}}}
+
+
 @given(json_values())
-def test_whatever_a_create_or_an_exec_answers_is_parsed_or_a_typed_error(raw: Any) -> None:
-    for parse in (parse_id, parse_exit_code):
+def test_whatever_an_image_is_is_parsed_or_a_typed_error(value: Any) -> None:
+    for raw in replaced(IMAGE, value):
         try:
-            value = parse(raw)
+            image = ImageInfo.from_inspect(raw)
         except EngineError:
             continue
-        assert value is None or isinstance(value, (int, str))
+        assert texts(image.id, *image.labels, *image.labels.values())
+
+
+@pytest.mark.parametrize("raw", [{"Id": "1"}, {"Id": "1", "Config": None}, {"Id": "1", "Config": {"Labels": None}}])
+def test_an_image_without_labels(raw: dict[str, Any]) -> None:
+    assert ImageInfo.from_inspect(raw) == ImageInfo(id="1", labels={})
+
+
+ANSWERS: dict[str, tuple[Any, dict[str, Any]]] = {
+    "create": (parse_id, {"Id": "abc"}),
+    "exec": (parse_exit_code, {"Running": False, "ExitCode": 0}),
+    "wait": (parse_status, {"StatusCode": 0}),
+    "list": (parse_list, {}),
+}
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+@given(value=json_values())
+def test_whatever_is_answered_is_parsed_or_a_typed_error(name: str, value: Any) -> None:
+    parse, valid = ANSWERS[name]
+    for raw in replaced(valid, value):
+        try:
+            found = parse(raw)
+        except EngineError:
+            continue
+        assert found is None or isinstance(found, (int, str, list))
 
 
 def test_every_container_is_hardened_and_publishes_nothing_unasked() -> None:
@@ -160,6 +295,32 @@ def test_every_container_is_hardened_and_publishes_nothing_unasked() -> None:
     assert not {"PortBindings", "Privileged", "Binds"} & set(host)
     assert not {"Entrypoint", "Cmd", "ExposedPorts", "StopSignal", "StopTimeout"} & set(body)
     assert (host["Memory"], host["NanoCpus"], host["ShmSize"], host["DeviceRequests"]) == (0, 0, 0, [])
+    assert "LogConfig" not in host
+
+
+def test_the_log_has_two_files_of_a_size() -> None:
+    host = ContainerConfig(image="image").to_docker("json-file")["HostConfig"]
+    assert host["LogConfig"] == {"Type": "json-file", "Config": {"max-size": str(LOG_SIZE), "max-file": "2"}}
+
+
+@pytest.mark.parametrize("driver", [None, "local", "journald", "none"])
+def test_other_logging_drivers_are_left_alone(driver: str | None) -> None:
+    assert "LogConfig" not in ContainerConfig(image="image").to_docker(driver)["HostConfig"]
+
+
+def test_the_engines_own_size_of_a_log() -> None:
+    assert "LogConfig" not in ContainerConfig(image="image", log_size=None).to_docker("json-file")["HostConfig"]
+
+
+@pytest.mark.parametrize("driver", [None, "none", "json-file"])
+def test_a_log_that_is_read_is_kept_in_a_file(driver: str | None) -> None:
+    config = ContainerConfig(image="image", log_is_read=True, log_size=5)
+    assert config.to_docker(driver)["HostConfig"]["LogConfig"] == {
+        "Type": "json-file",
+        "Config": {"max-size": "5", "max-file": "2"},
+    }
+    config = ContainerConfig(image="image", log_is_read=True, log_size=None)
+    assert config.to_docker(driver)["HostConfig"]["LogConfig"] == {"Type": "json-file", "Config": {}}
 
 
 def test_all_that_is_asked_is_in_the_body() -> None:

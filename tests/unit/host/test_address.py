@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +12,7 @@ import pytest
 from jupyter_launcher import EngineUnavailableError, OptionError
 from jupyter_launcher.host import address
 from jupyter_launcher.host.address import EngineAddress, bracket
-from tests.unit.fakes import FakeEngine, container, listed
+from tests.unit.fakes import DOCKER, FakeEngine, container, listed
 
 OWN_ID = "0f" * 32
 MOUNTS = (
@@ -206,9 +208,10 @@ def test_without_a_shared_network_it_is_reached_by_its_port(monkeypatch: pytest.
     ("host_ip", "url"),
     [
         ("127.0.0.1", "http://127.0.0.1:49153/x/"),
-        ("127.0.0.2", "http://127.0.0.1:49153/x/"),
+        ("127.0.0.2", "http://127.0.0.2:49153/x/"),
         ("0.0.0.0", "http://127.0.0.1:49153/x/"),
-        ("::", "http://127.0.0.1:49153/x/"),
+        ("::1", "http://[::1]:49153/x/"),
+        ("::", "http://[::1]:49153/x/"),
         ("10.0.0.8", "http://10.0.0.8:49153/x/"),
         ("fd00::8", "http://[fd00::8]:49153/x/"),
     ],
@@ -217,8 +220,60 @@ def test_published_ports(host_ip: str, url: str) -> None:
     assert EngineAddress(FakeEngine()).published_url(container(), host_ip, "/x/") == url
 
 
-def test_published_ports_of_a_remote_engine() -> None:
-    assert at("tcp://10.0.0.7:2376").published_url(container(), "0.0.0.0") == "http://10.0.0.7:49153/"
+@pytest.mark.parametrize(
+    ("bindings", "host_ip", "port"),
+    [
+        ({"0.0.0.0": 1, "::": 2}, "0.0.0.0", 1),
+        ({"::": 2, "0.0.0.0": 1}, "0.0.0.0", 1),
+        ({"0.0.0.0": 1, "::": 2}, "::", 2),
+        ({"": 1, "::": 2}, "0.0.0.0", 1),
+        ({"": 1}, "::", 49153),
+        ({"127.0.0.1": 1, "127.0.0.2": 2}, "127.0.0.2", 2),
+        ({"10.0.0.8": 1}, "127.0.0.1", 49153),
+        ({}, "127.0.0.1", 49153),
+    ],
+)
+def test_the_port_is_that_of_the_address(bindings: dict[str, int], host_ip: str, port: int) -> None:
+    server = container(bindings={"8888/tcp": bindings})
+    for item in (server, listed(server)):
+        assert EngineAddress(FakeEngine()).published_url(item, host_ip).endswith(f":{port}/")
+
+
+@pytest.mark.parametrize(
+    ("host_ip", "host"),
+    [
+        ("0.0.0.0", "10.0.0.7"),
+        ("::", "10.0.0.7"),
+        ("127.0.0.1", "10.0.0.7"),
+        ("::1", "10.0.0.7"),
+        ("10.0.0.8", "10.0.0.8"),
+    ],
+)
+def test_published_ports_of_a_remote_engine(host_ip: str, host: str) -> None:
+    assert at("tcp://10.0.0.7:2376").published_url(container(), host_ip) == f"http://{host}:49153/"
+
+
+def test_paths_of_the_engines_host_seen_from_there() -> None:
+    assert EngineAddress(FakeEngine()).find_here(Path("/a")) == Path("/a")
+    assert EngineAddress(FakeEngine()).find_on_host(Path("/a")) == Path("/a")
+
+
+def test_paths_of_an_engine_elsewhere_are_not_seen() -> None:
+    assert at("tcp://10.0.0.7:2376").find_here(Path("/a")) is None
+    elsewhere = FakeEngine(traits=replace(DOCKER, same_kernel=False))
+    assert EngineAddress(elsewhere).find_here(Path("/a")) is None
+
+
+def test_paths_of_the_engines_host_seen_from_a_container(monkeypatch: pytest.MonkeyPatch) -> None:
+    mounts = {"/work": "/host", "/work/inner": "/other", "/again": "/host/deep"}
+    found = inside(monkeypatch, mounts=mounts)
+    pairs = {"/host/x": "/work/x", "/other/y": "/work/inner/y", "/host/deep/z": "/again/z"}
+    for there, here in pairs.items():
+        assert found.find_here(Path(there)) == Path(here)
+        assert found.find_on_host(Path(here)) == Path(there)
+    for path in ("/host/inner/x", "/hosts", "/elsewhere"):  # the first is under another mount
+        assert found.find_here(Path(path)) is None
+    assert found.find_on_host(Path("/home")) is None
 
 
 def test_a_container_without_a_published_port_has_port_0() -> None:

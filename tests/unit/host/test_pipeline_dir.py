@@ -5,17 +5,23 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from jupyter_launcher import EngineError, PipelineDirError
+from jupyter_launcher import EngineError, OptionError, PipelineDirError
 from jupyter_launcher.host import address
 from jupyter_launcher.host.address import EngineAddress
-from jupyter_launcher.host.pipeline_dir import PipelineDir, refuse_engine_socket, resolve_pipeline_dir
+from jupyter_launcher.host.pipeline_dir import (
+    PipelineDir,
+    look_identity,
+    refuse_engine_socket,
+    resolve_pipeline_dir,
+)
 from jupyter_launcher.spec.container import LOOK_TARGET
-from tests.unit.fakes import FakeEngine, container, refusal
+from tests.unit.fakes import DOCKER, FakeEngine, container, refusal
 
 OWN_ID = "0f" * 32
 REMOTE = "tcp://10.0.0.7:2376"
@@ -36,15 +42,97 @@ def resolve(engine: FakeEngine, given: Any, user: str | int | None = None) -> Pi
     return resolve_pipeline_dir(engine, EngineAddress(engine), given, user, image="image")
 
 
+def identity_of(path: Path) -> str:
+    status = path.stat()
+    return f"{status.st_dev}:{status.st_ino}"
+
+
 def test_the_user_is_the_owner_of_the_directory(tmp_path: Path) -> None:
     status = tmp_path.stat()
-    assert resolve(FakeEngine(), tmp_path) == PipelineDir(path=tmp_path, user=f"{status.st_uid}:{status.st_gid}")
+    found = resolve(FakeEngine(), tmp_path)
+    assert found == PipelineDir(
+        path=tmp_path, user=f"{status.st_uid}:{status.st_gid}", identity=f"{status.st_dev}:{status.st_ino}"
+    )
 
 
-@pytest.mark.parametrize(("user", "text"), [(0, "0"), ("1:2", "1:2"), ("jovyan", "jovyan")])
+@pytest.mark.parametrize(
+    ("user", "text"),
+    [
+        (0, "0:{gid}"),
+        (1500, "1500:{gid}"),
+        ("1500", "1500:{gid}"),
+        ("1:2", "1:2"),
+        ("jovyan", "jovyan"),
+        ("1500:users", "1500:users"),
+    ],
+)
 def test_another_user_may_be_given(tmp_path: Path, user: str | int, text: str) -> None:
+    """A uid alone works with the directory's group."""
     tmp_path.chmod(0o755)
-    assert PipelineDir.from_path(tmp_path, user).user == text
+    assert PipelineDir.from_path(tmp_path, user).user == text.format(gid=tmp_path.stat().st_gid)
+
+
+@pytest.mark.parametrize("user", ["", "\u00b2", True, -1, 2**40, "1:2:3", 1.5])
+def test_a_user_that_cannot_be(tmp_path: Path, user: Any) -> None:
+    for engine, given in ((FakeEngine(), tmp_path), (looking("directory 1:2 3:4"), "/far/one")):
+        with pytest.raises(OptionError, match="user is ") as caught:
+            resolve(engine, given, user)
+        assert caught.value.option == "user"
+        assert engine.calls == []
+
+
+def test_which_directory_it_is_follows_links(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    assert resolve(FakeEngine(), tmp_path / "link").identity == identity_of(tmp_path / "real")
+
+
+@pytest.mark.parametrize("runtime", ["runsc", "/usr/bin/kata-runtime"])
+def test_which_directory_it_is_is_not_known_in_a_sandbox(tmp_path: Path, runtime: str) -> None:
+    assert resolve(FakeEngine(traits=replace(DOCKER, runtime=runtime)), tmp_path).identity is None
+
+
+def test_a_container_looks_which_directory_it_is_for_another_kernel(tmp_path: Path) -> None:
+    engine = FakeEngine(traits=replace(DOCKER, same_kernel=False))
+    engine.log = "directory 5:6 1:2"
+    found = resolve(engine, tmp_path)
+    assert (found.identity, found.user) == ("5:6", f"{os.getuid()}:{os.getgid()}")
+
+
+@pytest.mark.parametrize("traits", [{"same_kernel": None}, {"runtime": None}, {"runtime": "/usr/bin/crun"}])
+def test_which_directory_it_is_is_known_in_containers(tmp_path: Path, traits: dict[str, Any]) -> None:
+    assert resolve(FakeEngine(traits=replace(DOCKER, **traits)), tmp_path).identity == identity_of(tmp_path)
+
+
+def test_what_is_at_a_path_now(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    found = EngineAddress(FakeEngine())
+    before = look_identity(found, folder)
+    assert before == resolve(FakeEngine(), folder).identity == identity_of(folder)
+    folder.rename(tmp_path / "moved")
+    assert look_identity(found, folder) == ""
+    assert look_identity(found, tmp_path / "moved" / "x") == ""
+    folder.mkdir()
+    assert look_identity(found, folder) not in (before, "", None)
+    (tmp_path / "file").write_text("")
+    assert look_identity(found, tmp_path / "file" / "x") == ""
+
+
+def test_what_is_at_a_path_that_this_process_may_not_see(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    assert look_identity(EngineAddress(FakeEngine()), tmp_path / "loop") is None
+    assert look_identity(EngineAddress(FakeEngine(endpoint=REMOTE)), tmp_path) is None
+    elsewhere = FakeEngine(traits=replace(DOCKER, same_kernel=False))
+    assert look_identity(EngineAddress(elsewhere), tmp_path) is None
+
+
+def test_what_is_at_a_path_seen_from_a_container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "one").mkdir()
+    found = EngineAddress(inside(monkeypatch, {str(tmp_path): "/host/pipelines"}))
+    assert look_identity(found, Path("/host/pipelines/one")) == identity_of(tmp_path / "one")
+    assert look_identity(found, Path("/host/pipelines/two")) == ""
+    assert look_identity(found, Path("/host/other")) is None
 
 
 def test_links_and_home_are_resolved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,8 +180,9 @@ def test_what_is_no_directory_for_a_pipeline(tmp_path: Path, make: Callable[[Pat
         (0o705, "4000000:4000000", True),
         (0o750, "4000000:4000000", False),
         (0o700, "by-name", True),
-        (0o700, "²", True),
-        (0o700, "4000000:²", True),
+        (0o700, "4000000:by-name", True),
+        (0o750, "4000000", True),
+        (0o705, "4000000", False),
     ],
 )
 def test_the_servers_user_must_be_able_to_read(tmp_path: Path, mode: int, user: str | None, allowed: bool) -> None:  # noqa: FBT001 - pytest hands it over by name
@@ -108,11 +197,68 @@ def test_the_servers_user_must_be_able_to_read(tmp_path: Path, mode: int, user: 
             PipelineDir.from_path(folder, given)
 
 
+@pytest.mark.parametrize(
+    ("mode", "user", "advice"),
+    [(0o377, "{uid}:{gid}", "u+rwx"), (0o707, "4000000:{gid}", "g+rwx"), (0o770, "4000000:4000000", "o+rwx")],
+)
+def test_the_advice_names_the_bits_that_count(tmp_path: Path, mode: int, user: str, advice: str) -> None:
+    status = tmp_path.stat()
+    tmp_path.chmod(mode)
+    if not os.access(tmp_path, os.R_OK | os.X_OK):
+        pytest.skip("only root may read it")
+    with pytest.raises(PipelineDirError, match="can't read it") as caught:
+        PipelineDir.from_path(tmp_path, user.format(uid=status.st_uid, gid=status.st_gid))
+    assert caught.value.hint == f"`chmod {advice} {tmp_path}` or start with another user="
+
+
+def test_a_directory_that_this_process_cannot_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(PipelineDirError, match="cannot be read by this process"):
+        PipelineDir.from_path(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("names", "is_refused"),
+    [
+        (["system.posix_acl_access"], False),
+        (["system.nfs4_acl", "user.x"], False),
+        (["system.posix_acl_default"], True),
+    ],
+)
+def test_with_an_access_list_the_kernel_decides(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    names: list[str],
+    is_refused: bool,  # noqa: FBT001 - pytest's
+) -> None:
+    tmp_path.chmod(0o700)
+    monkeypatch.setattr(os, "listxattr", lambda _: names)
+    if is_refused:
+        with pytest.raises(PipelineDirError, match="can't read it"):
+            PipelineDir.from_path(tmp_path, "4000000:4000000")
+    else:
+        assert PipelineDir.from_path(tmp_path, "4000000:4000000").user == "4000000:4000000"
+
+
+def test_without_access_lists_the_mode_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(_: object) -> list[str]:
+        raise OSError
+
+    tmp_path.chmod(0o700)
+    monkeypatch.setattr(os, "listxattr", unknown)
+    with pytest.raises(PipelineDirError, match="can't read it"):
+        PipelineDir.from_path(tmp_path, "4000000:4000000")
+    monkeypatch.delattr(os, "listxattr")
+    with pytest.raises(PipelineDirError, match="can't read it"):
+        PipelineDir.from_path(tmp_path, "4000000:4000000")
+
+
 def test_in_a_container_it_is_the_path_on_the_engines_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "a" / "b"
     folder.mkdir(parents=True)
     engine = inside(monkeypatch, {str(tmp_path): "/host/outer", str(tmp_path / "a"): "/host/inner"})
-    assert resolve(engine, folder).path == Path("/host/inner/b")
+    found = resolve(engine, folder)
+    assert (found.path, found.identity) == (Path("/host/inner/b"), identity_of(folder))
 
 
 def test_in_a_container_a_directory_of_its_own_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,25 +277,42 @@ def looking(seen: str) -> FakeEngine:
     return engine
 
 
-@pytest.mark.parametrize(("user", "expected"), [(None, "1234:5"), ("7:8", "7:8"), (0, "0")])
+@pytest.mark.parametrize(
+    ("user", "expected"), [(None, "1234:5"), ("7:8", "7:8"), (0, "0:5"), ("7", "7:5"), ("jovyan", "jovyan")]
+)
 def test_with_a_remote_engine_a_container_looks_at_the_directory(user: str | int | None, expected: str) -> None:
-    engine = looking("directory 1234:5\n")
-    assert resolve(engine, "/far//pipelines/../one/", user) == PipelineDir(path=Path("/far/one"), user=expected)
+    engine = looking("directory 2049:131 1234:5\n")
+    found = resolve(engine, "/far//pipelines/../one/", user)
+    assert found == PipelineDir(path=Path("/far/one"), user=expected, identity="2049:131")
     ((name, config),) = engine.configs.items()
     assert name.startswith("jupyter-launcher-look.")
     assert (config.image, config.mounts[0].source, config.mounts[0].target) == ("image", "/far/one", LOOK_TARGET)
     assert engine.known == {}
 
 
-@pytest.mark.parametrize("given", ["relative", "/", "/a/.."])
+def test_with_a_remote_engine_of_sandboxes_it_is_not_known_which_directory_it_is() -> None:
+    engine = looking("directory 2049:131 1234:5\n")
+    engine.traits = replace(DOCKER, runtime="runsc")
+    assert resolve(engine, "/far/one").identity is None
+
+
+@pytest.mark.parametrize("given", [5, None, b"/far", "/far\udcff"])
+def test_with_a_remote_engine_what_is_no_path_at_all(given: Any) -> None:
+    engine = looking("directory 1:2 0:0")
+    with pytest.raises(PipelineDirError, match="pipeline dir"):
+        resolve(engine, given)
+    assert engine.calls == []
+
+
+@pytest.mark.parametrize("given", ["relative", "/", "/a/..", "/a\0b"])
 def test_with_a_remote_engine_the_path_is_absolute(given: str) -> None:
-    engine = looking("directory 0:0")
+    engine = looking("directory 1:2 0:0")
     with pytest.raises(PipelineDirError, match=r"would be on the engine's host 10\.0\.0\.7"):
         resolve(engine, given)
     assert engine.calls == []
 
 
-@pytest.mark.parametrize("seen", ["regular file 0:0\n", "", "stat: not found\n"])
+@pytest.mark.parametrize("seen", ["regular file 1:2 0:0\n", "", "stat: not found\n", "directory 1:2 0:?"])
 def test_with_a_remote_engine_something_else_is_refused(seen: str) -> None:
     engine = looking(seen)
     with pytest.raises(PipelineDirError, match="is no directory on the engine's host") as caught:
@@ -160,7 +323,7 @@ def test_with_a_remote_engine_something_else_is_refused(seen: str) -> None:
 
 @pytest.mark.parametrize("status", [400, 404])
 def test_with_a_remote_engine_a_path_that_cannot_be_mounted(status: int) -> None:
-    engine = looking("directory 0:0")
+    engine = looking("directory 1:2 0:0")
     engine.fail("start", refusal(status, "bind source path does not exist"))
     with pytest.raises(PipelineDirError, match="bind source path does not exist"):
         resolve(engine, "/far/one")
@@ -168,7 +331,7 @@ def test_with_a_remote_engine_a_path_that_cannot_be_mounted(status: int) -> None
 
 
 def test_with_a_remote_engine_its_own_failure_is_not_the_directorys() -> None:
-    engine = looking("directory 0:0")
+    engine = looking("directory 1:2 0:0")
     engine.fail("start", refusal(500, "disk full"))
     with pytest.raises(EngineError, match="disk full"):
         resolve(engine, "/far/one")
@@ -191,6 +354,23 @@ def test_a_folder_that_holds_the_engines_socket_is_refused(engine_socket: Path, 
             refuse_engine_socket(found, [tmp_path / "other", folder])
         assert caught.value.path == str(folder)
     refuse_engine_socket(found, [tmp_path / "other"])
+
+
+def test_a_folder_that_cannot_be_looked_at_is_refused(
+    engine_socket: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resolve_path = Path.resolve
+
+    def closed(path: Path, **options: Any) -> Path:
+        if path == tmp_path / "closed":
+            raise PermissionError(13, "Permission denied")
+        return resolve_path(path, **options)
+
+    monkeypatch.setattr(Path, "resolve", closed)
+    found = EngineAddress(FakeEngine(endpoint=f"unix://{engine_socket}"))
+    with pytest.raises(PipelineDirError, match=r"cannot be looked at: .*Permission denied") as caught:
+        refuse_engine_socket(found, [tmp_path / "closed"])
+    assert caught.value.path == str(tmp_path / "closed")
 
 
 def test_the_socket_is_looked_for_where_the_engines_host_has_it(

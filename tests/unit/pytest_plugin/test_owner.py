@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from jupyter_launcher.pytest_plugin import owner
+from jupyter_launcher.host import process
 from jupyter_launcher.pytest_plugin.owner import owner_id, reap_dead_runs
 from tests.unit.fakes import session_labels
 from tests.unit.sdk import FakeApi, api_error, docker_engine, http_response, in_the_list, inspected
@@ -23,9 +23,9 @@ GATEWAY_LABELS = {"jupyter-launcher.gateway-of": "unit"}
 
 def dead_owner() -> str:
     """The mark of a process of this machine that has ended."""
-    with subprocess.Popen([sys.executable, "-c", ""]) as process:
-        process.wait()
-    return ":".join(("pytest", *owner._pid_space(), str(process.pid), "1"))
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        ended.wait()
+    return ":".join(("pytest", *process._pid_space(), str(ended.pid), "1"))
 
 
 def reaped(*items: dict[str, Any], **answers: Any) -> tuple[list[str], FakeApi]:
@@ -42,29 +42,9 @@ def gateway(owned_by: str, **changes: Any) -> dict[str, Any]:
 def test_the_mark_names_this_process() -> None:
     kind, boot, namespace, pid, started = owner_id().split(":")
     assert (kind, pid) == ("pytest", str(os.getpid()))
-    assert (boot, namespace) == owner._pid_space()
+    assert (boot, namespace) == process._pid_space()
     assert started.isdecimal()
     assert owner_id(keep=True).startswith("pytest-keep:")
-
-
-def test_the_start_of_a_process_that_is_dead_is_unknown() -> None:
-    assert owner._start_time(int(dead_owner().split(":")[3])) is None
-
-
-def test_a_zombie_is_dead() -> None:
-    with subprocess.Popen([sys.executable, "-c", ""], stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        process.stdout.read()  # it has ended, and nobody has waited for it
-        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-        assert owner._start_time(process.pid) is None
-
-
-def test_without_proc_the_machine_is_known_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(*_: object, **__: object) -> str:
-        raise FileNotFoundError
-
-    monkeypatch.setattr("pathlib.Path.read_text", missing)
-    assert owner._pid_space() == (os.uname().nodename, "")
 
 
 def test_a_gateway_of_a_dead_run_is_removed() -> None:
@@ -94,7 +74,7 @@ def test_what_a_dead_run_has_kept_is_left_alone() -> None:
 
 
 def test_a_mark_whose_pid_is_no_number_is_of_no_run_here() -> None:
-    mark = ":".join(("pytest", *owner._pid_space(), "²", "1"))
+    mark = ":".join(("pytest", *process._pid_space(), "²", "1"))
     assert reaped(gateway(mark))[0] == []
 
 

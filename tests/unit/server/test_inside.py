@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
@@ -18,6 +20,7 @@ import pytest
 
 from jupyter_launcher import Gateway
 from jupyter_launcher.spec.server import launch_script, read_script, server_config
+from jupyter_launcher.waiting import Deadline
 from tests.unit.fakes import http_server, session_spec
 
 INSIDE = Path(str(resources.files("jupyter_launcher.server"))) / "inside"
@@ -65,7 +68,9 @@ def test_the_page_on_the_protocol_names_every_file() -> None:
             assert path.name in page
 
 
-# The ready signal.
+# The ready signal, and what kernels get to see.
+
+OURS = ("JUPYTER_TOKEN", "JUPYTER_TOKEN_FILE", "JUPYTER_CONFIG_PATH")
 
 
 class Loop:
@@ -88,7 +93,10 @@ def server_app(monkeypatch: pytest.MonkeyPatch) -> ServerApp:
     monkeypatch.setattr(module, "ServerApp", ours, raising=False)
     monkeypatch.setitem(sys.modules, "jupyter_server", ModuleType("jupyter_server"))
     monkeypatch.setitem(sys.modules, "jupyter_server.serverapp", module)
-    exec(server_config(session_spec(), None), {})  # noqa: S102 - as the server does
+    for name in OURS:
+        monkeypatch.setenv(name, "ours")
+    config = server_config(session_spec(), None).replace("/proc/1/environ", os.environ.get("OF_CONTAINER", "/no/such"))
+    exec(config, {})  # noqa: S102 - as the server does
     app: ServerApp = ours()
     return app
 
@@ -119,6 +127,27 @@ def test_a_server_that_has_no_loop_yet(monkeypatch: pytest.MonkeyPatch) -> None:
     app = server_app(monkeypatch)
     app.write_server_info_file()
     assert app.written
+
+
+def test_kernels_get_what_the_container_had_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "environ").write_bytes(
+        b"JUPYTER_CONFIG_PATH=/image=own\0JUPYTER_TOKEN_FILE=\0no variable\0PATH=/other\0"
+    )
+    monkeypatch.setenv("OF_CONTAINER", str(tmp_path / "environ"))
+    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", "stays")
+    path = os.environ["PATH"]
+    app = server_app(monkeypatch)
+    assert [os.environ[name] for name in OURS] == ["ours"] * 3
+    app.write_server_info_file()
+    assert app.written
+    assert [os.environ.get(name) for name in OURS] == [None, "", "/image=own"]
+    assert (os.environ["JUPYTER_RUNTIME_DIR"], os.environ["PATH"]) == ("stays", path)
+
+
+def test_without_a_look_at_the_containers_environment_ours_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = server_app(monkeypatch)
+    app.write_server_info_file()
+    assert [name for name in OURS if name in os.environ] == []
 
 
 def test_another_server_is_left_as_it_is() -> None:
@@ -203,6 +232,63 @@ def test_a_websocket_that_is_connected_is_left_to_the_server(connection: Any, pa
     setattr(connection, part, made)
     connection.disconnect()
     assert (connection.disconnected, connection.disconnects) == (False, 1)
+
+
+# A gateway's messages.
+
+
+def test_a_gateways_websocket_takes_large_messages(monkeypatch: pytest.MonkeyPatch) -> None:
+    websocket = ModuleType("tornado.websocket")
+    asked: list[Any] = []
+    monkeypatch.setattr(
+        websocket, "websocket_connect", lambda *given, **more: asked.append((given, more)), raising=False
+    )
+    monkeypatch.setattr(websocket, "WebSocketClosedError", KeyError, raising=False)
+    connections = ModuleType("jupyter_server.gateway.connections")
+    monkeypatch.setattr(connections, "tornado_websocket", websocket, raising=False)
+    package = ModuleType("jupyter_server.gateway")
+    monkeypatch.setattr(package, "connections", connections, raising=False)
+    monkeypatch.setitem(sys.modules, "jupyter_server", ModuleType("jupyter_server"))
+    monkeypatch.setitem(sys.modules, "jupyter_server.gateway", package)
+    exec(read_script("patches/gateway_messages.py"), {})  # noqa: S102 - as the server does
+    patched: Any = connections.tornado_websocket
+    patched.websocket_connect("request")
+    assert asked == [(("request",), {"max_message_size": 2**30})]
+    assert patched.WebSocketClosedError is KeyError
+    assert websocket.websocket_connect is not patched.websocket_connect
+
+
+# The trash.
+
+
+class Contents:
+    """As traitlets do it: a value may be set before ``__init__``, which takes the configuration's."""
+
+    delete_to_trash = True
+    always_delete_dir = False
+
+    def __init__(self, **config: bool) -> None:
+        for name, value in config.items():
+            setattr(self, name, value)
+
+
+@pytest.mark.parametrize("has_own_init", [True, False])
+def test_deleted_files_are_deleted_unless_somebody_wants_the_trash(
+    monkeypatch: pytest.MonkeyPatch,
+    has_own_init: bool,  # noqa: FBT001 - pytest hands it over by name
+) -> None:
+    own = {"__init__": Contents.__init__} if has_own_init else {}
+    manager: Any = type("FileContentsManager", (Contents,), own)
+    later: Any = type("AsyncFileContentsManager", (manager,), {})
+    module = ModuleType("jupyter_server.services.contents.filemanager")
+    monkeypatch.setattr(module, "FileContentsManager", manager, raising=False)
+    for name in ("jupyter_server", "jupyter_server.services", "jupyter_server.services.contents"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    monkeypatch.setitem(sys.modules, "jupyter_server.services.contents.filemanager", module)
+    exec(read_script("patches/trash.py"), {})  # noqa: S102 - as the server does
+    assert [kind().delete_to_trash for kind in (manager, later)] == [False, False]
+    assert [kind().always_delete_dir for kind in (manager, later)] == [True, True]
+    assert [kind(delete_to_trash=True).delete_to_trash for kind in (manager, later)] == [True, True]
 
 
 # The cookies.
@@ -307,25 +393,259 @@ def test_the_exit_code_of_the_script_is_the_launchers(tmp_path: Path) -> None:
     assert run.returncode == 3
 
 
+@pytest.mark.parametrize("tune", [True, False])
+def test_variables_that_a_shell_drops_are_restored(
+    tmp_path: Path,
+    tune: bool,  # noqa: FBT001 - pytest hands it over by name
+) -> None:
+    entries = [
+        "spark.master=local[2]",
+        "1ST=x",
+        "IFS=a=b",
+        "ünï=ö",
+        "PATH=/other",
+        "OPTIND=7",
+        "JUPYTER_TOKEN=t",
+        "=x",
+        "word",
+        "",
+    ]
+    (tmp_path / "environ").write_bytes("\0".join(entries).encode() + b"\0\xff-=\xfe\0")
+    script = launch_script(session_spec(tune=tune)).replace("/proc/1/environ", str(tmp_path / "environ"))
+    (tmp_path / "launch.py").write_text(script)
+    (tmp_path / "jupyter-lab").write_text("import os, sys; sys.stdout.write(ascii(dict(os.environb)))")
+    kept = {"PATH": os.environ["PATH"], "LC_ALL": "C", "OPTIND": "a shell's"}
+    command = [sys.executable, str(tmp_path / "launch.py"), str(tmp_path / "jupyter-lab")]
+    run = subprocess.run(command, capture_output=True, text=True, check=True, env=kept)
+    seen = {os.fsdecode(name): os.fsdecode(value) for name, value in ast.literal_eval(run.stdout).items()}
+    seen.pop("LC_CTYPE", None)  # Python's own
+    assert seen == {
+        **kept,
+        "OPTIND": "7",
+        "spark.master": "local[2]",
+        "1ST": "x",
+        "IFS": "a=b",
+        "ünï": "ö",
+        "\udcff-": "\udcfe",
+    }
+
+
 # Scripts that are run by exec.
+
+TOKEN = "0123456789abcdef" * 4
+
+
+def write_info(folder: Path, pid: int = 7, **changes: object) -> str:
+    """What a server writes about itself, as Jupyter does."""
+    text = json.dumps({"token": TOKEN, "pid": pid, **changes}, indent=2, sort_keys=True)
+    (folder / "jupyter" / f"jpserver-{pid}.json").write_text(text)
+    return text
+
+
+@pytest.fixture
+def run_dir(tmp_path: Path) -> Path:
+    """A session's own folder."""
+    (tmp_path / "jupyter").mkdir()
+    (tmp_path / "token").write_text(TOKEN)
+    (tmp_path / "server.pid").write_text("7\n")
+    return tmp_path
+
+
+def look(folder: Path) -> subprocess.CompletedProcess[str]:
+    line = ["sh", "-c", read_script("read_server_info.sh"), "look", str(folder)]
+    return subprocess.run(line, capture_output=True, text=True, check=False, timeout=30)
+
+
+@pytest.mark.parametrize("pid", [7, 8], ids=["the process that was started", "its child"])
+def test_our_server_info_is_found_among_all_else_that_lies_there(run_dir: Path, pid: int) -> None:
+    beside = run_dir / "jupyter"
+    os.mkfifo(beside / "jpserver-1.json")
+    (beside / "jpserver-2.json").symlink_to("/dev/zero")
+    (beside / "jpserver-3.json").mkdir()
+    with (beside / "jpserver-4.json").open("wb") as file:
+        file.truncate(2**30)
+    write_info(run_dir, 5, token="f" * 64)
+    write_info(run_dir, 6, token=f"{TOKEN}0")
+    (beside / "jpserver-60.json").write_text(json.dumps({"token": TOKEN})[:-1])
+    (beside / "jpserver-9.json").symlink_to("/no/such")
+    text = write_info(run_dir, pid)
+    found = look(run_dir)
+    assert (found.returncode, found.stdout) == (0, f"{text}\n")
+
+
+def test_the_file_of_our_process_is_read_before_all_others(run_dir: Path) -> None:
+    text = write_info(run_dir, 7)
+    write_info(run_dir, 1, base_url="/forged/")
+    assert look(run_dir).stdout == f"{text}\n"
+
+
+def break_token(folder: Path) -> None:
+    (folder / "token").write_text(TOKEN[:-1])
+
+
+def replace_token(folder: Path) -> None:
+    (folder / "token").unlink()
+    os.mkfifo(folder / "token")
+
+
+def replace_pid(folder: Path) -> None:
+    (folder / "server.pid").unlink()
+    os.mkfifo(folder / "server.pid")
+    (folder / "jupyter" / "jpserver-7.json").unlink()
+
+
+@pytest.mark.parametrize(
+    "change", [break_token, replace_token, replace_pid, lambda folder: write_info(folder, token="f" * 64)]
+)
+def test_no_server_info_of_ours(run_dir: Path, change: Callable[[Path], object]) -> None:
+    write_info(run_dir)
+    change(run_dir)
+    found = look(run_dir)
+    assert (found.returncode, found.stdout) == (1, "")
 
 
 def uptime() -> float:
     return float(Path("/proc/uptime").read_text().split()[0])
 
 
-def test_a_renewal_moves_the_end_of_the_lease(tmp_path: Path) -> None:
-    before = uptime()
-    assert run_script("renew_lease.sh", str(tmp_path), "60").returncode == 0
-    assert int(before) + 60 <= int((tmp_path / "lease").read_text()) <= uptime() + 60
+def renew(folder: Path) -> subprocess.CompletedProcess[str]:
+    return run_script("renew_lease.sh", str(folder), "60")
+
+
+@pytest.mark.parametrize("before", ["12345\n", f"{12345:20}\n", None], ids=["an older watcher's", "ours", "deleted"])
+def test_a_renewal_moves_the_end_of_the_lease(tmp_path: Path, before: str | None) -> None:
+    if before is not None:
+        (tmp_path / "lease").write_text(before)
+    inode = (tmp_path / "lease").stat().st_ino if before else None
+    began = uptime()
+    assert renew(tmp_path).returncode == 0
+    text = (tmp_path / "lease").read_text()
+    assert int(began) + 60 <= int(text) <= uptime() + 60
+    assert (len(text), text[-1]) == (21, "\n")
+    assert inode in (None, (tmp_path / "lease").stat().st_ino)
     assert [path.name for path in tmp_path.iterdir()] == ["lease"]
+    # As a watcher of an older version reads it.
+    line = ["sh", "-c", "echo $(($(cat lease) - 1))"]
+    older = subprocess.run(line, cwd=tmp_path, capture_output=True, check=True)
+    assert int(older.stdout) == int(text) - 1
 
 
-def test_a_renewal_that_cannot_be_written_fails_and_changes_nothing(tmp_path: Path) -> None:
-    (tmp_path / "lease").write_text("1")
-    (tmp_path / "lease.new").symlink_to(tmp_path / "no" / "such")
-    assert run_script("renew_lease.sh", str(tmp_path), "60").returncode != 0
-    assert (tmp_path / "lease").read_text() == "1"
+def test_a_renewal_that_cannot_be_written_fails(tmp_path: Path) -> None:
+    (tmp_path / "lease").mkdir()
+    ended = renew(tmp_path)
+    assert ended.returncode == 1
+    assert "lease" in ended.stderr
+
+
+@pytest.mark.parametrize("written", [True, False])
+def test_a_renewal_in_the_last_grace_says_so(tmp_path: Path, written: bool) -> None:  # noqa: FBT001 - pytest's
+    (tmp_path / "lease.ended").write_text("1")
+    if not written:
+        (tmp_path / "lease").mkdir()
+    assert renew(tmp_path).returncode == 3
+
+
+def test_a_renewal_of_a_session_that_does_not_decide_knows_nothing(tmp_path: Path) -> None:
+    (tmp_path / "lease.closing").write_text("1")
+    ended = renew(tmp_path)
+    assert (ended.returncode, "has not decided" in ended.stderr) == (1, True)
+
+
+# The end of a lease: start.sh's watcher, whose `mv` and `sleep` are the test's.
+
+_MV = r"""#!/bin/sh
+case $MOMENT:$2 in
+  "written before:./lease.closing") [ -e once ] || sh ./renew ;;
+  "opened before:./lease.closing") [ -e once ] || exec 3<>./lease ;;
+esac
+/bin/mv "$@"
+case $MOMENT:$2 in
+  "opened before:./lease.closing") [ -e once ] || printf '%20d\n' 77 >&3 ;;
+  "beside another:./lease.closing") [ -e once ] || { printf '%20d\n' 77 1<>./lease.closing; sh ./renew & } ;;
+  "beside another, stalled:./lease.closing")
+    [ -e once ] || { printf '%20d\n' 77 1<>./lease.closing; sh ./renew & }
+    until [ -e opened ]; do /bin/sleep 0.05; done ;;
+  "opened after:./lease.closing") sh ./renew & ;;
+  "after the end:./lease.ended") sh ./renew ;;
+esac
+touch once
+"""
+_SLEEP = r"""#!/bin/sh
+echo "$1" >>sleeps
+case $MOMENT:$(wc -l <sleeps) in
+  "in a wait:4") sh ./renew ;;
+  "deleted:1") rm lease ;;
+  "beside another"*:5) while [ ! -e codes ]; do /bin/sleep 0.05; done ;;
+esac
+"""
+_RENEW = """
+{ sh -c "$RENEW" renew . 60; echo $? >code; } 2>/dev/null
+/bin/mv code codes
+"""
+
+
+def watch(folder: Path, moment: str, lease: int = 3) -> list[int]:
+    """The waits of the watcher until it ends the session; something happens at one moment."""
+    script = read_script("start.sh")
+    loop = script[script.index("  # What counts are") : script.index('  echo "the lease was not renewed')]
+    for name, text in {"mv": _MV, "sleep": _SLEEP, "renew": _RENEW}.items():
+        (folder / name).write_text(text)
+        (folder / name).chmod(0o755)
+    (folder / "lease").write_text(f"{12345:20}\n")
+    renewal = read_script("renew_lease.sh").replace("sleep", "/bin/sleep")
+    if moment.endswith("stalled"):  # between its open and its write, the first time
+        write = """printf '%20d\\n' "$end\""""
+        stall = (
+            "[ -e opened ] || { touch opened; until [ -e codes ] || [ ! -e lease.closing ]; do /bin/sleep 0.05; done; }"
+        )
+        assert write in renewal
+        renewal = renewal.replace(write, f"{{ {stall}; {write}; }}")
+    environment = {
+        "PATH": f"{folder}:{os.environ['PATH']}",
+        "RENEW": renewal,
+        "MOMENT": moment,
+    }
+    code = f"_jl_run=. _jl_lease={lease}\n{loop}"
+    subprocess.run(["sh", "-c", code], cwd=folder, env=environment, check=True, timeout=60)
+    return [int(line) for line in (folder / "sleeps").read_text().split()]
+
+
+@pytest.mark.parametrize(
+    ("lease", "waits"), [(3, [1] * 4), (6, [2, 2, 2, 1]), (20, [5] * 4 + [1]), (21, [5] * 4 + [2])]
+)
+def test_a_lease_counts_short_waits(tmp_path: Path, lease: int, waits: list[int]) -> None:
+    # So a machine that was suspended, or a container that was paused, has used up one of them.
+    assert watch(tmp_path, "never", lease) == waits
+    assert (tmp_path / "lease.ended").exists()
+
+
+@pytest.mark.parametrize("moment", ["in a wait", "written before", "opened before"])
+def test_a_renewal_that_came_in_time_is_counted(tmp_path: Path, moment: str) -> None:
+    assert watch(tmp_path, moment) == [1] * 8
+    assert moment == "opened before" or (tmp_path / "codes").read_text() == "0\n"
+
+
+@pytest.mark.parametrize("moment", ["opened after", "after the end"])
+def test_a_renewal_that_came_too_late_says_so(tmp_path: Path, moment: str) -> None:
+    assert watch(tmp_path, moment) == [1] * 4
+    deadline = Deadline(20)
+    while not (tmp_path / "codes").exists() and not deadline.expired():
+        threading.Event().wait(0.05)
+    assert (tmp_path / "codes").read_text() == "3\n"
+
+
+@pytest.mark.parametrize("moment", ["beside another", "beside another, stalled"])
+def test_a_renewal_beside_one_that_came_in_time_is_made_good(tmp_path: Path, moment: str) -> None:
+    # It writes to a file that the watcher's second rename replaces: before that, or after it. So late that the
+    # watcher reads it together with the other one, it adds no wait.
+    assert len(watch(tmp_path, moment)) >= 8
+    assert (tmp_path / "codes").read_text() == "0\n"
+    assert int((tmp_path / "lease.ended").read_text()) >= int(uptime())
+
+
+def test_a_deleted_lease_neither_ends_nor_lengthens_a_session(tmp_path: Path) -> None:
+    assert watch(tmp_path, "deleted") == [1] * 4
+    assert (tmp_path / "lease.ended").exists()
 
 
 @pytest.fixture

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import traceback
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from jupyter_launcher import (
+    EngineUnavailableError,
     ExecError,
+    PipelineDirError,
+    ServerInfo,
     ServerInfoError,
     ServerNotRunningError,
     ServerStartError,
@@ -26,7 +34,19 @@ from jupyter_launcher.server.process import (
 from jupyter_launcher.spec.plan import SessionPlan, plan
 from jupyter_launcher.spec.server import RUN_DIR, read_script
 from jupyter_launcher.waiting import Deadline
-from tests.unit.fakes import INFO, SERVER_INFO, Answer, FakeEngine, container, not_run, printed, session_spec
+from tests.unit.fakes import (
+    INFO,
+    SERVER_INFO,
+    TOKEN,
+    Answer,
+    FakeEngine,
+    container,
+    not_run,
+    printed,
+    refusal,
+    session_spec,
+)
+from tests.unit.strategies import FEW, error_of, json_values, replaced
 
 
 def planned(**options: Any) -> SessionPlan:
@@ -45,6 +65,7 @@ def test_the_server_is_started_by_one_exec_in_the_pipeline_dir() -> None:
     engine = engine_with(printed(INFO, None))
     assert start(engine).info.to_dict()["token"] == SERVER_INFO["token"]
     assert engine.workdirs == ["/pipeline-dir"]
+    assert engine.stays == [True]
     ((*script, name, run_dir, seconds),) = [argv[:6] for argv in engine.execs]
     assert script == ["sh", "-c", read_script("start.sh")]
     assert (name, run_dir, seconds) == ("start", RUN_DIR, "5")
@@ -52,17 +73,24 @@ def test_the_server_is_started_by_one_exec_in_the_pipeline_dir() -> None:
 
 def test_all_that_was_planned_is_handed_to_the_script() -> None:
     engine = engine_with(printed(INFO, None))
-    start(engine, lease=7)
-    made = planned(lease=7)
-    assert engine.execs[0][6:] == ("7", made.launch_script, made.server_config, *made.command)
-
-
-def test_the_configuration_is_handed_to_the_script() -> None:
-    engine = engine_with(printed(INFO))
-    start(engine, lease=7, tune=False)
-    made = planned(lease=7, tune=False)
-    assert engine.execs[0][6:9] == ("7", "", made.server_config)
+    start(engine, lease=7, pipeline_dir_id="66:1234")
+    made = planned(lease=7, pipeline_dir_id="66:1234")
+    assert engine.execs[0][6:] == (
+        "7",
+        "66:1234",
+        made.launch_script,
+        "tuned",
+        made.server_config,
+        *made.command,
+    )
     assert made.server_config
+
+
+def test_what_is_not_wanted_is_empty_for_the_script() -> None:
+    engine = engine_with(printed(INFO))
+    start(engine, tune=False)
+    made = planned(tune=False)
+    assert engine.execs[0][6:11] == ("0", "", made.launch_script, "", made.server_config)
 
 
 def test_the_script_gets_at_least_a_second() -> None:
@@ -85,7 +113,8 @@ def test_output_that_was_lost_is_asked_for_again() -> None:
 def test_an_exec_of_which_nobody_knows_whether_it_ran_is_looked_for() -> None:
     engine = engine_with(not_run("its output was lost", started=None, exit_code=0), printed(INFO))
     assert start(engine) == StartedServer(info=start(engine_with(printed(INFO))).info, warnings=())
-    assert "jpserver" in engine.execs[1][2]
+    assert engine.execs[1] == ("sh", "-c", read_script("read_server_info.sh"), "look", RUN_DIR)
+    assert engine.stays == [True, False]
 
 
 def test_output_that_was_lost_of_a_server_that_is_not_there() -> None:
@@ -172,6 +201,83 @@ def test_server_info_that_makes_no_sense_is_an_error() -> None:
         start(engine_with(printed(json.dumps({"token": "x"}), None)))
 
 
+def test_a_server_with_another_token_is_an_error_at_once() -> None:
+    engine = engine_with(printed("other-token\n", None))
+    with pytest.raises(ServerInfoError, match="does not have our token") as caught:
+        start(engine)
+    assert caught.value.log_tail == "the log"
+    assert len(engine.execs) == 1
+
+
+def locals_of(error: BaseException | None) -> Iterator[str]:
+    """What tools show of a traceback with its local variables, along the whole chain."""
+    while error is not None:
+        for frame, _ in traceback.walk_tb(error.__traceback__):
+            if "/jupyter_launcher/" in frame.f_code.co_filename:
+                yield from (f"{frame.f_code.co_name}.{name}={value!r}" for name, value in frame.f_locals.items())
+        error = error.__cause__ or error.__context__
+
+
+UNUSABLE = [
+    INFO[:-1],
+    "[" * 100_000 + f'"{TOKEN}"',
+    json.dumps([SERVER_INFO]),
+    json.dumps({**SERVER_INFO, "pid": "x"}),
+    json.dumps({**SERVER_INFO, "port": float("nan")}),
+    INFO.replace("94619", "9" * 5000),
+]
+
+
+@pytest.mark.parametrize("text", UNUSABLE)
+@pytest.mark.parametrize("call", [start, lambda engine: read_server_info(engine, "c", Deadline(0.0))])
+def test_the_token_is_in_no_local_of_a_shown_traceback(text: str, call: Callable[[FakeEngine], object]) -> None:
+    with pytest.raises(ServerInfoError) as caught:
+        call(engine_with(printed(text, None if call is start else 0)))
+    shown = list(locals_of(caught.value))
+    assert any(".container=" in line for line in shown), "no frame of ours was seen"
+    assert [line for line in shown if TOKEN in line] == []
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__ or caught.value.__context__ is None
+
+
+@FEW
+@given(value=json_values())
+def test_whatever_is_printed_is_a_server_info_or_a_typed_error(value: Any) -> None:
+    for document in replaced(SERVER_INFO, value):
+        text = json.dumps(document)
+        error = error_of(ServerInfoError, functools.partial(start, engine_with(printed(text, None))))
+        assert error is None or TOKEN not in str(error)
+
+
+@given(text=st.text())
+def test_any_text_is_a_server_info_or_a_typed_error(text: str) -> None:
+    assert error_of(ServerInfoError, lambda: ServerInfo.from_json(text)) is not None
+
+
+def test_a_directory_that_was_exchanged_is_an_error_of_the_directory() -> None:
+    engine = engine_with(printed("", 71, "the launcher looked at directory 1:2, and directory 3:4 is mounted"))
+    with pytest.raises(PipelineDirError, match="directory 3:4 is mounted") as caught:
+        start(engine)
+    assert caught.value.path == "/pipelines/one"
+    assert "start again" in caught.value.hint
+
+
+def test_an_argument_list_that_is_too_long_is_the_cause() -> None:
+    refused = not_run("did not run: exec /usr/bin/sh: argument list too long", exit_code=255)
+    with pytest.raises(ServerStartError, match="argument list too long") as caught:
+        start(engine_with(refused))
+    assert (caught.value.exit_code, caught.value.log_tail) == (255, "the log")
+    assert "lab_args" in caught.value.hint
+
+
+def test_a_server_whose_command_could_not_be_run_says_what_to_look_at() -> None:
+    engine = engine_with(printed("\n", None), state="exited", exit_code=126)
+    with pytest.raises(ServerStartError, match="exit code 126") as caught:
+        start(engine)
+    assert "PATH" in caught.value.hint
+    assert caught.value.log_tail == "the log"
+
+
 def test_a_server_that_left_no_server_info() -> None:
     with pytest.raises(ServerTimeoutError, match="it left no server_info"):
         start(engine_with(printed("\n"), printed("", 1)))
@@ -223,6 +329,13 @@ def test_a_paused_container_is_not_asked_again() -> None:
     assert len(engine.execs) == 1
 
 
+def test_a_look_is_capped() -> None:
+    engine = engine_with(printed(INFO))
+    start(engine)
+    read_server_info(engine, "c", Deadline(5))
+    assert engine.limits == [2**18, 2**18]
+
+
 def test_a_lease_is_moved() -> None:
     engine = engine_with(printed(""))
     renew_lease(engine, "c", 60)
@@ -241,6 +354,31 @@ def test_a_lease_that_did_not_move_although_the_session_runs() -> None:
 def test_a_lease_of_a_session_that_ended(known: tuple[Any, ...]) -> None:
     with pytest.raises(ServerNotRunningError):
         renew_lease(FakeEngine(*known, answers=[not_run()]), "c", 60)
+
+
+def test_a_lease_of_a_session_that_is_ending() -> None:
+    with pytest.raises(ServerNotRunningError, match="is ending") as caught:
+        renew_lease(engine_with(printed("", 3)), "c", 60)
+    assert caught.value.exit_code is None
+
+
+@pytest.mark.parametrize("state", ["running", "paused"])
+@pytest.mark.parametrize(
+    "failure", [not_run(), not_run(started=None), not_run(started=True), not_run(exit_code=3), not_run(exit_code=126)]
+)
+def test_a_lease_about_which_nobody_knows_anything(failure: ExecError, state: str) -> None:
+    with pytest.raises(ExecError, match="was not renewed"):
+        renew_lease(engine_with(failure, state=state), "c", 60)
+
+
+def test_a_lease_while_the_engine_does_not_answer() -> None:
+    engine = engine_with(not_run())
+    engine.fail("inspect", EngineUnavailableError("gone", hint="look"))
+    with pytest.raises(EngineUnavailableError):
+        renew_lease(engine, "c", 60)
+    engine.fail("exec", EngineUnavailableError("gone", hint="look"))
+    with pytest.raises(EngineUnavailableError):
+        renew_lease(engine, "c", 60)
 
 
 def test_sigterm_is_sent_by_a_script() -> None:
@@ -267,14 +405,27 @@ def test_a_failure_of_a_server_that_lives_is_a_timeout_with_the_log() -> None:
     [
         ({"oom_killed": True}, "out of memory: raise memory="),
         ({"error": "no such device"}, "no such device"),
+        (
+            {"exit_code": 127},
+            "see that jupyter is on the image's PATH, and that lab_args and the environment are not too long",
+        ),
         ({}, "see lab_args and the image"),
     ],
 )
 def test_a_failure_of_a_server_that_ended_says_how(changes: dict[str, Any], hint: str) -> None:
-    engine = FakeEngine(container(state="exited", exit_code=137, **changes))
+    ended = {"state": "exited", "exit_code": 137, **changes}
+    error = describe_failure(FakeEngine(container(**ended)), "c", "seen", Deadline(5))
+    assert isinstance(error, ServerStartError)
+    assert (error.exit_code, error.oom_killed, error.hint) == (ended["exit_code"], "oom_killed" in changes, hint)
+
+
+def test_what_cannot_be_asked_hides_no_failure() -> None:
+    engine = FakeEngine(container(state="exited", exit_code=3))
+    engine.fail("wait", refusal(500))
+    engine.fail("logs", refusal(501, "its logging driver cannot be read"))
     error = describe_failure(engine, "c", "seen", Deadline(5))
     assert isinstance(error, ServerStartError)
-    assert (error.exit_code, error.oom_killed, error.hint) == (137, changes.get("oom_killed", False), hint)
+    assert (error.exit_code, error.log_tail) == (3, "(no log: its logging driver cannot be read)")
 
 
 def test_the_containers_end_is_waited_for() -> None:

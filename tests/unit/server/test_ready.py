@@ -12,10 +12,11 @@ from jupyter_launcher import (
     ServerTimeoutError,
 )
 from jupyter_launcher.server import ready
-from jupyter_launcher.server.api import JupyterApi
+from jupyter_launcher.server.api import JupyterApi, NoAnswerError, Response
 from jupyter_launcher.server.ready import check_kernelspecs, has_kernelspecs, wait_until_ready
 from jupyter_launcher.waiting import Deadline
-from tests.unit.fakes import FakeEngine, container, http_server
+from tests.unit.fakes import TOKEN, FakeEngine, container, http_server
+from tests.unit.hostile import ENDLESS, KINDS, SOME, hostile_server, shown
 
 GATEWAY = Gateway(name="gw", url="http://10.0.0.1:8888")
 
@@ -57,20 +58,101 @@ def test_a_container_that_dies_while_waiting(monkeypatch: pytest.MonkeyPatch) ->
     assert (caught.value.exit_code, caught.value.oom_killed, caught.value.log_tail) == (137, True, "the log")
 
 
-def test_a_server_at_which_nobody_listens() -> None:
+@pytest.fixture
+def nowhere() -> str:
+    """A URL at which nobody listens any more."""
     with http_server(lambda *_: (200, b"")) as url:
         pass
-    with pytest.raises(ServerTimeoutError, match="ConnectionError"):
-        wait_until_ready(JupyterApi(url, "t"), FakeEngine(container()), "c", Deadline(0.05))
+    return url
+
+
+def test_a_server_at_which_nobody_listens(nowhere: str) -> None:
+    with pytest.raises(ServerTimeoutError, match="ConnectionRefusedError"):
+        wait_until_ready(JupyterApi(nowhere, "t"), FakeEngine(container()), "c", Deadline(0.05))
+
+
+def test_a_port_that_is_not_reached_is_not_waited_for(monkeypatch: pytest.MonkeyPatch, nowhere: str) -> None:
+    monkeypatch.setattr(ready, "_ALIVE_EVERY", 0.05)
+    monkeypatch.setattr(ready, "_UNREACHED_SECONDS", 0.2)
+    deadline = Deadline(60)
+    with pytest.raises(
+        ServerTimeoutError, match=r"the server runs in container c, but no connection to .* can be made"
+    ) as caught:
+        wait_until_ready(JupyterApi(nowhere, TOKEN), FakeEngine(container()), "c", deadline)
+    assert deadline.elapsed() < 10
+    assert f"{nowhere} can be made (ConnectionRefusedError for " in caught.value.message
+    assert "jupyter-launcher doctor" in caught.value.hint
+    assert 0.2 <= caught.value.seconds < 10
+
+
+def test_a_container_that_ended_is_not_taken_for_a_port_that_is_not_reached(
+    monkeypatch: pytest.MonkeyPatch, nowhere: str
+) -> None:
+    monkeypatch.setattr(ready, "_ALIVE_EVERY", 0.0)
+    monkeypatch.setattr(ready, "_UNREACHED_SECONDS", 0.0)
+    with pytest.raises(ServerStartError, match="exit code 3"):
+        wait_until_ready(JupyterApi(nowhere, "t"), FakeEngine(container(state="exited", exit_code=3)), "c", Deadline(5))
+
+
+@pytest.mark.parametrize("kind", ["silence", "closed at once", "a redirection to itself"])
+def test_a_server_to_which_a_connection_is_made_is_waited_for(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    monkeypatch.setattr(ready, "_ALIVE_EVERY", 0.0)
+    monkeypatch.setattr(ready, "_UNREACHED_SECONDS", 0.0)
+    monkeypatch.setattr(ready, "_REQUEST_SECONDS", 0.1)
+    with hostile_server(KINDS[kind]) as url, pytest.raises(ServerTimeoutError, match=r"was not ready after .* it gave"):
+        wait_until_ready(JupyterApi(url, "t"), FakeEngine(container()), "c", Deadline(0.5))
+
+
+def test_a_first_answer_is_proof_of_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Although the request after it makes none."""
+    monkeypatch.setattr(ready, "_ALIVE_EVERY", 0.0)
+    monkeypatch.setattr(ready, "_UNREACHED_SECONDS", 0.0)
+    asked: list[bool] = []
+
+    def ask(*_: object, authenticated: bool = True) -> Response:
+        asked.append(authenticated)
+        if len(asked) > 4:
+            return Response(200, None)
+        if authenticated:
+            return Response(500, None)
+        seen = "TimeoutError"
+        raise NoAnswerError(seen, connected=False)
+
+    monkeypatch.setattr(JupyterApi, "request", ask)
+    with pytest.raises(ServerError, match="without a token"):
+        wait_until_ready(JupyterApi("http://h", "t"), FakeEngine(container()), "c", Deadline(5))
+
+
+@pytest.mark.parametrize("kind", SOME)
+def test_a_hostile_server_is_bounded_and_typed(kind: str) -> None:
+    deadline = Deadline(0.2)
+    with hostile_server(KINDS[kind]) as url, pytest.raises((ServerTimeoutError, ServerError)) as caught:
+        wait_until_ready(JupyterApi(url, TOKEN), FakeEngine(container()), "c", deadline)
+    assert deadline.elapsed() < 0.2 + 2
+    assert not [text for text in shown(caught.value) if TOKEN in text]
+
+
+@pytest.mark.parametrize("kind", SOME)
+def test_kernel_specs_of_a_hostile_server_are_none(kind: str) -> None:
+    begun = Deadline(5.0 if kind not in ENDLESS else 0.2)
+    with hostile_server(KINDS[kind]) as url, pytest.raises(GatewayUnreachableError) as caught:
+        check_kernelspecs(JupyterApi(url, TOKEN), GATEWAY, FakeEngine(container()), "c", begun.seconds)
+    assert begun.elapsed() < begun.seconds + 2
+    assert caught.value.message.isprintable()
+    assert len(caught.value.message) < 1000
+    assert not [text for text in shown(caught.value) if TOKEN in text]
 
 
 @pytest.mark.parametrize(
     ("status", "body", "seen"),
     [
         (503, b'{"message": "gateway is down"}', "gateway is down"),
-        (404, b"not found", "HTTP 404"),
+        (503, b'{"message": "a\\n\\u001b[2Jb\\udcff"}', "HTTP 503: a  [2Jb )"),
+        (503, b'{"message": "' + b"x" * 9999 + b'"}', f"({'HTTP 503: '}{'x' * 500})"),
+        (503, b'{"message": ["x"]}', "HTTP 503: )"),
+        (404, b"not found", "HTTP 404: no JSON"),
         (200, b'{"kernelspecs": {}}', "no kernel specs at all"),
-        (200, b"[1, 2]", "[1, 2]"),
+        (200, b"[1, 2]", "JSON of type list"),
     ],
 )
 def test_a_gateway_that_gives_no_kernel_specs(status: int, body: bytes, seen: str) -> None:
@@ -81,11 +163,9 @@ def test_a_gateway_that_gives_no_kernel_specs(status: int, body: bytes, seen: st
     assert caught.value.log_tail == "the log"
 
 
-def test_a_gateway_behind_a_server_that_does_not_answer() -> None:
-    with http_server(lambda *_: (200, b"")) as url:
-        pass
-    with pytest.raises(GatewayUnreachableError, match="ConnectionError after 5 s") as caught:
-        check_kernelspecs(JupyterApi(url, "t"), GATEWAY, FakeEngine(), "c", 5.0)
+def test_a_gateway_behind_a_server_that_does_not_answer(nowhere: str) -> None:
+    with pytest.raises(GatewayUnreachableError, match=r"ConnectionRefusedError after \d\.\d s") as caught:
+        check_kernelspecs(JupyterApi(nowhere, "t"), GATEWAY, FakeEngine(), "c", 5.0)
     assert caught.value.status is None
     assert caught.value.log_tail.startswith("(no log: ")
 
@@ -93,10 +173,10 @@ def test_a_gateway_behind_a_server_that_does_not_answer() -> None:
 def test_kernel_specs_are_enough() -> None:
     with http_server(lambda *_: (200, b'{"kernelspecs": {"python3": {}}}')) as url:
         check_kernelspecs(JupyterApi(url, "t"), GATEWAY, FakeEngine(), "c", 5.0)
-        assert has_kernelspecs(JupyterApi(url), timeout=5)
-    assert not has_kernelspecs(JupyterApi(url), timeout=1)
+        assert has_kernelspecs(JupyterApi(url), Deadline(5))
+    assert not has_kernelspecs(JupyterApi(url), Deadline(5))
 
 
 def test_a_gateway_that_refuses_has_no_kernel_specs() -> None:
     with http_server(lambda *_: (403, b"{}")) as url:
-        assert not has_kernelspecs(JupyterApi(url), timeout=5)
+        assert not has_kernelspecs(JupyterApi(url), Deadline(5))

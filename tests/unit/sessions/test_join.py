@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +14,7 @@ import pytest
 from jupyter_launcher import (
     ExecError,
     OptionError,
+    ServerInfoError,
     ServerNotRunningError,
     ServerTimeoutError,
     SessionConflictError,
@@ -18,11 +22,15 @@ from jupyter_launcher import (
     SessionUnreadableError,
     Timeouts,
 )
+from jupyter_launcher.host.process import process_mark
+from jupyter_launcher.server.api import JupyterApi
 from jupyter_launcher.sessions import join
 from jupyter_launcher.sessions.context import Context
-from jupyter_launcher.sessions.join import find_or_clear, find_session, join_session, join_starting
+from jupyter_launcher.sessions.join import find_or_clear, find_session, get_session, join_starting
+from jupyter_launcher.waiting import Deadline
 from tests.unit.fakes import (
     INFO,
+    NOW,
     TOKEN,
     FakeEngine,
     FakeJupyter,
@@ -151,11 +159,25 @@ def test_a_paused_session_is_left_alone(context: Context, jupyter: FakeJupyter) 
     assert jupyter.engine.removed == []
 
 
+def dead_mark() -> str:
+    """The mark of a process of this machine that has ended."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        ended.wait()
+    boot, namespace, _, _ = process_mark().split(":")
+    return f"{boot}:{namespace}:{ended.pid}:1"
+
+
+@pytest.mark.parametrize(
+    ("mark", "others_step"),
+    [("", 10.0), ("another:machine:1:2", 10.0), (process_mark(), 0.0)],
+    ids=["unknown", "elsewhere", "alive"],
+)
 def test_a_container_that_another_launcher_is_starting_is_waited_for(
-    context: Context, jupyter: FakeJupyter, monkeypatch: pytest.MonkeyPatch
+    context: Context, jupyter: FakeJupyter, monkeypatch: pytest.MonkeyPatch, mark: str, others_step: float
 ) -> None:
-    monkeypatch.setattr(join, "_OTHERS_STEP", 10.0)
-    made = jupyter.add(session_info(state="created"))
+    """So long as a launcher may need; one that is seen alive has the time of a start."""
+    monkeypatch.setattr(join, "_OTHERS_STEP", others_step)
+    made = jupyter.add(session_info(replace(session_labels(), process=mark), state="created"))
     looks = threading.Semaphore(0)
     inspect = jupyter.engine.inspect
 
@@ -171,6 +193,69 @@ def test_a_container_that_another_launcher_is_starting_is_waited_for(
     assert found is not None
     assert found[0].state == "running"
     assert jupyter.engine.removed == []
+
+
+def test_a_launcher_of_which_nobody_knows_is_waited_for_so_long(context: Context, jupyter: FakeJupyter) -> None:
+    made = jupyter.add(session_info(state="created"))
+    soon = Deadline(10)
+    assert find_or_clear(replace(context, timeouts=Timeouts(start=60.0)), session_spec()) is None
+    assert jupyter.engine.removed == [made.id]
+    assert not soon.expired()
+
+
+@pytest.mark.parametrize("state", ["created", "running"])
+def test_what_a_dead_launcher_left_half_made_is_removed_without_a_wait(
+    context: Context, jupyter: FakeJupyter, monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    monkeypatch.setattr(join, "_OTHERS_STEP", 60.0)
+    made = jupyter.add(session_info(replace(session_labels(), process=dead_mark()), state=state))
+    jupyter.started = False
+    deadline = Deadline(30)
+    assert find_or_clear(context, session_spec()) is None
+    assert jupyter.engine.removed == [made.id]
+    assert not deadline.expired()
+
+
+def test_the_session_of_a_dead_launcher_is_found(context: Context, jupyter: FakeJupyter) -> None:
+    made = jupyter.add(session_info(replace(session_labels(), process=dead_mark())))
+    found = find_or_clear(context, session_spec())
+    assert found is not None
+    assert found[0] == made
+
+
+def test_where_nobody_can_tell_the_session_of_a_dead_launcher_is_left_alone(
+    context: Context, jupyter: FakeJupyter
+) -> None:
+    jupyter.add(session_info(replace(session_labels(), process=dead_mark())))
+    jupyter.engine.run = lambda *_: not_run(started=None)
+    with pytest.raises(ExecError):
+        find_or_clear(context, session_spec())
+    assert jupyter.engine.removed == []
+
+
+def test_a_session_whose_directory_was_replaced_is_a_conflict_that_says_so(
+    context: Context, jupyter: FakeJupyter
+) -> None:
+    made = jupyter.add(session_info(session_labels(pipeline_dir_id="1:2")))
+    with pytest.raises(SessionConflictError, match=r"/pipelines/one .* was deleted or replaced since then") as caught:
+        find_or_clear(context, session_spec(pipeline_dir_id="1:3"))
+    assert (caught.value.session_id, caught.value.container_id, caught.value.differences) == ("one", made.id, ())
+    assert jupyter.engine.removed == []
+
+
+@pytest.mark.parametrize(("before", "now"), [("1:2", "1:2"), (None, "1:3"), ("1:2", None), (None, None)])
+def test_a_session_whose_directory_is_the_same_or_not_known_is_found(
+    context: Context, jupyter: FakeJupyter, before: str | None, now: str | None
+) -> None:
+    jupyter.add(session_info(session_labels(pipeline_dir_id=before)))
+    assert find_or_clear(context, session_spec(pipeline_dir_id=now)) is not None
+
+
+def test_a_container_without_a_server_may_have_had_another_directory(context: Context, jupyter: FakeJupyter) -> None:
+    made = jupyter.add(session_info(session_labels(pipeline_dir_id="1:2")))
+    jupyter.started = False
+    assert find_or_clear(context, session_spec(pipeline_dir_id="1:3")) is None
+    assert jupyter.engine.removed == [made.id]
 
 
 def test_a_container_that_vanishes_while_it_is_waited_for(
@@ -215,54 +300,122 @@ def test_a_name_that_belongs_to_something_else_is_never_cleared(
     assert engine.removed == []
 
 
-def test_joining_gives_a_session_that_answers(context: Context, jupyter: FakeJupyter) -> None:
+def test_getting_gives_a_session_that_answers(context: Context, jupyter: FakeJupyter) -> None:
     made = jupyter.add(session_info())
-    session = join_session(context, made, session_labels())
+    session = get_session(context, "one")
     assert (session.id, session.container_id, session.url) == ("one", made.id, jupyter.url)
     assert (session.joined, session.timings.total, session.warnings) == (True, 0, ())
     assert session.server_info.token == TOKEN
 
 
-def test_joining_reads_server_info_again_where_it_was_half_written(context: Context, jupyter: FakeJupyter) -> None:
-    made = jupyter.add(session_info())
+def test_getting_reads_server_info_again_where_it_was_half_written(context: Context, jupyter: FakeJupyter) -> None:
+    jupyter.add(session_info())
     answers = iter([printed(INFO[:20]), printed(INFO)])
     jupyter.engine.run = lambda *_: next(answers)
-    assert join_session(context, made, session_labels()).server_info.token == TOKEN
+    assert get_session(context, "one").server_info.token == TOKEN
 
 
-def test_joining_a_session_without_a_server(context: Context, jupyter: FakeJupyter) -> None:
-    made = jupyter.add(session_info())
+def test_getting_a_session_without_a_server(context: Context, jupyter: FakeJupyter) -> None:
+    made = jupyter.add(session_info(created=NOW - 100))
+    jupyter.engine.change(made.id, ports={"8888/tcp": (1,)})
     jupyter.started = False
     with pytest.raises(ServerNotRunningError, match="no server runs in session one") as caught:
-        join_session(replace(context, timeouts=Timeouts(start=0.05)), made, session_labels())
+        get_session(replace(context, timeouts=Timeouts(start=0.05)), "one")
     error = caught.value
     assert (error.session_id, error.exit_code, error.log_tail) == ("one", None, "the log")
 
 
-def test_joining_a_session_that_has_ended(context: Context, jupyter: FakeJupyter) -> None:
-    made = jupyter.add(session_info(state="exited", exit_code=137, oom_killed=True))
+def test_getting_a_session_whose_server_answers_and_tells_nothing(context: Context, jupyter: FakeJupyter) -> None:
+    """Its user has removed the file: nobody may say that no server runs."""
+    jupyter.add(session_info(created=NOW - 100))
+    jupyter.started = False
+    with pytest.raises(ServerInfoError, match="has no server_info"):
+        get_session(replace(context, timeouts=Timeouts(start=0.05)), "one")
+
+
+def test_getting_a_session_that_has_ended(context: Context, jupyter: FakeJupyter) -> None:
+    jupyter.add(session_info(state="exited", exit_code=137, oom_killed=True))
     with pytest.raises(ServerNotRunningError, match=r"\(exited, exit code 137, out of memory\)") as caught:
-        join_session(context, made, session_labels())
+        get_session(context, "one")
     assert (caught.value.exit_code, caught.value.oom_killed) == (137, True)
 
 
-def test_joining_a_session_that_is_gone(context: Context) -> None:
+def test_getting_a_session_that_vanishes_meanwhile(context: Context, jupyter: FakeJupyter) -> None:
+    made = jupyter.add(session_info())
+
+    def vanish(*_: object) -> Any:
+        del jupyter.engine.known[made.id]
+        return not_run()
+
+    jupyter.engine.run = vanish
     with pytest.raises(SessionNotFoundError) as caught:
-        join_session(context, session_info(), session_labels())
+        get_session(context, "one")
     assert caught.value.session_id == "one"
 
 
-def test_joining_a_session_that_is_paused(context: Context, jupyter: FakeJupyter) -> None:
-    made = jupyter.add(session_info(state="paused"))
+def test_getting_a_session_that_is_paused(context: Context, jupyter: FakeJupyter) -> None:
+    jupyter.add(session_info(state="paused"))
     with pytest.raises(ExecError, match="is paused"):
-        join_session(context, made, session_labels())
+        get_session(context, "one")
 
 
-def test_joining_a_server_that_refuses_the_token(context: Context, jupyter: FakeJupyter) -> None:
-    made = jupyter.add(session_info())
+def test_getting_a_server_that_refuses_the_token(context: Context, jupyter: FakeJupyter) -> None:
+    jupyter.add(session_info(created=NOW - 100))
     jupyter.contents = 403
     with pytest.raises(ServerTimeoutError, match="HTTP 403"):
-        join_session(replace(context, timeouts=Timeouts(start=0.1)), made, session_labels())
+        get_session(replace(context, timeouts=Timeouts(start=0.1)), "one")
+
+
+def not_ready(jupyter: FakeJupyter) -> None:
+    jupyter.contents = 500
+
+
+def without_server_info(jupyter: FakeJupyter) -> None:
+    jupyter.started = False
+
+
+def without_execs(jupyter: FakeJupyter) -> None:
+    jupyter.engine.run = lambda *_: not_run()
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [(not_ready, ServerTimeoutError), (without_server_info, ServerNotRunningError), (without_execs, ExecError)],
+)
+def test_a_young_session_has_the_time_of_a_start(
+    context: Context,
+    jupyter: FakeJupyter,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: Callable[[FakeJupyter], None],
+    kind: type[Exception],
+) -> None:
+    monkeypatch.setattr(join, "_GET_SECONDS", 0.05)
+    monkeypatch.setattr(JupyterApi, "is_alive", lambda *_: False)
+    jupyter.add(session_info(created=NOW - 1))
+    fault(jupyter)
+    now = jupyter.engine.now
+
+    def mend() -> float:
+        jupyter.contents, jupyter.started, jupyter.engine.run = 200, True, jupyter.run
+        return now()
+
+    monkeypatch.setattr(jupyter.engine, "now", mend)
+    assert get_session(context, "one").id == "one"
+    fault(jupyter)
+    jupyter.engine.clock = NOW + 5  # by now it is older than a start may take
+    with pytest.raises(kind):
+        get_session(context, "one")
+
+
+def test_the_time_of_a_start_ends_too(context: Context, jupyter: FakeJupyter, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(join, "_GET_SECONDS", 0.05)
+    jupyter.add(session_info(created=NOW))
+    jupyter.contents = 500
+    deadline, soon = Deadline(0.2), Deadline(10)
+    with pytest.raises(ServerTimeoutError):
+        get_session(replace(context, timeouts=Timeouts(start=0.2)), "one")
+    assert deadline.expired()
+    assert not soon.expired()
 
 
 def test_a_start_of_another_launcher_that_succeeds_is_joined(context: Context, jupyter: FakeJupyter) -> None:

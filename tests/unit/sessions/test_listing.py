@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,15 @@ from typing import Any
 import pytest
 
 from jupyter_launcher import EngineError, Gateway, SessionState, SessionSummary, StopMethod
+from jupyter_launcher.acts import CancelledActError
 from jupyter_launcher.engine.types import ContainerInfo
+from jupyter_launcher.server.api import JupyterApi
+from jupyter_launcher.sessions import listing
 from jupyter_launcher.sessions.context import Context
 from jupyter_launcher.sessions.listing import list_ids, list_sessions, reap_sessions
+from jupyter_launcher.waiting import Deadline
 from tests.unit.fakes import NOW, FakeEngine, FakeJupyter, container, refusal, session_info, session_labels
+from tests.unit.hostile import ENDLESS, hostile_server
 
 STRAY_LABELS = {"jupyter-launcher.namespace": "unit", "jupyter-launcher.session-id": "stray"}
 STRAY = container(id="5" * 64, name="stray", labels=STRAY_LABELS, state="created", ports={})
@@ -39,6 +45,7 @@ def test_every_state(context: Context, jupyter: FakeJupyter) -> None:
     add(jupyter, "created", "created")
     add(jupyter, "exited", "exited")
     add(jupyter, "dead", "dead")
+    add(jupyter, "paused", "paused")
     jupyter.engine.born["starting".ljust(64, "0")] = NOW - 1
     assert states(list_sessions(context)) == {
         "ready": SessionState.READY,
@@ -46,6 +53,7 @@ def test_every_state(context: Context, jupyter: FakeJupyter) -> None:
         "created": SessionState.CREATED,
         "exited": SessionState.EXITED,
         "dead": SessionState.EXITED,
+        "paused": SessionState.PAUSED,
     }
 
 
@@ -120,6 +128,81 @@ def test_one_that_is_gone_when_it_is_looked_at(
     monkeypatch.setattr(jupyter.engine, "inspect", lambda found: None if found == made.id else made)
     (item,) = list_sessions(context)
     assert (item.state, item.oom_killed) == (SessionState.EXITED, False)
+
+
+def test_one_at_which_the_engine_does_not_look_is_listed_with_what_the_list_says(
+    context: Context, jupyter: FakeJupyter
+) -> None:
+    add(jupyter, "killed", "exited", exit_code=137)
+    jupyter.engine.fail("inspect", refusal(500, "disk full"))
+    (item,) = list_sessions(context)
+    assert (item.state, item.exit_code, item.oom_killed) == (SessionState.EXITED, 137, False)
+    assert item.detail == "EngineError: disk full; see why"
+
+
+def test_an_error_of_any_kind_is_the_matter_of_one_session(
+    context: Context, jupyter: FakeJupyter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(jupyter, "one")
+    bad = add(jupyter, "two")
+    server_url = context.address.server_url
+
+    def url(info: Any, *given: Any) -> str:
+        if info.id == bad.id:
+            msg = "made up"
+            raise RuntimeError(msg)
+        return server_url(info, *given)
+
+    monkeypatch.setattr(context.address, "server_url", url)
+    found = {item.session_id: (item.state, item.detail) for item in list_sessions(context)}
+    assert found == {
+        "one": (SessionState.READY, ""),
+        "two": (SessionState.UNRESPONSIVE, "RuntimeError: made up"),
+    }
+
+
+def test_a_server_that_says_nothing_has_so_long_and_delays_no_other(
+    context: Context, jupyter: FakeJupyter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "_PROBE_SECONDS", 1.0)
+    add(jupyter, "one")
+    silent = add(jupyter, "two", age=1)
+    deadline = Deadline(5)
+    with hostile_server(ENDLESS["silence"]) as url:
+        jupyter.engine.change(silent.id, ports={"8888/tcp": (int(url.rsplit(":", 1)[1].rstrip("/")),)})
+        assert states(list_sessions(context)) == {"one": SessionState.READY, "two": SessionState.STARTING}
+    assert not deadline.expired()
+
+
+def test_the_requests_end_with_the_time_of_the_whole_list(
+    context: Context, jupyter: FakeJupyter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[float] = []
+
+    def is_alive(_: JupyterApi, deadline: Deadline) -> bool:
+        asked.append(deadline.seconds)
+        return True
+
+    monkeypatch.setattr(JupyterApi, "is_alive", is_alive)
+    add(jupyter, "one")
+    list_sessions(context)
+    assert asked == [2.0]
+    monkeypatch.setattr(listing, "_LIST_SECONDS", 1.0)
+    list_sessions(context)
+    assert 0 < asked[1] <= 1.0
+
+
+def test_sessions_that_nobody_had_the_time_to_look_at_say_so(
+    context: Context, jupyter: FakeJupyter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "_LIST_SECONDS", 0.0)
+    add(jupyter, "one")
+    add(jupyter, "two", "exited")
+    found = {item.session_id: (item.state, item.detail) for item in list_sessions(context)}
+    assert found["one"][0] is SessionState.UNRESPONSIVE
+    assert "nobody looked at its server" in found["one"][1]
+    assert found["two"] == (SessionState.EXITED, "")
+    assert jupyter.asked == []
 
 
 def test_one_unreadable_container_leaves_the_others_as_they_are(context: Context, jupyter: FakeJupyter) -> None:
@@ -230,30 +313,109 @@ def test_reap_goes_on_when_one_fails(context: Context, jupyter: FakeJupyter) -> 
     assert found == {"two": ("exited", "device busy; see why"), "one": ("exited", "")}
 
 
-def test_reap_leaves_a_container_that_has_taken_the_name_meanwhile(context: Context, jupyter: FakeJupyter) -> None:
-    made = add(jupyter, "one", "exited")
+def meanwhile(jupyter: FakeJupyter, happen: Callable[[], object]) -> None:
+    """Let something happen after the list was read, and before anything is reaped."""
     now = jupyter.engine.now
 
-    def overtake() -> float:
-        del jupyter.engine.known[made.id]
-        jupyter.engine.known["n" * 64] = replace(made, id="n" * 64)
+    def ask() -> float:
+        happen()
         return now()
 
-    jupyter.engine.now = overtake  # type: ignore[method-assign]
-    assert reap(context) == {"one": ("exited", "another container has the session's name by now; it was left alone")}
+    jupyter.engine.now = ask  # type: ignore[method-assign]
+
+
+def test_reap_ends_the_container_that_it_judged_and_none_that_has_its_name_by_now(
+    context: Context, jupyter: FakeJupyter
+) -> None:
+    made = add(jupyter, "one", "exited")
+
+    def overtake() -> None:
+        del jupyter.engine.known[made.id]
+        jupyter.engine.known["n" * 64] = replace(made, id="n" * 64)
+
+    meanwhile(jupyter, overtake)
+    assert reap(context) == {"one": ("exited", "somebody else removed it meanwhile")}
     assert list(jupyter.engine.known) == ["n" * 64]
 
 
 def test_reap_of_one_that_is_gone_meanwhile_says_so(context: Context, jupyter: FakeJupyter) -> None:
     made = add(jupyter, "one", "exited")
-    now = jupyter.engine.now
+    meanwhile(jupyter, lambda: jupyter.engine.known.pop(made.id))
+    assert reap(context) == {"one": ("exited", "somebody else removed it meanwhile")}
 
-    def vanish() -> float:
-        del jupyter.engine.known[made.id]
-        return now()
 
-    jupyter.engine.now = vanish  # type: ignore[method-assign]
-    assert "there is no session 'one'" in reap(context)["one"][1]
+@pytest.mark.parametrize("state", ["exited", "created"])
+@pytest.mark.parametrize("by_now", ["running", "paused"])
+def test_reap_leaves_what_was_dead_and_runs_by_now(
+    context: Context, jupyter: FakeJupyter, state: str, by_now: str
+) -> None:
+    made = add(jupyter, "one", state)
+    meanwhile(jupyter, lambda: jupyter.engine.change(made.id, state=by_now))
+    assert reap(context, keep=[]) == {"one": (state, f"its container is {by_now} by now; it was left alone")}
+    assert list(jupyter.engine.known) == [made.id]
+
+
+def test_reap_ends_what_was_never_started_and_has_ended_by_now(context: Context, jupyter: FakeJupyter) -> None:
+    made = add(jupyter, "one", "created")
+    meanwhile(jupyter, lambda: jupyter.engine.change(made.id, state="exited"))
+    assert reap(context) == {"one": ("created", "")}
+    assert jupyter.engine.known == {}
+
+
+def test_reap_leaves_what_cannot_be_read_by_now(context: Context, jupyter: FakeJupyter) -> None:
+    made = add(jupyter, "one", "exited")
+    meanwhile(jupyter, lambda: jupyter.engine.change(made.id, name="renamed"))
+    assert "has the labels of session one, but not its name" in reap(context)["one"][1]
+    assert list(jupyter.engine.known) == [made.id]
+
+
+def test_what_is_to_be_kept_by_the_time_of_its_turn_is_kept(context: Context, jupyter: FakeJupyter) -> None:
+    """While one session is stopped, the next one is asked for again."""
+    add(jupyter, "later", age=200)
+    jupyter.containers.clear()
+    add(jupyter, "first", age=100)
+    keep: set[str] = set()
+    jupyter.engine.on_wait = lambda _: keep.add("later")
+    assert reap(context, keep=keep) == {"first": ("orphaned", "")}
+    assert [info.name for info in jupyter.engine.known.values()] == ["jupyter-server.unit.later"]
+
+
+def test_what_is_to_be_kept_is_looked_at_until_the_end(
+    context: Context, jupyter: FakeJupyter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(jupyter, "one")
+    keep: set[str] = set()
+    inspect = jupyter.engine.inspect
+
+    def ask_for_it(found: str) -> ContainerInfo | None:
+        keep.add("one")
+        return inspect(found)
+
+    monkeypatch.setattr(jupyter.engine, "inspect", ask_for_it)
+    assert reap(context, keep=keep) == {"one": ("orphaned", "it is to be kept by now; it was left alone")}
+    assert len(jupyter.engine.known) == 1
+
+
+def test_what_is_dead_is_reaped_even_if_it_is_to_be_kept(context: Context, jupyter: FakeJupyter) -> None:
+    add(jupyter, "one", "exited")
+    assert reap(context, keep=["one"]) == {"one": ("exited", "")}
+
+
+def test_reap_goes_on_after_an_error_of_any_kind(context: Context, jupyter: FakeJupyter) -> None:
+    add(jupyter, "one", "exited", age=200)
+    add(jupyter, "two", "exited", age=100)
+    jupyter.engine.fail("remove", ZeroDivisionError("made up"))
+    assert reap(context) == {"two": ("exited", "ZeroDivisionError: made up"), "one": ("exited", "")}
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), CancelledActError()])
+def test_a_cancel_is_no_matter_of_one_session(context: Context, jupyter: FakeJupyter, error: BaseException) -> None:
+    add(jupyter, "one", "exited", age=200)
+    add(jupyter, "two", "exited", age=100)
+    jupyter.engine.fail("remove", error)
+    with pytest.raises(type(error)):
+        reap(context)
+    assert len(jupyter.engine.known) == 2
 
 
 def test_an_engine_that_does_not_answer_is_an_error(context: Context, engine: FakeEngine) -> None:

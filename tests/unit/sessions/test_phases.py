@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextvars
 import logging
 import threading
+from collections.abc import Callable
 
 import pytest
 
-from jupyter_launcher import Event, EventKind, OptionError, Phase
+from jupyter_launcher import Event, EventKind, OptionError, Phase, ServerTimeoutError
+from jupyter_launcher.acts import Cancel, run_act
 from jupyter_launcher.sessions.phases import PhaseReporter, StartLimit
+from jupyter_launcher.waiting import Deadline
+from tests.unit.forks import in_a_fork
 
 
 def kinds(events: list[Event]) -> list[tuple[Phase, EventKind, str]]:
@@ -106,7 +111,7 @@ def test_so_many_starts_at_once(most: int | None, cores: int | None, slots: int)
     inside, release = threading.Semaphore(0), threading.Event()
 
     def start() -> None:
-        with limit.slot():
+        with limit.slot(Deadline(60)):
             inside.release()
             release.wait(10)
 
@@ -131,6 +136,73 @@ def test_the_engine_is_asked_when_the_first_start_begins_and_not_before() -> Non
     limit = StartLimit(None, cores)
     assert asked == []
     for _ in range(2):
-        with limit.slot():
+        with limit.slot(Deadline(60)):
             pass
     assert asked == [True]
+
+
+def take(limit: StartLimit, deadline: Deadline) -> str:
+    with limit.slot(deadline):
+        return "taken"
+
+
+def elsewhere(call: Callable[[], object]) -> None:
+    """Call as another start does, which has nothing in common with this one."""
+    contextvars.Context().run(call)
+
+
+def test_a_start_waits_so_long_for_others_to_end() -> None:
+    limit, deadline = StartLimit(1, lambda: None), Deadline(0.1)
+    with (
+        limit.slot(Deadline(60)),
+        pytest.raises(ServerTimeoutError, match=r"no other start .* ended within 0\.1 s") as caught,
+    ):
+        elsewhere(lambda: take(limit, deadline))
+    assert deadline.expired()
+    assert caught.value.seconds >= 0.1
+    assert "max_starts" in caught.value.hint
+    elsewhere(lambda: take(limit, Deadline(60)))  # the one that waited holds no slot
+
+
+def test_a_start_that_is_cancelled_waits_no_more() -> None:
+    limit, event, soon = StartLimit(1, lambda: None), threading.Event(), Deadline(10)
+
+    def act() -> None:
+        event.set()
+        take(limit, Deadline(60))
+
+    with limit.slot(Deadline(60)), pytest.raises(KeyError):
+        elsewhere(lambda: run_act(act, cancel=Cancel(event, KeyError)))
+    assert not soon.expired()
+
+
+def test_a_start_that_is_part_of_a_start_counts_with_it() -> None:
+    """As one that a listener of events begins: with one slot it would wait for itself."""
+    limit, other = StartLimit(1, lambda: None), StartLimit(1, lambda: None)
+    with limit.slot(Deadline(60)):
+        assert take(limit, Deadline(0.0)) == "taken"
+        with other.slot(Deadline(60)):  # another launcher's
+            assert [take(limit, Deadline(0.0)), take(other, Deadline(0.0))] == ["taken", "taken"]
+        with pytest.raises(ServerTimeoutError):
+            elsewhere(lambda: take(limit, Deadline(0.0)))
+    with limit.slot(Deadline(60)), pytest.raises(ServerTimeoutError):
+        elsewhere(lambda: take(limit, Deadline(0.0)))
+
+
+def test_a_start_that_fails_gives_its_slot_back() -> None:
+    limit = StartLimit(1, lambda: None)
+    with pytest.raises(KeyError), limit.slot(Deadline(60)):
+        raise KeyError
+    elsewhere(lambda: take(limit, Deadline(60)))
+
+
+def test_in_a_fork_the_starts_of_its_parent_do_not_count() -> None:
+    limit = StartLimit(1, lambda: None)
+    inside: list[str] = []
+
+    def fork() -> None:
+        inside.append(in_a_fork(lambda: take(limit, Deadline(0.0))))
+
+    with limit.slot(Deadline(60)):
+        elsewhere(fork)
+    assert inside == ["taken"]

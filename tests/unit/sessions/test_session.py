@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -23,6 +25,7 @@ from jupyter_launcher import (
 from jupyter_launcher.engine.types import ContainerInfo
 from jupyter_launcher.sessions.context import Context
 from jupyter_launcher.spec.labels import SessionLabels
+from jupyter_launcher.waiting import Deadline
 from tests.unit.fakes import (
     TOKEN,
     Answer,
@@ -35,6 +38,8 @@ from tests.unit.fakes import (
     session_info,
     session_labels,
 )
+from tests.unit.forks import in_a_fork
+from tests.unit.hostile import ENDLESS, hostile_server
 
 
 @pytest.fixture
@@ -86,6 +91,7 @@ def test_the_gateway_is_on_the_containers_network(make: Any) -> None:
     ("changes", "status"),
     [
         ({}, SessionStatus(state=SessionState.READY, detail="running")),
+        ({"state": "paused"}, SessionStatus(state=SessionState.PAUSED, detail="paused")),
         ({"state": "created"}, SessionStatus(state=SessionState.CREATED, exit_code=0, detail="created")),
         (
             {"state": "exited", "exit_code": 137, "oom_killed": True},
@@ -105,6 +111,36 @@ def test_the_status_of_a_server_that_does_not_answer(make: Any, jupyter: FakeJup
     session = make()
     jupyter.contents = 500
     assert session.status() == SessionStatus(state=SessionState.UNRESPONSIVE, detail="running")
+
+
+@pytest.mark.parametrize("happen", [None, "replaced", "deleted", "unreadable"])
+def test_a_pipeline_directory_that_was_deleted_or_replaced_is_told(
+    make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, happen: str | None
+) -> None:
+    folder = tmp_path / "pipeline"
+    folder.mkdir()
+    status = folder.stat()
+    session = make(session_labels(folder=folder, pipeline_dir_id=f"{status.st_dev}:{status.st_ino}"))
+    if happen in ("replaced", "deleted"):
+        folder.rename(tmp_path / "old")
+    if happen == "replaced":
+        folder.mkdir()
+    if happen == "unreadable":
+        monkeypatch.setattr("jupyter_launcher.sessions.session.look_identity", lambda *_: None)
+    expected = {None: False, "replaced": True, "deleted": True, "unreadable": None}[happen]
+    assert session.status() == SessionStatus(state=SessionState.READY, detail="running", pipeline_dir_replaced=expected)
+
+
+def test_the_status_of_a_server_that_says_nothing_comes_in_time(
+    make: Any, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jupyter_launcher.sessions.session._STATUS_SECONDS", 0.1)
+    session = make()
+    deadline = Deadline(5)
+    with hostile_server(ENDLESS["a body that drips"]) as url:
+        engine.change(session.container_id, ports={"8888/tcp": (urlsplit(url).port,)})
+        assert session.status().state is SessionState.UNRESPONSIVE
+    assert not deadline.expired()
 
 
 def test_the_status_of_what_was_removed(make: Any, engine: FakeEngine) -> None:
@@ -174,6 +210,13 @@ def test_a_lease_of_a_session_that_ended_is_another_error(make: Any, jupyter: Fa
         session.renew()
 
 
+def test_a_lease_that_passed_before_it_was_renewed(make: Any, jupyter: FakeJupyter) -> None:
+    session = make(session_labels(lease=60))
+    jupyter.renew_answer = printed("", 3)
+    with pytest.raises(ServerNotRunningError, match="had passed before it was renewed"):
+        session.renew()
+
+
 def test_a_session_is_stopped_with_the_token_that_is_known(make: Any, jupyter: FakeJupyter) -> None:
     session = make()
     assert session.stop().method is StopMethod.API
@@ -190,6 +233,45 @@ def test_the_context_manager_stops(make: Any, engine: FakeEngine, error: Excepti
     else:
         with pytest.raises(ValueError, match="made up"), session:
             raise error
+    assert engine.known == {}
+
+
+def test_a_fork_that_leaves_the_block_ends_nothing_of_its_parents(make: Any, engine: FakeEngine) -> None:
+    with make(session_labels(lease=60)) as session:
+        calls = len(engine.calls)
+
+        def leave() -> tuple[int, int]:
+            session.__exit__(None, None, None)
+            return len(engine.known), len(engine.calls) - calls
+
+        assert in_a_fork(leave) == "(1, 0)"
+        assert session.status().state is SessionState.READY
+    assert engine.known == {}
+
+
+def test_a_session_that_a_fork_made_ends_with_the_block_there(make: Any, engine: FakeEngine) -> None:
+    def use() -> int:
+        with make():
+            pass
+        return len(engine.known)
+
+    assert in_a_fork(use) == "0"
+
+
+def test_the_context_manager_stops_the_session_even_if_its_renewer_cannot_be_ended(
+    make: Any, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = make(session_labels(lease=60))
+    session.__enter__()
+    renewer = session._renewer
+    renewer.stop()
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(renewer, "stop", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        session.__exit__(None, None, None)
     assert engine.known == {}
 
 
@@ -221,17 +303,24 @@ def with_lease(seconds: int) -> SessionLabels:
 def test_the_context_manager_renews_again_and_again_and_says_when_it_cannot(
     make: Any, jupyter: FakeJupyter, caplog: pytest.LogCaptureFixture
 ) -> None:
-    renewals = Renewals(jupyter, printed(""), not_run("no space left"), printed(""))
+    renewals = Renewals(
+        jupyter, printed(""), not_run("no space left"), refusal(500), ZeroDivisionError("untyped"), printed("")
+    )
     with make(with_lease(0)):
         assert renewals.all_asked.wait(10)
     assert "the lease of session one was not renewed: " in caplog.text
     assert "no space left" in caplog.text
+    assert "untyped" in caplog.text
     assert not any(thread.name == "renew-one" for thread in threading.enumerate())
 
 
-def test_the_renewals_end_with_the_session(make: Any, jupyter: FakeJupyter) -> None:
+@pytest.mark.parametrize("by", ["its end", "its lease"])
+def test_the_renewals_end_with_the_session(make: Any, jupyter: FakeJupyter, by: str) -> None:
     session = make(with_lease(0))
-    jupyter.engine.end(session.container_id)
+    if by == "its end":
+        jupyter.engine.end(session.container_id)
+    else:
+        jupyter.renew_answer = printed("", 3)
     with session:
         for renewer in [thread for thread in threading.enumerate() if thread.name == "renew-one"]:
             renewer.join(10)

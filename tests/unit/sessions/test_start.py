@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import dataclasses
+import socket
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -29,13 +34,16 @@ from jupyter_launcher import (
     SessionConflictError,
     Timeouts,
 )
+from jupyter_launcher.acts import Cancel, run_act
+from jupyter_launcher.host.process import process_mark
 from jupyter_launcher.server import ready
 from jupyter_launcher.sessions import join
 from jupyter_launcher.sessions.context import Context
 from jupyter_launcher.sessions.phases import StartLimit
-from jupyter_launcher.sessions.start import StartRequest, start_session
+from jupyter_launcher.sessions.start import StartRequest, cancelled_start, remove_session, start_session
 from jupyter_launcher.spec.checks import check_name
 from jupyter_launcher.spec.labels import SessionLabels
+from jupyter_launcher.waiting import Deadline, NotYetError, attempts
 from tests.unit.fakes import (
     INFO,
     TOKEN,
@@ -50,6 +58,7 @@ from tests.unit.fakes import (
     session_info,
     session_labels,
 )
+from tests.unit.hostile import hostile_server, shown
 
 Start = Callable[..., Session]
 
@@ -170,6 +179,9 @@ def test_a_gateway_that_is_not_there_costs_nothing(start: Start, engine: FakeEng
         ({"session_id": "No"}, OptionError),
         ({"pipeline_dir": "/no/such/dir"}, PipelineDirError),
         ({"mounts": [Mount(source="/var/run", target="/x")]}, PipelineDirError),
+        ({"mounts": [Mount(source="/etc", target="/pipeline-dir/missing")]}, OptionError),
+        ({"image": "Not An Image"}, OptionError),
+        ({"cpus": 3}, OptionError),
     ],
 )
 def test_what_can_be_checked_is_checked_before_anything_is_made(
@@ -244,8 +256,9 @@ def test_whatever_fails_nothing_is_left(
     phase: Phase,
 ) -> None:
     fault(jupyter)
-    with pytest.raises(error):
+    with pytest.raises(error) as caught:
         start(lease=60, context=dataclasses.replace(context, timeouts=Timeouts(start=0.2)))
+    assert [text for text in shown(caught.value) if TOKEN in text] == []
     assert jupyter.engine.known == {}
     assert len(jupyter.engine.removed) == 1
     assert phases(events)[-1] == (phase, EventKind.FAILED)
@@ -256,6 +269,7 @@ def test_a_gateway_without_kernel_specs_ends_the_start(start: Start, jupyter: Fa
     with pytest.raises(GatewayUnreachableError) as caught:
         start(gateway=gateway_of(jupyter))
     assert caught.value.status == 503
+    assert [text for text in shown(caught.value) if TOKEN in text] == []
     assert [info.name for info in jupyter.engine.known.values()] == ["gw"]
 
 
@@ -267,8 +281,17 @@ def test_a_container_that_publishes_nothing_names_its_network(start: Start, engi
 
 def test_a_container_that_is_gone_at_once(start: Start, engine: FakeEngine) -> None:
     engine.on_start = engine.remove
-    with pytest.raises(EngineError, match="no published port on network 'unknown'"):
+    with pytest.raises(ServerStartError, match="removed by somebody else"):
         start()
+
+
+def test_a_container_whose_first_process_cannot_run_says_why(start: Start, engine: FakeEngine) -> None:
+    engine.on_start = lambda found: engine.end(found, 127)
+    engine.log = "sh: not found"
+    with pytest.raises(ServerStartError, match=r"ended with exit code 127 .* its first process has ended") as caught:
+        start()
+    assert (caught.value.exit_code, caught.value.log_tail) == (127, "sh: not found")
+    assert engine.known == {}
 
 
 @pytest.mark.parametrize(
@@ -286,10 +309,145 @@ def test_a_failed_start_removes_no_container_but_its_own(
         engine.known["other"] = dataclasses.replace(info, id="other", labels=labels, state="running", ports={})
 
     engine.on_start = replace
-    with pytest.raises(EngineError):
+    with pytest.raises(ServerStartError):
         start(session_id="one")
     assert [info.id for info in engine.known.values()] == ["other"]
     assert engine.removed == []
+
+
+@pytest.mark.parametrize("refused", ["inspect", "remove"])
+def test_a_clean_up_that_the_engine_refuses_hides_no_error(
+    start: Start, engine: FakeEngine, caplog: pytest.LogCaptureFixture, refused: str
+) -> None:
+    def fail(_: str) -> None:
+        if refused == "inspect":
+            engine.fail("inspect", refusal(500, "overloaded"))
+        raise refusal(500, "no such device")
+
+    engine.on_start = fail
+    if refused == "remove":
+        engine.fail("remove", refusal(500, "overloaded"))
+    with pytest.raises(EngineError, match="no such device"):
+        start()
+    assert [info.name for info in engine.known.values()] == ["jupyter-server.unit.one"]
+    assert (
+        "container jupyter-server.unit.one may be left, `docker rm -f jupyter-server.unit.one` removes it: overloaded"
+        in caplog.text
+    )
+
+
+def waits(event: threading.Event) -> None:
+    """What goes on until it is cancelled."""
+    event.set()
+    for attempt in attempts(Deadline(60), NotYetError):
+        with attempt:
+            raise NotYetError
+
+
+@pytest.mark.parametrize("where", ["image", "start", "exec", "request", "lease"])
+def test_a_start_that_is_cancelled_leaves_nothing(
+    start: Start, context: Context, jupyter: FakeJupyter, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    event, soon, engine = threading.Event(), Deadline(10), jupyter.engine
+
+    def run(found: str, argv: tuple[str, ...]) -> Answer:
+        if argv[3] == {"exec": "start", "lease": "renew"}.get(where):
+            waits(event)
+        return jupyter.run(found, argv)
+
+    def say_nothing(_: socket.socket, stopped: threading.Event) -> None:
+        event.set()
+        stopped.wait()
+
+    engine.run = run
+    if where == "image":
+        monkeypatch.setattr(engine.images, "ensure", lambda *_: waits(event))
+    if where == "start":
+        engine.on_start = lambda _: waits(event)
+    with contextlib.ExitStack() as opened:
+        if where == "request":
+            engine.port = urlsplit(opened.enter_context(hostile_server(say_nothing))).port
+        slow = dataclasses.replace(context, timeouts=Timeouts(start=60.0))
+        with pytest.raises(KeyError):
+            run_act(lambda: start(lease=60, context=slow), cancel=Cancel(event, KeyError))
+    assert engine.known == {}
+    assert not soon.expired()
+
+
+def test_a_start_that_waits_for_another_launchers_ends_when_it_is_cancelled(
+    start: Start, context: Context, jupyter: FakeJupyter, tmp_path: Path
+) -> None:
+    made, event = jupyter.add(session_info(labels_for(tmp_path))), threading.Event()
+    soon = Deadline(10)
+    jupyter.contents = 500
+    slow = dataclasses.replace(context, timeouts=Timeouts(start=60.0))
+
+    def run(found: str, argv: tuple[str, ...]) -> Answer:
+        event.set()
+        return jupyter.run(found, argv)
+
+    jupyter.engine.run = run
+    with pytest.raises(KeyError):
+        run_act(lambda: start(context=slow), cancel=Cancel(event, KeyError))
+    assert list(jupyter.engine.known) == [made.id]
+    assert not soon.expired()
+
+
+def test_a_start_that_nobody_waited_for_is_undone(
+    start: Start, context: Context, jupyter: FakeJupyter, tmp_path: Path
+) -> None:
+    made = start()
+    remove_session(context, start())  # joined
+    assert list(jupyter.engine.known) == [made.container_id]
+    remove_session(context, made)
+    assert jupyter.engine.known == {}
+
+
+@pytest.mark.parametrize(
+    ("session_id", "left", "message"),
+    [
+        ("one", "", "the start of session one was cancelled"),
+        ("", "", "the start of a session was cancelled"),
+        ("one", "this may be left: x", "the start of session one was cancelled; this may be left: x"),
+    ],
+)
+def test_the_error_of_a_cancelled_start_says_what_may_be_left(session_id: str, left: str, message: str) -> None:
+    error = cancelled_start(session_id, left)
+    assert (error.message, error.session_id) == (message, session_id)
+    assert ("reap" in error.hint) == bool(left)
+
+
+def test_a_start_waits_for_others_as_long_as_an_image_and_a_start_may_take(
+    context: Context, tmp_path: Path, jupyter: FakeJupyter
+) -> None:
+    limit = StartLimit(1, lambda: None)
+    quick = dataclasses.replace(context, timeouts=Timeouts(image=0.1, start=0.1))
+    request = StartRequest(pipeline_dir=tmp_path, user=None, session_id="one", image="image", pull="missing")
+    with (
+        limit.slot(Deadline(60)),
+        pytest.raises(ServerTimeoutError, match=r"no other start of this launcher ended within 0\.2 s"),
+    ):
+        contextvars.Context().run(start_session, quick, limit, request, {"host_ip": None})
+    assert jupyter.engine.known == {}
+
+
+def test_what_a_later_start_must_know_is_on_the_container(start: Start, engine: FakeEngine, tmp_path: Path) -> None:
+    status = tmp_path.stat()
+    labels = SessionLabels.from_labels(engine.configs[start().container_name].labels, "c")
+    assert labels.process == process_mark()
+    assert labels.pipeline_dir_id == f"{status.st_dev}:{status.st_ino}"
+
+
+def test_a_directory_that_was_replaced_is_a_conflict(start: Start, engine: FakeEngine, tmp_path: Path) -> None:
+    folder = tmp_path / "pipeline"
+    folder.mkdir()
+    made = start(pipeline_dir=folder)
+    folder.rename(tmp_path / "old")
+    folder.mkdir()
+    with pytest.raises(SessionConflictError, match="was deleted or replaced since then") as caught:
+        start(pipeline_dir=folder)
+    assert caught.value.container_id == made.container_id
+    assert list(engine.known) == [made.container_id]
 
 
 def test_starting_the_same_id_again_joins(
@@ -437,6 +595,17 @@ def test_a_server_that_is_not_tuned_is_a_warning(
         (Phase.SERVER, "the server is not tuned")
     ]
     assert "session one: the server is not tuned" in caplog.text
+
+
+def test_a_directory_that_nobody_could_compare_is_a_warning(
+    start: Start, engine: FakeEngine, events: list[Event]
+) -> None:
+    engine.traits = dataclasses.replace(engine.traits, runtime="kata")
+    text = "nobody could see whether the mounted directory is the one that was looked at"
+    assert start().warnings == (text,)
+    assert [(event.phase, event.detail) for event in events if event.kind is EventKind.WARNING] == [
+        (Phase.CONTAINER, text)
+    ]
 
 
 @pytest.mark.parametrize(

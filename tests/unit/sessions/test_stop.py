@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import socket
+import threading
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -18,10 +23,13 @@ from jupyter_launcher import (
     StopReport,
     Timeouts,
 )
+from jupyter_launcher.acts import Cancel, run_act
+from jupyter_launcher.server.api import JupyterApi
 from jupyter_launcher.sessions import stop as stop_module
 from jupyter_launcher.sessions.context import Context
 from jupyter_launcher.sessions.stop import stop_session
 from jupyter_launcher.spec.labels import SessionLabels
+from jupyter_launcher.waiting import Deadline, NotYetError, attempts
 from tests.unit.fakes import (
     TOKEN,
     FakeEngine,
@@ -32,9 +40,11 @@ from tests.unit.fakes import (
     not_run,
     printed,
     refusal,
+    server_info,
     session_info,
     session_labels,
 )
+from tests.unit.hostile import ENDLESS, hostile_server
 
 
 def stop(context: Context, jupyter: FakeJupyter, labels: SessionLabels | None = None, **changes: Any) -> StopReport:
@@ -75,8 +85,9 @@ def test_the_servers_api_comes_first(context: Context, jupyter: FakeJupyter, eve
 
 def test_a_token_that_is_known_is_not_read_again(context: Context, jupyter: FakeJupyter) -> None:
     info = jupyter.add(session_info())
-    assert stop_session(context, info, session_labels(), token=TOKEN).method is StopMethod.API
+    assert stop_session(context, info, session_labels(), server_info()).method is StopMethod.API
     assert jupyter.engine.execs == []
+    assert set(jupyter.authorizations) == {f"token {TOKEN}"}
 
 
 def test_sigterm_comes_where_the_api_refuses(context: Context, jupyter: FakeJupyter) -> None:
@@ -149,7 +160,7 @@ def test_a_gateway_that_is_gone_has_no_kernels(context: Context, jupyter: FakeJu
 def test_a_token_that_cannot_be_read_ends_nothing(
     context: Context, jupyter: FakeJupyter, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stop_module, "_TOKEN_SECONDS", 0.0)
+    monkeypatch.setattr(stop_module, "_INFO_SECONDS", 0.05)
     jupyter.heeds_shutdown = False
     run = jupyter.run
     jupyter.engine.run = lambda found, argv: not_run("lost") if "look" in argv else run(found, argv)
@@ -167,10 +178,176 @@ def test_kernels_that_cannot_be_listed_are_not_reported(context: Context, jupyte
     assert (report.method, report.kernels) == (StopMethod.SIGTERM, ())
 
 
-def test_a_paused_session_is_killed_without_being_asked(context: Context, jupyter: FakeJupyter) -> None:
-    assert stop(context, jupyter, state="paused").method is StopMethod.KILLED
-    assert (jupyter.asked, jupyter.engine.execs) == ([], [])
+def test_a_paused_session_goes_on_and_is_stopped_gracefully(context: Context, jupyter: FakeJupyter) -> None:
+    jupyter.kernels = {"a"}
+    report = stop(context, jupyter, state="paused")
+    assert (report.method, report.kernels_gone) == (StopMethod.API, ("a",))
+    assert ("unpause", "c" * 64) in jupyter.engine.calls
     assert jupyter.engine.known == {}
+
+
+def port_of(url: str) -> dict[str, tuple[int, ...]]:
+    """What a container publishes where this URL leads to."""
+    return {"8888/tcp": (urlsplit(url).port or 0,)}
+
+
+def test_a_session_that_stays_paused_is_killed_in_time(
+    context: Context, jupyter: FakeJupyter, caplog: pytest.LogCaptureFixture
+) -> None:
+    info = jupyter.add(session_info(state="paused"))
+    jupyter.engine.fail("unpause", refusal(500, "frozen"))
+    deadline = Deadline(5)
+    with hostile_server(ENDLESS["silence"]) as url:
+        jupyter.engine.change(info.id, ports=port_of(url))
+        quick = replace(context, timeouts=Timeouts(shutdown=0.2, terminate=0.2))
+        assert stop_session(quick, info, session_labels()).method is StopMethod.KILLED
+    assert not deadline.expired()
+    assert "stays paused: frozen" in caplog.text
+    assert jupyter.engine.known == {}
+
+
+@pytest.mark.parametrize("kind", ENDLESS)
+def test_a_server_that_never_answers_to_an_end_is_ended_in_time(
+    context: Context, jupyter: FakeJupyter, kind: str
+) -> None:
+    info = jupyter.add(session_info())
+    deadline = Deadline(5)
+    with hostile_server(ENDLESS[kind]) as url:
+        jupyter.engine.change(info.id, ports=port_of(url))
+        quick = replace(context, timeouts=Timeouts(shutdown=0.3, terminate=0.3))
+        assert stop_session(quick, info, session_labels()).method is StopMethod.SIGTERM
+    assert not deadline.expired()
+    assert jupyter.engine.known == {}
+
+
+def test_a_server_that_another_stop_has_ended_is_already_stopped(context: Context, jupyter: FakeJupyter) -> None:
+    """It answers no more, and its container is about to end."""
+    info = jupyter.add(session_info())
+    jupyter.engine.change(info.id, ports={"8888/tcp": (1,)})
+    jupyter.engine.on_wait = jupyter.engine.end
+    report = stop_session(context, info, session_labels())
+    assert (report.method, report.kernels) == (StopMethod.ALREADY_STOPPED, ())
+    assert not any("terminate" in argv for argv in jupyter.engine.execs)
+    assert jupyter.engine.known == {}
+
+
+def test_a_server_that_ends_before_it_gets_the_signal_is_already_stopped(
+    context: Context, jupyter: FakeJupyter
+) -> None:
+    jupyter.heeds_shutdown, jupyter.shutdown_status = False, 403
+    run = jupyter.run
+    jupyter.engine.run = lambda found, argv: not_run("it has ended") if "terminate" in argv else run(found, argv)
+    jupyter.engine.on_wait = jupyter.engine.end
+    assert stop(context, jupyter).method is StopMethod.ALREADY_STOPPED
+    assert jupyter.engine.known == {}
+
+
+def test_each_step_has_its_share_of_the_time(
+    context: Context, jupyter: FakeJupyter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jupyter.kernels = {"a"}
+    jupyter.heeds_shutdown = jupyter.heeds_sigterm = False
+    seen: dict[str, list[float]] = {}
+
+    def noting(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def note(*given: Any) -> Any:
+            seen.setdefault(name, []).append(given[-1].seconds)
+            return call(*given)
+
+        return note
+
+    for name in ("kernels", "delete_kernels"):
+        monkeypatch.setattr(JupyterApi, name, noting(name, getattr(JupyterApi, name)))
+    monkeypatch.setattr(jupyter.engine, "wait", noting("wait", jupyter.engine.wait))
+    quick = replace(context, timeouts=Timeouts(shutdown=3.0, terminate=1.0))
+    assert stop(quick, jupyter).method is StopMethod.KILLED
+    ((kernels,), (deletes,), (shutdown, sigterm)) = (seen[name] for name in ("kernels", "delete_kernels", "wait"))
+    assert 0 < kernels <= 3.0
+    assert 0 < deletes <= 1.5
+    assert 1.0 < shutdown <= 3.0
+    assert 0 < sigterm <= 1.0
+
+
+def test_an_end_that_nobody_promised_is_waited_for_a_moment(
+    context: Context, jupyter: FakeJupyter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = jupyter.add(session_info())
+    jupyter.engine.change(info.id, ports={"8888/tcp": (1,)})
+    run = jupyter.run
+    jupyter.engine.run = lambda found, argv: not_run("no sh") if "terminate" in argv else run(found, argv)
+    waits: list[float] = []
+    wait = jupyter.engine.wait
+
+    def note(found: str, deadline: Deadline) -> int | None:
+        waits.append(deadline.seconds)
+        return wait(found, deadline)
+
+    monkeypatch.setattr(jupyter.engine, "wait", note)
+    assert stop_session(context, info, session_labels()).method is StopMethod.KILLED
+    assert [0 < seconds <= 2.0 for seconds in waits] == [True, True]
+
+
+@pytest.mark.parametrize("where", ["wait", "request"])
+def test_a_stop_that_is_cancelled_kills_what_is_left(context: Context, jupyter: FakeJupyter, where: str) -> None:
+    event, soon = threading.Event(), Deadline(10)
+    info = jupyter.add(session_info())
+
+    def say_nothing(_: socket.socket, stopped: threading.Event) -> None:
+        event.set()
+        stopped.wait()
+
+    def hang(_: str) -> None:
+        event.set()
+        for attempt in attempts(Deadline(60), NotYetError):
+            with attempt:
+                raise NotYetError
+
+    jupyter.engine.on_wait = hang
+    slow = replace(context, timeouts=Timeouts(shutdown=60.0))
+    with contextlib.ExitStack() as opened:
+        if where == "request":
+            url = opened.enter_context(hostile_server(say_nothing))
+            jupyter.engine.change(info.id, ports=port_of(url))
+        with pytest.raises(KeyError):
+            run_act(lambda: stop_session(slow, info, session_labels()), cancel=Cancel(event, KeyError))
+    assert not soon.expired()
+    assert jupyter.engine.known == {}
+
+
+def test_a_stop_that_is_cancelled_ends_the_kernels_on_the_gateway_too(
+    context: Context, jupyter: FakeJupyter, events: list[Event]
+) -> None:
+    """Nobody finds them later."""
+    event = threading.Event()
+    jupyter.kernels = jupyter.sticky = {"a"}
+    jupyter.marked = ["a"]
+    labels = on_gateway(jupyter)
+    info = jupyter.add(session_info(labels))
+
+    def hang(_: str) -> None:
+        event.set()
+        jupyter.sticky = set()
+        for attempt in attempts(Deadline(60), NotYetError):
+            with attempt:
+                raise NotYetError
+
+    jupyter.engine.on_wait = hang
+    with pytest.raises(KeyError):
+        run_act(lambda: stop_session(context, info, labels), cancel=Cancel(event, KeyError))
+    assert jupyter.kernels == set()
+    assert [item.name for item in jupyter.engine.known.values()] == ["gw"]
+    assert kinds(events)[-1][0] is EventKind.FAILED
+
+
+def test_kernels_on_the_gateway_are_ended_when_a_step_fails(context: Context, jupyter: FakeJupyter) -> None:
+    jupyter.kernels = {"a"}
+    jupyter.marked = ["a"]
+    labels = on_gateway(jupyter)
+    jupyter.engine.fail("wait", EngineUnavailableError("gone", hint="look"))
+    jupyter.heeds_shutdown = False
+    with pytest.raises(EngineUnavailableError):
+        stop(context, jupyter, labels)
+    assert jupyter.kernels == set()
 
 
 @pytest.mark.parametrize("state", ["exited", "created", "dead"])
@@ -221,6 +398,23 @@ def test_a_gateway_by_url_is_asked_for_the_servers_kernels_alone(context: Contex
     report = stop(context, jupyter, on_gateway(jupyter, container_id=None))
     assert (report.kernels, report.kernels_gone) == (("a",), ("a",))
     assert not any("find" in argv for argv in jupyter.engine.execs)
+
+
+@pytest.mark.parametrize(("container_id", "warned"), [(None, True), ("9" * 64, False)])
+def test_kernels_of_which_the_server_does_not_tell_are_a_warning_where_nobody_else_can(
+    context: Context,
+    jupyter: FakeJupyter,
+    events: list[Event],
+    container_id: str | None,
+    warned: bool,  # noqa: FBT001 - pytest's
+) -> None:
+    labels = on_gateway(jupyter, container_id=container_id)
+    info = jupyter.add(session_info(labels))
+    jupyter.engine.change(info.id, ports={"8888/tcp": (1,)})
+    report = stop_session(context, info, labels)
+    assert (report.kernels, report.kernels_gone) == ((), ())
+    text = "nobody could look for the session's kernels in the gateway gw"
+    assert ((EventKind.WARNING, text) in kinds(events)) == warned
 
 
 def test_without_kernels_the_gateway_is_not_asked(context: Context, jupyter: FakeJupyter) -> None:

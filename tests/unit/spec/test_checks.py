@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jupyter_launcher import Mount, OptionError
-from jupyter_launcher.spec import checks
+from jupyter_launcher import OptionError, Timeouts
+from jupyter_launcher.spec import checks, embedding, mounts, texts
 from tests.unit.fakes import session_spec
 from tests.unit.strategies import error_of, json_values
 
@@ -43,7 +43,23 @@ def test_names_that_cannot_be(name: object) -> None:
     assert caught.value.option == "session_id"
 
 
-@pytest.mark.parametrize(("given", "plain"), [("127.0.0.1", "127.0.0.1"), ("0:0:0:0:0:0:0:1", "::1"), ("::", "::")])
+@pytest.mark.parametrize(
+    "path", ["/../", "/a/./b/", "..", "/%2e%2E/", "/a/%2e", "/%zz/", "/%2/", "/a%", "/%00/", "/a%0Ab/", "/%7f/"]
+)
+def test_base_urls_that_a_browser_changes_or_no_url_has(path: str) -> None:
+    with pytest.raises(OptionError, match="base_url is") as caught:
+        checks.check_base_url(path, "base_url")
+    assert caught.value.option == "base_url"
+
+
+def test_base_urls_with_escapes() -> None:
+    assert checks.check_base_url("/a%20b/...x/%c3%a9", "base_url") == "/a%20b/...x/%c3%a9/"
+
+
+@pytest.mark.parametrize(
+    ("given", "plain"),
+    [("127.0.0.1", "127.0.0.1"), ("0:0:0:0:0:0:0:1", "::1"), ("::", "::"), ("::ffff:10.0.0.1", "10.0.0.1")],
+)
 def test_addresses_are_spelled_one_way(given: str, plain: str) -> None:
     assert checks.check_host_ip(given, "host_ip") == plain
 
@@ -55,12 +71,201 @@ def test_values_that_stay_as_they_are(check: Callable[[object, str], object], gi
     assert check(given, "option") == given
 
 
+@pytest.mark.parametrize("given", [1, b"abcd", "fe80::1%eth0", "", "127.1", None])
+def test_addresses_that_are_none(given: object) -> None:
+    with pytest.raises(OptionError, match="host_ip is"):
+        checks.check_host_ip(given, "host_ip")
+
+
+@pytest.mark.parametrize(
+    ("given", "plain"),
+    [
+        (0, "0"),
+        (1500, "1500"),
+        ("1500", "1500"),
+        ("007:08", "7:8"),
+        ("0:0", "0:0"),
+        ("2147483647:2147483647", "2147483647:2147483647"),
+        ("jovyan", "jovyan"),
+        ("jovyan:users", "jovyan:users"),
+        ("1500:users", "1500:users"),
+        ("DOMAIN\\me", "DOMAIN\\me"),
+        ("_apt", "_apt"),
+    ],
+)
+def test_users(given: object, plain: str) -> None:
+    assert checks.check_user(given, "user") == plain
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        None,
+        "",
+        ":",
+        "5:",
+        ":5",
+        "1:2:3",
+        "a b",
+        "-1",
+        "\u00b2",
+        "5:\u00b2",
+        "\uff11",
+        "1234:0,mode=777",
+        "2147483648",
+        "1:2147483648",
+        "9" * 5000,
+        2**31,
+        -1,
+        True,
+        1.5,
+        b"me",
+        ["me"],
+        "me\n",
+    ],
+)
+def test_users_that_cannot_be(given: object) -> None:
+    with pytest.raises(OptionError, match="user is ") as caught:
+        checks.check_user(given, "user")
+    assert caught.value.option == "user"
+    assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize(
+    "name", ["x", "x:1", "host:5000/a/b@sha256:00ff", "docker.io/library/python:3.13-slim", "[::1]:5000/x", "UPPER"]
+)
+def test_images(name: str) -> None:
+    assert checks.check_image(name, "image") == name
+
+
+@pytest.mark.parametrize("name", ["", " ", "a b", "-x", "../x", "a\nb", "\u00e9", 5, None])
+def test_images_that_cannot_be(name: object) -> None:
+    with pytest.raises(OptionError, match="image is "):
+        checks.check_image(name, "image")
+
+
+@pytest.mark.parametrize("name", ["gw", "a1_b.c-d", "gw:1", "gw:65535", "http://gw:8888", "https://10.0.0.1/x"])
+def test_gateways(name: str) -> None:
+    assert checks.check_gateway(name, "gateway") == name
+
+
+@pytest.mark.parametrize(
+    "name",
+    [5, "", "  ", "gw:", "gw:\u00b2", "gw:0", "gw:65536", "gw:123456", "-x", "../json", "x?all=1", "a b", "g\nw"],
+)
+def test_gateways_that_cannot_be(name: object) -> None:
+    with pytest.raises(OptionError, match="gateway is ") as caught:
+        checks.check_gateway(name, "gateway")
+    assert caught.value.option == "gateway"
+
+
+@pytest.mark.parametrize("name", ["me:s3cret@host:8888", "host:8888/?token=s3cret", "host#s3cret"])
+def test_what_may_be_a_secret_in_a_gateway_is_not_shown(name: str) -> None:
+    with pytest.raises(OptionError) as caught:
+        checks.check_gateway(name, "gateway")
+    assert "s3cret" not in str(caught.value) + repr(caught.value)
+
+
+@pytest.mark.parametrize("name", ["host", "none", "container:x", "ns:/proc/1/ns/net"])
+def test_networks_on_which_nothing_is_published(name: str) -> None:
+    with pytest.raises(OptionError, match="publishes no port") as caught:
+        checks.check_network(name, "network")
+    assert caught.value.option == "network"
+
+
+@pytest.mark.parametrize("name", ["", " ", 5, b"net", "\udcff"])
+def test_networks_that_cannot_be(name: object) -> None:
+    with pytest.raises(OptionError, match="network is "):
+        checks.check_network(name, "network")
+
+
+@pytest.mark.parametrize("name", ["bridge", "mine", "default", "hosts"])
+def test_networks(name: str) -> None:
+    assert checks.check_network(name, "network") == name
+
+
+@pytest.mark.parametrize("size", [checks.MIN_LOG_SIZE, "10m"])
+def test_sizes_of_logs(size: int | str) -> None:
+    assert checks.check_log_size(size, "log_size") == checks.check_size(size, "log_size")
+
+
+@pytest.mark.parametrize("size", [1, checks.MIN_LOG_SIZE - 1, "1k", "x", 0])
+def test_sizes_of_logs_that_are_of_no_use(size: int | str) -> None:
+    with pytest.raises(OptionError, match="log_size is ") as caught:
+        checks.check_log_size(size, "log_size")
+    assert caught.value.option == "log_size"
+
+
+@pytest.mark.parametrize(
+    "size", [2**63, 2**70, pytest.param(10**5000, id="huge"), float("inf"), float("nan"), True, b"5", [], "1e30"]
+)
+def test_sizes_that_no_engine_takes(size: object) -> None:
+    with pytest.raises(OptionError, match="memory is ") as caught:
+        checks.check_size(size, "memory")
+    assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize("gpus", [1025, 2**70, 1.0, "ALL", []])
+def test_gpus_that_no_machine_has(gpus: object) -> None:
+    with pytest.raises(OptionError, match="gpus is "):
+        checks.check_gpus(gpus, "gpus")
+
+
+def test_no_more_cores_than_the_engine_has() -> None:
+    checks.check_cores(2, 2)
+    checks.check_cores(None, 2)
+    checks.check_cores(999, None)
+    with pytest.raises(OptionError, match="the engine's host has 2") as caught:
+        checks.check_cores(2.5, 2)
+    assert caught.value.option == "cpus"
+
+
+def test_callbacks() -> None:
+    assert checks.check_callback(None, "on_event") is None
+    assert checks.check_callback(print, "on_event") is print
+    with pytest.raises(OptionError, match="on_event is 5"):
+        checks.check_callback(5, "on_event")  # type: ignore[arg-type] # as a caller may
+
+
+def test_instances() -> None:
+    given = Timeouts()
+    assert checks.check_instance(given, Timeouts, "timeouts") is given
+    with pytest.raises(OptionError, match="timeouts is 5") as caught:
+        checks.check_instance(5, Timeouts, "timeouts")
+    assert caught.value.hint == "give Timeouts(...)"
+
+
+@pytest.mark.parametrize("age", [0, 0.5, 10**400])
+def test_ages(age: float) -> None:
+    assert checks.check_age(age, "min_age") == age
+
+
+@pytest.mark.parametrize("age", [-1, float("nan"), float("inf"), "5", True, None])
+def test_ages_that_cannot_be(age: object) -> None:
+    with pytest.raises(OptionError, match="min_age is "):
+        checks.check_age(age, "min_age")
+
+
+def test_ids() -> None:
+    assert checks.check_ids(None, "keep") is None
+    given = ["a"]
+    assert checks.check_ids(given, "keep") is given
+
+
+@pytest.mark.parametrize("ids", ["abc", b"abc", 5, iter(["a"]), threading.Event()])
+def test_ids_that_are_none(ids: object) -> None:
+    with pytest.raises(OptionError, match="keep is "):
+        checks.check_ids(ids, "keep")
+
+
 @pytest.mark.parametrize(
     "check",
     [
-        checks.check_optional_text,
+        checks.check_gateway,
+        checks.check_network,
         checks.check_host_port,
         checks.check_size,
+        checks.check_log_size,
         checks.check_cpus,
         checks.check_gpus,
         checks.check_lease,
@@ -70,49 +275,41 @@ def test_none_is_an_option_that_was_not_given(check: Callable[[Any, str], object
     assert check(None, "option") is None
 
 
-@pytest.mark.parametrize("check", [checks.check_environment, checks.check_labels])
-def test_no_mapping_is_an_empty_one(check: Callable[[Any, str], object]) -> None:
-    assert check(None, "option") == {}
-
-
-def test_mappings_are_copied() -> None:
-    given = {"A": "b"}
-    found = checks.check_environment(given, "environment")
-    given["A"] = "changed"
-    assert found == {"A": "b"}
-
-
-def test_mounts_may_lie_below_one_another() -> None:
-    mounts = (Mount(source="/a", target="/x"), Mount(source="/b", target="/x/y", read_only=True))
-    assert checks.check_mounts(mounts, "mounts") == mounts
-
-
-def test_mounts_may_name_their_places_by_paths() -> None:
-    given: Any = Mount(source=Path("/a"), target=Path("/x"))  # type: ignore[arg-type] # as a caller may
-    assert checks.check_mounts([given], "mounts") == (Mount(source="/a", target="/x"),)
-
-
-def test_arguments_that_only_look_like_ours_are_passed() -> None:
-    given = ("--MyApp.port=1", "--ServerApp.allow_origin=x", "ip", "--ipython")
-    assert session_spec(lab_args=given).lab_args == given
-
-
 @pytest.mark.parametrize("lease", [checks.MIN_LEASE, 3600, checks.MAX_LEASE])
 def test_leases(lease: int) -> None:
     assert checks.check_lease(lease, "lease") == lease
 
 
+# Those that take a value and the option's name.
 ALL: dict[str, Callable[[Any, str], object]] = {
-    name: getattr(checks, name)
-    for name in checks.__all__
-    if name.startswith("check_") and name != "check_embedding_arguments"
+    name: getattr(module, name)
+    for module in (checks, embedding, mounts, texts)
+    for name in module.__all__
+    if name.startswith("check_")
+    and name
+    not in ("check_argument_size", "check_cores", "check_embedding_arguments", "check_instance", "check_mount_point")
 }
+ODD = [None, "", 5, -1, 2**70, 10**5000, float("nan"), float("inf"), "\u00b2", "\ud800", "a\0b", b"x", [], {}, object()]
 
 
-@given(value=json_values(), name=st.sampled_from(sorted(ALL)))
-def test_whatever_is_given_is_checked_or_refused_by_name(value: Any, name: str) -> None:
+def verdict(name: str, value: Any) -> None:
+    """A value, or an error that names the option, and can be shown."""
     error = error_of(OptionError, lambda: ALL[name](value, "the_option"))
     if error is not None:
         assert error.option == "the_option"
         assert error.message.startswith("the_option ")
         assert error.hint
+        assert len(str(error).encode()) < 1000
+
+
+@given(value=json_values(), name=st.sampled_from(sorted(ALL)))
+def test_whatever_is_given_is_checked_or_refused_by_name(value: Any, name: str) -> None:
+    verdict(name, value)
+
+
+@pytest.mark.parametrize("value", ODD, ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize("name", sorted(ALL))
+def test_odd_values_are_checked_or_refused_by_name(name: str, value: Any) -> None:
+    verdict(name, value)
+    verdict(name, [value])
+    verdict(name, {"name": value})

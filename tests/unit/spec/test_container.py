@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,12 @@ from jupyter_launcher.spec.container import (
     LOOK_TARGET,
     gateway_config,
     look_config,
+    mount_points_config,
     probe_config,
     session_config,
 )
 from jupyter_launcher.spec.labels import SessionLabels
+from jupyter_launcher.spec.mounts import DIRECTORY, LINK, NOTHING, find_mount_points
 from jupyter_launcher.spec.server import RUN_DIR, read_script
 from tests.unit.fakes import session_spec
 
@@ -74,7 +77,6 @@ def test_the_callers_labels_stand_beside_ours() -> None:
         ("1234", "0700", 1234, None),
         ("jovyan", "1777", None, None),
         ("1234:users", "0700", 1234, None),
-        ("²:²", "1777", None, None),
     ],
 )
 def test_the_run_dir_is_the_servers_users_own(user: str, mode: str, uid: int | None, gid: int | None) -> None:
@@ -88,6 +90,21 @@ def test_a_session_that_cannot_write_has_a_tmp() -> None:
     assert found.read_only
     assert Tmpfs(target="/tmp", mode="1777") in found.tmpfs  # noqa: S108 - in the container
     assert len(config().tmpfs) == 1
+
+
+def test_a_tmp_of_the_callers_takes_the_place_of_ours() -> None:
+    found = config(read_only=True, mounts=[Mount(source="/a", target="/tmp/")])  # noqa: S108 - in the container
+    assert [item.target for item in found.tmpfs] == [RUN_DIR]
+    assert BindMount(source="/a", target="/tmp") in found.mounts  # noqa: S108 - in the container
+    below = config(read_only=True, mounts=[Mount(source="/a", target="/tmp/x")])  # noqa: S108 - in the container
+    assert len(below.tmpfs) == 2
+
+
+def test_every_container_of_ours_has_a_log_of_a_bounded_size() -> None:
+    assert config().log_size == look_config(Path("/p"), "image").log_size == 10 * 2**20
+    assert probe_config(None, "", image="image", host_ip="127.0.0.1", network="net").log_size == 10 * 2**20
+    assert config(log_size="1m").log_size == 2**20
+    assert config(log_size=None).log_size is None
 
 
 def test_kernels_on_a_gateway_are_marked_with_the_start() -> None:
@@ -113,9 +130,42 @@ def test_a_gateway_sees_the_pipeline_where_the_server_does() -> None:
 
 def test_a_look_can_do_nothing_but_look() -> None:
     found = look_config(Path("/p"), "image")
-    assert found.entrypoint == ("stat", "-c", "%F %u:%g", LOOK_TARGET)
+    assert found.entrypoint == ("stat", "-c", "%F %d:%i %u:%g", LOOK_TARGET)
     assert found.mounts == (BindMount(source="/p", target=LOOK_TARGET, read_only=True),)
-    assert (found.network, found.container_port) == ("none", None)
+    assert (found.network, found.container_port, found.log_is_read) == ("none", None, True)
+
+
+def test_a_look_at_mount_points() -> None:
+    points = find_mount_points(
+        Path("/p"), [Mount(source="/a", target="/pipeline-dir/x/y"), Mount(source="/b", target="/pipeline-dir/z")]
+    )
+    found = mount_points_config(points, "1:2", "image")
+    assert found.entrypoint is not None
+    assert found.entrypoint[:2] == ("sh", "-c")
+    assert found.entrypoint[4:] == (
+        f"{LOOK_TARGET}/0/source",
+        f"{LOOK_TARGET}/0/outer/x",
+        f"{LOOK_TARGET}/0/outer/x/y",
+        f"{LOOK_TARGET}/1/source",
+        f"{LOOK_TARGET}/1/outer/z",
+    )
+    assert [(mount.source, mount.target, mount.read_only) for mount in found.mounts] == [
+        ("/a", f"{LOOK_TARGET}/0/source", True),
+        ("/p", f"{LOOK_TARGET}/0/outer", True),
+        ("/b", f"{LOOK_TARGET}/1/source", True),
+        ("/p", f"{LOOK_TARGET}/1/outer", True),
+    ]
+    assert (found.user, found.network, found.log_is_read) == ("1:2", "none", True)
+
+
+def test_a_look_at_mount_points_prints_a_line_for_each_path(tmp_path: Path) -> None:
+    (tmp_path / "file\nwith a name").write_text("")
+    (tmp_path / "link").symlink_to("nowhere")
+    config = mount_points_config((), "", "image")
+    assert config.entrypoint is not None
+    paths = [str(tmp_path), str(tmp_path / "link"), str(tmp_path / "none"), str(tmp_path / "file\nwith a name")]
+    run = subprocess.run([*config.entrypoint, *paths], capture_output=True, text=True, check=True)
+    assert run.stdout.splitlines() == [DIRECTORY, LINK, NOTHING, "regular empty file"]
 
 
 @pytest.mark.parametrize("folder", [None, Path("/p")])

@@ -29,7 +29,9 @@ from tests.unit.strategies import error_of
 
 PREFIX = "jupyter-launcher."
 GATEWAY = Gateway(name="gw", url="http://10.0.0.1:8888", container_id="abc")
-LABELS = session_labels(GATEWAY, lease=60).to_labels()
+LABELS = SessionLabels.from_spec(
+    session_spec(lease=60, pipeline_dir_id="2049:131"), GATEWAY, "start-1", "me", "boot:1:2:3"
+).to_labels()
 LABELS_OF_0_1_0 = {
     PREFIX + "namespace": "unit",
     PREFIX + "session-id": "one",
@@ -63,6 +65,8 @@ def test_labels_hold_what_get_and_list_need() -> None:
         "gateway": '{"name": "gw", "url": "http://10.0.0.1:8888", "id": "abc"}',
         "base-url": "/",
         "host-ip": "127.0.0.1",
+        "pipeline-dir-id": "2049:131",
+        "process": "boot:1:2:3",
     }
     assert json.loads(LABELS[PREFIX + "options"]) == session_spec(lease=60).to_options()
 
@@ -72,7 +76,7 @@ def test_labels_hold_no_secret() -> None:
 
 
 def test_what_is_read_is_what_was_written() -> None:
-    labels = session_labels(GATEWAY, lease=60, base_url="/x", host_ip="::1")
+    labels = session_labels(GATEWAY, lease=60, base_url="/x", host_ip="::1", pipeline_dir_id="1:2")
     assert SessionLabels.from_labels(labels.to_labels(), "c") == labels
     assert (labels.name, labels.lease) == ("jupyter-server.unit.one", 60)
 
@@ -86,6 +90,7 @@ def test_a_session_of_0_1_0_is_read() -> None:
     assert (labels.session_id, labels.start_id, labels.owner) == ("one", "0123456789abcdef", "")
     assert labels.gateway == Gateway(name="gw", url="http://10.0.0.1:8888")
     assert labels.lease is None
+    assert (labels.pipeline_dir_id, labels.process) == (None, "")
     assert differences(labels.options, session_spec().to_options()) == ()
     assert differences(labels.options, session_spec(memory=1024).to_options()) == ("memory was None, now 1024",)
 
@@ -95,10 +100,10 @@ def test_the_schema_of_this_version_may_be_absent(schema: str | None) -> None:
     assert read(schema=schema) == read()
 
 
-@pytest.mark.parametrize(("gateway", "owner"), [("", ""), (None, None)])
-def test_an_empty_gateway_and_an_empty_owner_mean_none(gateway: str | None, owner: str | None) -> None:
-    labels = read(gateway=gateway, owner=owner)
-    assert (labels.gateway, labels.owner) == (None, "")
+@pytest.mark.parametrize("text", ["", None])
+def test_what_is_empty_or_absent_means_none(text: str | None) -> None:
+    labels = read(gateway=text, owner=text, pipeline_dir_id=text, process=text)
+    assert (labels.gateway, labels.owner, labels.pipeline_dir_id, labels.process) == (None, "", None, "")
 
 
 @pytest.mark.parametrize(
@@ -131,6 +136,10 @@ def test_an_empty_gateway_and_an_empty_owner_mean_none(gateway: str | None, owne
         ("base-url", "/?a/"),
         ("host-ip", None),
         ("host-ip", "localhost"),
+        ("pipeline-dir-id", "1"),
+        ("pipeline-dir-id", "1:2:3"),
+        ("pipeline-dir-id", "\u00b2:1"),
+        ("pipeline-dir-id", "1:2\n"),
         ("options", None),
         ("options", ""),
         ("options", "[]"),
@@ -213,13 +222,15 @@ SESSIONS = st.builds(
     owner=st.text(max_size=20),
     pipeline_dir=PATHS,
     gateway=st.none() | st.builds(Gateway, name=st.text(), url=st.text(), container_id=st.none() | st.text()),
-    base_url=st.from_regex(r"(/[A-Za-z0-9_.~@%-]{1,9}){0,3}/", fullmatch=True),
+    base_url=st.from_regex(r"(/[A-Za-z0-9_~@-]{1,9}(\.x)?(%41)?){0,3}/", fullmatch=True),
     host_ip=st.ip_addresses().map(str),
     options=st.builds(
         lambda options, lease: {**options, **({} if lease is None else {"lease": lease})},
         OPTIONS,
         st.none() | st.integers(min_value=MIN_LEASE),
     ),
+    pipeline_dir_id=st.none() | st.from_regex(r"[0-9]{1,20}:[0-9]{1,20}", fullmatch=True),
+    process=st.text(max_size=40),
 )
 
 

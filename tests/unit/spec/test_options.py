@@ -14,8 +14,9 @@ from jupyter_launcher import Launcher, Mount, OptionError
 from jupyter_launcher.spec.checks import check_name
 from jupyter_launcher.spec.options import SessionSpec, StartOptions, differences
 from tests.unit.fakes import session_spec
+from tests.unit.strategies import error_of
 
-OF_THE_SESSION = {"session_id", "namespace", "pipeline_dir", "user", "image"}
+OF_THE_SESSION = {"session_id", "namespace", "pipeline_dir", "pipeline_dir_id", "user", "image"}
 
 # What 0.1.0 wrote: all options, those with their defaults too.
 OPTIONS_OF_0_1_0: dict[str, Any] = {
@@ -64,18 +65,47 @@ def test_what_the_origin_sets_is_not_set_twice(argument: str) -> None:
     assert caught.value.option == "lab_args"
 
 
+ODD = [None, "", 5, -1, 2**70, 10**5000, float("nan"), float("inf"), "\u00b2", "\ud800", "a\0b", b"x", [], {}, object()]
+NAMES = (OF_THE_SESSION | set(StartOptions.__annotations__)) - {"pipeline_dir", "pipeline_dir_id"}
+
+
+@pytest.mark.parametrize("value", ODD, ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize("option", sorted(NAMES))
+def test_every_option_takes_a_value_or_refuses_it_by_name(option: str, value: Any) -> None:
+    def make(given: Any) -> SessionSpec:
+        return session_spec(**{option: given})
+
+    for given in (value, [value], {"name": value}):
+        error = error_of(OptionError, lambda given=given: make(given))  # type: ignore[misc]
+        if error is None:
+            json.dumps(make(given).to_options())
+            continue
+        assert error.option == option
+        assert error.message.startswith(f"{option} ")
+        assert len(str(error).encode()) < 1000
+
+
 @pytest.mark.parametrize(
     ("option", "value"),
     [
         ("session_id", "no spaces"),
         ("session_id", 7),
         ("namespace", ""),
+        ("user", ""),
+        ("user", "\u00b2"),
+        ("user", None),
+        ("image", ""),
+        ("image", 5),
         ("gateway", 7),
+        ("gateway", ""),
         ("gateway", "gw\udcff"),
         ("network", b"net"),
         ("network", "net\0"),
+        ("network", ""),
+        ("network", "host"),
         ("host_ip", "localhost"),
         ("host_ip", "300.1.1.1"),
+        ("host_ip", 1),
         ("host_port", 0),
         ("host_port", 65536),
         ("host_port", "8888"),
@@ -83,6 +113,8 @@ def test_what_the_origin_sets_is_not_set_twice(argument: str) -> None:
         ("base_url", "http://else/where"),
         ("base_url", "/a?b"),
         ("base_url", None),
+        ("base_url", "/../"),
+        ("base_url", "/%zz/"),
         ("allow_origin", "*"),
         ("allow_origin", ""),
         ("allow_origin", "null"),
@@ -108,7 +140,12 @@ def test_what_the_origin_sets_is_not_set_twice(argument: str) -> None:
         ("memory", "-1g"),
         ("memory", "nan"),
         ("memory", "inf"),
+        ("memory", True),
+        ("memory", 2**70),
         ("shm_size", "b"),
+        ("shm_size", float("inf")),
+        ("log_size", 5),
+        ("log_size", "inf"),
         ("cpus", 0),
         ("cpus", "2"),
         ("cpus", True),
@@ -141,6 +178,7 @@ def test_what_the_origin_sets_is_not_set_twice(argument: str) -> None:
         ("mounts", [Mount(source="/x", target="relative")]),
         ("mounts", [Mount(source="/\udcff", target="/x")]),
         ("mounts", [Mount(source="/x", target="/nul\0")]),
+        ("mounts", [Mount(source="/x", target="/run/jupyter-launcher")]),
         ("mounts", [Mount(source="/x", target="/")]),
         ("mounts", [Mount(source="/x", target="/pipeline-dir/")]),
         ("mounts", [Mount(source="/x", target="/y"), Mount(source="/z", target="/y")]),
@@ -256,8 +294,21 @@ def test_start_takes_every_option_and_their_defaults_agree() -> None:
 
 
 def test_start_has_no_option_that_goes_nowhere() -> None:
-    names = set(inspect.signature(Launcher.start).parameters) - {"self", "timeouts", "pull"}
-    assert names == set(StartOptions.__annotations__) | OF_THE_SESSION - {"namespace"}
+    names = set(inspect.signature(Launcher.start).parameters) - {"self", "timeouts", "pull", "cancel"}
+    assert names == set(StartOptions.__annotations__) | OF_THE_SESSION - {"namespace", "pipeline_dir_id"}
+
+
+def test_which_directory_it_is_makes_no_other_session() -> None:
+    one, other = session_spec(pipeline_dir_id="1:2"), session_spec()
+    assert (one.pipeline_dir_id, other.pipeline_dir_id) == ("1:2", None)
+    assert one.to_options() == other.to_options()
+
+
+def test_the_size_of_the_log() -> None:
+    assert (session_spec().log_size, session_spec(log_size=None).log_size) == (10 * 2**20, None)
+    assert session_spec(log_size="20m").to_options()["log_size"] == 20 * 2**20
+    assert session_spec(log_size=None).to_options()["log_size"] is None
+    assert "log_size" not in session_spec(log_size="10m").to_options()
 
 
 def test_a_path_is_written_as_text() -> None:

@@ -11,9 +11,10 @@ GATEWAY = Gateway(name="gw", url="http://10.0.0.1:8888", container_id="abc")
 
 
 def test_a_plan_holds_all_that_is_sent() -> None:
-    spec = session_spec(lease=60, gateway="gw")
-    planned = plan(spec, GATEWAY, network="net", start_id="start-1", owner="me")
+    spec = session_spec(lease=60, gateway="gw", pipeline_dir_id="1:2")
+    planned = plan(spec, GATEWAY, network="net", start_id="start-1", owner="me", process="mark")
     assert (planned.labels.start_id, planned.labels.owner, planned.labels.gateway) == ("start-1", "me", GATEWAY)
+    assert (planned.pipeline_dir_id, planned.labels.pipeline_dir_id, planned.labels.process) == ("1:2", "1:2", "mark")
     assert planned.container.network == "net"
     assert planned.container.labels == planned.labels.to_labels()
     assert planned.command == server_command(spec, GATEWAY)
@@ -27,7 +28,8 @@ def test_a_plan_is_computed_from_nothing_else() -> None:
     one, other = (plan(spec, network="net", start_id="start-1") for _ in range(2))
     assert one == other
     assert one.lease is None
-    assert one.labels.owner == ""
+    assert one.labels.owner == one.labels.process == ""
+    assert one.pipeline_dir_id is None
 
 
 def test_a_plan_can_be_printed() -> None:

@@ -80,11 +80,15 @@ def test_every_configuration_is_python() -> None:
 
 
 def test_a_configuration_has_the_patches_that_the_session_needs_and_no_others() -> None:
-    ready, websocket = read_script("patches/ready_signal.py"), read_script("patches/gateway_websocket.py")
-    cookies = read_script("patches/partitioned_cookies.py")
-    assert server_config(session_spec(), None) == ready
-    assert server_config(session_spec(), GATEWAY) == f"{ready}\n{websocket}"
-    assert server_config(session_spec(allow_origin="https://x"), GATEWAY) == f"{ready}\n{cookies}\n{websocket}"
+    def patches(*names: str) -> str:
+        return "\n".join(read_script(f"patches/{name}.py") for name in names)
+
+    always = ("ready_signal", "kernel_environment", "trash")
+    gateway = ("gateway_websocket", "gateway_messages")
+    assert server_config(session_spec(), None) == patches(*always)
+    assert server_config(session_spec(), GATEWAY) == patches(*always, *gateway)
+    embedded = session_spec(allow_origin="https://x")
+    assert server_config(embedded, GATEWAY) == patches(*always, "partitioned_cookies", *gateway)
 
 
 def test_the_launch_script_has_the_tunings() -> None:
@@ -95,5 +99,28 @@ def test_the_launch_script_has_the_tunings() -> None:
     assert "# {tunings}" not in script
 
 
-def test_without_tuning_there_is_no_launch_script() -> None:
-    assert launch_script(session_spec(tune=False)) == ""
+def test_without_tuning_the_launch_script_restores_the_environment_alone() -> None:
+    script = launch_script(session_spec(tune=False))
+    assert script == read_script("launch.py").replace("# {tunings}\n", "")
+    assert "/proc/1/environ" in script
+
+
+def test_no_two_patches_of_one_file_have_a_name_in_common() -> None:
+    # They share the names of one module, and some keep there what they replace.
+    texts = (
+        server_config(session_spec(allow_origin="https://ide.example"), GATEWAY),
+        launch_script(session_spec()),
+    )
+    for text in texts:
+        names = [
+            name
+            for node in ast.walk(ast.parse(text))
+            for name in ([node.name] if isinstance(node, ast.FunctionDef) else _assigned(node))
+            if name.startswith("_")
+        ]
+        assert len(names) == len(set(names))
+
+
+def _assigned(node: ast.AST) -> list[str]:
+    targets = node.targets if isinstance(node, ast.Assign) else []
+    return [target.id for target in targets if isinstance(target, ast.Name)]

@@ -1,0 +1,343 @@
+"""Acts that can be cancelled, threads that are part of one, and what each process has for itself.
+
+An act (a start, a stop, a reap) runs in a thread of its own with a cancel token. Each wait of the act looks at the
+token, and a read that blocks is closed by it. The caller's thread only waits for the act, and no exception of a
+signal reaches the act's own thread, so the act always comes to its clean-up.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import functools
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from types import FrameType
+from typing import Generic, TypeVar
+
+__all__ = [
+    "Cancel",
+    "CancelledActError",
+    "PerProcess",
+    "check_cancelled",
+    "close_on_cancel",
+    "leaves",
+    "map_at_once",
+    "run_act",
+    "shielded",
+    "wait_for_cancel",
+]
+
+S = TypeVar("S")
+T = TypeVar("T")
+
+_log = logging.getLogger("jupyter_launcher")
+_POLL = 0.05
+_CLEAN_UP_SECONDS = 15.0
+_MOST_REASONS = 100  # a user who does not let go of Ctrl-C has fewer
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_token: contextvars.ContextVar[_CancelToken | None] = contextvars.ContextVar("jupyter_launcher_token", default=None)
+
+
+class CancelledActError(BaseException):
+    """Raised inside an act that was cancelled, at its next wait; never seen outside."""
+
+
+def wait_for_cancel(seconds: float) -> None:
+    """Sleep, as part of the act that runs here.
+
+    Raises:
+        CancelledActError: the act was cancelled.
+    """
+    token = _token.get()
+    if token is None:
+        time.sleep(seconds)
+    elif token.wait(seconds):
+        raise CancelledActError
+
+
+class _CancelToken:
+    """Says that an act was cancelled, wakes its waits, and closes what it reads from."""
+
+    def __init__(self) -> None:
+        self.leftovers: list[str] = []
+        self._event = threading.Event()
+        self._lock = threading.Lock()
+        self._closers: list[Callable[[], object]] = []
+
+    def is_set(self) -> bool:
+        return self._event.is_set()
+
+    def wait(self, seconds: float) -> bool:
+        return self._event.wait(seconds)
+
+    def cancel(self) -> None:
+        self._event.set()
+        with self._lock:
+            closers = list(self._closers)
+        for close in closers:
+            close()
+
+    @contextlib.contextmanager
+    def closing(self, close: Callable[[], object]) -> Iterator[None]:
+        with self._lock:
+            self._closers.append(close)
+        try:
+            if not self.is_set():  # else the cancel may have missed the closer
+                yield
+        except Exception:
+            if not self.is_set():
+                raise
+        finally:
+            with self._lock:
+                self._closers.remove(close)
+        if self.is_set():
+            raise CancelledActError
+
+
+def close_on_cancel(close: Callable[[], object]) -> contextlib.AbstractContextManager[None]:
+    """While the block runs, a cancel of the act calls ``close`` from another thread, to end a read that blocks.
+
+    Raises:
+        CancelledActError: the act was cancelled, whatever the block made of the closed read.
+    """
+    token = _token.get()
+    return contextlib.nullcontext() if token is None else token.closing(close)
+
+
+def map_at_once(call: Callable[[S], T], items: Sequence[S], *, threads: int) -> list[T]:
+    """The result of a call for each item, some at the same time; each may be part of the act that runs here.
+
+    While the interpreter ends, no thread can be started any more: then the calls come one after another.
+    """
+    if not items:
+        return []
+    calls: list[Callable[[], T]] = [_in_this_context(functools.partial(call, item)) for item in items]
+    try:
+        with ThreadPoolExecutor(max_workers=min(threads, len(calls))) as pool:
+            return [future.result() for future in [pool.submit(item) for item in calls]]
+    except RuntimeError:
+        if threading.main_thread().is_alive():
+            raise
+        return [item() for item in calls]
+
+
+def _in_this_context(call: Callable[[], T]) -> Callable[[], T]:
+    context = contextvars.copy_context()
+    return lambda: context.run(call)
+
+
+def check_cancelled() -> None:
+    """Raise CancelledActError where the act was cancelled."""
+    token = _token.get()
+    if token is not None and token.is_set():
+        raise CancelledActError
+
+
+@contextlib.contextmanager
+def shielded() -> Iterator[None]:
+    """What runs inside is clean-up: its waits do not end because the act was cancelled."""
+    token = _CancelToken()
+    outer = _token.get()
+    if outer is not None:
+        token.leftovers = outer.leftovers
+    mark = _token.set(token)
+    try:
+        yield
+    finally:
+        _token.reset(mark)
+
+
+@contextlib.contextmanager
+def leaves(what: str) -> Iterator[None]:
+    """While the block runs, ``what`` may be left behind if the engine does not answer the clean-up."""
+    token = _token.get()
+    leftovers = [] if token is None else token.leftovers
+    leftovers.append(what)
+    try:
+        yield
+    finally:
+        leftovers.remove(what)
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """What cancels an act from outside, and what its caller then gets.
+
+    Attributes:
+        event: set by another thread.
+        error: makes the caller's error of what may be left behind; that text may be empty.
+    """
+
+    event: threading.Event
+    error: Callable[[str], BaseException]
+
+
+def run_act(call: Callable[[], T], *, undo: Callable[[T], object] | None = None, cancel: Cancel | None = None) -> T:
+    """Run an act, and return its result. An act inside an act is a part of that one.
+
+    An interrupt (Ctrl-C) or ``cancel`` ends the act's waits, and the act cleans up. The interrupt is raised when
+    that is done; further interrupts change nothing. A clean-up that needs more than 15 s goes on without its
+    caller, who is told what may be left.
+
+    Args:
+        call: the act. What it raises is raised here.
+        undo: called with the result of an act that had ended well when the interrupt came.
+        cancel: another reason to cancel the act.
+    """
+    if _token.get() is not None:
+        return call()
+    act = _Act(call, undo, cancel)
+    signals = _Signals()
+    reason: BaseException | None = None
+    for _ in range(_MOST_REASONS):
+        try:
+            reason = signals.hold(functools.partial(act.complete, signals, reason))
+            break
+        except BaseException as error:  # noqa: BLE001 - of a handler of the caller's, or while the handlers change
+            reason = error
+    return act.deliver(reason)
+
+
+class _Act(Generic[T]):
+    """One call in a thread of its own."""
+
+    def __init__(self, call: Callable[[], T], undo: Callable[[T], object] | None, cancel: Cancel | None) -> None:
+        self.results: list[T] = []
+        self.error: BaseException | None = None
+        self._call = call
+        self._undo = undo
+        self._cancel = cancel
+        self._token = _CancelToken()
+        self._done = threading.Event()
+        self._started = False
+
+    def complete(self, signals: _Signals, reason: BaseException | None) -> BaseException | None:
+        """Run the act to its end, or cancel it for a reason. The reason why it was cancelled, or None."""
+        if reason is None:
+            self._start(self._call, self.results.append)
+            reason = self._watch(signals)
+        return None if reason is None else self._abort(reason)
+
+    def _start(self, call: Callable[[], T], keep: Callable[[T], object]) -> None:
+        self._started = True
+        self._done.clear()
+        context = contextvars.copy_context()
+
+        def run() -> None:
+            _token.set(self._token)
+            try:
+                keep(call())
+            except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
+                self.error = error
+            finally:
+                self._done.set()
+
+        try:
+            # A daemon, since an engine that hangs must not hold up the end of the process.
+            threading.Thread(target=context.run, args=(run,), name="jupyter-launcher", daemon=True).start()
+        except RuntimeError:  # no thread can be started any more: the interpreter is about to end
+            context.run(run)
+
+    def _watch(self, signals: _Signals) -> BaseException | None:
+        try:
+            while not self._done.wait(_POLL):
+                if signals.seen:
+                    break
+                if self._cancel is not None and self._cancel.event.is_set():
+                    return self._cancel.error("")
+        except BaseException as error:  # noqa: BLE001 - raised by a signal handler of the caller's
+            return error
+        return KeyboardInterrupt() if signals.seen else None
+
+    def _abort(self, reason: BaseException) -> BaseException:
+        """Cancel the act, wait for its clean-up, and undo what it did. The error for the caller."""
+        if not self._started:
+            return reason
+        end = time.monotonic() + _CLEAN_UP_SECONDS
+        self._token.cancel()
+        if self._wait(end) and self.results and self._undo is not None:
+            undo, result, self._token = self._undo, self.results.pop(), _CancelToken()
+            self._start(lambda: result, undo)
+            self._wait(end)
+        left = "" if self._done.is_set() else ", ".join(self._token.leftovers)
+        if not left:
+            return reason
+        text = f"the engine did not answer the clean-up within {_CLEAN_UP_SECONDS:g} s; this may be left: {left}"
+        _log.warning("%s", text)
+        if self._cancel is not None and not isinstance(reason, KeyboardInterrupt):
+            return self._cancel.error(text)
+        if hasattr(reason, "add_note"):  # from Python 3.11 on
+            reason.add_note(text)
+        return reason
+
+    def deliver(self, reason: BaseException | None) -> T:
+        """The result; else what the act raised, or the reason why it was cancelled."""
+        failure, self.error = self.error, None  # or the act and its error would hold each other
+        try:
+            if reason is not None:
+                raise reason from (None if isinstance(failure, CancelledActError) else failure)
+            if failure is not None:
+                raise failure
+            return self.results.pop()
+        finally:
+            del failure, reason
+
+    def _wait(self, end: float) -> bool:
+        while not self._done.is_set() and (left := end - time.monotonic()) > 0:
+            # A signal handler of the caller's may raise again and again; one reason is enough.
+            with contextlib.suppress(BaseException):
+                self._done.wait(left)
+        return self._done.is_set()
+
+
+class _Signals:
+    """The signals that would raise KeyboardInterrupt in this thread."""
+
+    def __init__(self) -> None:
+        self.seen = 0
+
+    def hold(self, call: Callable[[], T]) -> T:
+        """Count these signals while ``call`` runs, instead of raising KeyboardInterrupt."""
+        held: list[signal.Signals] = []
+        try:
+            if threading.current_thread() is threading.main_thread():
+                for number in _SIGNALS:
+                    if signal.getsignal(number) is signal.default_int_handler:
+                        held.append(number)
+                        signal.signal(number, self._count)
+            return call()
+        finally:
+            for number in reversed(held):
+                signal.signal(number, signal.default_int_handler)
+
+    def _count(self, _number: int, _frame: FrameType | None) -> None:
+        self.seen += 1
+
+
+class PerProcess(Generic[T]):
+    """A value that each process makes for itself, at its first use: a fork does not take its parent's."""
+
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._make = make
+        self._values: dict[int, T] = {}  # those of other processes stay as they are
+        self._locks: dict[int, threading.Lock] = {}  # one may have been held when the process was forked
+
+    def get(self) -> T:
+        """This process's value; other threads wait while one makes it."""
+        process = os.getpid()
+        if process not in self._values:
+            with self._locks.setdefault(process, threading.Lock()):
+                if process not in self._values:
+                    self._values[process] = self._make()
+        return self._values[process]
+
+    def find(self) -> T | None:
+        """This process's value, if it has made one."""
+        return self._values.get(os.getpid())

@@ -1,0 +1,113 @@
+"""The parts of which the engine's answers are made. What a part raises, :func:`expect_shape` makes a typed error."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+from jupyter_launcher.errors import EngineError
+
+__all__ = [
+    "expect_shape",
+    "group_bindings",
+    "group_ports",
+    "parse_addresses",
+    "parse_number",
+    "parse_port",
+    "parse_published",
+    "parse_text",
+    "parse_texts",
+    "parse_time",
+]
+
+_SHOWN = 200  # characters
+_TIME = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2})(\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})")
+
+
+@contextlib.contextmanager
+def expect_shape(what: str) -> Iterator[None]:
+    """Turn the errors of a parse into an EngineError: the engine's answer about ``what`` has an unexpected shape."""
+    try:
+        yield
+    except (AttributeError, IndexError, KeyError, OverflowError, RecursionError, TypeError, ValueError) as error:
+        seen = f"{type(error).__name__}: {error}"[:_SHOWN]
+        msg = f"the engine's answer about {what} has an unexpected shape: {seen}"
+        hint = "see whether a proxy answers in place of the engine, and which version `docker version` shows"
+        raise EngineError(msg, hint=hint) from error
+
+
+def parse_text(value: object) -> str:
+    """A text."""
+    if not isinstance(value, str):
+        msg = f"a {type(value).__name__} stands in place of a text"
+        raise TypeError(msg)
+    return value
+
+
+def parse_port(value: object) -> int:
+    """The number of a port, also as a text."""
+    port = int(value) if isinstance(value, (int, str)) else 0
+    if not 0 < port < 65536:
+        msg = "a port is no number from 1 to 65535"
+        raise ValueError(msg)
+    return port
+
+
+def parse_time(text: str) -> float:
+    """Seconds since the epoch of RFC 3339 with any fraction and any offset, as Docker and Podman write it."""
+    found = _TIME.fullmatch(text)
+    if found is None:
+        msg = f"{text[:40]!r} is no time"
+        raise ValueError(msg)
+    moment, fraction, zone = found.groups()
+    # fromisoformat of Python 3.10 knows neither Z nor nanoseconds.
+    seconds = datetime.fromisoformat(moment + ("+00:00" if zone == "Z" else zone)).timestamp()
+    return seconds + float(fraction or 0)
+
+
+def parse_published(settings: Mapping[str, Any]) -> Iterator[tuple[str, str, int]]:
+    """What an inspected container publishes: a port of the container, an address of the host, the port there."""
+    for port, bindings in (settings.get("Ports") or {}).items():
+        for binding in bindings or ():
+            if binding.get("HostPort"):
+                yield parse_text(port), parse_text(binding.get("HostIp") or ""), parse_port(binding["HostPort"])
+
+
+def group_ports(published: Iterable[tuple[str, str, int]]) -> dict[str, tuple[int, ...]]:
+    """A port of the container → the ports of the host."""
+    found: dict[str, tuple[int, ...]] = {}
+    for inside, _, port in published:
+        found[inside] = (*found.get(inside, ()), port)
+    return found
+
+
+def group_bindings(published: Iterable[tuple[str, str, int]]) -> dict[str, dict[str, int]]:
+    """A port of the container → an address of the host → the port there."""
+    found: dict[str, dict[str, int]] = {}
+    for inside, host_ip, port in published:
+        found.setdefault(inside, {})[host_ip] = port
+    return found
+
+
+def parse_texts(value: Mapping[str, object] | None) -> dict[str, str]:
+    """Texts by their names; None: there are none."""
+    return {parse_text(name): parse_text(item) for name, item in (value or {}).items()}
+
+
+def parse_addresses(settings: Mapping[str, Any]) -> dict[str, str]:
+    """The name of a network → the container's IP there."""
+    networks = settings.get("Networks") or {}
+    return {parse_text(name): parse_text((network or {}).get("IPAddress") or "") for name, network in networks.items()}
+
+
+def parse_number(value: Any) -> float:
+    """A number that is neither infinite nor NaN."""
+    number = float(value)
+    if not math.isfinite(number):
+        msg = f"{number} is no finite number"
+        raise ValueError(msg)
+    return number

@@ -1,0 +1,24 @@
+"""A look at the engine's host from a short-lived container: what such a container printed."""
+
+from __future__ import annotations
+
+import uuid
+
+from jupyter_launcher.engine.protocol import Engine
+from jupyter_launcher.engine.types import ContainerConfig
+from jupyter_launcher.waiting import Deadline
+
+__all__ = ["run_look"]
+
+_LOOK_SECONDS = 30.0
+
+
+def run_look(engine: Engine, config: ContainerConfig) -> str:
+    """Run a container to its end, and return what it printed.
+
+    Raises:
+        EngineError: with status 400 or 404 where one of its mounts has no source.
+    """
+    with engine.temporary(config, f"jupyter-launcher-look.{uuid.uuid4().hex[:12]}") as container:
+        engine.wait(container, Deadline(_LOOK_SECONDS))
+        return engine.logs(container).strip()

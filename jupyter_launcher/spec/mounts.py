@@ -1,0 +1,122 @@
+"""Mounts beside the pipeline: their check, and the mount points that must be there already. Pure functions."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from jupyter_launcher.models import Mount
+from jupyter_launcher.models.options import is_text, show_value
+from jupyter_launcher.spec.checks import PIPELINE_TARGET, RUN_DIR, refuse_option
+
+__all__ = ["DIRECTORY", "LINK", "NOTHING", "MountPoint", "check_mount_point", "check_mounts", "find_mount_points"]
+
+DIRECTORY, LINK, NOTHING = "directory", "symbolic link", "nothing"
+"""What may be at a path, in the words of ``stat -c %F``. Every other word is a file of some kind."""
+
+_HINT = "give Mount(source='/absolute/on/the/host', target='/in/the/container')"
+# The engine mounts files of its own below these: its init, the files for names. So does the launcher with its
+# folder. In a folder of the caller's the engine would make their mount points, as root.
+_SHARED = ("/etc", "/run", "/sbin", "/usr", "/usr/sbin", "/var/run")
+_KERNELS = ("/proc", "/sys", "/dev")
+_SHARED_MEMORY = "/dev/shm"  # noqa: S108 - in the container
+
+
+def check_mounts(given: object, option: str) -> tuple[Mount, ...]:
+    """Mounts of absolute paths, no two at one target, and none over what the session itself needs."""
+    items = list(given) if isinstance(given, Iterable) and not isinstance(given, (str, bytes)) else [None]
+    mounts = tuple(_check_mount(item, option) for item in items)
+    targets = {PIPELINE_TARGET}
+    for mount in mounts:
+        if mount.target in targets:
+            seen = f"has the target {show_value(mount.target)}, where something else is mounted too"
+            refuse_option(option, seen, "take another target")
+        targets.add(mount.target)
+    return mounts
+
+
+def _check_mount(item: object, option: str) -> Mount:
+    paths: list[object] = []
+    if isinstance(item, Mount):
+        paths = [os.fspath(path) if isinstance(path, os.PathLike) else path for path in (item.source, item.target)]
+    texts = [path for path in paths if is_text(path) and path.startswith("/")]
+    if not isinstance(item, Mount) or len(texts) < 2 or not isinstance(item.read_only, bool):
+        refuse_option(option, f"has {show_value(item)}", _HINT)
+    source, target = texts[0], "/" + posixpath.normpath(texts[1]).strip("/")
+    _refuse_held_target(target, option)
+    return Mount(source=source, target=target, read_only=item.read_only)
+
+
+def _refuse_held_target(target: str, option: str) -> None:
+    path = PurePosixPath(target)
+    seen = f"has the target {show_value(target)}"
+    if target == "/":
+        refuse_option(option, seen, "take another target: the image's own files are there")
+    if path.is_relative_to(RUN_DIR) or path.is_relative_to(f"/var{RUN_DIR}") or target in _SHARED:
+        hint = "take another target: the engine and the launcher mount files of their own there"
+        refuse_option(option, seen, hint)
+    if any(path.is_relative_to(held) for held in _KERNELS) and not path.is_relative_to(_SHARED_MEMORY):
+        refuse_option(option, seen, f"take another target: the kernel's own files are there (but for {_SHARED_MEMORY})")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MountPoint:
+    """Where one mount lies in what another one mounts.
+
+    Attributes:
+        mount: the mount that needs the mount point.
+        outer: the path on the engine's host that the other one mounts.
+        steps: the names from ``outer`` to the mount point.
+    """
+
+    mount: Mount
+    outer: str
+    steps: tuple[str, ...]
+
+    @property
+    def path(self) -> str:
+        """The mount point on the engine's host."""
+        return posixpath.join(self.outer, *self.steps)
+
+
+def find_mount_points(pipeline_dir: Path, mounts: Iterable[Mount]) -> tuple[MountPoint, ...]:
+    """The mount points that lie in the pipeline directory, or in what another mount mounts.
+
+    The engine would make one that is not there, as root. The mounts are as :func:`check_mounts` returned them.
+    """
+    mounts = tuple(mounts)
+    sources = {PIPELINE_TARGET: str(pipeline_dir), **{mount.target: mount.source for mount in mounts}}
+    found = []
+    for mount in mounts:
+        target = PurePosixPath(mount.target)
+        outer = next((str(parent) for parent in target.parents if str(parent) in sources), None)
+        if outer is not None:
+            steps = target.relative_to(outer).parts
+            found.append(MountPoint(mount=mount, outer=sources[outer], steps=steps))
+    return tuple(found)
+
+
+def check_mount_point(point: MountPoint, source: str, steps: Sequence[str]) -> None:
+    """See that a mount can lie on its mount point, and that the engine has nothing to make.
+
+    Args:
+        point: which one.
+        source: what is at the mount's source: :data:`DIRECTORY`, or a word for a file.
+        steps: the same for each step from ``outer`` to the mount point, links not followed.
+
+    Raises:
+        OptionError: something is not there, is of the other kind, or is a link.
+    """
+    wanted = "directory" if source == DIRECTORY else "file"
+    if LINK in steps:
+        # It would lead somewhere else inside the container.
+        seen = f"has the target {point.mount.target}, and there is a link on its way, in {point.outer}"
+        refuse_option("mounts", seen, "give the path to which the link leads, or take another target")
+    reached = all(step == DIRECTORY for step in steps[:-1]) and steps[-1] != NOTHING
+    if not reached or (steps[-1] == DIRECTORY) != (source == DIRECTORY):
+        seen = f"has the target {point.mount.target}, and there is no {wanted} at {point.path} to mount it on"
+        hint = f"create that {wanted} first (the engine would make it, as root), or take a target of its own"
+        refuse_option("mounts", seen, hint)

@@ -1,0 +1,118 @@
+"""Checks of the texts that a session's processes and container carry: variables, arguments, labels."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+from jupyter_launcher.models.options import is_text, show_value
+from jupyter_launcher.spec.checks import LABEL_PREFIX, refuse_option
+
+__all__ = [
+    "check_argument_size",
+    "check_embedding_arguments",
+    "check_environment",
+    "check_lab_args",
+    "check_labels",
+]
+
+# Linux takes at most 128 KiB for one argument or variable, with a NUL at its end, and 2 MiB for all of
+# them with 8 bytes each. The image's variables and the server's own arguments need some of that too.
+_MOST_TEXT = 128 * 2**10 - 1
+_MOST_TEXTS = 3 * 2**19
+_MOST_LABELS = 2**20
+# Only the launcher may set these. With other values it would not find the server, or the token would
+# stand in the argv of a process.
+_HELD_ARGUMENT = re.compile(
+    r"--(ip|port|port-retries|sock|notebook-dir|gateway-url|GatewayClient\.url"
+    r"|(ServerApp|LabApp|NotebookApp|IdentityProvider|PasswordIdentityProvider)"
+    r"\.(ip|port|port_retries|sock|root_dir|notebook_dir|base_url|token|password|hashed_password))"
+)
+# What allow_origin sets; given a second time it would replace that, and the policy against framing too.
+_EMBEDDING_ARGUMENT = re.compile(
+    r"--(ServerApp|LabApp)\.(allow_origin|allow_origin_pat|tornado_settings)|--IdentityProvider\.cookie_options"
+)
+_HELD_ENVIRONMENT = ("JUPYTER_TOKEN", "JUPYTER_TOKEN_FILE", "JUPYTER_RUNTIME_DIR", "JUPYTER_GATEWAY_URL")
+
+
+def check_environment(given: Mapping[str, str] | None, option: str) -> dict[str, str]:
+    """Variables for the server; those that the launcher itself sets are refused."""
+    environment = _check_mapping(given, option)
+    for name, value in environment.items():
+        if name in _HELD_ENVIRONMENT:
+            refuse_option(option, f"sets {name}, which the launcher itself sets", "leave it out")
+        if not name or "=" in name or not is_text(name + value):
+            hint = "give a name that is not empty and has no '=', and characters that UTF-8 has, without NUL"
+            refuse_option(option, f"has an unusable variable {show_value(name)}", hint)
+        if len(f"{name}={value}".encode()) > _MOST_TEXT:
+            seen = f"has the variable {show_value(name)} with more than {_MOST_TEXT} bytes, which Linux does not take"
+            refuse_option(option, seen, "write it into a file of the pipeline, or of a mount")
+    return environment
+
+
+def check_labels(given: Mapping[str, str] | None, option: str) -> dict[str, str]:
+    """Labels of the caller; those with the launcher's own prefix are refused."""
+    labels = _check_mapping(given, option)
+    if not all(map(is_text, (*labels, *labels.values()))):
+        refuse_option(option, "has a text that cannot be encoded", "give characters that UTF-8 has, without NUL")
+    if any(name.startswith(LABEL_PREFIX) for name in labels):
+        seen = f"sets one that begins with {LABEL_PREFIX!r}, which is the launcher's"
+        refuse_option(option, seen, "take another name")
+    size = sum(len((name + value).encode()) for name, value in labels.items())
+    if size > _MOST_LABELS:
+        hint = f"give at most {_MOST_LABELS}: labels are in each answer of the engine about the session"
+        refuse_option(option, f"has {size} bytes", hint)
+    return labels
+
+
+def _check_mapping(given: Mapping[str, str] | None, option: str) -> dict[str, str]:
+    given = {} if given is None else given
+    if not isinstance(given, Mapping) or not all(isinstance(item, str) for pair in given.items() for item in pair):
+        refuse_option(option, "is not a mapping of texts to texts", "write numbers as texts too")
+    return dict(given)
+
+
+def check_lab_args(given: Iterable[str], option: str) -> tuple[str, ...]:
+    """Arguments for ``jupyter lab``; those that the launcher itself sets are refused."""
+    args = tuple(given) if isinstance(given, Iterable) and not isinstance(given, (str, bytes)) else (None,)
+    if not all(map(is_text, args)):
+        hint = "give a sequence of texts, one per argument, such as ['--LabApp.default_url=/lab/tree/report.ipynb']"
+        refuse_option(option, f"is {show_value(given)}", hint)
+    texts = tuple(map(str, args))
+    for arg in texts:
+        flag = arg.partition("=")[0]
+        if _HELD_ARGUMENT.fullmatch(flag):
+            refuse_option(option, f"has {flag}, which the launcher itself sets", "leave it out")
+        if len(arg.encode()) > _MOST_TEXT:
+            seen = f"has {show_value(flag)} with more than {_MOST_TEXT} bytes, which Linux does not take"
+            refuse_option(option, seen, "write it into a configuration file that the server reads")
+    return texts
+
+
+def check_argument_size(environment: Mapping[str, str], lab_args: Iterable[str]) -> None:
+    """Refuse variables and arguments of which there are too many together for one process.
+
+    Raises:
+        OptionError: naming the larger of the two.
+    """
+    sizes = {
+        "environment": sum(len(f"{name}={value}".encode()) + 9 for name, value in environment.items()),
+        "lab_args": sum(len(arg.encode()) + 9 for arg in lab_args),
+    }
+    if sum(sizes.values()) > _MOST_TEXTS:
+        largest = max(sizes, key=lambda name: sizes[name])
+        seen = f"has {sizes[largest]} bytes; with the other variables and arguments that is more than Linux takes"
+        hint = f"give at most {_MOST_TEXTS} bytes of environment and lab_args together"
+        refuse_option(largest, seen, hint)
+
+
+def check_embedding_arguments(lab_args: Iterable[str]) -> None:
+    """Refuse arguments that would replace what ``allow_origin`` sets.
+
+    Raises:
+        OptionError: naming the argument.
+    """
+    for arg in lab_args:
+        flag = arg.partition("=")[0]
+        if _EMBEDDING_ARGUMENT.fullmatch(flag):
+            refuse_option("lab_args", f"has {flag}, which allow_origin sets", "leave one of them out")

@@ -1,0 +1,166 @@
+"""Mounts beside the pipeline: where they may be, and which of their mount points must be there already."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jupyter_launcher import Mount, OptionError
+from jupyter_launcher.spec.mounts import (
+    DIRECTORY,
+    LINK,
+    NOTHING,
+    MountPoint,
+    check_mount_point,
+    check_mounts,
+    find_mount_points,
+)
+
+FILE = "regular file"
+POINT = MountPoint(mount=Mount(source="/a", target="/pipeline-dir/x/y"), outer="/pipelines/one", steps=("x", "y"))
+
+
+def at(target: str) -> tuple[Mount, ...]:
+    return check_mounts([Mount(source="/a", target=target)], "mounts")
+
+
+def test_mounts_may_lie_below_one_another() -> None:
+    mounts = (Mount(source="/a", target="/x"), Mount(source="/b", target="/x/y", read_only=True))
+    assert check_mounts(mounts, "mounts") == mounts
+
+
+def test_mounts_may_name_their_places_by_paths() -> None:
+    given: Any = Mount(source=Path("/a"), target=Path("/x"))  # type: ignore[arg-type] # as a caller may
+    assert check_mounts([given], "mounts") == (Mount(source="/a", target="/x"),)
+
+
+@pytest.mark.parametrize(
+    ("given", "plain"), [("/x/", "/x"), ("//x", "/x"), ("/x/../y", "/y"), ("/x//y/.", "/x/y"), ("/..//x", "/x")]
+)
+def test_targets_are_spelled_one_way(given: str, plain: str) -> None:
+    assert at(given)[0].target == plain
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/",
+        "//",
+        "/x/..",
+        "/pipeline-dir",
+        "//pipeline-dir/",
+        "/run",
+        "/run/jupyter-launcher",
+        "/run/jupyter-launcher/x",
+        "/x/../run/jupyter-launcher",
+        "/var/run",
+        "/var/run/jupyter-launcher",
+        "/etc",
+        "/sbin",
+        "/usr",
+        "/usr/sbin",
+        "/proc",
+        "/proc/1",
+        "/sys",
+        "/sys/fs/cgroup",
+        "/dev",
+        "/dev/log",
+    ],
+)
+def test_targets_that_are_taken(target: str) -> None:
+    with pytest.raises(OptionError, match="mounts has the target") as caught:
+        at(target)
+    assert caught.value.option == "mounts"
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/dev/shm",  # noqa: S108 - in the container
+        "/dev/shm/x",  # noqa: S108
+        "/run/secrets",
+        "/run/jupyter",
+        "/etc/ssl",
+        "/usr/local",
+        "/tmp",  # noqa: S108
+        "/var",
+        "/pipeline-dir/x",
+    ],
+)
+def test_targets_that_are_free(target: str) -> None:
+    assert at(target)[0].target == target
+
+
+@pytest.mark.parametrize(
+    "mount",
+    [
+        Mount(source="/a", target=5),  # type: ignore[arg-type]
+        Mount(source=None, target="/x"),  # type: ignore[arg-type]
+        Mount(source=b"/a", target="/x"),  # type: ignore[arg-type]
+        Mount(source="/a", target="/x", read_only="no"),  # type: ignore[arg-type]
+        Mount(source="/a\0", target="/x"),
+        Mount(source="/a", target="/x\udcff"),
+        Mount(source="", target="/x"),
+        Mount(source="/a", target=""),
+        "/a:/x",
+        None,
+    ],
+)
+def test_what_is_no_mount(mount: Any) -> None:
+    with pytest.raises(OptionError, match="mounts has ") as caught:
+        check_mounts([mount], "mounts")
+    assert caught.value.option == "mounts"
+    str(caught.value).encode()
+
+
+@pytest.mark.parametrize("given", ["/a:/x", b"/a", 5, None, Mount(source="/a", target="/x")])
+def test_what_are_no_mounts(given: Any) -> None:
+    with pytest.raises(OptionError, match="mounts has"):
+        check_mounts(given, "mounts")
+
+
+def test_mount_points_inside_the_pipeline_and_inside_other_mounts() -> None:
+    inner = Mount(source="/i", target="/pipeline-dir/data/raw")
+    middle = Mount(source="/m", target="/pipeline-dir/data")
+    beside = Mount(source="/b", target="/models")
+    below = Mount(source="/c", target="/models/a/b")
+    like = Mount(source="/l", target="/models-2")
+    assert find_mount_points(Path("/pipelines/one"), [inner, middle, beside, below, like]) == (
+        MountPoint(mount=inner, outer="/m", steps=("raw",)),
+        MountPoint(mount=middle, outer="/pipelines/one", steps=("data",)),
+        MountPoint(mount=below, outer="/b", steps=("a", "b")),
+    )
+
+
+def test_the_path_of_a_mount_point_on_the_host() -> None:
+    assert POINT.path == "/pipelines/one/x/y"
+
+
+@pytest.mark.parametrize(
+    ("source", "steps"),
+    [(DIRECTORY, [DIRECTORY, DIRECTORY]), (FILE, [DIRECTORY, FILE]), ("socket", [DIRECTORY, "regular empty file"])],
+)
+def test_mount_points_that_are_there(source: str, steps: list[str]) -> None:
+    check_mount_point(POINT, source, steps)
+
+
+@pytest.mark.parametrize(
+    ("source", "steps", "seen"),
+    [
+        (DIRECTORY, [DIRECTORY, NOTHING], "no directory at /pipelines/one/x/y"),
+        (DIRECTORY, [NOTHING, NOTHING], "no directory at /pipelines/one/x/y"),
+        (DIRECTORY, [DIRECTORY, FILE], "no directory at /pipelines/one/x/y"),
+        (DIRECTORY, [FILE, NOTHING], "no directory at /pipelines/one/x/y"),
+        (FILE, [DIRECTORY, DIRECTORY], "no file at /pipelines/one/x/y"),
+        (FILE, [DIRECTORY, NOTHING], "no file at /pipelines/one/x/y"),
+        (DIRECTORY, [DIRECTORY, LINK], "a link on its way"),
+        (DIRECTORY, [LINK, DIRECTORY], "a link on its way"),
+    ],
+)
+def test_mount_points_that_the_engine_would_make(source: str, steps: list[str], seen: str) -> None:
+    with pytest.raises(OptionError, match=seen) as caught:
+        check_mount_point(POINT, source, steps)
+    assert caught.value.option == "mounts"
+    assert "/pipeline-dir/x/y" in caught.value.message

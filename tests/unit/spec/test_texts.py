@@ -1,0 +1,106 @@
+"""What a session's processes and its container carry: variables, arguments, labels, and how much of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from jupyter_launcher import OptionError
+from jupyter_launcher.spec import texts
+from tests.unit.fakes import session_spec
+
+LONGEST = 128 * 1024 - 1
+"""Bytes that Linux takes for one argument or variable."""
+
+
+@pytest.mark.parametrize("check", [texts.check_environment, texts.check_labels])
+def test_no_mapping_is_an_empty_one(check: Callable[[Any, str], object]) -> None:
+    assert check(None, "option") == {}
+
+
+def test_mappings_are_copied() -> None:
+    given = {"A": "b"}
+    found = texts.check_environment(given, "environment")
+    given["A"] = "changed"
+    assert found == {"A": "b"}
+
+
+@pytest.mark.parametrize("name", ["spark.master", "MY-VAR", "1ST", "A\nB", "\u00fc"])
+def test_variables_need_no_shell_names(name: str) -> None:
+    assert texts.check_environment({name: ""}, "environment") == {name: ""}
+
+
+@pytest.mark.parametrize("value", ["x", "\u00e9"])
+def test_a_variable_is_as_long_as_linux_takes(value: str) -> None:
+    size = len(value.encode())
+    fits = value * ((LONGEST - len("A=")) // size)
+    assert texts.check_environment({"A": fits}, "environment") == {"A": fits}
+    with pytest.raises(OptionError, match="the variable 'A' with more than 131071 bytes") as caught:
+        texts.check_environment({"A": fits + value * 2}, "environment")
+    assert caught.value.option == "environment"
+    assert value * 3 not in str(caught.value)
+
+
+def test_the_name_of_a_variable_counts_too_and_is_cut() -> None:
+    with pytest.raises(OptionError) as caught:
+        texts.check_environment({"N" * LONGEST: ""}, "environment")
+    assert len(str(caught.value)) < 500
+
+
+def test_the_value_of_a_variable_is_in_no_message() -> None:
+    for value in ("s3cret\0", "s3cret\udcff", "s3cret" * 30_000):
+        with pytest.raises(OptionError) as caught:
+            texts.check_environment({"KEY": value}, "environment")
+        assert "s3cret" not in str(caught.value) + repr(caught.value)
+
+
+def test_an_argument_is_as_long_as_linux_takes() -> None:
+    fits = "--A.b=" + "x" * (LONGEST - 6)
+    assert session_spec(lab_args=[fits]).lab_args == (fits,)
+    with pytest.raises(OptionError, match=r"'--A\.b' with more than 131071 bytes") as caught:
+        session_spec(lab_args=[fits + "x"])
+    assert caught.value.option == "lab_args"
+    assert "xxx" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("variables", "arguments", "option"), [(1600, 0, "environment"), (0, 1600, "lab_args"), (700, 900, "lab_args")]
+)
+def test_all_together_are_no_more_than_linux_takes(variables: int, arguments: int, option: str) -> None:
+    environment = {f"N{number:04}": "s3cret".ljust(1000, "x") for number in range(variables)}
+    lab_args = [f"--A.b{number:04}=".ljust(1000, "x") for number in range(arguments)]
+    with pytest.raises(OptionError, match="more than Linux takes") as caught:
+        session_spec(environment=environment, lab_args=lab_args)
+    assert caught.value.option == option
+    assert "s3cret" not in str(caught.value)
+
+
+def test_a_megabyte_of_arguments_and_variables_is_taken() -> None:
+    environment = {f"N{number}": "x" * 1000 for number in range(500)}
+    spec = session_spec(environment=environment, lab_args=["--A.b=" + "x" * 1000] * 500)
+    assert len(spec.lab_args) == 500
+
+
+def test_many_small_variables_count_by_their_number() -> None:
+    with pytest.raises(OptionError, match="more than Linux takes"):
+        session_spec(environment={f"{number}": "" for number in range(120_000)})
+
+
+def test_labels_have_a_size() -> None:
+    assert texts.check_labels({"a": "x" * 1_000_000}, "labels")
+    with pytest.raises(OptionError, match="labels has 1500001 bytes") as caught:
+        texts.check_labels({"a": "x" * 1_500_000}, "labels")
+    assert caught.value.option == "labels"
+
+
+def test_arguments_that_only_look_like_ours_are_passed() -> None:
+    given = ("--MyApp.port=1", "--ServerApp.allow_origin=x", "ip", "--ipython")
+    assert session_spec(lab_args=given).lab_args == given
+
+
+@pytest.mark.parametrize("argument", ["--NotebookApp.token=", "--NotebookApp.port=1", "--LabApp.password"])
+def test_older_names_of_the_servers_settings_are_held_too(argument: str) -> None:
+    with pytest.raises(OptionError, match="which the launcher itself sets"):
+        session_spec(lab_args=[argument])
