@@ -36,6 +36,7 @@ __all__ = [
 
 _SLOW_POLL = 0.2
 _EXEC_SECONDS = 5.0
+_LEAST_SECONDS = 1.0
 _LAST_WORDS_SECONDS = 2.0
 _OUTPUT_LIMIT = 2**18
 """Bytes. The scripts print 64 KiB of server_info at most, and a few lines."""
@@ -136,7 +137,7 @@ def was_server_started(engine: Engine, container: str, deadline: Deadline) -> bo
     seen: ExecResult | ExecError | None = None
     for attempt in attempts(deadline, NotYetError, pause=_SLOW_POLL):
         with attempt:
-            seen = _look(engine, container, command, Deadline(_EXEC_SECONDS))
+            seen = _look(engine, container, command, Deadline(max(deadline.remaining(), _EXEC_SECONDS)))
             if seen is None:
                 return False
             if isinstance(seen, ExecError) or seen.exit_code != 0:
@@ -160,7 +161,7 @@ def read_server_info(engine: Engine, container: str, deadline: Deadline) -> Serv
     # At least two attempts: the first one's output may have been lost.
     for attempt in attempts(deadline, (NotYetError, ServerInfoError), at_least=2):
         with attempt:
-            seen = _look(engine, container, command, Deadline(max(deadline.remaining(), _EXEC_SECONDS)))
+            seen = _look(engine, container, command, Deadline(max(deadline.remaining(), _LEAST_SECONDS)))
             if seen is None:
                 raise _describe_ended(engine, container)
             if isinstance(seen, ExecError) or seen.exit_code != 0:
@@ -270,5 +271,5 @@ def _advise(info: ContainerInfo) -> str:
     if info.error:
         return info.error
     if info.exit_code in (126, 127):
-        return "see that jupyter is on the image's PATH, and that lab_args and the environment are not too long"
+        return "see that sh and jupyter are on the image's PATH, and that lab_args and the environment are not too long"
     return "see lab_args and the image"

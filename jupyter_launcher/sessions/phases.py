@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-from jupyter_launcher.acts import PerProcess, check_cancelled
+from jupyter_launcher.acts import CancelledActError, PerProcess, check_cancelled
 from jupyter_launcher.engine.types import Progress
 from jupyter_launcher.errors import OptionError, ServerTimeoutError
 from jupyter_launcher.models import Event, EventKind, Phase
@@ -70,7 +70,7 @@ class PhaseReporter:
             emit(EventKind.STARTED, "")  # inside, because an interrupt may come meanwhile
             yield progress
         except BaseException as error:
-            emit(EventKind.FAILED, type(error).__name__)
+            emit(EventKind.FAILED, "cancelled" if isinstance(error, CancelledActError) else type(error).__name__)
             raise
         self.seconds[phase] = emit(EventKind.FINISHED, last)
 

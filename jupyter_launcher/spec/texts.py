@@ -19,7 +19,7 @@ __all__ = [
 # Linux takes at most 128 KiB for one argument or variable, with a NUL at its end, and 2 MiB for all of
 # them with 8 bytes each. The image's variables and the server's own arguments need some of that too.
 _MOST_TEXT = 128 * 2**10 - 1
-_MOST_TEXTS = 3 * 2**19
+_MOST_TEXTS = 2**21 - 96 * 2**10
 _MOST_LABELS = 2**20
 # Only the launcher may set these. With other values it would not find the server, or the token would
 # stand in the argv of a process.

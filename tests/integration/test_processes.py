@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from jupyter_launcher import EngineUnavailableError, Launcher, LauncherError, Session, SessionState, Timeouts
+from tests.unit.forks import in_a_fork
 
 LONG = bool(os.environ.get("LONG"))
 
@@ -41,24 +42,6 @@ def test_forks_of_a_used_launcher_get_what_they_ask_for(namespace: str, start: A
     rounds = 60 if LONG else 5
     found = run("fork", namespace, rounds, *(f"fork-{number}" for number in range(3)))
     assert found == {"right": rounds * 4, "wrong": []}
-
-
-def in_a_fork(call: Any) -> str:
-    """What a call returns, or raises, in a fork of this process."""
-    readable, writable = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            answer = str(call())
-        except BaseException as error:  # noqa: BLE001 - it is the answer
-            answer = f"{type(error).__name__}: {error}"
-        os.write(writable, answer.encode())
-        os._exit(0)
-    os.close(writable)
-    with os.fdopen(readable) as stream:
-        text = stream.read()
-    os.waitpid(child, 0)
-    return text
 
 
 def test_a_fork_that_leaves_the_block_of_a_session_ends_nothing(launcher: Launcher, pipeline_dir: Path) -> None:

@@ -407,7 +407,7 @@ def test_a_failure_of_a_server_that_lives_is_a_timeout_with_the_log() -> None:
         ({"error": "no such device"}, "no such device"),
         (
             {"exit_code": 127},
-            "see that jupyter is on the image's PATH, and that lab_args and the environment are not too long",
+            "see that sh and jupyter are on the image's PATH, and that lab_args and the environment are not too long",
         ),
         ({}, "see lab_args and the image"),
     ],
