@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import tenacity
 
 from jupyter_launcher.acts import wait_for_cancel
 
-__all__ = ["Deadline", "NotYetError", "attempts"]
+__all__ = ["Deadline", "NotYetError", "attempts", "shorten", "within"]
 
 _PAUSE = 0.02
+_LEAST_SECONDS = 0.001  # a time-out of 0 means something else
 
 
 class Deadline:
@@ -36,6 +39,29 @@ class Deadline:
     def shortened(self, seconds: float) -> Deadline:
         """A deadline ``seconds`` from now, or this one's end if that is sooner."""
         return Deadline(min(seconds, self.remaining()))
+
+
+_within: contextvars.ContextVar[Deadline | None] = contextvars.ContextVar("jupyter_launcher_deadline", default=None)
+
+
+@contextlib.contextmanager
+def within(deadline: Deadline) -> Iterator[None]:
+    """Each request to the engine inside the block has at most what remains of the deadline."""
+    outer = _within.get()
+    mark = _within.set(deadline if outer is None or deadline.remaining() < outer.remaining() else outer)
+    try:
+        yield
+    finally:
+        _within.reset(mark)
+
+
+def shorten(seconds: float | None) -> float | None:
+    """The time of one request: ``seconds`` (None: without an end), or what remains where :func:`within` says less."""
+    deadline = _within.get()
+    if deadline is None:
+        return seconds
+    left = max(deadline.remaining(), _LEAST_SECONDS)
+    return left if seconds is None else min(seconds, left)
 
 
 class NotYetError(Exception):

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import requests
 from docker import APIClient, DockerClient
 from docker.context import ContextAPI
 from docker.transport import UnixHTTPAdapter
@@ -16,6 +17,7 @@ from jupyter_launcher.acts import PerProcess
 from jupyter_launcher.engine.errors import translate_errors
 from jupyter_launcher.engine.ssh import SshTunnel
 from jupyter_launcher.errors import EngineUnavailableError, OptionError
+from jupyter_launcher.waiting import shorten
 
 __all__ = ["OLDEST_API", "Connection", "DockerClient", "connect"]
 
@@ -119,6 +121,7 @@ def _make_client(endpoint: str, docker_host: str | None, context: str | None, ti
         else:
             made = _create_client(DockerClient.from_env, timeout=timeout)
     _share_connections(made.api)
+    _bound_requests(made.api)
     return made, tunnel
 
 
@@ -169,6 +172,16 @@ def _share_connections(api: APIClient) -> None:
     adapter = api.adapters.get("http+docker://")
     if isinstance(adapter, UnixHTTPAdapter):
         api.mount("http+docker://", _OnePoolAdapter(f"http+unix://{adapter.socket_path}", adapter.timeout))
+
+
+def _bound_requests(api: APIClient) -> None:
+    # The SDK has one time-out for all calls; here a call within a deadline gets what remains of that.
+    send = api.send
+
+    def send_in_time(request: requests.PreparedRequest, **options: Any) -> requests.Response:
+        return send(request, **{**options, "timeout": shorten(options.get("timeout"))})
+
+    api.send = send_in_time  # type: ignore[method-assign]
 
 
 class _OnePoolAdapter(UnixHTTPAdapter):

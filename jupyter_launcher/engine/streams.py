@@ -17,7 +17,7 @@ from jupyter_launcher.acts import close_on_cancel
 from jupyter_launcher.engine.errors import translate_errors
 from jupyter_launcher.engine.types import ExecResult, parse_exit_code, parse_id
 from jupyter_launcher.errors import EngineError, EngineUnavailableError, ExecError
-from jupyter_launcher.waiting import Deadline, NotYetError, attempts
+from jupyter_launcher.waiting import Deadline, NotYetError, attempts, within
 
 __all__ = [
     "END",
@@ -229,7 +229,7 @@ def run_exec(api: APIClient, endpoint: str, command: Command, deadline: Deadline
     lost: EngineUnavailableError | None = None
     code = None
     try:
-        with translate_errors(f"run a command in container {container[:12]}", endpoint):
+        with translate_errors(f"run a command in container {container[:12]}", endpoint), within(deadline):
             exec_id = parse_id(api.exec_create(container, mark(command.argv, seconds), workdir=command.workdir))
             read_output(_start(api, exec_id, deadline), output, deadline, command.limit)
             code = None if output.ended or output.truncated else _exit_code(api, exec_id, deadline)

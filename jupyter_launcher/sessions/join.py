@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from jupyter_launcher.engine.types import ContainerInfo
 from jupyter_launcher.errors import (
+    EngineUnavailableError,
     ExecError,
     ServerError,
     ServerNotRunningError,
@@ -21,7 +22,7 @@ from jupyter_launcher.sessions.session import Session
 from jupyter_launcher.spec.checks import check_name
 from jupyter_launcher.spec.labels import SessionLabels, container_name
 from jupyter_launcher.spec.options import SessionSpec, differences
-from jupyter_launcher.waiting import Deadline, NotYetError, attempts
+from jupyter_launcher.waiting import Deadline, NotYetError, attempts, within
 
 __all__ = ["find_or_clear", "find_session", "get_session", "join_starting"]
 
@@ -143,8 +144,9 @@ def get_session(context: Context, session_id: str) -> Session:
     longest = context.timeouts.start
     deadline = Deadline(min(_GET_SECONDS, longest))
     try:
-        return join_session(context, info, labels, deadline)
-    except (ServerError, ExecError):
+        with within(deadline):
+            return join_session(context, info, labels, deadline)
+    except (ServerError, ExecError, EngineUnavailableError):
         left = longest - (context.engine.now() - info.created)
         if not deadline.expired() or left <= 0:
             raise

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import pytest
 
-from jupyter_launcher.waiting import Deadline, NotYetError, attempts
+from jupyter_launcher.waiting import Deadline, NotYetError, attempts, shorten, within
 
 
 def test_a_deadline_that_has_passed() -> None:
@@ -76,3 +77,17 @@ def test_a_value_may_be_returned_from_an_attempt() -> None:
         return "never"
 
     assert first() == "found"
+
+
+def test_a_request_has_no_more_than_what_remains() -> None:
+    assert (shorten(60.0), shorten(None)) == (60.0, None)
+    with within(Deadline(5)):
+        assert 4 < cast("float", shorten(60.0)) <= 5
+        assert 4 < cast("float", shorten(None)) <= 5
+        assert shorten(1.0) == 1.0
+        with within(Deadline(50)):
+            assert cast("float", shorten(60.0)) <= 5
+        with within(Deadline(0)):
+            assert shorten(60.0) == 0.001
+        assert cast("float", shorten(60.0)) > 4
+    assert shorten(60.0) == 60.0

@@ -20,6 +20,7 @@ from jupyter_launcher import EngineUnavailableError, OptionError
 from jupyter_launcher.engine import connection
 from jupyter_launcher.engine.client import DockerEngine
 from jupyter_launcher.engine.connection import OLDEST_API, connect
+from jupyter_launcher.waiting import Deadline, within
 from tests.unit.fakes import http_server
 from tests.unit.forks import in_a_fork
 from tests.unit.sdk import FakeApi, sdk_client
@@ -300,3 +301,22 @@ def test_an_engine_that_answers_no_json() -> None:
         pytest.raises(EngineUnavailableError, match="could not connect"),
     ):
         connect(docker_host=url.replace("http://", "tcp://"))
+
+
+def test_requests_within_a_deadline_end_with_it(engine_socket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    api = connect(docker_host=engine_socket).client.api
+    adapter = api.get_adapter(f"{api.base_url}/")
+    send = adapter.send
+    seen: list[float] = []
+
+    def note(request: Any, **options: Any) -> Any:
+        seen.append(options["timeout"])
+        return send(request, **options)
+
+    monkeypatch.setattr(adapter, "send", note)
+    api.version()
+    with within(Deadline(2)):
+        api.version()
+    assert seen[0] == api.timeout
+    assert seen[1] <= 2
+    api.close()
