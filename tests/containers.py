@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,17 @@ import pytest
 
 from jupyter_launcher import Launcher
 
-__all__ = ["OWNER", "client", "jupyter_gateway_dir", "jupyter_pipeline_dir", "namespace", "nothing_left", "owned"]
+__all__ = [
+    "OWNER",
+    "client",
+    "eventually",
+    "jupyter_gateway_dir",
+    "jupyter_pipeline_dir",
+    "namespace",
+    "nothing_left",
+    "owned",
+    "pause",
+]
 
 OWNER = 1234
 """A uid that neither the images nor this machine know."""
@@ -71,3 +84,25 @@ def _networks_and_volumes(client: Any, namespace: str) -> set[str]:
         item.id for item in client.volumes.list(filters={"dangling": True}) if re.fullmatch("[0-9a-f]{64}", item.id)
     }
     return networks | volumes
+
+
+def eventually(what: Callable[[], bool], seconds: float = 20.0) -> bool:
+    """Whether something becomes true; looks ten times a second."""
+    deadline = time.monotonic() + seconds
+    while not what():
+        if time.monotonic() > deadline:
+            return False
+        threading.Event().wait(0.1)
+    return True
+
+
+def pause(container: Any) -> None:
+    """Freeze a container; on a busy machine the kernel does not always do it in time, so more than once."""
+
+    def paused() -> bool:
+        with contextlib.suppress(docker.errors.APIError):
+            container.pause()
+        container.reload()
+        return bool(container.status == "paused")
+
+    assert eventually(paused)

@@ -118,7 +118,8 @@ def _stop_server(
     deadline = Deadline(timeouts.shutdown)
     server_info = server_info or _read_server_info(engine, container, deadline.shortened(_INFO_SECONDS))
     api = JupyterApi(context.server_url(info, labels), server_info.token if server_info else None)
-    kernels = api.kernels(deadline.shortened(_KERNELS_SECONDS))
+    # A part of the time: a server whose gateway is gone takes long to find that out.
+    kernels = api.kernels(deadline.shortened(min(_KERNELS_SECONDS, timeouts.shutdown / 4)))
     # Half of the time, so that kernels which do not end leave some for the server, which then ends them.
     api.delete_kernels(kernels or (), deadline.shortened(timeouts.shutdown / 2))
     accepted = _ask_shutdown(api, deadline)

@@ -30,6 +30,7 @@ from jupyter_launcher import (
     StopMethod,
     Timeouts,
 )
+from tests.containers import pause
 from tests.faults.own_engine import OwnEngine, eventually, run
 
 FAKE_INFO: dict[str, Any] = {
@@ -135,7 +136,8 @@ def test_the_container_during_the_start(
 def test_the_container_while_it_runs(launcher: Launcher, client: Any, pipeline_dir: Path, deed: str) -> None:
     session = launcher.start(pipeline_dir)
     container = client.containers.get(session.container_id)
-    container.remove(force=True) if deed == "remove" else getattr(container, deed)()
+    deeds = {"kill": container.kill, "pause": lambda: pause(container), "remove": lambda: container.remove(force=True)}
+    deeds[deed]()
     states = {"kill": SessionState.EXITED, "pause": SessionState.PAUSED, "remove": SessionState.GONE}
     assert session.status().state is states[deed]
     assert session.stop().method is (StopMethod.API if deed == "pause" else StopMethod.ALREADY_STOPPED)

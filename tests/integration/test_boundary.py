@@ -31,8 +31,8 @@ from jupyter_launcher.server.process import start_server
 from jupyter_launcher.spec.options import SessionSpec
 from jupyter_launcher.spec.plan import plan
 from jupyter_launcher.waiting import Deadline
+from tests.containers import pause
 from tests.integration.conftest import executable
-from tests.integration.test_registry import pause
 
 Start = Callable[..., Session]
 LABELS = ("jupyter-launcher.namespace", "jupyter-launcher.session-id")

@@ -19,8 +19,9 @@ import pytest
 import requests
 
 from jupyter_launcher import Launcher, Session, SessionState
+from tests.containers import eventually
 from tests.integration.terminal import CTRL_C, Terminal
-from tests.integration.test_registry import Kernels, eventually, leave_created
+from tests.integration.test_registry import Kernels, leave_created
 from tests.integration.test_session import in_container, start_kernel
 
 COMMAND = str(Path(sys.executable).with_name("jupyter-launcher"))

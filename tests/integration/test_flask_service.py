@@ -18,8 +18,7 @@ import requests
 from flask_service.service import create_app
 
 from jupyter_launcher import Launcher, StopMethod
-from tests.containers import owned
-from tests.integration.test_registry import eventually
+from tests.containers import eventually, owned
 from tests.integration.test_session import start_kernel
 
 FOLDER = Path(__file__).parents[2] / "examples" / "flask_service"

@@ -28,8 +28,8 @@ from jupyter_launcher.server.process import StartedServer, start_server
 from jupyter_launcher.spec.options import SessionSpec
 from jupyter_launcher.spec.plan import plan
 from jupyter_launcher.waiting import Deadline
+from tests.containers import eventually
 from tests.integration.conftest import executable
-from tests.integration.test_registry import eventually
 from tests.integration.test_session import authorized, in_container, printed, start_kernel
 
 Start = Callable[..., Session]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from jupyter_launcher import ExecError, Launcher, ServerNotRunningError, Session, SessionState
-from tests.integration.test_registry import eventually, pause
+from tests.containers import eventually, pause
 from tests.integration.test_session import in_container, wait_for_exit
 
 Start = Callable[..., Session]

@@ -31,7 +31,7 @@ def run(module: str, *arguments: object) -> dict[str, Any]:
 
 
 def test_interrupts_at_any_moment_leave_nothing(namespace: str, pipeline_dir: Path) -> None:
-    found = run("storm", namespace, pipeline_dir, 100 if LONG else 12)
+    found = run("storm", f"{namespace}-storm", pipeline_dir, 100 if LONG else 10)
     assert (found["left"], found["threads"]) == ([], [])
     assert any("interrupted" in name for name in found["done"])
 

@@ -17,8 +17,8 @@ import requests
 from jupyter_launcher import DEFAULT_IMAGE, Launcher, SessionState
 from jupyter_launcher.host import process
 from jupyter_launcher.pytest_plugin import owner
+from tests.containers import eventually
 from tests.integration.test_images import CERTIFICATES
-from tests.integration.test_registry import eventually
 
 NO_ENGINE = "unix:///no/such.sock"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import signal
 import subprocess
 import sys
@@ -13,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import docker.errors
 import pytest
 import requests
 
@@ -28,34 +26,13 @@ from jupyter_launcher import (
 )
 from jupyter_launcher.spec.options import SessionSpec
 from jupyter_launcher.spec.plan import plan
+from tests.containers import eventually, pause
 from tests.integration.conftest import executable
 from tests.integration.test_session import authorized, in_container, start_kernel, wait_for_exit
 
 Start = Callable[..., Session]
 Kernels = Callable[[], set[str]]
 STOP_SERVER = "kill -STOP $(cat /run/jupyter-launcher/server.pid)"
-
-
-def eventually(what: Callable[[], bool], seconds: float = 20.0) -> bool:
-    """Whether something becomes true; looks ten times a second."""
-    deadline = time.monotonic() + seconds
-    while not what():
-        if time.monotonic() > deadline:
-            return False
-        threading.Event().wait(0.1)
-    return True
-
-
-def pause(container: Any) -> None:
-    """Freeze a container; on a busy machine the kernel does not always do it in time, so more than once."""
-
-    def paused() -> bool:
-        with contextlib.suppress(docker.errors.APIError):
-            container.pause()
-        container.reload()
-        return bool(container.status == "paused")
-
-    assert eventually(paused)
 
 
 def open_files() -> int:

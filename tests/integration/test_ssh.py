@@ -17,7 +17,7 @@ import pytest
 import requests
 
 from jupyter_launcher import EngineUnavailableError, Launcher, StopMethod
-from tests.integration.test_registry import eventually
+from tests.containers import eventually
 from tests.integration.test_session import start_kernel
 
 SSHD = shutil.which("sshd") or "/usr/sbin/sshd"
