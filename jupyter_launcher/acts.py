@@ -1,4 +1,4 @@
-"""Acts that can be cancelled, threads that are part of one, and what each process has for itself.
+"""Acts that can be cancelled, and threads that are part of one.
 
 An act (a start, a stop, a reap) runs in a thread of its own with a cancel token. Each wait of the act looks at the
 token, and a read that blocks is closed by it. The caller's thread only waits for the act, and no exception of a
@@ -13,6 +13,7 @@ import functools
 import logging
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -24,11 +25,11 @@ from typing import Generic, TypeVar
 __all__ = [
     "Cancel",
     "CancelledActError",
-    "PerProcess",
     "check_cancelled",
     "close_on_cancel",
     "leaves",
     "map_at_once",
+    "note_left",
     "run_act",
     "shielded",
     "wait_for_cancel",
@@ -49,13 +50,19 @@ class CancelledActError(BaseException):
     """Raised inside an act that was cancelled, at its next wait; never seen outside."""
 
 
+def _current() -> _CancelToken | None:
+    """The token of the act that runs here."""
+    token = _token.get()
+    return None if token is None or token.over else token
+
+
 def wait_for_cancel(seconds: float) -> None:
     """Sleep, as part of the act that runs here.
 
     Raises:
         CancelledActError: the act was cancelled.
     """
-    token = _token.get()
+    token = _current()
     if token is None:
         time.sleep(seconds)
     elif token.wait(seconds):
@@ -63,9 +70,13 @@ def wait_for_cancel(seconds: float) -> None:
 
 
 class _CancelToken:
-    """Says that an act was cancelled, wakes its waits, and closes what it reads from."""
+    """Says that an act was cancelled, wakes its waits, and closes what it reads from.
+
+    ``over`` is True when the act has ended: tasks that a listener of events has scheduled may have its context.
+    """
 
     def __init__(self) -> None:
+        self.over = False
         self.leftovers: list[str] = []
         self._event = threading.Event()
         self._lock = threading.Lock()
@@ -79,10 +90,9 @@ class _CancelToken:
 
     def cancel(self) -> None:
         self._event.set()
-        with self._lock:
-            closers = list(self._closers)
-        for close in closers:
-            close()
+        with self._lock:  # what is registered no more may be read by another act by now
+            for close in self._closers:
+                close()
 
     @contextlib.contextmanager
     def closing(self, close: Callable[[], object]) -> Iterator[None]:
@@ -107,25 +117,28 @@ def close_on_cancel(close: Callable[[], object]) -> contextlib.AbstractContextMa
     Raises:
         CancelledActError: the act was cancelled, whatever the block made of the closed read.
     """
-    token = _token.get()
+    token = _current()
     return contextlib.nullcontext() if token is None else token.closing(close)
 
 
 def map_at_once(call: Callable[[S], T], items: Sequence[S], *, threads: int) -> list[T]:
     """The result of a call for each item, some at the same time; each may be part of the act that runs here.
 
-    While the interpreter ends, no thread can be started any more: then the calls come one after another.
+    Where no thread can be started, as while the interpreter ends, the calls come one after another.
     """
     if not items:
         return []
     calls: list[Callable[[], T]] = [_in_this_context(functools.partial(call, item)) for item in items]
-    try:
-        with ThreadPoolExecutor(max_workers=min(threads, len(calls))) as pool:
-            return [future.result() for future in [pool.submit(item) for item in calls]]
-    except RuntimeError:
-        if threading.main_thread().is_alive():
-            raise
+    if sys.is_finalizing():  # a thread would never run
         return [item() for item in calls]
+    with ThreadPoolExecutor(max_workers=min(threads, len(calls))) as pool:
+        results: list[Callable[[], T]] = []
+        for item in calls:
+            try:
+                results.append(pool.submit(item).result)
+            except RuntimeError:  # no thread can be started: the interpreter ends, or there are too many
+                results.append(item)
+        return [result() for result in results]
 
 
 def _in_this_context(call: Callable[[], T]) -> Callable[[], T]:
@@ -135,7 +148,7 @@ def _in_this_context(call: Callable[[], T]) -> Callable[[], T]:
 
 def check_cancelled() -> None:
     """Raise CancelledActError where the act was cancelled."""
-    token = _token.get()
+    token = _current()
     if token is not None and token.is_set():
         raise CancelledActError
 
@@ -144,7 +157,7 @@ def check_cancelled() -> None:
 def shielded() -> Iterator[None]:
     """What runs inside is clean-up: its waits do not end because the act was cancelled."""
     token = _CancelToken()
-    outer = _token.get()
+    outer = _current()
     if outer is not None:
         token.leftovers = outer.leftovers
     mark = _token.set(token)
@@ -154,10 +167,17 @@ def shielded() -> Iterator[None]:
         _token.reset(mark)
 
 
+def note_left(what: str) -> None:
+    """Say that ``what`` may be left behind, because its clean-up failed."""
+    token = _current()
+    if token is not None:
+        token.leftovers.append(what)
+
+
 @contextlib.contextmanager
 def leaves(what: str) -> Iterator[None]:
     """While the block runs, ``what`` may be left behind if the engine does not answer the clean-up."""
-    token = _token.get()
+    token = _current()
     leftovers = [] if token is None else token.leftovers
     leftovers.append(what)
     try:
@@ -191,7 +211,7 @@ def run_act(call: Callable[[], T], *, undo: Callable[[T], object] | None = None,
         undo: called with the result of an act that had ended well when the interrupt came.
         cancel: another reason to cancel the act.
     """
-    if _token.get() is not None:
+    if _current() is not None:
         return call()
     act = _Act(call, undo, cancel)
     signals = _Signals()
@@ -199,7 +219,9 @@ def run_act(call: Callable[[], T], *, undo: Callable[[T], object] | None = None,
     for _ in range(_MOST_REASONS):
         try:
             reason = signals.hold(functools.partial(act.complete, signals, reason))
-            break
+            if reason is not None or not signals.seen:
+                break
+            reason = KeyboardInterrupt()  # it came after the act's last look
         except BaseException as error:  # noqa: BLE001 - of a handler of the caller's, or while the handlers change
             reason = error
     return act.deliver(reason)
@@ -230,15 +252,21 @@ class _Act(Generic[T]):
         self._done.clear()
         context = contextvars.copy_context()
 
+        token = self._token
+
         def run() -> None:
-            _token.set(self._token)
+            _token.set(token)
             try:
                 keep(call())
             except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
                 self.error = error
             finally:
+                token.over = True
                 self._done.set()
 
+        if sys.is_finalizing():  # a thread would never run
+            context.run(run)
+            return
         try:
             # A daemon, since an engine that hangs must not hold up the end of the process.
             threading.Thread(target=context.run, args=(run,), name="jupyter-launcher", daemon=True).start()
@@ -266,10 +294,11 @@ class _Act(Generic[T]):
             undo, result, self._token = self._undo, self.results.pop(), _CancelToken()
             self._start(lambda: result, undo)
             self._wait(end)
-        left = "" if self._done.is_set() else ", ".join(self._token.leftovers)
+        left = ", ".join(dict.fromkeys(self._token.leftovers))
         if not left:
             return reason
-        text = f"the engine did not answer the clean-up within {_CLEAN_UP_SECONDS:g} s; this may be left: {left}"
+        why = "failed" if self._done.is_set() else f"has not ended within {_CLEAN_UP_SECONDS:g} s"
+        text = f"the clean-up {why}; this may be left: {left}"
         _log.warning("%s", text)
         if self._cancel is not None and not isinstance(reason, KeyboardInterrupt):
             return self._cancel.error(text)
@@ -302,6 +331,7 @@ class _Signals:
 
     def __init__(self) -> None:
         self.seen = 0
+        self._process = os.getpid()
 
     def hold(self, call: Callable[[], T]) -> T:
         """Count these signals while ``call`` runs, instead of raising KeyboardInterrupt."""
@@ -317,27 +347,7 @@ class _Signals:
             for number in reversed(held):
                 signal.signal(number, signal.default_int_handler)
 
-    def _count(self, _number: int, _frame: FrameType | None) -> None:
+    def _count(self, number: int, frame: FrameType | None) -> None:
+        if os.getpid() != self._process:  # a fork has no act that would look at the count
+            signal.default_int_handler(number, frame)
         self.seen += 1
-
-
-class PerProcess(Generic[T]):
-    """A value that each process makes for itself, at its first use: a fork does not take its parent's."""
-
-    def __init__(self, make: Callable[[], T]) -> None:
-        self._make = make
-        self._values: dict[int, T] = {}  # those of other processes stay as they are
-        self._locks: dict[int, threading.Lock] = {}  # one may have been held when the process was forked
-
-    def get(self) -> T:
-        """This process's value; other threads wait while one makes it."""
-        process = os.getpid()
-        if process not in self._values:
-            with self._locks.setdefault(process, threading.Lock()):
-                if process not in self._values:
-                    self._values[process] = self._make()
-        return self._values[process]
-
-    def find(self) -> T | None:
-        """This process's value, if it has made one."""
-        return self._values.get(os.getpid())

@@ -14,7 +14,7 @@ from jupyter_launcher.acts import wait_for_cancel
 __all__ = ["Deadline", "NotYetError", "attempts", "shorten", "within"]
 
 _PAUSE = 0.02
-_LEAST_SECONDS = 0.001  # a time-out of 0 means something else
+_LEAST_SECONDS = 1.0  # what an engine that lives needs to answer
 
 
 class Deadline:

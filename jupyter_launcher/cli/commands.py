@@ -237,18 +237,20 @@ def doctor(
     from jupyter_launcher.engine.images import DEFAULT_IMAGE
 
     checks = []
-    for check in examine(
+    found = examine(
         lambda: DockerEngine.connect(context=state.context),
         pipeline_dir=directory,
         gateway=gateway,
         network=network,
         image=image or DEFAULT_IMAGE,
-    ):
-        checks.append(check)
-        if not state.json:  # each as soon as it is known
-            click.echo(f"{check.state.value:<8}  {check.name}: {check.detail}")
-            if check.hint:
-                click.echo(f"{'':<8}  to fix: {check.hint}")
+    )
+    with contextlib.closing(found):  # an interrupt removes the doctor's container
+        for check in found:
+            checks.append(check)
+            if not state.json:  # each as soon as it is known
+                click.echo(f"{check.state.value:<8}  {check.name}: {check.detail}")
+                if check.hint:
+                    click.echo(f"{'':<8}  to fix: {check.hint}")
     if state.json:
         state.result(checks, "")
     if any(check.state is CheckState.FAILED for check in checks):

@@ -6,7 +6,7 @@ import contextlib
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from enum import Enum
 
@@ -86,10 +86,11 @@ def examine(
     gateway: str | None = None,
     network: str | None = None,
     image: str = DEFAULT_IMAGE,
-) -> Iterator[Check]:
+) -> Generator[Check, None, None]:
     """Check after check, in the order in which a start needs them.
 
-    What has to be seen from inside a container is checked in one that does nothing, and is removed at the end.
+    What has to be seen from inside a container is checked in one that does nothing, and is removed at the end,
+    also where the caller closes the generator before its end.
     """
     try:
         engine = connect()

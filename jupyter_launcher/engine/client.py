@@ -10,7 +10,7 @@ import requests
 from docker import APIClient, DockerClient
 from docker.errors import APIError
 
-from jupyter_launcher.acts import PerProcess, shielded
+from jupyter_launcher.acts import leaves, run_act, shielded
 from jupyter_launcher.engine import connection, podman, streams
 from jupyter_launcher.engine.errors import is_gone, is_port_conflict, translate_errors
 from jupyter_launcher.engine.images import ImageStore
@@ -26,6 +26,7 @@ from jupyter_launcher.engine.types import (
     parse_status,
 )
 from jupyter_launcher.errors import EngineError, EngineUnavailableError, PortInUseError
+from jupyter_launcher.forks import PerProcess
 from jupyter_launcher.waiting import Deadline, NotYetError, attempts
 
 __all__ = ["DockerEngine"]
@@ -175,14 +176,28 @@ class DockerEngine:
     @contextlib.contextmanager
     def temporary(self, config: ContainerConfig, name: str) -> Iterator[str]:
         """Create and start a container of a unique name, yield its id, and remove it at the end."""
-        target = name  # until its id is known
+
+        def make() -> str:
+            target = name  # until its id is known
+            try:
+                with leaves(f"container {name}"):
+                    target = self.create(config, name)
+                    self.start(target)
+            except BaseException:
+                remove(target)
+                raise
+            return target
+
+        def remove(target: str) -> None:
+            with shielded(), leaves(f"container {name}"):
+                self.remove(target)
+
+        # Acts, so that an interrupt neither parts the create from its answer nor ends the removal.
+        target = run_act(make, undo=remove)
         try:
-            target = self.create(config, name)
-            self.start(target)
             yield target
         finally:
-            with shielded():
-                self.remove(target)
+            run_act(lambda: remove(target))
 
     def wait(self, container: str, deadline: Deadline) -> int | None:
         """Block until the container does not run.

@@ -13,10 +13,10 @@ from docker.context import ContextAPI
 from docker.transport import UnixHTTPAdapter
 from docker.utils import kwargs_from_env
 
-from jupyter_launcher.acts import PerProcess
 from jupyter_launcher.engine.errors import translate_errors
 from jupyter_launcher.engine.ssh import SshTunnel
 from jupyter_launcher.errors import EngineUnavailableError, OptionError
+from jupyter_launcher.forks import PerProcess
 from jupyter_launcher.waiting import shorten
 
 __all__ = ["OLDEST_API", "Connection", "DockerClient", "connect"]
@@ -88,9 +88,11 @@ def connect(
         msg = f"client is {client!r}"
         raise OptionError(msg, hint="give a docker.DockerClient, or leave it out", option="client")
     if client is not None:
+        _bound_requests(client.api)
         return Connection(client.api.base_url, _use_only_here(client), owned=False)
     endpoint = _find_endpoint(docker_host, context)
-    return Connection(endpoint, lambda: _make_client(endpoint, docker_host, context, timeout), owned=True)
+    environment = dict(os.environ)  # a fork reaches the same engine, whatever has changed since then
+    return Connection(endpoint, lambda: _make_client(endpoint, docker_host, context, timeout, environment), owned=True)
 
 
 def _use_only_here(client: DockerClient) -> Callable[[], _Made]:
@@ -106,7 +108,9 @@ def _use_only_here(client: DockerClient) -> Callable[[], _Made]:
     return use
 
 
-def _make_client(endpoint: str, docker_host: str | None, context: str | None, timeout: float) -> _Made:
+def _make_client(
+    endpoint: str, docker_host: str | None, context: str | None, timeout: float, environment: dict[str, str]
+) -> _Made:
     tunnel = SshTunnel(endpoint, timeout) if endpoint.startswith("ssh://") else None
     with translate_errors("connect", endpoint), _close_on_failure(tunnel):
         if tunnel is not None:
@@ -114,12 +118,12 @@ def _make_client(endpoint: str, docker_host: str | None, context: str | None, ti
             made = DockerClient(base_url=tunnel.url, timeout=timeout)  # type: ignore[arg-type]
         elif docker_host is not None:
             # TLS as the docker command has it: by DOCKER_TLS_VERIFY and DOCKER_CERT_PATH.
-            given = kwargs_from_env(environment={**os.environ, "DOCKER_HOST": docker_host})
+            given = kwargs_from_env(environment={**environment, "DOCKER_HOST": docker_host})
             made = _create_client(DockerClient, **given, timeout=timeout)
         elif context is not None:
             made = _create_client(DockerClient.from_context, name=context, timeout=timeout)
         else:
-            made = _create_client(DockerClient.from_env, timeout=timeout)
+            made = _create_client(DockerClient.from_env, environment=environment, timeout=timeout)
     _share_connections(made.api)
     _bound_requests(made.api)
     return made, tunnel
@@ -177,6 +181,8 @@ def _share_connections(api: APIClient) -> None:
 def _bound_requests(api: APIClient) -> None:
     # The SDK has one time-out for all calls; here a call within a deadline gets what remains of that.
     send = api.send
+    if getattr(send, "__name__", "") == "send_in_time":  # a client that was handed in before
+        return
 
     def send_in_time(request: requests.PreparedRequest, **options: Any) -> requests.Response:
         return send(request, **{**options, "timeout": shorten(options.get("timeout"))})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
+import requests
 from docker.errors import APIError, DockerException, StreamParseError
 from urllib3.exceptions import HTTPError as TransportError
 
@@ -13,6 +14,7 @@ from jupyter_launcher.errors import EngineError, EngineUnavailableError
 __all__ = ["is_gone", "is_port_conflict", "translate_errors"]
 
 _REFUSED = "see what the engine says; `docker info` and the engine's own log tell more"
+_MISSHAPEN = "see whether a proxy answers in place of the engine, and which version `docker version` shows"
 _FORBIDDEN = (
     "a socket proxy or an authorisation plugin stands before the engine; let it pass PING, VERSION, INFO, CONTAINERS, "
     "EXEC, IMAGES and POST"
@@ -35,6 +37,22 @@ def translate_errors(action: str, endpoint: str) -> Iterator[None]:
         seen, hint = _describe(error)
         msg = f"could not {action} with the engine at {endpoint}: {seen}"
         raise EngineUnavailableError(msg, hint=hint, endpoint=endpoint) from error
+    # The SDK takes every JSON of an engine for the object that it should be.
+    except (AttributeError, LookupError, TypeError) as error:
+        status = _status_of(error)
+        told = "no status is known" if status is None else f"status {status}"
+        msg = (
+            f"could not {action}: the engine's answer has an unexpected shape ({told}): {type(error).__name__}: {error}"
+        )
+        raise EngineError(msg, hint=_MISSHAPEN, status=status) from error
+
+
+def _status_of(error: BaseException) -> int | None:
+    """The status of an answer in whose text the SDK found no message."""
+    refusal = error.__context__  # an APIError is of an earlier answer
+    if isinstance(refusal, requests.HTTPError) and not isinstance(refusal, APIError) and refusal.response is not None:
+        return refusal.response.status_code
+    return None
 
 
 def _describe(error: BaseException) -> tuple[str, str]:

@@ -2,34 +2,45 @@
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
+import functools
 import hashlib
 import io
 import json
+import math
+import queue
 import re
 import tarfile
+import threading
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import requests
 from docker import APIClient
 
 from jupyter_launcher._version import __version__
 from jupyter_launcher.acts import check_cancelled
+from jupyter_launcher.engine import streams
 from jupyter_launcher.engine.errors import translate_errors
 from jupyter_launcher.engine.shapes import expect_shape
 from jupyter_launcher.engine.types import ImageInfo, Progress
 from jupyter_launcher.errors import EngineError, ImageBuildError, ImageNotFoundError, OptionError
 from jupyter_launcher.models import BuildOptions
 from jupyter_launcher.models.options import show_value
-from jupyter_launcher.waiting import Deadline
+from jupyter_launcher.waiting import Deadline, within
 
 __all__ = ["CONTEXTS", "DEFAULT_GATEWAY_IMAGE", "DEFAULT_IMAGE", "ImageStore", "context_dir", "tag_of"]
 
 CONTEXTS = ("jupyter-server", "enterprise-gateway")
 _INPUTS = "jupyter-launcher.inputs"
 _TAIL_LINES = 40
+_POLL = 0.05
+_STREAM_END = object()
+_Items = queue.SimpleQueue[tuple[Any, BaseException | None]]
 _STEP = re.compile(r"(?:Step|STEP) (\d+)/(\d+) ?: ")  # Docker's, Podman's
 
 
@@ -99,12 +110,9 @@ class ImageStore:
         try:
             with translate_errors(f"pull {name}", self._endpoint):
                 layers: dict[str, tuple[int, int]] = {}
-                for item in self._api.pull(name, stream=True, decode=True):
-                    check_cancelled()
+                for item in _read(lambda: self._api.pull(name, stream=True, decode=True), deadline):
                     with expect_shape(f"a pull of {name}"):
                         _report_pull(item, layers, on_progress)
-                    if deadline.expired():
-                        raise _late(deadline)
         except EngineError as error:
             msg = f"image {image} is not on the engine and cannot be pulled: {error.message}"
             hint = "check the image's name, or `docker login` to its registry"
@@ -136,7 +144,8 @@ class ImageStore:
         tail: list[str] = []
         try:
             with translate_errors(f"build {tag}", self._endpoint):
-                stream = self._api.build(
+                start = functools.partial(
+                    self._api.build,
                     fileobj=_tar(files),
                     custom_context=True,
                     tag=tag,
@@ -146,14 +155,11 @@ class ImageStore:
                     decode=True,
                     buildargs={**options.to_build_args(), "BUILD_ID": build_id},
                     labels={_INPUTS: inputs},
-                    timeout=int(deadline.seconds),
+                    timeout=math.ceil(deadline.seconds),
                 )
-                for item in stream:
-                    check_cancelled()
+                for item in _read(start, deadline):
                     with expect_shape(f"a build of {tag}"):
                         _report_build(item, tail, on_progress)
-                    if deadline.expired():
-                        raise _late(deadline)
         except EngineError as error:
             msg = f"image {tag} could not be built: {error.message}"
             hint = (
@@ -188,6 +194,67 @@ class ImageStore:
             if error.status == 404:
                 return None
             raise
+
+
+def _read(start: Callable[[], Iterable[Any]], deadline: Deadline) -> Iterator[Any]:
+    """The items of a stream of the SDK, until the deadline or a cancel of the act, which both close its connection.
+
+    Its first answer and each next item may be long in coming, so a thread of its own waits for them.
+
+    Raises:
+        EngineError: the deadline passed.
+    """
+    items: _Items = queue.SimpleQueue()
+    left = threading.Event()
+    context = contextvars.copy_context()
+
+    def run() -> None:
+        context.run(_put_items, start, deadline, items, left)
+
+    try:
+        threading.Thread(target=run, name="jupyter-launcher", daemon=True).start()
+    except RuntimeError:  # no thread can be started any more: the interpreter is about to end
+        run()
+    try:
+        while True:
+            check_cancelled()
+            with contextlib.suppress(queue.Empty):
+                item, error = items.get(timeout=_POLL)
+                if item is _STREAM_END:
+                    return
+                if error is not None:
+                    check_cancelled()
+                    raise (_late(deadline) if deadline.expired() else error) from error.__cause__
+                yield item
+            if deadline.expired():
+                raise _late(deadline)
+    finally:
+        left.set()
+
+
+def _put_items(start: Callable[[], Iterable[Any]], deadline: Deadline, items: _Items, left: threading.Event) -> None:
+    """Put each item of a stream, and then its end or an error, into a queue, until its reader has left."""
+    try:
+        with within(deadline):
+            stream = start()
+            response = _response_of(stream)
+            with contextlib.nullcontext() if response is None else streams.open_stream(response):
+                for item in stream:
+                    items.put((item, None))
+                    if left.is_set():
+                        return
+                    if response is not None:
+                        streams.limit_read(response, deadline)
+        items.put((_STREAM_END, None))
+    except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits
+        items.put((None, error))
+
+
+def _response_of(stream: Iterable[Any]) -> requests.Response | None:
+    """The answer that a generator of the SDK reads: there is no public way to it."""
+    frame = getattr(stream, "gi_frame", None)
+    found = None if frame is None else frame.f_locals.get("response")
+    return found if isinstance(found, requests.Response) else None
 
 
 def _late(deadline: Deadline) -> EngineError:

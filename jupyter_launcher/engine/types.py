@@ -42,6 +42,7 @@ LOG_SIZE = 10 * 2**20
 """Bytes of each of the two files of a container's log, unless asked otherwise."""
 _PIDS_LIMIT = 4096
 _LOG_FILES = 2
+_NOT_RUNNING = ("created", "exited", "dead", "removing")
 
 
 class Progress(Protocol):
@@ -229,8 +230,8 @@ class ContainerInfo:
 
     @property
     def running(self) -> bool:
-        """The main process is alive (also while it is paused)."""
-        return self.state in ("running", "paused", "restarting")
+        """The main process is alive (also while it is paused), or the state is a word that is not known."""
+        return self.state not in _NOT_RUNNING
 
     @classmethod
     def from_inspect(cls, raw: Mapping[str, Any]) -> ContainerInfo:

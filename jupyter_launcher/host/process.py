@@ -24,7 +24,14 @@ def is_process_dead(mark: str) -> bool | None:
     pid, started = parts[2:]
     if not started or not (pid.isascii() and pid.isdecimal()):
         return None
-    return _start_time(int(pid)) != started
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):  # it is another user's
+        pass
+    now = _start_time(int(pid))
+    return None if now is None else now != started  # /proc may hide other users' processes
 
 
 def _pid_space() -> tuple[str, str]:
@@ -37,9 +44,9 @@ def _pid_space() -> tuple[str, str]:
 
 
 def _start_time(pid: int) -> str | None:
-    """When a process started, in the kernel's ticks; None when it is dead."""
+    """When a process started, in the kernel's ticks; empty when it is dead, None when nobody can tell."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
     except OSError:
         return None
-    return None if fields[_STATE] in "ZX" else fields[_STARTED]
+    return "" if fields[_STATE] in "ZX" else fields[_STARTED]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
@@ -11,6 +12,8 @@ from jupyter_launcher.errors import ServerInfoError
 __all__ = ["Gateway", "ServerInfo"]
 
 _TYPES: dict[str, type] = {"password": bool, "pid": int, "port": int, "secure": bool}
+_HINT = "see whether another program writes to the runtime dir, or whether a configuration sets a token"
+_TOKEN = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,10 +56,26 @@ class ServerInfo:
         """Parse the file's text; fields that are not known are ignored.
 
         Raises:
-            ServerInfoError: no JSON object, or a field is missing or of another type. The
-                message names fields, and never shows the text, which holds the token.
+            ServerInfoError: no JSON object, or a field is missing or of another type, or the token is not 64
+                hexadecimal characters. The message names fields, and never shows the text, which holds the token.
         """
         parsed = _parse_server_info(text)
+        del text  # what a traceback shows of this frame
+        if isinstance(parsed, ServerInfo):
+            return parsed
+        msg, hint = parsed
+        raise ServerInfoError(msg, hint=hint) from None
+
+    @classmethod
+    def from_output(cls, text: str) -> ServerInfo:
+        """Parse what our scripts print: before each JSON that may be ours comes a line with our token.
+
+        Ours is the first one whose field ``token`` is our token.
+
+        Raises:
+            ServerInfoError: none is. The message never shows the text, which holds the token.
+        """
+        parsed = _find_ours(text)
         del text  # what a traceback shows of this frame
         if isinstance(parsed, ServerInfo):
             return parsed
@@ -82,4 +101,22 @@ def _parse_server_info(text: str) -> ServerInfo | tuple[str, str]:
     wrong = [name for name, value in values.items() if type(value) is not _TYPES.get(name, str)]
     if wrong:
         return f"server_info lacks a usable {', '.join(wrong)}", "take an image with jupyter_server 1.0 or newer"
+    if _TOKEN.fullmatch(values["token"]) is None:
+        return "the token in server_info is not 64 hexadecimal characters", _HINT
     return ServerInfo(**values)
+
+
+def _find_ours(text: str) -> ServerInfo | tuple[str, str]:
+    """As :func:`_parse_server_info`, for what our scripts print."""
+    token, _, rest = text.partition("\n")
+    if _TOKEN.fullmatch(token) is None:
+        return "what was printed begins with no token of ours", "ask again, it may have been lost in part"
+    wrong = ("no server_info has our token", _HINT)
+    # No JSON has such a line in it.
+    for candidate in rest.split(f"\n{token}\n"):
+        parsed = _parse_server_info(candidate)
+        if not isinstance(parsed, ServerInfo):
+            wrong = parsed
+        elif parsed.token == token:
+            return parsed
+    return wrong

@@ -63,12 +63,16 @@ class SessionState(str, Enum):
 
     @classmethod
     def of_container(cls, state: str) -> SessionState | None:
-        """From the engine's word for a container's state; None where it runs, so that its server decides."""
-        if state in ("running", "restarting"):
-            return None
-        if state == "paused":
-            return cls.PAUSED
-        return cls.CREATED if state == "created" else cls.EXITED
+        """From the engine's word for a container's state; None where it runs, so that its server decides.
+
+        A container in a state that is not known counts as one that runs, so that nothing is removed for a word.
+        """
+        known = {
+            "created": cls.CREATED,
+            "paused": cls.PAUSED,
+            **dict.fromkeys(("exited", "dead", "removing"), cls.EXITED),
+        }
+        return known.get(state)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

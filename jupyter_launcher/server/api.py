@@ -224,6 +224,7 @@ def _untracked(url: str, method: str) -> str:
 
 def _connect(parts: SplitResult, deadline: Deadline) -> socket.socket:
     """A connection to the first of the host's addresses that takes one."""
+    _remaining(deadline)
     port = parts.port or (443 if parts.scheme == "https" else 80)
     *others, last = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
     for family, kind, protocol, _, address in others:

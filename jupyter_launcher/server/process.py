@@ -39,7 +39,7 @@ _EXEC_SECONDS = 5.0
 _LEAST_SECONDS = 1.0
 _LAST_WORDS_SECONDS = 2.0
 _OUTPUT_LIMIT = 2**18
-"""Bytes. The scripts print 64 KiB of server_info at most, and a few lines."""
+"""Bytes. The scripts print three server_info of 64 KiB at most, and a few lines."""
 _NOT_PREPARED = 70
 """The exit code of start.sh where the server cannot be started."""
 _OTHER_DIRECTORY = 71
@@ -48,6 +48,12 @@ _OTHER_TOKEN = "other-token"  # noqa: S105 - a word, and no secret
 """What start.sh prints in place of server_info when a server answers that does not have our token."""
 _ENDING = 3
 """The exit code of renew_lease.sh when the lease has passed, so that the session is ending."""
+_UNWATCHED = 4
+"""The exit code of renew_lease.sh when the process that would end the session is gone."""
+_NO = 44
+"""The exit code of a look for "no". It is no program's own, so it needs a script of ours that ran to its end."""
+_LIVES = 45
+"""The exit code of read_server_info.sh when none is ours, although the server's process lives, or may live."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +102,7 @@ def start_server(engine: Engine, container: str, plan: SessionPlan, deadline: De
             hint = "take what sets a token or a runtime dir, or switches tokens off, out of the image's configuration"
             raise ServerInfoError(msg, hint=hint, log_tail=engine.log_tail(container))
         if result.stdout.strip():
-            return StartedServer(info=ServerInfo.from_json(result.stdout), warnings=warnings)
+            return StartedServer(info=ServerInfo.from_output(result.stdout), warnings=warnings)
         seen = "it left no server_info"
     try:
         return StartedServer(info=read_server_info(engine, container, deadline), warnings=warnings)
@@ -131,13 +137,14 @@ def was_server_started(engine: Engine, container: str, deadline: Deadline) -> bo
     """Whether a server was started in a running container; waits for it until the deadline.
 
     Raises:
-        ExecError: nobody can tell, because no command runs in the container, although the container does.
+        ExecError: nobody can tell: no command runs in the container, although the container does, or its folder
+            cannot be read.
     """
-    command = ("sh", "-c", '[ -e "$1/server.pid" ]', "look", RUN_DIR)
+    command = ("sh", "-c", read_script("was_started.sh"), "look", RUN_DIR)
     seen: ExecResult | ExecError | None = None
     for attempt in attempts(deadline, NotYetError, pause=_SLOW_POLL):
         with attempt:
-            seen = _look(engine, container, command, Deadline(max(deadline.remaining(), _EXEC_SECONDS)))
+            seen = _look(engine, container, command, Deadline(max(deadline.remaining(), _EXEC_SECONDS)), _NO)
             if seen is None:
                 return False
             if isinstance(seen, ExecError) or seen.exit_code != 0:
@@ -152,31 +159,37 @@ def read_server_info(engine: Engine, container: str, deadline: Deadline) -> Serv
     """The running server's server_info, read by exec.
 
     Raises:
-        ServerNotRunningError: the container does not run.
-        ServerInfoError: no server_info is there, or it cannot be parsed, until the deadline.
-        ExecError: nobody can tell, because no command runs in the container, although the container does.
+        ServerNotRunningError: the container does not run, or no server's process is in it until the deadline.
+        ServerInfoError: a server's process lives, or may live, but no server_info of ours is there that can be parsed,
+            until the deadline.
+        ExecError: nobody can tell: no command runs in the container, although the container does, or its folder
+            cannot be read.
     """
     command = ("sh", "-c", read_script("read_server_info.sh"), "look", RUN_DIR)
     seen: ExecResult | ExecError | None = None
     # At least two attempts: the first one's output may have been lost.
     for attempt in attempts(deadline, (NotYetError, ServerInfoError), at_least=2):
         with attempt:
-            seen = _look(engine, container, command, Deadline(max(deadline.remaining(), _LEAST_SECONDS)))
+            seen = _look(engine, container, command, Deadline(max(deadline.remaining(), _LEAST_SECONDS)), _NO, _LIVES)
             if seen is None:
                 raise _describe_ended(engine, container)
             if isinstance(seen, ExecError) or seen.exit_code != 0:
                 raise NotYetError
-            return ServerInfo.from_json(seen.stdout)
+            return ServerInfo.from_output(seen.stdout)
     if isinstance(seen, ExecError):
         raise seen
-    msg = f"container {container[:12]} has no server_info after {deadline.seconds:g} s: no server runs in it"
-    raise ServerInfoError(msg, hint="start the session again with the same session_id, or stop it")
+    msg = f"container {container[:12]} has no server_info of ours after {deadline.seconds:g} s"
+    if isinstance(seen, ExecResult) and seen.exit_code == _NO:
+        msg += ", and no server's process"
+        raise ServerNotRunningError(msg, hint="start the session again with the same session_id, or stop it")
+    msg += ", although its server's process runs, or may run"
+    raise ServerInfoError(msg, hint="see the session's log; if it stays so, stop the session and start it again")
 
 
 def _look(
-    engine: Engine, container: str, command: tuple[str, ...], deadline: Deadline
+    engine: Engine, container: str, command: tuple[str, ...], deadline: Deadline, *answers: int
 ) -> ExecResult | ExecError | None:
-    """What a command answered, with exit code 0 for yes and 1 for no; None: the container does not run.
+    """What a script answered: its exit code is 0, or one of ``answers``; None: the container does not run.
 
     An ExecError is returned where the command could not be run now, but a later attempt may work.
 
@@ -192,9 +205,9 @@ def _look(
         if info.state == "paused":
             raise
         return error
-    if result.exit_code in (0, 1):
+    if result.exit_code in (0, *answers):
         return result
-    # 137: killed, for memory perhaps; 126, 127: its shell could not run it.
+    # 137: killed, for memory perhaps; 126, 127: its shell could not run it; 1, 2: it could not look.
     msg = f"a look into container {container[:12]} ended with exit code {result.exit_code}: {result.stderr.strip()}"
     hint = "see whether the container has memory and processes left"
     return ExecError(msg, hint=hint, started=True, exit_code=result.exit_code, output=result.stderr[-500:])
@@ -217,7 +230,8 @@ def renew_lease(engine: Engine, container: str, seconds: int) -> None:
 
     Raises:
         ServerNotRunningError: the session has ended, or is ending because its lease had passed.
-        ExecError, EngineError: nobody knows whether the lease has moved; the session may run, so try again.
+        ExecError, EngineError: nobody knows whether the lease has moved; the session may run, so try again. Or nobody
+            watches the lease any more, so the session does not end by itself.
     """
     command = ("sh", "-c", read_script("renew_lease.sh"), "renew", RUN_DIR, str(seconds))
     try:
@@ -230,6 +244,8 @@ def renew_lease(engine: Engine, container: str, seconds: int) -> None:
             raise _describe_ended(engine, container) from error
         msg = f"the lease of container {container[:12]} was not renewed: {error.message}"
         hint = f"renew it again soon; see that {RUN_DIR} in the container is not full"
+        if error.started and error.exit_code == _UNWATCHED:
+            hint = "the session does not end by itself any more: stop it; if it had reached its pids limit, raise that"
         raise ExecError(
             msg, hint=hint, started=error.started, exit_code=error.exit_code, output=error.output
         ) from error

@@ -14,7 +14,7 @@ from jupyter_launcher.errors import (
 )
 from jupyter_launcher.host.process import is_process_dead
 from jupyter_launcher.models import Timings
-from jupyter_launcher.server.api import JupyterApi
+from jupyter_launcher.server.api import JupyterApi, NoAnswerError
 from jupyter_launcher.server.process import read_server_info, was_server_started
 from jupyter_launcher.server.ready import wait_until_ready
 from jupyter_launcher.sessions.context import Context
@@ -31,6 +31,7 @@ __all__ = ["find_or_clear", "find_session", "get_session", "join_starting"]
 _OTHERS_STEP = 10.0
 _GET_SECONDS = 10.0
 _PROBE_SECONDS = 2.0
+_CAUSE_SECONDS = 2.0  # to find out why a session does not answer
 
 
 def find_session(context: Context, session_id: str) -> tuple[ContainerInfo, SessionLabels]:
@@ -76,18 +77,42 @@ def find_or_clear(context: Context, spec: SessionSpec) -> tuple[ContainerInfo, S
         return None
     labels = _read_own_labels(info, spec)
     # A launcher that is seen dead does nothing more, and one that is seen alive may need all of its time.
-    dead = is_process_dead(labels.process)
-    patience = _OTHERS_STEP if dead is None else 0.0 if dead else context.timeouts.start
+    deadline = Deadline(_patience(context, info, labels))
     if info.state == "created":
-        info = _wait_for_its_start(context, info, Deadline(patience))
+        info = _wait_for_its_start(context, info, deadline)
     if info is not None and info.running:
         _refuse_other_options(info, labels, spec)
-        if was_server_started(engine, info.id, Deadline(patience)):
+        if was_server_started(engine, info.id, deadline):
             _refuse_other_directory(info, labels, spec)
             return info, labels
+        _refuse_unknown_server(context, info, labels)
     if info is not None:
         engine.remove(info.id)
     return None
+
+
+def _patience(context: Context, info: ContainerInfo, labels: SessionLabels) -> float:
+    """Seconds that the launcher which created a container may still need."""
+    dead = is_process_dead(labels.process)
+    if dead:
+        return 0.0
+    age = 0.0 if dead is False else context.engine.now() - info.created
+    return max(_OTHERS_STEP if dead is None else 0.0, context.timeouts.start - age)
+
+
+def _refuse_unknown_server(context: Context, info: ContainerInfo, labels: SessionLabels) -> None:
+    """Refuse a running container in which no server was started, and in which one answers, or takes connections."""
+    seen = "answers"
+    try:
+        deadline = Deadline(_PROBE_SECONDS)
+        JupyterApi(context.server_url(info, labels)).request("GET", "api", deadline, authenticated=False)
+    except NoAnswerError as error:
+        if str(error) != TimeoutError.__name__:
+            return
+        seen = "takes connections"
+    msg = f"in session {labels.session_id} a server {seen}, and nobody could see that it was started by a launcher"
+    hint = f"stop the session, or look what runs in container {info.name}"
+    raise SessionConflictError(msg, hint=hint, session_id=labels.session_id, container_id=info.id)
 
 
 def _read_own_labels(info: ContainerInfo, spec: SessionSpec) -> SessionLabels:
@@ -144,7 +169,7 @@ def get_session(context: Context, session_id: str) -> Session:
     longest = context.timeouts.start
     deadline = Deadline(min(_GET_SECONDS, longest))
     try:
-        with within(deadline):
+        with within(Deadline(deadline.seconds + _CAUSE_SECONDS)):
             return join_session(context, info, labels, deadline)
     except (ServerError, ExecError, EngineUnavailableError):
         left = longest - (context.engine.now() - info.created)
@@ -169,8 +194,7 @@ def join_session(context: Context, info: ContainerInfo, labels: SessionLabels, d
         latest = engine.inspect(info.id)
         if latest is None:
             raise _no_session(context, labels.session_id) from error
-        probe = JupyterApi(context.server_url(latest, labels))
-        if latest.running and probe.is_alive(Deadline(_PROBE_SECONDS)):  # so "no server runs" would be wrong
+        if latest.running and not isinstance(error, ServerNotRunningError):  # nobody has seen that none runs
             raise
         memory = ", out of memory" if latest.oom_killed else ""
         msg = (

@@ -72,6 +72,7 @@ class Session:
         return f"<Session {self.id} of {self.pipeline_dir} at {self.url}>"
 
     def __enter__(self) -> Session:
+        self._process = os.getpid()
         self._renewer = None if self.lease is None else _Renewer(self, self.lease)
         return self
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jupyter_launcher.acts import leaves, shielded
+from jupyter_launcher.acts import leaves, note_left, shielded
 from jupyter_launcher.engine.types import ContainerInfo
 from jupyter_launcher.errors import EngineError, SessionConflictError, SessionUnreadableError, StartCancelledError
 from jupyter_launcher.gateway import resolve_gateway
@@ -221,6 +221,7 @@ def _remove_own(context: Context, planned: SessionPlan) -> None:
             context.engine.remove(info.id)
     except EngineError as error:  # what the caller gets is why the start failed
         _log.warning("container %s may be left, `docker rm -f %s` removes it: %s", name, name, error)
+        note_left(f"container {name}")
 
 
 def _start_id(info: ContainerInfo) -> str | None:

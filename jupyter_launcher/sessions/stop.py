@@ -73,7 +73,8 @@ def _stop(
         if info is not None and SessionState.of_container(info.state) in (None, SessionState.PAUSED):
             if info.state == "paused":
                 _unpause(engine, info.id)
-            method, kernels = _stop_server(context, info, labels, server_info)
+            with leaves(f"container {info.name}"):
+                method, kernels = _stop_server(context, info, labels, server_info)
         kernels, gone = _stop_kernels(context, info or known, labels, kernels, reporter)
     except BaseException:
         with shielded():

@@ -26,7 +26,6 @@ from typing import Any
 import requests
 
 from jupyter_launcher import DEFAULT_GATEWAY_IMAGE, DEFAULT_IMAGE, Launcher, Session, Timeouts
-from jupyter_launcher.sessions import join
 from tests.faults.own_engine import OwnEngine, eventually
 
 NAMESPACE = "soak"
@@ -110,7 +109,6 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=int(time.time()))
     arguments = parser.parse_args()
     print(f"seed {arguments.seed}", flush=True)
-    join._OTHERS_STEP = 2.0  # launchers that were killed are known to be
     engine = OwnEngine(Path("/tmp/jupyter-launcher-soak"))  # noqa: S108 - short, for a socket's path
     engine.set_up()
     try:

@@ -19,6 +19,9 @@ def _answer(body: bytes, status: str = "200 OK", kind: str = "application/json")
 INSTEAD: dict[str, bytes] = {
     "error 500": _answer(b'{"message": "bad"}', "500 Internal Server Error"),
     "error 502 in HTML": _answer(b"<html></html>", "502 Bad Gateway", "text/html"),
+    "error 500 with an empty object": _answer(b"{}", "500 Internal Server Error"),
+    "error 500 with an empty list": _answer(b"[]", "500 Internal Server Error"),
+    "error 500 without a message": _answer(b'{"error": "x"}', "500 Internal Server Error"),
     "not JSON": _answer(b"hello"),
     "an empty object": _answer(b"{}"),
     "an empty list": _answer(b"[]"),

@@ -106,6 +106,7 @@ class Storm:
 
 
 def main() -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     namespace, folder, rounds, *rest = sys.argv[1:]
     seed = int(rest[0]) if rest else random.randrange(10**6)  # noqa: S311 - chance, not secrets
     storm = Storm(namespace, folder, seed)

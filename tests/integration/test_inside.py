@@ -16,6 +16,7 @@ import websocket
 from run_pipeline import kernel_client
 
 from jupyter_launcher import (
+    ExecError,
     Launcher,
     Mount,
     PipelineDirError,
@@ -23,6 +24,7 @@ from jupyter_launcher import (
     ServerStartError,
     Session,
     StopMethod,
+    Timeouts,
 )
 from jupyter_launcher.server.process import StartedServer, start_server
 from jupyter_launcher.spec.options import SessionSpec
@@ -90,6 +92,15 @@ def test_a_server_that_the_images_configuration_gives_another_token(start: Start
         start(mounts=[Mount(source=str(own), target="/own")], environment={"JUPYTER_CONFIG_PATH": "/own"})
     assert "configuration" in caught.value.hint
     assert "of-the-image" not in str(caught.value)
+
+
+def test_a_folder_that_cannot_be_read_is_no_evidence(start: Start, launcher: Launcher, client: Any) -> None:
+    session = start(session_id="unreadable")
+    in_container(client, session, f"chmod 000 {RUN_DIR}")
+    with pytest.raises(ExecError, match="cannot be read"):
+        start(session_id="unreadable", timeouts=Timeouts(start=3))
+    in_container(client, session, f"chmod 700 {RUN_DIR}")
+    assert launcher.get("unreadable").server_info == session.server_info
 
 
 # What kernels and terminals see.

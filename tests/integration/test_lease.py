@@ -81,3 +81,15 @@ def test_a_pause_does_not_use_up_a_lease(start: Start, client: Any) -> None:
     session.renew()
     assert session.status().state is SessionState.READY
     assert "lease.ended" not in in_container(client, session, f"ls {RUN_DIR}")
+
+
+def test_a_lease_that_nobody_watches_is_not_renewed(start: Start, client: Any) -> None:
+    # Where no process can be started any more, the shell that watches ends.
+    session = start(lease=60)
+    session.renew()
+    (pid, *_) = in_container(client, session, f"cat {RUN_DIR}/lease.watcher").split()
+    in_container(client, session, f"kill -KILL {pid}")
+    with pytest.raises(ExecError, match="nobody watches the lease") as caught:
+        session.renew()
+    assert "does not end by itself" in caught.value.hint
+    assert session.status().state is SessionState.READY

@@ -62,12 +62,13 @@ SERVER_INFO: dict[str, Any] = {
     "root_dir": "/pipeline-dir",
     "secure": False,
     "sock": "",
-    "token": "0123456789abcdef",
+    "token": "0123456789abcdef" * 4,
     "url": "http://localhost:8888/",
     "version": "2.21.1",
 }
-INFO = json.dumps(SERVER_INFO)
 TOKEN: str = SERVER_INFO["token"]
+INFO = f"{TOKEN}\n{json.dumps(SERVER_INFO)}\n"
+"""What our scripts print: the token, and the server_info."""
 HASTY = Timeouts(start=5.0, gateway=5.0, shutdown=5.0, terminate=5.0)
 
 
@@ -411,6 +412,7 @@ class FakeJupyter:
         self.engine = FakeEngine(run=self.run)
         self.url = ""
         self.started = False
+        self.tells = True
         self.kernels: set[str] = set()
         self.sticky: set[str] = set()
         self.marked: list[str] = []
@@ -448,6 +450,12 @@ class FakeJupyter:
             self.containers.append(info.id)
         return self.engine.known[info.id]
 
+    def leave(self, info: ContainerInfo) -> None:
+        """Have nobody in a container: no server was started there, and nothing listens."""
+        self.started = False
+        if info.running:
+            self.engine.change(info.id, ports={})
+
     def answer(self, method: str, path: str, headers: dict[str, str]) -> tuple[int, bytes]:
         path = path.partition("?")[0]
         self.asked.append((method, path))
@@ -479,7 +487,8 @@ class FakeJupyter:
             self.containers.append(container)
             return self.start_answer
         if name == "look":
-            return printed(INFO if "jpserver" in script else "", 0 if self.started else 1)
+            found = printed("") if "jpserver" not in script else printed(INFO) if self.tells else printed("", 45)
+            return found if self.started else printed("", 44)
         if name == "renew":
             self.leases.append(argv[-1])
             return self.renew_answer
@@ -536,4 +545,4 @@ def launcher_context(engine: FakeEngine, events: list[Event] | None = None, **ch
 
 
 def server_info() -> ServerInfo:
-    return ServerInfo.from_json(INFO)
+    return ServerInfo.from_output(INFO)

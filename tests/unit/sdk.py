@@ -105,11 +105,13 @@ def http_response(body: bytes = b"", status: int = 200, headers: Mapping[str, st
 
 
 @contextlib.contextmanager
-def answer_on_a_socket(body: bytes, status: int = 200) -> Iterator[tuple[requests.Response, socket.socket]]:
+def answer_on_a_socket(
+    body: bytes, status: int = 200, headers: bytes = b""
+) -> Iterator[tuple[requests.Response, socket.socket]]:
     """An answer of the engine over a real connection, of which this much has come; and the engine's end of it."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        theirs.sendall(b"HTTP/1.1 %d Made up\r\n\r\n" % status + body)
+        theirs.sendall(b"HTTP/1.1 %d Made up\r\n%s\r\n" % (status, headers) + body)
         answer = http.client.HTTPResponse(ours)
         answer.begin()
         response = requests.Response()

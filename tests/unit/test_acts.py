@@ -13,16 +13,8 @@ from typing import Any
 import pytest
 
 from jupyter_launcher import acts
-from jupyter_launcher.acts import (
-    Cancel,
-    CancelledActError,
-    PerProcess,
-    check_cancelled,
-    close_on_cancel,
-    leaves,
-    run_act,
-    shielded,
-)
+from jupyter_launcher.acts import Cancel, CancelledActError, check_cancelled, close_on_cancel, leaves, run_act, shielded
+from jupyter_launcher.forks import PerProcess
 from jupyter_launcher.waiting import Deadline, NotYetError, attempts
 from tests.unit.forks import in_a_fork
 

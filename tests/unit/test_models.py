@@ -46,7 +46,7 @@ def test_server_info_has_the_nine_fields() -> None:
         "pid": 94619,
         "port": 8888,
         "secure": False,
-        "token": "0123456789abcdef",
+        "token": "0123456789abcdef" * 4,
         "url": "http://localhost:8888/",
     }
 
@@ -70,6 +70,11 @@ def test_the_token_is_in_no_repr() -> None:
         "null",
         "[" * 100_000,
         json.dumps({**SERVER_INFO, "token": None}),
+        json.dumps({**SERVER_INFO, "token": ""}),
+        json.dumps({**SERVER_INFO, "token": TOKEN[1:]}),
+        json.dumps({**SERVER_INFO, "token": f"{TOKEN}\n"}),
+        json.dumps({**SERVER_INFO, "token": TOKEN.upper()}),
+        json.dumps({**SERVER_INFO, "token": f"{TOKEN[:40]}<script>alert(1)</s>"}),
         json.dumps({**SERVER_INFO, "port": "8888"}),
         json.dumps({**SERVER_INFO, "pid": True}),
         json.dumps({name: value for name, value in SERVER_INFO.items() if name != "url"}),
@@ -80,6 +85,32 @@ def test_server_info_that_is_none(text: str) -> None:
         ServerInfo.from_json(text)
     assert "0123456789abcdef" not in repr(caught.value)
     assert caught.value.__cause__ is None
+
+
+OTHER = json.dumps({**SERVER_INFO, "token": "f" * 64, "url": f'"{TOKEN}"'})
+
+
+@pytest.mark.parametrize("before", ["", f"{OTHER}\n{TOKEN}\n", f'{{"{TOKEN}"\n{TOKEN}\n'])
+def test_our_server_info_is_the_one_whose_field_has_our_token(before: str) -> None:
+    text = json.dumps(SERVER_INFO, indent=2)
+    assert ServerInfo.from_output(f"{TOKEN}\n{before}{text}\n").url == SERVER_INFO["url"]
+
+
+@pytest.mark.parametrize(
+    ("text", "seen"),
+    [
+        ("", "begins with no token"),
+        (json.dumps(SERVER_INFO), "begins with no token"),
+        (f"token\n{json.dumps({**SERVER_INFO, 'token': 'token'})}", "begins with no token"),
+        (f"{TOKEN}\n", "is not JSON"),
+        (f"{TOKEN}\n{OTHER}\n", "no server_info has our token"),
+        (f"{TOKEN}\n{json.dumps({**SERVER_INFO, 'token': TOKEN + '0'})}\n", "64 hexadecimal"),
+    ],
+)
+def test_what_was_printed_has_no_server_info_of_ours(text: str, seen: str) -> None:
+    with pytest.raises(ServerInfoError, match=seen) as caught:
+        ServerInfo.from_output(text)
+    assert TOKEN not in repr(caught.value) + str(caught.value)
 
 
 @FEW
@@ -219,7 +250,10 @@ def test_states_are_what_the_command_prints() -> None:
         ("exited", SessionState.EXITED),
         ("dead", SessionState.EXITED),
         ("removing", SessionState.EXITED),
-        ("a word of tomorrow", SessionState.EXITED),
+        ("a word of tomorrow", None),
+        ("", None),
+        ("unknown", None),
+        ("stopping", None),
     ],
 )
 def test_the_state_of_a_session_by_the_engines_word_for_its_container(word: str, state: SessionState | None) -> None:

@@ -1,4 +1,4 @@
-# Starts the server, and prints its server_info as soon as it answers; README.md beside this file draws the protocol.
+# Starts the server, and prints our token and its server_info as soon as it answers; README.md beside this file draws the protocol.
 # $1: the session's own folder (in memory, of this user alone), $2: seconds to wait, $3: the lease in
 # seconds, 0 for none, $4: the pipeline directory's `device:inode`, or nothing, $5: the text of launch.py,
 # $6: `tuned` if that has tunings, else nothing, $7: the text of a configuration file, the rest: the server's argv.
@@ -22,7 +22,7 @@ fi
 
 _jl_mask=$(umask)
 umask 077
-[ ! -e "$_jl_run/jupyter" ] || (cd "$_jl_run" && rm -rf jupyter config launch.py ready reported server.pid exit lease lease.closing lease.ended)
+[ ! -e "$_jl_run/jupyter" ] || (cd "$_jl_run" && rm -rf jupyter config launch.py ready reported server.pid exit lease lease.closing lease.ended lease.watcher)
 mkdir "$_jl_run/jupyter" "$_jl_run/config" && mkfifo "$_jl_run/ready" || exit 70
 # Whole and without a newline before the server looks: an empty file would switch authentication
 # off. Only its path is in the environment.
@@ -98,13 +98,17 @@ exec 9>"$_jl_run/alive"
     for file in "$_jl_run"/jupyter/jpserver-*.json; do
       [ -f "$file" ] && [ -s "$file" ] || continue
       { _jl_text=$(head -c 65536 "$file"); } 2>/dev/null
-      case $_jl_text in *"\"$_jl_token\""*"}") _jl_info=$_jl_text ;; esac
+      case $_jl_text in *"\"$_jl_token\""*"}") _jl_info="$_jl_token
+$_jl_text" ;; esac
     done
     # A server that says that it answers has written its file before.
     [ -n "$_jl_info" ] || [ "$reason" != ready ] || _jl_info=other-token
   done
   # The lease begins before the launcher reads that the server is there. Its text only has to change.
   if [ "$_jl_lease" -gt 0 ]; then
+    # A shell ends when it cannot start a process any more. So a renewal looks whether this one is still there.
+    read -r watcher </proc/self/stat
+    echo "$watcher" >"$_jl_run/lease.watcher"
     read -r up _ </proc/uptime
     printf '%20d\n' $((${up%.*} + _jl_lease)) >"$_jl_run/lease"
   fi
@@ -115,6 +119,7 @@ exec 9>"$_jl_run/alive"
   # then by force, because a server whose gateway is gone never ends when it is asked.
   [ "$_jl_lease" -gt 0 ] && [ ! -e "$_jl_run/exit" ] || exit
   exec >/proc/1/fd/1 2>&1 8>&-
+  trap 'echo "nobody watches the lease any more: its watcher ended with code $?"' EXIT
   # What counts are this shell's own waits, so that a suspended machine or a paused container uses up one of them
   # at most: a quarter of the lease, and never more than 5 s. Two renewals within a second write the same text.
   step=$(((_jl_lease + 3) / 4)) whole=$((_jl_lease + 1)) seen=
@@ -142,9 +147,11 @@ exec 9>"$_jl_run/alive"
   done
   mv "$_jl_run/lease.closing" "$_jl_run/lease.ended"
   echo "the lease was not renewed for $_jl_lease s; the session ends"
-  kill -TERM "$(cat "$_jl_run/server.pid")"
+  trap - EXIT
+  read -r pid <"$_jl_run/server.pid"
+  kill -TERM "$pid"
   sleep 20
-  kill -KILL "$(cat "$_jl_run/server.pid")"
+  kill -KILL "$pid"
 ) &
 exec >/dev/null 2>&1
 

@@ -241,3 +241,13 @@ def test_checks_come_one_by_one(healthy: FakeEngine) -> None:
     assert [next(found).name for _ in range(4)] == ["engine", "API version", "image", "free disk"]
     assert healthy.configs == {}  # the probe comes later
     assert next(found).name == "published port"
+
+
+def test_the_container_is_removed_when_the_checks_are_left_before_their_end(healthy: FakeEngine) -> None:
+    known = set(healthy.known)
+    found = examine(lambda: cast("DockerEngine", healthy), image="image", gateway="gw")
+    while next(found).name != "reach the gateway":
+        pass
+    assert set(healthy.known) > known
+    found.close()
+    assert set(healthy.known) == known

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import threading
 from collections.abc import Iterator
 from typing import Any, cast
@@ -210,6 +212,24 @@ def test_a_temporary_container_that_fails_is_removed(call: str, error: BaseExcep
     with pytest.raises((KeyboardInterrupt, EngineError)), docker_engine(api).temporary(CONFIG, "name"):
         pytest.fail("it did not fail")
     assert api.arguments("remove_container") == (removed,)
+
+
+@pytest.mark.parametrize("call", ["create_container_from_config", "start", "remove_container"])
+def test_an_interrupt_of_a_temporary_container_outside_of_an_act_leaves_nothing(call: str) -> None:
+    api = FakeApi(create_container_from_config={"Id": "abc"})
+    answered = threading.Event()
+
+    def interrupted(*_: object, **__: object) -> dict[str, str]:
+        os.kill(os.getpid(), signal.SIGINT)
+        answered.wait(0.3)  # the interrupt comes while the engine is at it
+        answered.set()
+        return {"Id": "abc"}
+
+    api.answers[call] = interrupted
+    with pytest.raises(KeyboardInterrupt), docker_engine(api).temporary(CONFIG, "name"):
+        assert call == "remove_container"
+    assert answered.is_set()
+    assert api.arguments("remove_container") == ("abc",)
 
 
 def test_the_removal_of_a_temporary_container_is_waited_for_when_its_act_is_cancelled() -> None:

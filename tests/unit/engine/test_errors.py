@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import requests
 import urllib3
+from docker import APIClient
 from docker.errors import DockerException, StreamParseError
 
 from jupyter_launcher import EngineError, EngineUnavailableError
 from jupyter_launcher.engine.errors import is_gone, is_port_conflict, translate_errors
 from tests.unit.fakes import refusal
-from tests.unit.sdk import api_error
+from tests.unit.sdk import api_error, http_response
 
 
 def test_an_answer_of_the_engine_keeps_its_status() -> None:
@@ -53,6 +56,33 @@ def test_whatever_the_transport_raises(error: Exception, advice: str) -> None:
         raise error
     assert caught.value.endpoint == "unix:///x"
     assert caught.value.__cause__ is error
+
+
+@pytest.mark.parametrize("body", [b"{}", b"[]", b"null", b"5", b'{"error": "x"}', b'{"message": 5}'])
+def test_a_refusal_whose_text_has_no_message_keeps_its_status(body: bytes) -> None:
+    response = http_response(body, 404)
+    response.url = "http://x"
+    sdk: Any = APIClient(base_url="unix:///x", version="1.41")
+    with (
+        pytest.raises(EngineError, match=r"unexpected shape \(status 404\)") as caught,
+        translate_errors("ask", "unix:///x"),
+    ):
+        sdk._raise_for_status(response)
+    assert caught.value.status == 404
+    assert caught.value.__cause__ is not None
+
+
+@pytest.mark.parametrize("error", [KeyError("x"), TypeError("x"), AttributeError("x"), IndexError("x")])
+@pytest.mark.parametrize("earlier", [None, api_error(404, "of another answer"), requests.HTTPError("no answer")])
+def test_an_answer_of_another_shape_has_no_status(error: Exception, earlier: Exception | None) -> None:
+    error.__context__ = earlier
+    with (
+        pytest.raises(EngineError, match=r"unexpected shape \(no status is known\)") as caught,
+        translate_errors("ask", "unix:///x"),
+    ):
+        raise error
+    assert (caught.value.status, caught.value.__cause__) == (None, error)
+    assert type(caught.value) is EngineError
 
 
 def test_a_circle_of_causes_ends() -> None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import tarfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
+from docker import APIClient
 from hypothesis import given
 
 from jupyter_launcher import BuildOptions, EngineError, ImageBuildError, ImageNotFoundError, OptionError
+from jupyter_launcher.acts import Cancel, run_act
 from jupyter_launcher.engine.images import (
     CONTEXTS,
     DEFAULT_GATEWAY_IMAGE,
@@ -20,7 +24,7 @@ from jupyter_launcher.engine.images import (
     tag_of,
 )
 from jupyter_launcher.waiting import Deadline
-from tests.unit.sdk import FakeApi, api_error, docker_engine
+from tests.unit.sdk import FakeApi, answer_on_a_socket, api_error, docker_engine
 from tests.unit.strategies import FEW, error_of, json_values, replaced
 
 ABSENT = api_error(404, "no such image")
@@ -282,6 +286,93 @@ def test_a_build_that_takes_too_long() -> None:
     with pytest.raises(ImageBuildError, match="not done after 0 s") as caught:
         build(store(inspect_image=ABSENT, build=[{"stream": "x"}])[0], seconds=0.0)
     assert caught.value.__cause__ is not None
+
+
+def silent(api: FakeApi, call: str, response: requests.Response, event: threading.Event) -> None:
+    """Let a call answer as the SDK does, with a stream of which one item has come."""
+    sdk: Any = APIClient(base_url="unix:///x", version="1.41")
+
+    def start(*_: object, **__: object) -> Iterator[Any]:
+        stream = sdk._stream_helper(response, decode=True)
+        event.set()
+        return stream  # type: ignore[no-any-return]
+
+    api.answers[call] = start
+
+
+ITEM = b'{"status": "x"}\n'
+CHUNK = b"%x\r\n%s\r\n" % (len(ITEM), ITEM)
+CALLS = [("pull", ensure), ("build", lambda images, _="", **given: build(images, **given))]
+
+
+@pytest.mark.parametrize(("call", "act"), CALLS)
+@pytest.mark.parametrize("chunks", [b"", CHUNK])
+def test_a_cancel_ends_a_silent_stream_at_once_and_its_connection(call: str, act: Any, chunks: bytes) -> None:
+    images, api = store(inspect_image=ABSENT)
+    event, soon = threading.Event(), Deadline(5)
+    with answer_on_a_socket(chunks, headers=b"Transfer-Encoding: chunked\r\n") as (response, engine):
+        silent(api, call, response, event)
+        with pytest.raises(KeyError):
+            run_act(lambda: act(images, "x"), cancel=Cancel(event, KeyError))
+        assert not soon.expired()
+        engine.settimeout(5)
+        assert engine.recv(1) == b""
+
+
+@pytest.mark.parametrize(("call", "act"), CALLS)
+def test_a_cancel_ends_a_wait_for_an_answer_that_does_not_begin(call: str, act: Any) -> None:
+    event, end, soon = threading.Event(), threading.Event(), Deadline(5)
+
+    def start(*_: object, **__: object) -> list[Any]:
+        event.set()
+        end.wait(20)
+        return []
+
+    images, _ = store(inspect_image=ABSENT, **{call: start})
+    try:
+        with pytest.raises(KeyError):
+            run_act(lambda: act(images, "x"), cancel=Cancel(event, KeyError))
+        assert not soon.expired()
+    finally:
+        end.set()
+
+
+@pytest.mark.parametrize(("call", "act"), CALLS)
+def test_the_deadline_ends_a_silent_stream(call: str, act: Any) -> None:
+    images, api = store(inspect_image=ABSENT)
+    soon = Deadline(5)
+    with answer_on_a_socket(CHUNK, headers=b"Transfer-Encoding: chunked\r\n") as (response, _):
+        silent(api, call, response, threading.Event())
+        with pytest.raises(EngineError, match=r"not done after 0\.2 s"):
+            act(images, "x", seconds=0.2)
+        assert not soon.expired()
+
+
+def test_a_stream_is_read_where_no_thread_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    assert ensure(store(inspect_image=ABSENT, pull=[{"status": "x"}])[0], "x") == [("x", 0, 0)]
+
+
+def test_a_stream_that_nobody_reads_any_more_is_left() -> None:
+    on, asked = threading.Event(), threading.Event()
+
+    def stream() -> Iterator[dict[str, str]]:
+        yield {"error": "manifest unknown"}
+        on.wait(5)
+        yield {"status": "x"}
+        asked.set()
+
+    images, _ = store(inspect_image=ABSENT, pull=lambda *_, **__: stream())
+    with pytest.raises(ImageNotFoundError, match="manifest unknown"):
+        ensure(images, "x")
+    on.set()
+    for thread in threading.enumerate():
+        if thread.name == "jupyter-launcher":
+            thread.join(5)
+    assert not asked.is_set()
 
 
 def test_the_base_image_is_an_input() -> None:

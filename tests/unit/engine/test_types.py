@@ -130,7 +130,13 @@ def test_a_deep_answer_is_a_typed_error() -> None:
 
 @pytest.mark.parametrize(
     ("state", "running"),
-    [("running", True), ("paused", True), ("restarting", True), ("created", False), ("exited", False), ("dead", False)],
+    [
+        *(
+            (state, True)
+            for state in ("running", "paused", "restarting", "stopping", "unknown", "a word of tomorrow", "")
+        ),
+        *((state, False) for state in ("created", "exited", "dead", "removing")),
+    ],
 )
 def test_states_in_which_the_main_process_lives(state: str, running: bool) -> None:  # noqa: FBT001 - pytest's
     assert ContainerInfo.from_inspect(inspected(State={"Status": state})).running == running

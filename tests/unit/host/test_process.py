@@ -38,7 +38,20 @@ def test_a_zombie_is_dead() -> None:
         assert zombie.stdout is not None
         zombie.stdout.read()  # it has ended, and nobody has waited for it
         os.waitid(os.P_PID, zombie.pid, os.WEXITED | os.WNOWAIT)
-        assert process._start_time(zombie.pid) is None
+        assert is_process_dead(mark(zombie.pid, process._start_time(os.getpid()) or "")) is True
+
+
+def test_of_a_process_that_proc_hides_nobody_can_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "_start_time", lambda _: None)
+    assert is_process_dead(mark(os.getpid(), "1")) is None
+
+
+def test_another_users_process_may_live(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "kill", refuse)
+    assert is_process_dead(process_mark()) is False
 
 
 @pytest.mark.parametrize("other", ["", "somebody", "a:b", "a:b:1:2", "a:b:1:2:3", mark("²"), mark("x"), mark(1, "")])

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -470,13 +471,13 @@ def test_our_server_info_is_found_among_all_else_that_lies_there(run_dir: Path, 
     (beside / "jpserver-9.json").symlink_to("/no/such")
     text = write_info(run_dir, pid)
     found = look(run_dir)
-    assert (found.returncode, found.stdout) == (0, f"{text}\n")
+    assert (found.returncode, found.stdout) == (0, f"{TOKEN}\n{text}\n")
 
 
-def test_the_file_of_our_process_is_read_before_all_others(run_dir: Path) -> None:
+def test_the_file_of_our_process_is_read_before_all_others_and_not_many_are(run_dir: Path) -> None:
     text = write_info(run_dir, 7)
-    write_info(run_dir, 1, base_url="/forged/")
-    assert look(run_dir).stdout == f"{text}\n"
+    others = [write_info(run_dir, pid, base_url="/forged/") for pid in range(1, 7)]
+    assert look(run_dir).stdout == "".join(f"{TOKEN}\n{item}\n" for item in [text, *others[:2]])
 
 
 def break_token(folder: Path) -> None:
@@ -501,7 +502,46 @@ def test_no_server_info_of_ours(run_dir: Path, change: Callable[[Path], object])
     write_info(run_dir)
     change(run_dir)
     found = look(run_dir)
-    assert (found.returncode, found.stdout) == (1, "")
+    assert (found.returncode, found.stdout) == (45, "")
+
+
+NOBODY = str(2**30)  # no process has so high an id
+
+
+@pytest.mark.parametrize(("pid", "code"), [(None, 44), (NOBODY, 44), ("x", 45), ("", 45), (str(os.getpid()), 45)])
+def test_without_server_info_the_servers_process_is_looked_for(run_dir: Path, pid: str | None, code: int) -> None:
+    (run_dir / "server.pid").unlink()
+    if pid is not None:
+        (run_dir / "server.pid").write_text(f"{pid}\n")
+    assert look(run_dir).returncode == code
+    (run_dir / "jupyter").rmdir()
+    assert look(run_dir).returncode == code
+
+
+def look_as_nobody(script: str, folder: Path) -> int:
+    """The exit code of a look by a user who owns nothing."""
+    line = ["sh", "-c", read_script(script), "look", str(folder)]
+    as_nobody: dict[str, Any] = {"user": 65534, "group": 65534, "extra_groups": []} if os.getuid() == 0 else {}
+    return subprocess.run(line, capture_output=True, check=False, **as_nobody).returncode
+
+
+@pytest.mark.parametrize("script", ["was_started.sh", "read_server_info.sh"])
+def test_a_folder_that_cannot_be_read_says_nothing_of_a_server(script: str) -> None:
+    with tempfile.TemporaryDirectory() as made:  # pytest's own folders are for one user
+        folder = Path(made)
+        folder.chmod(0o755)
+        assert look_as_nobody(script, folder) == 44
+        for mode in (0o000, 0o444, 0o111):
+            folder.chmod(mode)
+            assert look_as_nobody(script, folder) == 1
+        folder.chmod(0o755)
+        assert look_as_nobody(script, folder / "gone") == 1
+
+
+def test_whether_a_server_was_started_is_seen_by_its_pid(tmp_path: Path) -> None:
+    assert run_script("was_started.sh", str(tmp_path)).returncode == 44
+    (tmp_path / "server.pid").write_text("")
+    assert run_script("was_started.sh", str(tmp_path)).returncode == 0
 
 
 def uptime() -> float:
@@ -528,6 +568,27 @@ def test_a_renewal_moves_the_end_of_the_lease(tmp_path: Path, before: str | None
     line = ["sh", "-c", "echo $(($(cat lease) - 1))"]
     older = subprocess.run(line, cwd=tmp_path, capture_output=True, check=True)
     assert int(older.stdout) == int(text) - 1
+
+
+def test_a_lease_is_watched_while_its_watchers_process_lives(tmp_path: Path, sleeper: subprocess.Popen[bytes]) -> None:
+    (tmp_path / "lease").write_text(f"{12345:20}\n")
+    note = tmp_path / "lease.watcher"
+    line = Path(f"/proc/{sleeper.pid}/stat").read_text()
+    note.write_text(line)
+    assert renew(tmp_path).returncode == 0
+    # Another process that got the same id.
+    fields = line.split()
+    note.write_text(" ".join([*fields[:21], str(int(fields[21]) - 1), *fields[22:]]) + "\n")
+    assert renew(tmp_path).returncode == 4
+    note.write_text(line)
+    sleeper.kill()
+    os.waitid(os.P_PID, sleeper.pid, os.WEXITED | os.WNOWAIT)
+    ended = renew(tmp_path)  # while nobody has waited for it
+    assert (ended.returncode, ended.stderr) == (4, "nobody watches the lease\n")
+    sleeper.wait()
+    assert renew(tmp_path).returncode == 4
+    (tmp_path / "lease.ended").write_text("1")
+    assert renew(tmp_path).returncode == 3
 
 
 def test_a_renewal_that_cannot_be_written_fails(tmp_path: Path) -> None:
@@ -680,6 +741,18 @@ def test_sigterm_without_a_server_fails(tmp_path: Path) -> None:
 def test_kernels_are_found_by_the_whole_mark_in_their_environment(mark: str, found: list[str]) -> None:
     ended = run_script("find_kernels.sh", mark)
     assert (ended.stdout.split(), ended.returncode) == (found, 0)
+
+
+@pytest.mark.usefixtures("sleeper")
+@pytest.mark.parametrize(("script", "code"), [("exit 1", 2), ("exit 2", 2), ("exit 127", 127), ("kill -9 $$", 137)])
+def test_without_a_grep_that_works_nobody_knows_of_kernels(tmp_path: Path, script: str, code: int) -> None:
+    (tmp_path / "grep").write_text(f"#!/bin/sh\n{script}\n")
+    (tmp_path / "grep").chmod(0o755)
+    line = ["sh", "-c", read_script("find_kernels.sh"), "find", "KERNEL_JUPYTER_LAUNCHER=start-1"]
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    ended = subprocess.run(line, capture_output=True, text=True, check=False, env=environment)
+    assert (ended.returncode, ended.stdout) == (code, "")
+    assert "grep -z" in ended.stderr
 
 
 def ask(method: str, url: str, *, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:

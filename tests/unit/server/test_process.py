@@ -118,24 +118,37 @@ def test_an_exec_of_which_nobody_knows_whether_it_ran_is_looked_for() -> None:
 
 
 def test_output_that_was_lost_of_a_server_that_is_not_there() -> None:
-    engine = engine_with(not_run("its output was lost", started=None), printed("", 1))
+    engine = engine_with(not_run("its output was lost", started=None), printed("", 44))
     with pytest.raises(ServerTimeoutError, match="its output was lost"):
         start(engine)
 
 
 def test_half_written_server_info_is_asked_for_again() -> None:
-    engine = engine_with(printed(INFO[:50]), printed("", 1), printed(INFO))
+    engine = engine_with(printed(INFO[:50]), printed("", 44), printed(INFO))
     assert read_server_info(engine, "c", Deadline(5)).pid == SERVER_INFO["pid"]
     assert len(engine.execs) == 3
 
 
-def test_no_server_info_at_all() -> None:
-    with pytest.raises(ServerInfoError, match="no server runs"):
-        read_server_info(engine_with(printed("", 1)), "c", Deadline(0.05))
+def test_no_server_info_and_no_server() -> None:
+    with pytest.raises(ServerNotRunningError, match=r"no server_info of ours .*, and no server's process"):
+        read_server_info(engine_with(printed("", 44)), "c", Deadline(0.05))
+
+
+def test_a_server_without_server_info_of_ours() -> None:
+    with pytest.raises(ServerInfoError, match=r"no server_info of ours .*process runs"):
+        read_server_info(engine_with(printed("", 45)), "c", Deadline(0.05))
+
+
+def test_a_server_info_with_another_token_is_not_ours() -> None:
+    other = f"{TOKEN}\n{json.dumps({**SERVER_INFO, 'token': 'f' * 64, 'url': TOKEN})}\n"
+    with pytest.raises(ServerInfoError, match="no server_info of ours"):
+        read_server_info(engine_with(printed(other)), "c", Deadline(0.0))
+    with pytest.raises(ServerInfoError, match="our token"):
+        start(engine_with(printed(other, None)))
 
 
 def test_server_info_is_asked_for_twice_at_least() -> None:
-    engine = engine_with(printed("", 1), printed(INFO))
+    engine = engine_with(printed("", 44), printed(INFO))
     assert read_server_info(engine, "c", Deadline(0.0)).token == SERVER_INFO["token"]
 
 
@@ -197,8 +210,8 @@ def test_an_image_in_which_nothing_can_be_run() -> None:
 
 
 def test_server_info_that_makes_no_sense_is_an_error() -> None:
-    with pytest.raises(ServerInfoError):
-        start(engine_with(printed(json.dumps({"token": "x"}), None)))
+    with pytest.raises(ServerInfoError, match="lacks a usable"):
+        start(engine_with(printed(f'{TOKEN}\n{{"token": "{TOKEN}"}}', None)))
 
 
 def test_a_server_with_another_token_is_an_error_at_once() -> None:
@@ -219,11 +232,13 @@ def locals_of(error: BaseException | None) -> Iterator[str]:
 
 
 UNUSABLE = [
-    INFO[:-1],
-    "[" * 100_000 + f'"{TOKEN}"',
-    json.dumps([SERVER_INFO]),
-    json.dumps({**SERVER_INFO, "pid": "x"}),
-    json.dumps({**SERVER_INFO, "port": float("nan")}),
+    INFO[:-2],
+    INFO[1:],
+    f"{TOKEN}\n" + "[" * 100_000 + f'"{TOKEN}"',
+    f"{TOKEN}\n{json.dumps([SERVER_INFO])}",
+    f"{TOKEN}\n{json.dumps({**SERVER_INFO, 'pid': 'x'})}",
+    f"{TOKEN}\n{json.dumps({**SERVER_INFO, 'port': float('nan')})}",
+    f"{TOKEN}\n{json.dumps({**SERVER_INFO, 'token': TOKEN[1:] + 'f'})}",
     INFO.replace("94619", "9" * 5000),
 ]
 
@@ -244,7 +259,7 @@ def test_the_token_is_in_no_local_of_a_shown_traceback(text: str, call: Callable
 @given(value=json_values())
 def test_whatever_is_printed_is_a_server_info_or_a_typed_error(value: Any) -> None:
     for document in replaced(SERVER_INFO, value):
-        text = json.dumps(document)
+        text = f"{TOKEN}\n{json.dumps(document)}"
         error = error_of(ServerInfoError, functools.partial(start, engine_with(printed(text, None))))
         assert error is None or TOKEN not in str(error)
 
@@ -252,6 +267,8 @@ def test_whatever_is_printed_is_a_server_info_or_a_typed_error(value: Any) -> No
 @given(text=st.text())
 def test_any_text_is_a_server_info_or_a_typed_error(text: str) -> None:
     assert error_of(ServerInfoError, lambda: ServerInfo.from_json(text)) is not None
+    assert error_of(ServerInfoError, lambda: ServerInfo.from_output(text)) is not None
+    assert error_of(ServerInfoError, lambda: ServerInfo.from_output(f"{TOKEN}\n{text}")) is not None
 
 
 def test_a_directory_that_was_exchanged_is_an_error_of_the_directory() -> None:
@@ -280,18 +297,18 @@ def test_a_server_whose_command_could_not_be_run_says_what_to_look_at() -> None:
 
 def test_a_server_that_left_no_server_info() -> None:
     with pytest.raises(ServerTimeoutError, match="it left no server_info"):
-        start(engine_with(printed("\n"), printed("", 1)))
+        start(engine_with(printed("\n"), printed("", 44)))
 
 
 def test_whether_a_server_was_started_is_seen_by_its_pid() -> None:
-    engine = engine_with(printed("", 1), printed(""))
+    engine = engine_with(printed("", 44), printed(""))
     assert was_server_started(engine, "c", Deadline(5))
-    assert "server.pid" in engine.execs[0][2]
+    assert engine.execs[0][2] == read_script("was_started.sh")
     assert engine.execs[0][4:] == (RUN_DIR,)
 
 
 def test_no_server_was_started_until_the_deadline() -> None:
-    assert not was_server_started(engine_with(printed("", 1)), "c", Deadline(0.0))
+    assert not was_server_started(engine_with(printed("", 44)), "c", Deadline(0.0))
 
 
 @pytest.mark.parametrize("started", [False, None])
@@ -306,7 +323,7 @@ def test_a_container_that_takes_no_exec_yet_is_asked_again() -> None:
 
 def test_the_last_look_decides() -> None:
     deadline = Deadline(60)
-    answers: list[Answer] = [not_run(), printed("", 1)]
+    answers: list[Answer] = [not_run(), printed("", 44)]
 
     def run(*_: object) -> Answer:
         if len(answers) == 1:
@@ -348,6 +365,12 @@ def test_a_lease_that_did_not_move_although_the_session_runs() -> None:
     error = caught.value
     assert (error.started, error.exit_code, error.output) == (True, 1, "No space left on device")
     assert "renew it again soon" in error.hint
+
+
+def test_a_lease_that_nobody_watches() -> None:
+    with pytest.raises(ExecError, match=r"was not renewed: .*nobody watches") as caught:
+        renew_lease(engine_with(printed("", 4, "nobody watches the lease")), "c", 60)
+    assert "does not end by itself" in caught.value.hint
 
 
 @pytest.mark.parametrize("known", [(), (container(state="exited", exit_code=0),)])
@@ -434,12 +457,17 @@ def test_the_containers_end_is_waited_for() -> None:
     assert isinstance(describe_failure(engine, "c", "seen", Deadline(5)), ServerStartError)
 
 
-@pytest.mark.parametrize("code", [126, 127, 137])
+@pytest.mark.parametrize("code", [1, 2, 3, 124, 126, 127, 137])
 def test_a_look_that_was_killed_or_not_run_is_no_answer(code: int) -> None:
     with pytest.raises(ExecError, match=f"exit code {code}"):
         was_server_started(engine_with(printed("", code)), "c", Deadline(0.0))
     with pytest.raises(ExecError, match=f"exit code {code}"):
         read_server_info(engine_with(printed(INFO, code)), "c", Deadline(0.0))
+
+
+def test_only_the_look_for_server_info_tells_that_a_server_lives() -> None:
+    with pytest.raises(ExecError, match="exit code 45"):
+        was_server_started(engine_with(printed("", 45)), "c", Deadline(0.0))
 
 
 def test_a_container_that_was_killed_during_the_start_is_not_said_to_lack_something() -> None:

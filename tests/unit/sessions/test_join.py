@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 import threading
@@ -133,10 +134,28 @@ def test_what_is_removed_is_what_was_looked_at(context: Context, jupyter: FakeJu
 
 
 def test_a_container_in_which_no_server_came_is_removed(context: Context, jupyter: FakeJupyter) -> None:
-    made = jupyter.add(session_info())
-    jupyter.started = False
+    made = jupyter.add(session_info(created=NOW - 100))
+    jupyter.leave(made)
     assert find_or_clear(context, session_spec()) is None
     assert jupyter.engine.removed == [made.id]
+
+
+def test_a_container_in_which_somebody_answers_is_left_alone(context: Context, jupyter: FakeJupyter) -> None:
+    jupyter.add(session_info(created=NOW - 100))
+    jupyter.started = False
+    with pytest.raises(SessionConflictError, match="a server answers"):
+        find_or_clear(context, session_spec())
+    assert jupyter.engine.removed == []
+
+
+def test_a_container_in_which_something_listens_is_left_alone(context: Context, jupyter: FakeJupyter) -> None:
+    made = jupyter.add(session_info(created=NOW - 100))
+    jupyter.started = False
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        jupyter.engine.change(made.id, ports={"8888/tcp": (silent.getsockname()[1],)})
+        with pytest.raises(SessionConflictError, match="takes connections"):
+            find_or_clear(context, session_spec())
+    assert jupyter.engine.removed == []
 
 
 @pytest.mark.parametrize("started", [False, None])
@@ -196,7 +215,7 @@ def test_a_container_that_another_launcher_is_starting_is_waited_for(
 
 
 def test_a_launcher_of_which_nobody_knows_is_waited_for_so_long(context: Context, jupyter: FakeJupyter) -> None:
-    made = jupyter.add(session_info(state="created"))
+    made = jupyter.add(session_info(state="created", created=NOW - 100))
     soon = Deadline(10)
     assert find_or_clear(replace(context, timeouts=Timeouts(start=60.0)), session_spec()) is None
     assert jupyter.engine.removed == [made.id]
@@ -209,7 +228,7 @@ def test_what_a_dead_launcher_left_half_made_is_removed_without_a_wait(
 ) -> None:
     monkeypatch.setattr(join, "_OTHERS_STEP", 60.0)
     made = jupyter.add(session_info(replace(session_labels(), process=dead_mark()), state=state))
-    jupyter.started = False
+    jupyter.leave(made)
     deadline = Deadline(30)
     assert find_or_clear(context, session_spec()) is None
     assert jupyter.engine.removed == [made.id]
@@ -252,8 +271,8 @@ def test_a_session_whose_directory_is_the_same_or_not_known_is_found(
 
 
 def test_a_container_without_a_server_may_have_had_another_directory(context: Context, jupyter: FakeJupyter) -> None:
-    made = jupyter.add(session_info(session_labels(pipeline_dir_id="1:2")))
-    jupyter.started = False
+    made = jupyter.add(session_info(session_labels(pipeline_dir_id="1:2"), created=NOW - 100))
+    jupyter.leave(made)
     assert find_or_clear(context, session_spec(pipeline_dir_id="1:3")) is None
     assert jupyter.engine.removed == [made.id]
 
@@ -328,7 +347,7 @@ def test_getting_a_session_without_a_server(context: Context, jupyter: FakeJupyt
 def test_getting_a_session_whose_server_answers_and_tells_nothing(context: Context, jupyter: FakeJupyter) -> None:
     """Its user has removed the file: nobody may say that no server runs."""
     jupyter.add(session_info(created=NOW - 100))
-    jupyter.started = False
+    jupyter.tells = False
     with pytest.raises(ServerInfoError, match="has no server_info"):
         get_session(replace(context, timeouts=Timeouts(start=0.05)), "one")
 

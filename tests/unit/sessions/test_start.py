@@ -46,6 +46,7 @@ from jupyter_launcher.spec.labels import SessionLabels
 from jupyter_launcher.waiting import Deadline, NotYetError, attempts
 from tests.unit.fakes import (
     INFO,
+    NOW,
     TOKEN,
     Answer,
     FakeEngine,
@@ -485,8 +486,8 @@ def test_a_session_that_has_ended_or_never_ran_is_made_anew(
 def test_a_running_container_without_a_server_is_made_anew(
     start: Start, engine: FakeEngine, jupyter: FakeJupyter, tmp_path: Path
 ) -> None:
-    old = jupyter.add(session_info(labels_for(tmp_path)))
-    jupyter.started = False
+    old = jupyter.add(session_info(labels_for(tmp_path), created=NOW - 100))
+    jupyter.leave(old)
     assert not start().joined
     assert engine.removed == [old.id]
 
