@@ -215,7 +215,7 @@ def test_nobody_sleeps() -> None:
 
 
 def test_a_base_exception_is_caught_only_where_it_goes_on() -> None:
-    """It may be the end of an act. ``acts`` and ``engine.images`` hand it over to another thread; every other handler raises."""
+    """It may be the end of an act. These two hand it over to another thread; every other handler raises."""
     swallowed = {
         name
         for name in MODULES
