@@ -86,9 +86,9 @@ def refused(launcher: Launcher, folder: Path, **options: Any) -> OptionError:
         ("network", "container:x"),
         ("environment", {"A": "\udcff"}),
         ("environment", {"A": "x" * 131_070}),
-        ("environment", {f"A{number}": "x" * 1000 for number in range(1600)}),
+        ("environment", {f"A{number}": "x" * 1000 for number in range(2000)}),
         ("lab_args", ["--Foo.bar=" + "x" * 131_072]),
-        ("lab_args", ["--Foo.bar=" + "x" * 1000] * 1600),
+        ("lab_args", ["--Foo.bar=" + "x" * 1000] * 2000),
         ("lab_args", ["--NotebookApp.token="]),
         ("labels", {"a": "x" * 5_000_000}),
         ("mounts", [Mount(source="/a", target=5)]),  # type: ignore[arg-type]
