@@ -70,7 +70,7 @@ else
   _jl_why="\`jupyter lab\` is not run by a Python script of jupyter_core"
   [ -z "$_jl_tuned" ] || echo "the server is not tuned: $_jl_why" >&2
   _jl_kept=$({ list_names self | grep -vxE 'IFS|OPTIND|PPID|PS4'; } 2>/dev/null)
-  _jl_lost=$({ list_names 1 | grep -vxF -e JUPYTER_TOKEN -e "$_jl_kept"; } 2>/dev/null)
+  _jl_lost=$({ list_names 1 | grep -vxF -e JUPYTER_TOKEN -e HOSTNAME -e "$_jl_kept"; } 2>/dev/null)
   [ -z "$_jl_lost" ] || echo "variables that no shell keeps do not reach the server, since $_jl_why:" $_jl_lost >&2
 fi
 set +f
