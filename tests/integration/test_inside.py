@@ -216,7 +216,7 @@ def test_an_image_that_cannot_compare_directories_is_told(attempt: Attempt, own:
 
 
 def test_an_argument_that_is_too_long_is_named_as_the_cause(attempt: Attempt) -> None:
-    with pytest.raises(ServerStartError, match="(?i)argument list too long") as caught:
+    with pytest.raises(ServerStartError, match=r"(?i)argument list too long") as caught:
         attempt(more="x" * 200_000)
     assert caught.value.exit_code
     assert "128 KiB" in caught.value.hint
