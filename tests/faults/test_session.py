@@ -118,7 +118,8 @@ def test_the_container_during_the_start(
             # While the start waits for the server.
             eventually(lambda: bool(client.containers.list()))
             container = of(client, "victim")
-            container.remove(force=True) if deed == "remove" else getattr(container, deed)()
+            deeds = {"kill": container.kill, "pause": lambda: pause(container)}
+            deeds.get(deed, lambda: container.remove(force=True))()
 
         threading.Timer(0.1, later).start()
 
