@@ -1,4 +1,4 @@
-"""Acts that can be cancelled, and threads that are part of one.
+"""Acts that can be cancelled.
 
 An act (a start, a stop, a reap) runs in a thread of its own with a cancel token. Each wait of the act looks at the
 token, and a read that blocks is closed by it. The caller's thread only waits for the act, and no exception of a
@@ -13,14 +13,14 @@ import functools
 import logging
 import os
 import signal
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import FrameType
 from typing import Generic, TypeVar
+
+from jupyter_launcher.threads import run_in_thread
 
 __all__ = [
     "Cancel",
@@ -28,14 +28,12 @@ __all__ = [
     "check_cancelled",
     "close_on_cancel",
     "leaves",
-    "map_at_once",
     "note_left",
     "run_act",
     "shielded",
     "wait_for_cancel",
 ]
 
-S = TypeVar("S")
 T = TypeVar("T")
 
 _log = logging.getLogger("jupyter_launcher")
@@ -119,31 +117,6 @@ def close_on_cancel(close: Callable[[], object]) -> contextlib.AbstractContextMa
     """
     token = _current()
     return contextlib.nullcontext() if token is None else token.closing(close)
-
-
-def map_at_once(call: Callable[[S], T], items: Sequence[S], *, threads: int) -> list[T]:
-    """The result of a call for each item, some at the same time; each may be part of the act that runs here.
-
-    Where no thread can be started, as while the interpreter ends, the calls come one after another.
-    """
-    if not items:
-        return []
-    calls: list[Callable[[], T]] = [_in_this_context(functools.partial(call, item)) for item in items]
-    if sys.is_finalizing():  # a thread would never run
-        return [item() for item in calls]
-    with ThreadPoolExecutor(max_workers=min(threads, len(calls))) as pool:
-        results: list[Callable[[], T]] = []
-        for item in calls:
-            try:
-                results.append(pool.submit(item).result)
-            except RuntimeError:  # no thread can be started: the interpreter ends, or there are too many
-                results.append(item)
-        return [result() for result in results]
-
-
-def _in_this_context(call: Callable[[], T]) -> Callable[[], T]:
-    context = contextvars.copy_context()
-    return lambda: context.run(call)
 
 
 def check_cancelled() -> None:
@@ -250,8 +223,6 @@ class _Act(Generic[T]):
     def _start(self, call: Callable[[], T], keep: Callable[[T], object]) -> None:
         self._started = True
         self._done.clear()
-        context = contextvars.copy_context()
-
         token = self._token
 
         def run() -> None:
@@ -264,14 +235,7 @@ class _Act(Generic[T]):
                 token.over = True
                 self._done.set()
 
-        if sys.is_finalizing():  # a thread would never run
-            context.run(run)
-            return
-        try:
-            # A daemon, since an engine that hangs must not hold up the end of the process.
-            threading.Thread(target=context.run, args=(run,), name="jupyter-launcher", daemon=True).start()
-        except RuntimeError:  # no thread can be started any more: the interpreter is about to end
-            context.run(run)
+        run_in_thread(run)
 
     def _watch(self, signals: _Signals) -> BaseException | None:
         try:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from jupyter_launcher.acts import leaves, run_act, shielded
 from jupyter_launcher.engine.protocol import Engine
 from jupyter_launcher.engine.types import ContainerInfo
 from jupyter_launcher.errors import (
@@ -186,12 +185,6 @@ class GatewayRequest:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _StartedGateway:
-    name: str
-    container_id: str
-
-
 @contextlib.contextmanager
 def run_gateway(
     engine: Engine, address: EngineAddress, request: GatewayRequest, *, keep: Callable[[str], bool] = lambda _: False
@@ -203,16 +196,6 @@ def run_gateway(
         GatewayNotRunningError: it ended.
         GatewayUnreachableError: it gave no kernel specs in time.
     """
-    process = os.getpid()
-    made = run_act(lambda: _start_gateway(engine, address, request), undo=lambda made: _remove(engine, made))
-    try:
-        yield made.name
-    finally:
-        if os.getpid() == process and not keep(made.name):  # a fork that leaves the block ends nothing
-            run_act(lambda: _remove(engine, made))
-
-
-def _start_gateway(engine: Engine, address: EngineAddress, request: GatewayRequest) -> _StartedGateway:
     folder = resolve_pipeline_dir(engine, address, request.pipeline_dir, None, image=request.image)
     config = gateway_config(
         folder.path,
@@ -224,22 +207,12 @@ def _start_gateway(engine: Engine, address: EngineAddress, request: GatewayReque
         network=address.choose_network(request.network),
     )
     name = f"enterprise-gateway.{request.namespace}.{uuid.uuid4().hex[:12]}"
-    target = name  # until its id is known
-    with leaves(f"container {name}"):
-        try:
-            target = engine.create(config, name)
-            engine.start(target)
-            _wait_for_kernelspecs(engine, address, name, config.host_ip, Deadline(request.seconds))
-        except BaseException:
-            with shielded():
-                engine.remove(target)
-            raise
-    return _StartedGateway(name=name, container_id=target)
 
+    def wait() -> None:
+        _wait_for_kernelspecs(engine, address, name, config.host_ip, Deadline(request.seconds))
 
-def _remove(engine: Engine, made: _StartedGateway) -> None:
-    with shielded(), leaves(f"container {made.name}"):
-        engine.remove(made.container_id)
+    with engine.temporary(config, name, wait=wait, keep=lambda: keep(name)):
+        yield name
 
 
 def _wait_for_kernelspecs(engine: Engine, address: EngineAddress, name: str, host_ip: str, deadline: Deadline) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
 from email.utils import parsedate_to_datetime
 
 import requests
@@ -174,8 +175,16 @@ class DockerEngine:
             raise
 
     @contextlib.contextmanager
-    def temporary(self, config: ContainerConfig, name: str) -> Iterator[str]:
-        """Create and start a container of a unique name, yield its id, and remove it at the end."""
+    def temporary(
+        self,
+        config: ContainerConfig,
+        name: str,
+        *,
+        wait: Callable[[], object] = lambda: None,
+        keep: Callable[[], bool] = lambda: False,
+    ) -> Iterator[str]:
+        """Create and start a container of a unique name, yield its id, and remove it at the end; see the protocol."""
+        process = os.getpid()
 
         def make() -> str:
             target = name  # until its id is known
@@ -183,6 +192,7 @@ class DockerEngine:
                 with leaves(f"container {name}"):
                     target = self.create(config, name)
                     self.start(target)
+                    wait()
             except BaseException:
                 remove(target)
                 raise
@@ -197,7 +207,8 @@ class DockerEngine:
         try:
             yield target
         finally:
-            run_act(lambda: remove(target))
+            if os.getpid() == process and not keep():  # a fork that leaves the block ends nothing
+                run_act(lambda: remove(target))
 
     def wait(self, container: str, deadline: Deadline) -> int | None:
         """Block until the container does not run.

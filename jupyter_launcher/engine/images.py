@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import contextvars
 import functools
 import hashlib
 import io
@@ -31,6 +30,7 @@ from jupyter_launcher.engine.types import ImageInfo, Progress
 from jupyter_launcher.errors import EngineError, ImageBuildError, ImageNotFoundError, OptionError
 from jupyter_launcher.models import BuildOptions
 from jupyter_launcher.models.options import show_value
+from jupyter_launcher.threads import run_in_thread
 from jupyter_launcher.waiting import Deadline, within
 
 __all__ = ["CONTEXTS", "DEFAULT_GATEWAY_IMAGE", "DEFAULT_IMAGE", "ImageStore", "context_dir", "tag_of"]
@@ -206,15 +206,7 @@ def _read(start: Callable[[], Iterable[Any]], deadline: Deadline) -> Iterator[An
     """
     items: _Items = queue.SimpleQueue()
     left = threading.Event()
-    context = contextvars.copy_context()
-
-    def run() -> None:
-        context.run(_put_items, start, deadline, items, left)
-
-    try:
-        threading.Thread(target=run, name="jupyter-launcher", daemon=True).start()
-    except RuntimeError:  # no thread can be started any more: the interpreter is about to end
-        run()
+    run_in_thread(lambda: _put_items(start, deadline, items, left))
     try:
         while True:
             check_cancelled()

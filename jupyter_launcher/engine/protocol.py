@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from jupyter_launcher.engine.traits import EngineTraits
@@ -87,8 +87,22 @@ class Engine(Protocol):
             PortInUseError: ``host_port`` was asked for, and is taken.
         """
 
-    def temporary(self, config: ContainerConfig, name: str) -> contextlib.AbstractContextManager[str]:
-        """Create and start a container of a unique name, yield its id, and remove it at the end."""
+    def temporary(
+        self,
+        config: ContainerConfig,
+        name: str,
+        *,
+        wait: Callable[[], object] = ...,
+        keep: Callable[[], bool] = ...,
+    ) -> contextlib.AbstractContextManager[str]:
+        """Create and start a container of a unique name, yield its id, and remove it at the end.
+
+        Args:
+            config: of the container.
+            name: of the container.
+            wait: called when it runs, before the block. Where it raises, the container is removed.
+            keep: asked at the end; True: the container stays.
+        """
 
     def wait(self, container: str, deadline: Deadline) -> int | None:
         """Block until the container does not run.

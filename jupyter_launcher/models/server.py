@@ -61,10 +61,7 @@ class ServerInfo:
         """
         parsed = _parse_server_info(text)
         del text  # what a traceback shows of this frame
-        if isinstance(parsed, ServerInfo):
-            return parsed
-        msg, hint = parsed
-        raise ServerInfoError(msg, hint=hint) from None
+        return _raise_unless_parsed(parsed)
 
     @classmethod
     def from_output(cls, text: str) -> ServerInfo:
@@ -77,14 +74,18 @@ class ServerInfo:
         """
         parsed = _find_ours(text)
         del text  # what a traceback shows of this frame
-        if isinstance(parsed, ServerInfo):
-            return parsed
-        msg, hint = parsed
-        raise ServerInfoError(msg, hint=hint) from None
+        return _raise_unless_parsed(parsed)
 
     def to_dict(self) -> dict[str, str | int | bool]:
         """The nine fields as a plain dict, the token included."""
         return asdict(self)
+
+
+def _raise_unless_parsed(parsed: ServerInfo | tuple[str, str]) -> ServerInfo:
+    if isinstance(parsed, ServerInfo):
+        return parsed
+    msg, hint = parsed
+    raise ServerInfoError(msg, hint=hint) from None
 
 
 def _parse_server_info(text: str) -> ServerInfo | tuple[str, str]:

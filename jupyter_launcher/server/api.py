@@ -20,10 +20,11 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import SplitResult, quote, urlsplit
 
-from jupyter_launcher.acts import close_on_cancel, map_at_once
+from jupyter_launcher.acts import close_on_cancel
 from jupyter_launcher.engine.protocol import Engine
 from jupyter_launcher.errors import ExecError
 from jupyter_launcher.spec.server import read_script
+from jupyter_launcher.threads import map_at_once
 from jupyter_launcher.waiting import Deadline
 
 __all__ = ["CONTENTS", "LIMIT", "ExecApi", "JupyterApi", "NoAnswerError", "Response", "parse_kernel_ids"]
@@ -109,9 +110,10 @@ class JupyterApi:
     def _delete(self, kernel: str, deadline: Deadline) -> None:
         self._ask("DELETE", f"api/kernels/{quote(kernel, safe='')}", deadline, read_body=False)
 
-    def shutdown(self, deadline: Deadline) -> bool:
-        """Ask the server to end, its kernels first; True when it said that it would."""
-        return _is_ok(self._ask("POST", "api/shutdown", deadline, read_body=False))
+    def shutdown(self, deadline: Deadline) -> bool | None:
+        """Ask the server to end, its kernels first; whether it said that it would, None when no answer came."""
+        answer = self._ask("POST", "api/shutdown", deadline, read_body=False)
+        return None if isinstance(answer, NoAnswerError) else _is_ok(answer)
 
     def is_alive(self, deadline: Deadline) -> bool:
         """True if the server answers ``GET api`` with 200. No token is sent."""

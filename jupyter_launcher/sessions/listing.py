@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 
-from jupyter_launcher.acts import map_at_once
 from jupyter_launcher.engine.types import ContainerInfo, ListedContainer
 from jupyter_launcher.errors import LauncherError, SessionUnreadableError
 from jupyter_launcher.models import ReapedSession, SessionState, SessionSummary
@@ -13,6 +12,7 @@ from jupyter_launcher.server.api import JupyterApi
 from jupyter_launcher.sessions.context import Context
 from jupyter_launcher.sessions.stop import stop_session
 from jupyter_launcher.spec.labels import SessionLabels, owner_of
+from jupyter_launcher.threads import map_at_once
 from jupyter_launcher.waiting import Deadline
 
 __all__ = ["list_ids", "list_sessions", "reap_sessions"]

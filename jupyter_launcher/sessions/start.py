@@ -13,7 +13,7 @@ from typing import Any
 
 from jupyter_launcher.acts import leaves, note_left, shielded
 from jupyter_launcher.engine.types import ContainerInfo
-from jupyter_launcher.errors import EngineError, SessionConflictError, SessionUnreadableError, StartCancelledError
+from jupyter_launcher.errors import EngineError, SessionConflictError, StartCancelledError
 from jupyter_launcher.gateway import resolve_gateway
 from jupyter_launcher.host.mounts import check_mount_points
 from jupyter_launcher.host.pipeline_dir import refuse_engine_socket, resolve_pipeline_dir
@@ -28,7 +28,7 @@ from jupyter_launcher.sessions.phases import PhaseReporter, StartLimit
 from jupyter_launcher.sessions.session import Session
 from jupyter_launcher.spec.checks import check_cores, check_image
 from jupyter_launcher.spec.container import PORT_KEY
-from jupyter_launcher.spec.labels import SessionLabels, container_name
+from jupyter_launcher.spec.labels import container_name
 from jupyter_launcher.spec.options import SessionSpec
 from jupyter_launcher.spec.plan import SessionPlan, plan
 from jupyter_launcher.waiting import Deadline, NotYetError, attempts
@@ -144,7 +144,7 @@ def _make_session(
     planned = plan(
         spec, gateway, network=network, start_id=uuid.uuid4().hex, owner=context.owner, process=process_mark()
     )
-    with _remove_on_failure(context, planned), leaves(f"container {planned.labels.name}"):
+    with leaves(f"container {planned.labels.name}"), _remove_on_failure(context, planned):
         with reporter.phase(Phase.CONTAINER):
             container_id = _create_container(context, planned)
             if container_id is None:
@@ -206,29 +206,22 @@ def _remove_on_failure(context: Context, planned: SessionPlan) -> Iterator[None]
     try:
         yield
     except BaseException:
-        with shielded(), leaves(f"container {planned.labels.name}"):
+        with shielded():
             _remove_own(context, planned)
         raise
 
 
 def _remove_own(context: Context, planned: SessionPlan) -> None:
-    # By name, since a create that failed returned no id; by start_id, since another launcher may hold the
+    # By name, since a create that failed returned no id; by its labels, since another launcher may hold the
     # name by now.
     name = planned.labels.name
     try:
         info = context.engine.inspect(name)
-        if info is not None and _start_id(info) == planned.labels.start_id:
+        if info is not None and planned.labels.is_of(info.labels, info.name):
             context.engine.remove(info.id)
     except EngineError as error:  # what the caller gets is why the start failed
         _log.warning("container %s may be left, `docker rm -f %s` removes it: %s", name, name, error)
         note_left(f"container {name}")
-
-
-def _start_id(info: ContainerInfo) -> str | None:
-    try:
-        return SessionLabels.from_labels(info.labels, info.name).start_id
-    except SessionUnreadableError:
-        return None
 
 
 def _warn(context: Context, planned: SessionPlan, seen: tuple[str, ...], reporter: PhaseReporter) -> None:

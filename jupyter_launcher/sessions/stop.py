@@ -8,10 +8,10 @@ import time
 from jupyter_launcher.acts import leaves, shielded
 from jupyter_launcher.engine.protocol import Engine
 from jupyter_launcher.engine.types import ContainerInfo
-from jupyter_launcher.errors import EngineError, ExecError, ServerError, SessionUnreadableError
+from jupyter_launcher.errors import EngineError, ExecError, ServerError
 from jupyter_launcher.gateway import find_marked_kernels, gateway_api, stop_kernels
 from jupyter_launcher.models import Phase, ServerInfo, SessionState, StopMethod, StopReport
-from jupyter_launcher.server.api import JupyterApi, NoAnswerError
+from jupyter_launcher.server.api import JupyterApi
 from jupyter_launcher.server.process import read_server_info, terminate_server
 from jupyter_launcher.sessions.context import Context
 from jupyter_launcher.sessions.phases import PhaseReporter
@@ -65,7 +65,7 @@ def _stop(
     started = time.monotonic()
     engine = context.engine
     info = engine.inspect(known.id)
-    if info is not None and not _is_session(info, labels):
+    if info is not None and not labels.is_of(info.labels, info.name):  # nobody else's container is ever touched
         return StopReport(method=StopMethod.ALREADY_STOPPED, seconds=time.monotonic() - started)
     method = StopMethod.ALREADY_STOPPED
     kernels: tuple[str, ...] | None = ()
@@ -84,14 +84,6 @@ def _stop(
         raise
     _remove(engine, info)
     return StopReport(method=method, kernels=kernels, kernels_gone=gone, seconds=time.monotonic() - started)
-
-
-def _is_session(info: ContainerInfo, labels: SessionLabels) -> bool:
-    """Whether a container is the session's: nobody else's container is ever touched."""
-    try:
-        return SessionLabels.from_labels(info.labels, info.name).start_id == labels.start_id
-    except SessionUnreadableError:
-        return False
 
 
 def _remove(engine: Engine, info: ContainerInfo | None) -> None:
@@ -123,7 +115,7 @@ def _stop_server(
     kernels = api.kernels(deadline.shortened(min(_KERNELS_SECONDS, timeouts.shutdown / 4)))
     # Half of the time, so that kernels which do not end leave some for the server, which then ends them.
     api.delete_kernels(kernels or (), deadline.shortened(timeouts.shutdown / 2))
-    accepted = _ask_shutdown(api, deadline)
+    accepted = api.shutdown(deadline)
     # Without an answer the server may be about to end: another stop may have come before this one.
     patience = deadline.shortened(deadline.seconds if accepted else _ENDING_SECONDS)
     if accepted is not False and engine.wait(container, patience) is not None:
@@ -144,14 +136,6 @@ def _read_server_info(engine: Engine, container: str, deadline: Deadline) -> Ser
         return read_server_info(engine, container, deadline)
     except (ExecError, ServerError) as error:
         _log.info("no token from container %s, so its API will refuse: %s", container[:12], error)
-        return None
-
-
-def _ask_shutdown(api: JupyterApi, deadline: Deadline) -> bool | None:
-    """Whether the server said that it ends; None: it did not answer."""
-    try:
-        return api.request("POST", "api/shutdown", deadline).status == 200
-    except NoAnswerError:
         return None
 
 

@@ -105,6 +105,13 @@ class SessionLabels:
         lease = self.options.get("lease")
         return lease if isinstance(lease, int) else None
 
+    def is_of(self, labels: Mapping[str, str], container: str) -> bool:
+        """Whether a container with ``labels`` is the one of this start; False where they cannot be read."""
+        try:
+            return SessionLabels.from_labels(labels, container).start_id == self.start_id
+        except SessionUnreadableError:
+            return False
+
     def to_labels(self) -> dict[str, str]:
         """The labels as a dict for the engine."""
         labels = {

@@ -25,7 +25,7 @@ from jupyter_launcher import (
     ServerInfo,
     Timeouts,
 )
-from jupyter_launcher.acts import check_cancelled
+from jupyter_launcher.acts import check_cancelled, shielded
 from jupyter_launcher.engine.protocol import OUTPUT_LIMIT, Engine, Images
 from jupyter_launcher.engine.traits import EngineTraits
 from jupyter_launcher.engine.types import ContainerConfig, ContainerInfo, ExecResult, ListedContainer, Progress
@@ -274,13 +274,28 @@ class FakeEngine:
         self.on_start(container)
 
     @contextmanager
-    def temporary(self, config: ContainerConfig, name: str) -> Iterator[str]:
-        target = self.create(config, name)
+    def temporary(
+        self,
+        config: ContainerConfig,
+        name: str,
+        *,
+        wait: Callable[[], object] = lambda: None,
+        keep: Callable[[], bool] = lambda: False,
+    ) -> Iterator[str]:
+        target = name
         try:
+            target = self.create(config, name)
             self.start(target)
+            wait()
+        except BaseException:
+            with shielded():
+                self.remove(target)
+            raise
+        try:
             yield target
         finally:
-            self.remove(target)
+            if not keep():
+                self.remove(target)
 
     def wait(self, container: str, deadline: Deadline) -> int | None:
         self._note("wait", container)

@@ -20,7 +20,8 @@ PACKAGE = Path(jupyter_launcher.__file__).parent
 
 # Lowest first. A module imports from the floors below its own, and from its own room (a folder).
 FLOORS = (
-    ("errors", "_version", "acts", "forks"),
+    ("errors", "_version", "forks", "threads"),
+    ("acts",),
     ("waiting",),
     ("models",),
     ("engine",),

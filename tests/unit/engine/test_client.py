@@ -214,6 +214,45 @@ def test_a_temporary_container_that_fails_is_removed(call: str, error: BaseExcep
     assert api.arguments("remove_container") == (removed,)
 
 
+def test_a_temporary_container_that_is_not_what_was_waited_for_is_removed() -> None:
+    api = FakeApi(create_container_from_config={"Id": "abc"})
+
+    def wait() -> None:
+        assert api.names == ["create_container_from_config", "start"]
+        raise KeyError
+
+    with pytest.raises(KeyError), docker_engine(api).temporary(CONFIG, "name", wait=wait):
+        pytest.fail("it was not waited for")
+    assert api.arguments("remove_container") == ("abc",)
+
+
+def test_a_temporary_container_that_is_kept_stays() -> None:
+    api = FakeApi(create_container_from_config={"Id": "abc"})
+    asked: list[int] = []
+
+    def keep() -> bool:
+        asked.append(1)
+        return True
+
+    with docker_engine(api).temporary(CONFIG, "name", keep=keep):
+        assert asked == []
+    assert (asked, "remove_container" in api.names) == ([1], False)
+
+
+def test_a_fork_that_leaves_the_block_of_a_temporary_container_ends_nothing() -> None:
+    api = FakeApi(create_container_from_config={"Id": "abc"})
+    block = docker_engine(api).temporary(CONFIG, "name")
+    block.__enter__()
+
+    def leave() -> bool:
+        block.__exit__(None, None, None)
+        return "remove_container" in api.names
+
+    assert in_a_fork(leave) == "False"
+    block.__exit__(None, None, None)
+    assert api.arguments("remove_container") == ("abc",)
+
+
 @pytest.mark.parametrize("call", ["create_container_from_config", "start", "remove_container"])
 def test_an_interrupt_of_a_temporary_container_outside_of_an_act_leaves_nothing(call: str) -> None:
     api = FakeApi(create_container_from_config={"Id": "abc"})
