@@ -404,7 +404,7 @@ def test_a_build_has_a_bar_and_ends_at_ctrl_c(terminal: Open, client: Any, base_
     shown.type(CTRL_C)
     assert shown.end() == 130
     assert "Traceback" not in shown.text
-    assert client.images.list("jupyter-launcher/test") == []
+    assert client.images.list("jupyter-launcher/test:bar") == []
     assert eventually(lambda: {item.id for item in client.containers.list(all=True)} == containers)
 
 

@@ -54,7 +54,7 @@ def test_start_builds_the_default_image_when_it_is_missing_and_only_then(
     client: Any, namespace: str, pipeline_dir: Path, options: BuildOptions
 ) -> None:
     events: list[Event] = []
-    kept = "jupyter-launcher/test:kept"
+    kept = f"jupyter-launcher/test:{namespace}"
     client.images.get(DEFAULT_IMAGE).tag(*kept.split(":"))
     client.images.remove(DEFAULT_IMAGE)
     try:

@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import subprocess
+import uuid
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -319,7 +320,7 @@ def test_a_kept_session_keeps_its_gateway_and_its_files(
 def test_workers_have_namespaces_of_their_own_and_build_the_image_once(
     pytester: pytest.Pytester, client: Any, of_runs: object, base_image: str
 ) -> None:
-    kept = "jupyter-launcher/test:kept"
+    kept = f"jupyter-launcher/test:{uuid.uuid4().hex}"
     client.images.get(DEFAULT_IMAGE).tag(*kept.split(":"))
     client.images.remove(DEFAULT_IMAGE)
     pytester.makeconftest(f"""
