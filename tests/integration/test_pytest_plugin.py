@@ -6,8 +6,8 @@ import os
 import re
 import signal
 import subprocess
-import uuid
 import sys
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
