@@ -22,6 +22,7 @@ from jupyter_launcher.errors import (
 )
 from jupyter_launcher.host.address import EngineAddress, bracket
 from jupyter_launcher.host.pipeline_dir import resolve_pipeline_dir
+from jupyter_launcher.host.rules import DirectoryRules
 from jupyter_launcher.models import Gateway
 from jupyter_launcher.server.api import ExecApi, JupyterApi, parse_kernel_ids
 from jupyter_launcher.server.ready import has_kernelspecs
@@ -170,11 +171,13 @@ class GatewayRequest:
     """A gateway of ours to be run.
 
     Attributes:
-        pipeline_dir: mounted at ``/pipeline-dir``, at the same path as in a session; the gateway runs as its owner.
+        pipeline_dir: mounted at ``/pipeline-dir``, at the same path as in a session.
         image: of a gateway that listens on port 8888.
         namespace, owner: of the launcher.
         network: None: the engine's default bridge.
         seconds: how long to wait for its kernel specs.
+        user: of the gateway and its kernels; None: the directory's owner.
+        rules: which directories may be mounted.
     """
 
     pipeline_dir: str | os.PathLike[str]
@@ -183,6 +186,8 @@ class GatewayRequest:
     owner: str
     network: str | None
     seconds: float
+    user: str | int | None
+    rules: DirectoryRules
 
 
 @contextlib.contextmanager
@@ -196,7 +201,9 @@ def run_gateway(
         GatewayNotRunningError: it ended.
         GatewayUnreachableError: it gave no kernel specs in time.
     """
-    folder = resolve_pipeline_dir(engine, address, request.pipeline_dir, None, image=request.image)
+    folder = resolve_pipeline_dir(
+        engine, address, request.pipeline_dir, request.user, image=request.image, rules=request.rules
+    )
     config = gateway_config(
         folder.path,
         folder.user,

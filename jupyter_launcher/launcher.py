@@ -17,6 +17,7 @@ from jupyter_launcher.engine.images import DEFAULT_GATEWAY_IMAGE, DEFAULT_IMAGE,
 from jupyter_launcher.errors import OptionError
 from jupyter_launcher.gateway import GatewayRequest, run_gateway
 from jupyter_launcher.host.address import EngineAddress
+from jupyter_launcher.host.rules import DirectoryRules, parse_roots
 from jupyter_launcher.models import (
     BuildOptions,
     Event,
@@ -38,6 +39,7 @@ from jupyter_launcher.sessions.stop import stop_session
 from jupyter_launcher.spec.checks import (
     check_age,
     check_callback,
+    check_flag,
     check_ids,
     check_image,
     check_instance,
@@ -74,6 +76,10 @@ class Launcher:
             starts delay all of them.
         build: what that build needs here (base image, CA certificates, index, proxies).
         timeouts: in seconds; ``start`` may have its own.
+        roots: absolute paths of directories, below which each directory that is mounted must lie. Each is a path as
+            ``start`` takes the pipeline directory, and is read when the launcher is made. None: anywhere.
+        allow_engine_socket: let an engine's socket be mounted, or a folder that holds one. Who has it controls the
+            whole host.
         on_event: called in the thread that works, with each :class:`Event`. What it raises is
             logged and changes nothing.
 
@@ -97,6 +103,8 @@ class Launcher:
         max_starts: int | None = None,
         build: BuildOptions | None = None,
         timeouts: Timeouts | None = None,
+        roots: Iterable[str | os.PathLike[str]] | None = None,
+        allow_engine_socket: bool = False,
         on_event: Callable[[Event], None] | None = None,
     ) -> None:
         self.namespace = check_name(namespace, "namespace")
@@ -105,18 +113,25 @@ class Launcher:
         self.timeouts = Timeouts() if timeouts is None else check_instance(timeouts, Timeouts, "timeouts")
         build = BuildOptions() if build is None else check_instance(build, BuildOptions, "build")
         check_callback(on_event, "on_event")
+        check_flag(allow_engine_socket, "allow_engine_socket")
         self._engine = DockerEngine.connect(
             docker_host=docker_host, context=context, client=client, timeout=self.timeouts.engine
         )
         self._limit = StartLimit(max_starts, lambda: self._engine.traits.cores)
+        address = EngineAddress(self._engine)
+        with contextlib.ExitStack() as on_failure:
+            on_failure.callback(self._engine.close)
+            found = parse_roots(address, roots)
+            on_failure.pop_all()
         self._context = Context(
             engine=self._engine,
-            address=EngineAddress(self._engine),
+            address=address,
             namespace=self.namespace,
             owner=owner,
             build=build,
             timeouts=self.timeouts,
             reporter=PhaseReporter(on_event),
+            rules=DirectoryRules(roots=found, allow_engine_socket=allow_engine_socket),
         )
 
     def __enter__(self) -> Launcher:
@@ -408,6 +423,7 @@ class Launcher:
         *,
         image: str = DEFAULT_GATEWAY_IMAGE,
         network: str | None = None,
+        user: str | int | None = None,
         keep: Callable[[str], bool] | None = None,
     ) -> Iterator[str]:
         """A Jupyter Enterprise Gateway for a pipeline, for trials and tests; yields its name.
@@ -416,9 +432,10 @@ class Launcher:
         sessions that use it before. Orchestrators usually run a gateway of their own.
 
         Args:
-            pipeline_dir: mounted at ``/pipeline-dir``; the gateway runs as its owner.
+            pipeline_dir: mounted at ``/pipeline-dir``.
             image: of a gateway that listens on port 8888; the default is built when missing.
             network: None: the engine's default bridge.
+            user: ``uid[:gid]`` or a name that the image knows; None: the directory's owner.
             keep: called with the gateway's name on leaving; where it returns True, the gateway is not removed.
 
         Raises:
@@ -437,6 +454,8 @@ class Launcher:
             owner=self.owner,
             network=network,
             seconds=self.timeouts.start,
+            user=user,
+            rules=self._context.rules,
         )
         with run_gateway(self._engine, self._context.address, request, keep=keep or (lambda _: False)) as name:
             yield name

@@ -14,7 +14,7 @@ import click
 from click.shell_completion import CompletionItem, get_completion_class
 
 from jupyter_launcher._version import __version__
-from jupyter_launcher.cli.options import NAME, CommandContext, LauncherGroup, pass_context
+from jupyter_launcher.cli.options import NAME, CommandContext, LauncherGroup, directory_options, pass_context
 from jupyter_launcher.cli.output import describe_session, error_document, format_columns, session_document
 from jupyter_launcher.cli.start import start
 from jupyter_launcher.errors import LauncherError, SessionError
@@ -224,9 +224,10 @@ def build(state: CommandContext, /, name: str, tag: str | None, force: bool, pro
 @click.option("--gateway", metavar="NAME", help="Whether a container reaches it.")
 @click.option("--network", metavar="NAME", help="The network that the session would join.")
 @click.option("--image", help="Instead of the default one.")
+@directory_options
 @pass_context
 def doctor(
-    state: CommandContext, directory: Path | None, gateway: str | None, network: str | None, image: str | None
+    state: CommandContext, /, directory: Path | None, image: str | None, roots: tuple[Path, ...], **options: Any
 ) -> None:
     """Check everything that a session needs, from the engine to a published port, and say how to fix what fails.
 
@@ -240,9 +241,9 @@ def doctor(
     found = examine(
         lambda: DockerEngine.connect(context=state.context),
         pipeline_dir=directory,
-        gateway=gateway,
-        network=network,
         image=image or DEFAULT_IMAGE,
+        roots=roots or None,
+        **options,
     )
     with contextlib.closing(found):  # an interrupt removes the doctor's container
         for check in found:

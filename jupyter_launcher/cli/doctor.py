@@ -6,9 +6,10 @@ import contextlib
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 
 from jupyter_launcher.engine.client import DockerEngine
 from jupyter_launcher.engine.connection import OLDEST_API
@@ -18,6 +19,7 @@ from jupyter_launcher.errors import LauncherError
 from jupyter_launcher.gateway import resolve_gateway
 from jupyter_launcher.host.address import EngineAddress
 from jupyter_launcher.host.pipeline_dir import PipelineDir, resolve_pipeline_dir
+from jupyter_launcher.host.rules import DirectoryRules, parse_roots
 from jupyter_launcher.models import Gateway
 from jupyter_launcher.server.api import JupyterApi
 from jupyter_launcher.spec.checks import PIPELINE_TARGET
@@ -86,6 +88,9 @@ def examine(
     gateway: str | None = None,
     network: str | None = None,
     image: str = DEFAULT_IMAGE,
+    user: str | None = None,
+    roots: Sequence[Path] | None = None,
+    allow_engine_socket: bool = False,
 ) -> Generator[Check, None, None]:
     """Check after check, in the order in which a start needs them.
 
@@ -107,7 +112,8 @@ def examine(
         folder: PipelineDir | None = None
         if pipeline_dir is not None:
             try:
-                folder = resolve_pipeline_dir(engine, address, pipeline_dir, None, image=image)
+                rules = DirectoryRules(roots=parse_roots(address, roots), allow_engine_socket=allow_engine_socket)
+                folder = resolve_pipeline_dir(engine, address, pipeline_dir, user, image=image, rules=rules)
                 yield _ok("pipeline dir", f"{folder.path}, the server will run as {folder.user}")
             except LauncherError as error:
                 yield _from_error("pipeline dir", error)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from jupyter_launcher.cli.progress import Progress
     from jupyter_launcher.launcher import Launcher
 
-__all__ = ["NAME", "CommandContext", "LauncherGroup", "pass_context"]
+__all__ = ["NAME", "CommandContext", "LauncherGroup", "directory_options", "pass_context"]
 
 NAME = "jupyter-launcher"
 _INTERRUPTED = 130
@@ -46,14 +47,19 @@ class CommandContext:
         return " ".join([NAME, *(f"{option} {value}" for option, value in given if value is not None)])
 
     @contextlib.contextmanager
-    def launcher(self) -> Iterator[Launcher]:
-        """A launcher whose events are shown."""
+    def launcher(self, **options: Any) -> Iterator[Launcher]:
+        """A launcher whose events are shown; ``options``: more of ``Launcher``."""
         from jupyter_launcher.cli.progress import choose_progress
         from jupyter_launcher.launcher import Launcher
 
         self._progress = choose_progress("none" if self.quiet else self.progress)
         try:
-            with Launcher(namespace=self.namespace, context=self.context, on_event=self._progress.show) as launcher:
+            given: dict[str, Any] = {
+                "namespace": self.namespace,
+                "context": self.context,
+                "on_event": self._progress.show,
+            }
+            with Launcher(**given, **options) as launcher:
                 yield launcher
         finally:
             self.stop_drawing()
@@ -103,6 +109,25 @@ def _global_options() -> list[click.Option]:
         click.Option(["-v", "--verbose"], is_flag=True, help="Log what is done; show tracebacks.", **given),
         click.Option(["-q", "--quiet"], is_flag=True, help="Only results and errors.", **given),
     ]
+
+
+def directory_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say as whom a directory is used, and which directories may be: ``roots`` is a tuple."""
+    decorators = (
+        click.option("--user", metavar="UID[:GID]", help="Whom the server runs as; the directory's owner otherwise."),
+        click.option(
+            "--root",
+            "roots",
+            metavar="PATH",
+            multiple=True,
+            type=click.Path(path_type=Path),
+            help="DIR must lie below this directory; may be given more than once.",
+        ),
+        click.option("--allow-engine-socket", is_flag=True, help="DIR may hold the socket of a container engine."),
+    )
+    for decorate in reversed(decorators):
+        command = decorate(command)
+    return command
 
 
 class GlobalOptionsCommand(click.Command):

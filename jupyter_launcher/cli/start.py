@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jupyter_launcher.cli.options import CommandContext, GlobalOptionsCommand, pass_context
+from jupyter_launcher.cli.options import CommandContext, GlobalOptionsCommand, directory_options, pass_context
 from jupyter_launcher.cli.output import describe_session, session_document
 from jupyter_launcher.errors import LauncherError
 
@@ -35,15 +35,25 @@ __all__ = ["start"]
     is_flag=True,
     help="Stay in the foreground; Ctrl-C stops the session gracefully, a second one kills it.",
 )
+@directory_options
 @pass_context
 def start(
-    state: CommandContext, /, directory: Path, port: int | None, browse: bool, foreground: bool, **options: Any
+    state: CommandContext,
+    /,
+    directory: Path,
+    port: int | None,
+    browse: bool,
+    foreground: bool,
+    roots: tuple[Path, ...],
+    allow_engine_socket: bool,
+    **options: Any,
 ) -> None:
     """Start JupyterLab for the pipeline in DIR, and print where it is, its token included.
 
     Example: jupyter-launcher start my-pipeline --gateway enterprise-gateway --open
     """
-    with _interrupt_on_signals(), state.launcher() as launcher:
+    rules = {"roots": roots or None, "allow_engine_socket": allow_engine_socket}
+    with _interrupt_on_signals(), state.launcher(**rules) as launcher:
         session = launcher.start(directory, host_port=port, **options)
         with _stop_at_end(state, session) if foreground else contextlib.nullcontext():
             state.result(session_document(session, token=True), describe_session(session, token=True))

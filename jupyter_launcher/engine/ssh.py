@@ -17,7 +17,10 @@ from urllib.parse import SplitResult, urlsplit
 
 from jupyter_launcher.errors import EngineUnavailableError, OptionError
 
-__all__ = ["SshTunnel"]
+__all__ = ["TUNNEL_FOLDER", "SshTunnel"]
+
+TUNNEL_FOLDER = "jupyter-launcher-ssh-"
+"""How the name of a folder begins that holds a tunnel's socket."""
 
 _REMOTE_SOCKET = "/var/run/docker.sock"
 # The remote command ends when its input does, so with this process, however that ends.
@@ -38,7 +41,7 @@ class SshTunnel:
 
     def __init__(self, endpoint: str, seconds: float) -> None:
         parts = _split(endpoint)
-        folder = Path(tempfile.mkdtemp(prefix="jupyter-launcher-ssh-"))
+        folder = Path(tempfile.mkdtemp(prefix=TUNNEL_FOLDER))
         self.url = f"unix://{folder / 'docker.sock'}"
         line: list[str] = ["ssh", "-T", "-o", "BatchMode=yes", "-o", "ExitOnForwardFailure=yes"]
         line += ["-o", f"ConnectTimeout={max(1, int(seconds))}"]

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from jupyter_launcher.engine.protocol import Engine
 from jupyter_launcher.engine.types import ContainerInfo, ListedContainer
 from jupyter_launcher.errors import EngineUnavailableError, OptionError
+from jupyter_launcher.host.mountinfo import read_mountinfo
 from jupyter_launcher.spec.checks import LOOPBACK, SERVER_PORT
 from jupyter_launcher.spec.container import DEFAULT_NETWORK, PORT_KEY
 
@@ -43,6 +44,11 @@ class EngineAddress:
         return Path(parts.path) if parts.scheme in ("unix", "http+unix") and parts.path else None
 
     @property
+    def is_over_ssh(self) -> bool:
+        """Whether the engine is reached over a tunnel, which has a socket on this host."""
+        return urlsplit(self._engine.endpoint).scheme == "ssh"
+
+    @property
     def host(self) -> str:
         """Where a port that the engine publishes on its loopback or on every address is reached."""
         parts = urlsplit(self._engine.endpoint)
@@ -64,13 +70,20 @@ class EngineAddress:
         The id is read from the bind mounts of /etc/hostname and /etc/hosts and confirmed by an inspect on this
         engine. Cached; ``again`` asks once more.
         """
-        if (self._own_container is None or again) and (found := _OWN_ID.search(_read_mounts())):
+        if (self._own_container is None or again) and (found := _OWN_ID.search(read_mountinfo())):
             self._own_container = self._engine.inspect(found[1])
         return self._own_container
 
     def find_here(self, path: Path) -> Path | None:
         """A path of the engine's host, as this process sees it; None where it does not, or cannot tell."""
-        if not self.shares_kernel:
+        return self.find_seen(path) if self.shares_kernel else None
+
+    def find_seen(self, path: Path) -> Path | None:
+        """As ``find_here``, also where the engine has a kernel of its own.
+
+        The virtual machine of such an engine shows folders of this machine, at their own paths.
+        """
+        if self.is_remote:
             return None
         own = self.find_own_container()
         if own is None:
@@ -179,10 +192,3 @@ def _choose_port(info: ContainerInfo | ListedContainer, host_ip: str) -> int:
 def _find_mount(path: Path, targets: Iterable[str]) -> str | None:
     """The mount of a container in which a path of the container lies."""
     return next((target for target in sorted(targets, key=len, reverse=True) if path.is_relative_to(target)), None)
-
-
-def _read_mounts() -> str:
-    try:
-        return Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""  # not Linux, so not a container of an engine

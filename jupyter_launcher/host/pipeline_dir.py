@@ -11,13 +11,21 @@ from pathlib import Path
 from typing import NoReturn
 
 from jupyter_launcher.engine.protocol import Engine
+from jupyter_launcher.engine.traits import EngineTraits
 from jupyter_launcher.errors import EngineError, PipelineDirError
 from jupyter_launcher.host.address import EngineAddress
+from jupyter_launcher.host.links import Walk, walk
 from jupyter_launcher.host.look import run_look
+from jupyter_launcher.host.rules import DirectoryRules, check_folder, check_links, check_roots
+from jupyter_launcher.host.sockets import EngineSockets
+from jupyter_launcher.host.source import Source, View, clean_path
+from jupyter_launcher.models import Mount
 from jupyter_launcher.spec.checks import check_user
 from jupyter_launcher.spec.container import look_config
 
-__all__ = ["PipelineDir", "look_identity", "refuse_engine_socket", "resolve_pipeline_dir"]
+__all__ = ["PipelineDir", "check_mount_sources", "look_identity", "resolve_pipeline_dir"]
+
+_KIND = "pipeline dir"
 
 _SEEN = re.compile(r"directory (?P<identity>[0-9]+:[0-9]+) (?P<uid>[0-9]+):(?P<gid>[0-9]+)")
 # Where a directory has one of these, the kernel asks it, and the mode does not decide.
@@ -37,35 +45,6 @@ class PipelineDir:
     path: Path
     user: str
     identity: str | None = None
-
-    @classmethod
-    def from_path(cls, given: str | os.PathLike[str], user: str | int | None = None) -> PipelineDir:
-        """Resolve and check a directory of this host.
-
-        Args:
-            given: the directory.
-            user: ``uid:gid``, ``uid`` (the group is the directory's then), or a name; None: the owner.
-
-        Raises:
-            OptionError: ``user`` is none of these.
-            PipelineDirError: missing, no directory, the root, or not readable by that user.
-        """
-        try:
-            path = Path(given).expanduser().resolve()
-            str(path).encode()
-            status = path.stat()
-        except FileNotFoundError:
-            _refuse(given, "does not exist", "create it first, nothing is created for you")
-        except (OSError, RuntimeError, ValueError, TypeError) as error:
-            msg = f"pipeline dir {given!r} cannot be used: {error}"
-            raise PipelineDirError(msg, hint="give a directory that you can read", path=repr(given)) from error
-        if not stat.S_ISDIR(status.st_mode):
-            _refuse(path, "is not a directory", "give the directory that holds the pipeline's files")
-        if path == Path(path.anchor):
-            _refuse(path, "is the whole file system", "give the directory that holds the pipeline's files")
-        worker = _choose_user(user, str(status.st_uid), str(status.st_gid))
-        _check_access(path, status, worker)
-        return cls(path=path, user=worker, identity=f"{status.st_dev}:{status.st_ino}")
 
 
 def _refuse(path: str | os.PathLike[str], seen: str, hint: str) -> NoReturn:
@@ -111,31 +90,110 @@ def _has_access_list(path: Path) -> bool:
 
 
 def resolve_pipeline_dir(
-    engine: Engine, address: EngineAddress, given: str | os.PathLike[str], user: str | int | None, *, image: str
+    engine: Engine,
+    address: EngineAddress,
+    given: str | os.PathLike[str],
+    user: str | int | None,
+    *,
+    image: str,
+    rules: DirectoryRules,
 ) -> PipelineDir:
     """The directory to mount, and the user that works in it.
 
     With a remote engine the path is on the remote host. It is checked by running ``stat`` in a short-lived
     container of ``image``; so is the identity of a directory where the engine has a kernel of its own.
 
+    Args:
+        engine: that mounts it.
+        address: how this process sees that engine.
+        given: the directory.
+        user: ``uid:gid``, ``uid`` (the group is the directory's then), or a name; None: the owner.
+        image: of a container that looks.
+        rules: of the launcher.
+
     Raises:
         OptionError: ``user`` cannot be one.
-        PipelineDirError: it cannot be used, or the engine's host cannot mount it.
+        PipelineDirError: it cannot be used, the rules refuse it, or the engine's host cannot mount it.
         EngineError: the engine does not answer, or has no such image.
     """
+    if user is not None:
+        check_user(user, "user")
+    traits = engine.traits
     if address.is_remote:
         path = _remote_path(address, given)
-        if user is not None:
-            check_user(user, "user")
+        _check_rules(address, Source(kind=_KIND, path=path, walk=None), rules, traits)
         seen = _look_at_owner(engine, address, path, image)
         folder = PipelineDir(path=path, user=_choose_user(user, seen["uid"], seen["gid"]), identity=seen["identity"])
     else:
-        folder = PipelineDir.from_path(given, user)
-        folder = replace(folder, path=_to_host_path(address, folder.path))
+        walked, status = _walk(given)
+        source = Source(kind=_KIND, path=_to_host_path(address, walked.path), walk=walked)
+        _check_rules(address, source, rules, traits)
+        if user is None and status.st_uid == 0 and not (traits.rootless or traits.remapped):
+            _check_root(source, walked)
+        worker = _choose_user(user, str(status.st_uid), str(status.st_gid))
+        _check_access(walked.path, status, worker)
+        folder = PipelineDir(path=source.path, user=worker, identity=f"{status.st_dev}:{status.st_ino}")
         if not address.shares_kernel:  # another kernel has other numbers for its devices
             folder = replace(folder, identity=_look_at_owner(engine, address, folder.path, image)["identity"])
-    runtime = engine.traits.runtime
+    runtime = traits.runtime
     return folder if runtime is None or Path(runtime).name in _RUNTIMES else replace(folder, identity=None)
+
+
+def _walk(given: str | os.PathLike[str]) -> tuple[Walk, os.stat_result]:
+    """Walk to a directory of this process."""
+    try:
+        path = Path(given).expanduser()
+        str(path).encode()
+        walked = walk(path)
+    except (OSError, RuntimeError, ValueError, TypeError) as error:
+        msg = f"pipeline dir {given!r} cannot be used: {error}"
+        raise PipelineDirError(msg, hint="give a directory that you can read", path=repr(given)) from error
+    if walked.status is None:
+        _refuse(given, "does not exist", "create it first, nothing is created for you")
+    if not stat.S_ISDIR(walked.status.st_mode):
+        _refuse(walked.path, "is not a directory", "give the directory that holds the pipeline's files")
+    if walked.path == Path(walked.path.anchor):
+        _refuse(walked.path, "is the whole file system", "give the directory that holds the pipeline's files")
+    return walked, walked.status
+
+
+def _check_rules(address: EngineAddress, source: Source, rules: DirectoryRules, traits: EngineTraits) -> None:
+    view = View(address)
+    check_links(view, source)
+    if not rules.allow_engine_socket:
+        EngineSockets(view, address).check(source)
+    check_folder(view, source, traits)
+    check_roots(source, rules.roots, is_pipeline=True)
+
+
+def check_mount_sources(address: EngineAddress, mounts: Iterable[Mount], rules: DirectoryRules) -> None:
+    """See that the rules let the sources of mounts through.
+
+    Raises:
+        PipelineDirError: they do not, or this process may not look at one.
+    """
+    view = View(address)
+    sockets = EngineSockets(view, address)
+    for mount in mounts:
+        source = view.look_at(mount.source)
+        check_links(view, source)
+        if not rules.allow_engine_socket:
+            sockets.check(source)
+        check_roots(source, rules.roots, is_pipeline=False)
+
+
+def _check_root(source: Source, walked: Walk) -> None:
+    """See that uid 0 of the engine's host may be chosen for the server without being asked for.
+
+    Raises:
+        PipelineDirError: this process is not root's, or somebody else has made a link on the path.
+    """
+    others = [link for link in walked.links if link.owner != 0]
+    if os.geteuid() == 0 and not others:
+        return
+    why = f"{others[0].path} is a link of uid {others[0].owner}" if others else "this process does not run as root"
+    seen = f"belongs to root, and {why}, so root is not chosen for the server"
+    source.refuse(seen, f'start with user="0:0" (--user 0:0) if that is meant, or `chown` {source.path}')
 
 
 def look_identity(address: EngineAddress, path: Path) -> str | None:
@@ -177,7 +235,7 @@ def _to_host_path(address: EngineAddress, path: Path) -> Path:
 
 def _remote_path(address: EngineAddress, given: str | os.PathLike[str]) -> Path:
     try:
-        path = Path(os.path.normpath(given))
+        path = clean_path(given)
         str(path).encode()
     except (TypeError, ValueError) as error:
         msg = f"pipeline dir {given!r} cannot be used: {error}"
@@ -200,24 +258,3 @@ def _look_at_owner(engine: Engine, address: EngineAddress, path: Path, image: st
     if found is None:
         _refuse(path, f"is no directory on the engine's host {address.host}, but {seen!r}", "give another")
     return found
-
-
-def refuse_engine_socket(address: EngineAddress, folders: Iterable[Path]) -> None:
-    """See that no folder to be mounted holds the engine's socket.
-
-    Raises:
-        PipelineDirError: one does, and would give every notebook control of the engine's host.
-    """
-    socket = address.socket_path
-    if socket is None:
-        return
-    socket = address.find_on_host(socket) or socket  # or a socket of this process's own container
-    for folder in folders:
-        try:
-            is_held = socket.resolve().is_relative_to(folder.resolve())
-        except (OSError, RuntimeError) as error:  # a link that this process may not read, a loop of links
-            msg = f"{folder} cannot be looked at: {error}"
-            raise PipelineDirError(msg, hint="give a directory that you can read", path=str(folder)) from error
-        if is_held:
-            msg = f"{folder} holds the engine's socket {socket}, and with it control of the whole host"
-            raise PipelineDirError(msg, hint="give another directory", path=str(folder))

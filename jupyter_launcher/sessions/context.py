@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from jupyter_launcher.engine.protocol import Engine
 from jupyter_launcher.engine.types import ContainerInfo, ListedContainer
 from jupyter_launcher.host.address import EngineAddress
+from jupyter_launcher.host.rules import DirectoryRules
 from jupyter_launcher.models import BuildOptions, Phase, Timeouts
 from jupyter_launcher.sessions.phases import PhaseReporter
 from jupyter_launcher.spec.labels import SessionLabels
@@ -26,6 +27,7 @@ class Context:
         build: what a build of an image needs here.
         timeouts: of the launcher, or of one start.
         reporter: of events.
+        rules: which directories may be mounted.
     """
 
     engine: Engine
@@ -35,6 +37,7 @@ class Context:
     build: BuildOptions
     timeouts: Timeouts
     reporter: PhaseReporter
+    rules: DirectoryRules
 
     def ensure_image(self, image: str, pull: str, reporter: PhaseReporter) -> None:
         """Have an image on the engine: ours are built, others pulled."""

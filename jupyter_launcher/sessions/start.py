@@ -8,7 +8,6 @@ import os
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from jupyter_launcher.acts import leaves, note_left, shielded
@@ -16,7 +15,7 @@ from jupyter_launcher.engine.types import ContainerInfo
 from jupyter_launcher.errors import EngineError, SessionConflictError, StartCancelledError
 from jupyter_launcher.gateway import resolve_gateway
 from jupyter_launcher.host.mounts import check_mount_points
-from jupyter_launcher.host.pipeline_dir import refuse_engine_socket, resolve_pipeline_dir
+from jupyter_launcher.host.pipeline_dir import check_mount_sources, resolve_pipeline_dir
 from jupyter_launcher.host.process import process_mark
 from jupyter_launcher.models import Gateway, Phase, Timings
 from jupyter_launcher.server.api import JupyterApi
@@ -107,7 +106,12 @@ def _check_request(context: Context, request: StartRequest, options: Mapping[str
     if not context.address.shares_kernel:  # a container of the image looks at the directory there
         context.ensure_image(request.image, request.pull, context.reporter)
     folder = resolve_pipeline_dir(
-        context.engine, context.address, request.pipeline_dir, request.user, image=request.image
+        context.engine,
+        context.address,
+        request.pipeline_dir,
+        request.user,
+        image=request.image,
+        rules=context.rules,
     )
     spec = SessionSpec.from_options(
         session_id=uuid.uuid4().hex[:12] if request.session_id is None else request.session_id,
@@ -119,13 +123,13 @@ def _check_request(context: Context, request: StartRequest, options: Mapping[str
         **{**options, "host_ip": context.address.choose_publish_ip(options["host_ip"])},
     )
     check_cores(spec.cpus, context.engine.traits.cores)
+    check_mount_sources(context.address, spec.mounts, context.rules)
     check_mount_points(
         context.engine,
         context.address,
         spec,
         ensure_image=lambda: context.ensure_image(request.image, request.pull, context.reporter),
     )
-    refuse_engine_socket(context.address, (spec.pipeline_dir, *(Path(mount.source) for mount in spec.mounts)))
     return spec
 
 

@@ -30,6 +30,7 @@ from jupyter_launcher.engine.protocol import OUTPUT_LIMIT, Engine, Images
 from jupyter_launcher.engine.traits import EngineTraits
 from jupyter_launcher.engine.types import ContainerConfig, ContainerInfo, ExecResult, ListedContainer, Progress
 from jupyter_launcher.host.address import EngineAddress
+from jupyter_launcher.host.rules import DirectoryRules
 from jupyter_launcher.sessions.context import Context
 from jupyter_launcher.sessions.phases import PhaseReporter
 from jupyter_launcher.spec.labels import SessionLabels
@@ -51,7 +52,7 @@ DOCKER = EngineTraits(
     limits_memory=True,
     limits_cpus=True,
     limits_pids=True,
-    data_root=Path("/"),
+    data_root=Path("/var/lib/docker"),
 )
 SERVER_INFO: dict[str, Any] = {
     "base_url": "/",
@@ -555,6 +556,7 @@ def launcher_context(engine: FakeEngine, events: list[Event] | None = None, **ch
         "build": BuildOptions(),
         "timeouts": HASTY,
         "reporter": PhaseReporter(None if events is None else events.append),
+        "rules": DirectoryRules(),
     }
     return Context(**{**known, **changes})
 

@@ -30,6 +30,7 @@ from jupyter_launcher.gateway import (
     stop_kernels,
 )
 from jupyter_launcher.host.address import EngineAddress
+from jupyter_launcher.host.rules import DirectoryRules
 from jupyter_launcher.server.api import ExecApi, JupyterApi
 from jupyter_launcher.waiting import Deadline
 from tests.unit.fakes import FakeEngine, FakeJupyter, container, http_server, not_run, printed, refusal
@@ -274,6 +275,8 @@ def run(jupyter: FakeJupyter, tmp_path: Path) -> Run:
             "owner": "me",
             "network": None,
             "seconds": 5.0,
+            "user": None,
+            "rules": DirectoryRules(),
         }
         request = GatewayRequest(**{**known, **given})
         return run_gateway(jupyter.engine, EngineAddress(jupyter.engine), request, keep=keep)

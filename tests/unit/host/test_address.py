@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from jupyter_launcher import EngineUnavailableError, OptionError
-from jupyter_launcher.host import address
+from jupyter_launcher.host import address, mountinfo
 from jupyter_launcher.host.address import EngineAddress, bracket
 from tests.unit.fakes import DOCKER, FakeEngine, container, listed
 
@@ -23,12 +23,12 @@ MOUNTS = (
 
 @pytest.fixture(autouse=True)
 def _outside_of_containers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(address, "_read_mounts", lambda: "")
+    monkeypatch.setattr(address, "read_mountinfo", lambda: "")
 
 
 def inside(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> EngineAddress:
     """As a process in a container of the engine sees it."""
-    monkeypatch.setattr(address, "_read_mounts", lambda: MOUNTS)
+    monkeypatch.setattr(address, "read_mountinfo", lambda: MOUNTS)
     return EngineAddress(FakeEngine(container(**{"id": OWN_ID, "name": "orchestrator", **changes})))
 
 
@@ -68,7 +68,7 @@ def test_which_engines_are_on_another_machine(endpoint: str, remote: bool) -> No
 
 
 def test_an_engine_that_runs_this_process_is_not_remote(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(address, "_read_mounts", lambda: MOUNTS)
+    monkeypatch.setattr(address, "read_mountinfo", lambda: MOUNTS)
     engine = FakeEngine(container(id=OWN_ID), endpoint="tcp://10.0.0.7:2376")
     assert not EngineAddress(engine).is_remote
 
@@ -86,19 +86,19 @@ def test_outside_of_containers_the_engine_is_not_asked() -> None:
 @pytest.mark.parametrize("file", ["hostname", "hosts", "resolv.conf"])
 def test_the_own_container_is_known_by_the_engines_mounts(monkeypatch: pytest.MonkeyPatch, file: str) -> None:
     mounts = f"3 1 8:1 /containers/{OWN_ID}/{file} /etc/{file} rw - ext4 /dev/sda1 rw\n"
-    monkeypatch.setattr(address, "_read_mounts", lambda: mounts)
+    monkeypatch.setattr(address, "read_mountinfo", lambda: mounts)
     found = EngineAddress(FakeEngine(container(id=OWN_ID, name="mine"))).find_own_container()
     assert found is not None
     assert found.name == "mine"
 
 
 def test_a_container_of_another_engine_is_not_this_engines(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(address, "_read_mounts", lambda: MOUNTS)
+    monkeypatch.setattr(address, "read_mountinfo", lambda: MOUNTS)
     assert EngineAddress(FakeEngine(container(id="a" * 64))).find_own_container() is None
 
 
 def test_the_own_container_is_asked_for_once_unless_its_networks_matter(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(address, "_read_mounts", lambda: MOUNTS)
+    monkeypatch.setattr(address, "read_mountinfo", lambda: MOUNTS)
     engine = FakeEngine(container(id=OWN_ID))
     found = EngineAddress(engine)
     assert found.find_own_container() is found.find_own_container()
@@ -109,7 +109,7 @@ def test_the_own_container_is_asked_for_once_unless_its_networks_matter(monkeypa
 
 def test_the_mounts_of_this_process_can_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
-    assert " / " in address._read_mounts()
+    assert " / " in mountinfo.read_mountinfo()
 
 
 def test_without_proc_this_process_is_in_no_container(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ OWN_ID = "0f" * 32
 
 @pytest.fixture(autouse=True)
 def _outside_of_containers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(address, "_read_mounts", lambda: "")
+    monkeypatch.setattr(address, "read_mountinfo", lambda: "")
 
 
 @pytest.fixture
@@ -175,7 +175,7 @@ def test_what_this_process_may_not_see_is_looked_at_from_a_container(
 
 
 def test_from_a_container_the_hosts_paths_are_found(pipeline: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(address, "_read_mounts", lambda: f"1 2 3 /x/{OWN_ID}/hostname /etc/hostname rw")
+    monkeypatch.setattr(address, "read_mountinfo", lambda: f"1 2 3 /x/{OWN_ID}/hostname /etc/hostname rw")
     own = container(id=OWN_ID, name="orchestrator", mounts={str(pipeline.parent): "/host"})
     engine = FakeEngine(own)
     assert "image" not in check(Path("/host/pipeline"), ("/host/more", "/pipeline-dir/data"), engine=engine)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,9 +16,9 @@ from jupyter_launcher.host.address import EngineAddress
 from jupyter_launcher.host.pipeline_dir import (
     PipelineDir,
     look_identity,
-    refuse_engine_socket,
     resolve_pipeline_dir,
 )
+from jupyter_launcher.host.rules import DirectoryRules
 from jupyter_launcher.spec.container import LOOK_TARGET
 from tests.unit.fakes import DOCKER, FakeEngine, container, refusal
 
@@ -29,17 +28,17 @@ REMOTE = "tcp://10.0.0.7:2376"
 
 @pytest.fixture(autouse=True)
 def _outside_of_containers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(address, "_read_mounts", lambda: "")
+    monkeypatch.setattr(address, "read_mountinfo", lambda: "")
 
 
 def inside(monkeypatch: pytest.MonkeyPatch, mounts: dict[str, str], **options: Any) -> FakeEngine:
     """An engine in whose container this process runs."""
-    monkeypatch.setattr(address, "_read_mounts", lambda: f"1 2 3 /x/{OWN_ID}/hostname /etc/hostname rw")
+    monkeypatch.setattr(address, "read_mountinfo", lambda: f"1 2 3 /x/{OWN_ID}/hostname /etc/hostname rw")
     return FakeEngine(container(id=OWN_ID, name="orchestrator", mounts=mounts), **options)
 
 
 def resolve(engine: FakeEngine, given: Any, user: str | int | None = None) -> PipelineDir:
-    return resolve_pipeline_dir(engine, EngineAddress(engine), given, user, image="image")
+    return resolve_pipeline_dir(engine, EngineAddress(engine), given, user, image="image", rules=DirectoryRules())
 
 
 def identity_of(path: Path) -> str:
@@ -69,7 +68,7 @@ def test_the_user_is_the_owner_of_the_directory(tmp_path: Path) -> None:
 def test_another_user_may_be_given(tmp_path: Path, user: str | int, text: str) -> None:
     """A uid alone works with the directory's group."""
     tmp_path.chmod(0o755)
-    assert PipelineDir.from_path(tmp_path, user).user == text.format(gid=tmp_path.stat().st_gid)
+    assert resolve(FakeEngine(), tmp_path, user).user == text.format(gid=tmp_path.stat().st_gid)
 
 
 @pytest.mark.parametrize("user", ["", "\u00b2", True, -1, 2**40, "1:2:3", 1.5])
@@ -139,19 +138,19 @@ def test_links_and_home_are_resolved(tmp_path: Path, monkeypatch: pytest.MonkeyP
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert PipelineDir.from_path(Path("~/link")).path == tmp_path / "real"
+    assert resolve(FakeEngine(), Path("~/link")).path == tmp_path / "real"
 
 
 def test_a_loop_of_links(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to("loop")
     with pytest.raises(PipelineDirError):
-        PipelineDir.from_path(tmp_path / "loop")
+        resolve(FakeEngine(), tmp_path / "loop")
 
 
 @pytest.mark.parametrize("given", ["nul\0", "\udcff", None, 7])
 def test_what_is_no_path_at_all(given: Any) -> None:
     with pytest.raises(PipelineDirError) as caught:
-        PipelineDir.from_path(given)
+        resolve(FakeEngine(), given)
     assert caught.value.path == repr(given)
 
 
@@ -166,7 +165,7 @@ def test_what_is_no_path_at_all(given: Any) -> None:
 def test_what_is_no_directory_for_a_pipeline(tmp_path: Path, make: Callable[[Path], Path], seen: str) -> None:
     given = make(tmp_path)
     with pytest.raises(PipelineDirError, match=seen) as caught:
-        PipelineDir.from_path(given)
+        resolve(FakeEngine(), given)
     assert caught.value.path == str(given)
 
 
@@ -191,10 +190,10 @@ def test_the_servers_user_must_be_able_to_read(tmp_path: Path, mode: int, user: 
     folder.chmod(mode | 0o500 if os.getuid() else mode)
     given = user and user.format(gid=folder.stat().st_gid)
     if allowed or (os.getuid() and mode == 0o300):
-        assert PipelineDir.from_path(folder, given).path == folder
+        assert resolve(FakeEngine(), folder, given).path == folder
     else:
         with pytest.raises(PipelineDirError, match="can't read"):
-            PipelineDir.from_path(folder, given)
+            resolve(FakeEngine(), folder, given)
 
 
 @pytest.mark.parametrize(
@@ -207,14 +206,14 @@ def test_the_advice_names_the_bits_that_count(tmp_path: Path, mode: int, user: s
     if not os.access(tmp_path, os.R_OK | os.X_OK):
         pytest.skip("only root may read it")
     with pytest.raises(PipelineDirError, match="can't read it") as caught:
-        PipelineDir.from_path(tmp_path, user.format(uid=status.st_uid, gid=status.st_gid))
+        resolve(FakeEngine(), tmp_path, user.format(uid=status.st_uid, gid=status.st_gid))
     assert caught.value.hint == f"`chmod {advice} {tmp_path}` or start with another user="
 
 
 def test_a_directory_that_this_process_cannot_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "access", lambda *_: False)
     with pytest.raises(PipelineDirError, match="cannot be read by this process"):
-        PipelineDir.from_path(tmp_path)
+        resolve(FakeEngine(), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -235,9 +234,9 @@ def test_with_an_access_list_the_kernel_decides(
     monkeypatch.setattr(os, "listxattr", lambda _: names)
     if is_refused:
         with pytest.raises(PipelineDirError, match="can't read it"):
-            PipelineDir.from_path(tmp_path, "4000000:4000000")
+            resolve(FakeEngine(), tmp_path, "4000000:4000000")
     else:
-        assert PipelineDir.from_path(tmp_path, "4000000:4000000").user == "4000000:4000000"
+        assert resolve(FakeEngine(), tmp_path, "4000000:4000000").user == "4000000:4000000"
 
 
 def test_without_access_lists_the_mode_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -247,10 +246,10 @@ def test_without_access_lists_the_mode_decides(tmp_path: Path, monkeypatch: pyte
     tmp_path.chmod(0o700)
     monkeypatch.setattr(os, "listxattr", unknown)
     with pytest.raises(PipelineDirError, match="can't read it"):
-        PipelineDir.from_path(tmp_path, "4000000:4000000")
+        resolve(FakeEngine(), tmp_path, "4000000:4000000")
     monkeypatch.delattr(os, "listxattr")
     with pytest.raises(PipelineDirError, match="can't read it"):
-        PipelineDir.from_path(tmp_path, "4000000:4000000")
+        resolve(FakeEngine(), tmp_path, "4000000:4000000")
 
 
 def test_in_a_container_it_is_the_path_on_the_engines_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -335,58 +334,3 @@ def test_with_a_remote_engine_its_own_failure_is_not_the_directorys() -> None:
     engine.fail("start", refusal(500, "disk full"))
     with pytest.raises(EngineError, match="disk full"):
         resolve(engine, "/far/one")
-
-
-@pytest.fixture
-def engine_socket(tmp_path: Path) -> Path:
-    path = tmp_path / "run" / "docker.sock"
-    path.parent.mkdir()
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(path))
-    return path
-
-
-def test_a_folder_that_holds_the_engines_socket_is_refused(engine_socket: Path, tmp_path: Path) -> None:
-    found = EngineAddress(FakeEngine(endpoint=f"unix://{engine_socket}"))
-    (tmp_path / "link").symlink_to("run")
-    for folder in (tmp_path, engine_socket.parent, tmp_path / "link", engine_socket):
-        with pytest.raises(PipelineDirError, match="holds the engine's socket") as caught:
-            refuse_engine_socket(found, [tmp_path / "other", folder])
-        assert caught.value.path == str(folder)
-    refuse_engine_socket(found, [tmp_path / "other"])
-
-
-def test_a_folder_that_cannot_be_looked_at_is_refused(
-    engine_socket: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    resolve_path = Path.resolve
-
-    def closed(path: Path, **options: Any) -> Path:
-        if path == tmp_path / "closed":
-            raise PermissionError(13, "Permission denied")
-        return resolve_path(path, **options)
-
-    monkeypatch.setattr(Path, "resolve", closed)
-    found = EngineAddress(FakeEngine(endpoint=f"unix://{engine_socket}"))
-    with pytest.raises(PipelineDirError, match=r"cannot be looked at: .*Permission denied") as caught:
-        refuse_engine_socket(found, [tmp_path / "closed"])
-    assert caught.value.path == str(tmp_path / "closed")
-
-
-def test_the_socket_is_looked_for_where_the_engines_host_has_it(
-    engine_socket: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    engine = inside(monkeypatch, {str(engine_socket): "/run/docker.sock"}, endpoint=f"unix://{engine_socket}")
-    refuse_engine_socket(EngineAddress(engine), [engine_socket.parent])
-    with pytest.raises(PipelineDirError, match="holds the engine's socket"):
-        refuse_engine_socket(EngineAddress(engine), [Path("/run")])
-
-
-def test_a_socket_in_this_processs_own_container(engine_socket: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = inside(monkeypatch, {}, endpoint=f"unix://{engine_socket}")
-    with pytest.raises(PipelineDirError):
-        refuse_engine_socket(EngineAddress(engine), [engine_socket.parent])
-
-
-def test_an_engine_without_a_socket_here_has_none_to_refuse() -> None:
-    refuse_engine_socket(EngineAddress(FakeEngine(endpoint=REMOTE)), [Path("/")])

@@ -15,7 +15,7 @@ from tests.unit.fakes import FakeEngine, container, refusal, session_info, sessi
 
 @pytest.fixture(autouse=True)
 def _outside_of_containers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(address, "_read_mounts", lambda: "")
+    monkeypatch.setattr(address, "read_mountinfo", lambda: "")
 
 
 def test_a_container_in_words() -> None:

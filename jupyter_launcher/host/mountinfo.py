@@ -1,0 +1,87 @@
+"""The mounts that this process sees: where each one is, and which part of which file system it shows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["MountTable", "Place", "Seen", "read_mountinfo"]
+
+_FILE = Path("/proc/self/mountinfo")
+_ESCAPED = re.compile(r"\\([0-7]{3})")
+
+
+def read_mountinfo() -> str:
+    """The kernel's list of mounts; empty where there is none: not Linux."""
+    try:
+        return _FILE.read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError:
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where something is in its file system: the same for each mount that shows it.
+
+    Attributes:
+        device: of the file system, ``major:minor``.
+        path: from the root of the file system.
+    """
+
+    device: str
+    path: Path
+
+    def holds(self, other: Place) -> bool:
+        """Whether the other is here, or below."""
+        return self.device == other.device and other.path.is_relative_to(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One mount: what is seen at ``point`` is what is at ``place``. ``kind`` is the type of the file system."""
+
+    point: Path
+    place: Place
+    kind: str
+
+
+class MountTable:
+    """The mounts of this process at one moment, in the order in which they were made."""
+
+    def __init__(self, text: str) -> None:
+        self._mounts = tuple(_parse(text))
+
+    @classmethod
+    def read(cls) -> MountTable:
+        """The mounts as they are now."""
+        return cls(read_mountinfo())
+
+    def find_place(self, path: Path) -> Place | None:
+        """The place of a path without links; None where no mount is known."""
+        # The last one that was made lies over the others.
+        over = max(
+            (mount for mount in reversed(self._mounts) if path.is_relative_to(mount.point)),
+            key=lambda mount: len(mount.point.parts),
+            default=None,
+        )
+        return None if over is None else Place(over.place.device, over.place.path / path.relative_to(over.point))
+
+    def find_beneath(self, path: Path) -> list[Seen]:
+        """The mounts below a path, each of which an engine mounts with it."""
+        return [mount for mount in self._mounts if mount.point != path and mount.point.is_relative_to(path)]
+
+    def is_of_processes(self, device: str) -> bool:
+        """Whether a device is a file system of type ``proc``: its links lead elsewhere for each process."""
+        return any(mount.kind == "proc" and mount.place.device == device for mount in self._mounts)
+
+
+def _parse(text: str) -> Iterator[Seen]:
+    # 36 35 98:0 /root/of/mount /mount/point rw,noatime master:1 - ext3 /dev/root rw
+    for line in text.splitlines():
+        front, _, back = line.partition(" - ")
+        fields = front.split(" ")
+        if len(fields) > 4 and ":" in fields[2]:
+            root, point = (Path(_ESCAPED.sub(lambda found: chr(int(found[1], 8)), item)) for item in fields[3:5])
+            yield Seen(point, Place(fields[2], root), back.partition(" ")[0])
