@@ -59,6 +59,8 @@ def walk(path: Path) -> Walk:
     Raises:
         OSError: a step may not be made, or there are too many links.
     """
+    with contextlib.suppress(OSError):
+        path.stat()  # mounts what is mounted on demand; the steps below would not
     links: list[Link] = []
     steps: deque[str | Link] = deque(path.absolute().parts[1:])
     with contextlib.ExitStack() as opened:

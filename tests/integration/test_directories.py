@@ -193,8 +193,8 @@ def test_nothing_but_what_is_below_the_roots(namespace: str, tmp_path: Path) -> 
             refused(launcher, folder, "is not below a root of this launcher")
         for source in (other, root / "out", root / "missing" / ".." / ".." / "elsewhere"):
             with pytest.raises(PipelineDirError, match=r"mount source .* is not below a root"):
-                launcher.start(root / "alice", mounts=[Mount(source=source, target="/m")])
-        mounts = [Mount(source=tmp_path / "data", target="/data")]
+                launcher.start(root / "alice", mounts=[Mount(source=str(source), target="/m")])
+        mounts = [Mount(source=str(tmp_path / "data"), target="/data")]
         with launcher.start(tmp_path / "link" / "alice", mounts=mounts) as session:
             assert session.pipeline_dir == root / "alice"
 
@@ -276,7 +276,7 @@ SEEN = "engine's socket"
 def no_socket(launcher: Launcher, folder: Path, source: Path, seen: str = SEEN) -> None:
     """The source is refused as a mount of a session, and where it is a directory, as a pipeline directory too."""
     with pytest.raises(PipelineDirError, match=seen) as caught:
-        launcher.start(folder, mounts=[Mount(source=source, target="/m", read_only=True)])
+        launcher.start(folder, mounts=[Mount(source=str(source), target="/m", read_only=True)])
     assert caught.value.hint
     if source.is_dir() and source != Path("/"):
         refused(launcher, source, seen)
@@ -343,7 +343,7 @@ def test_the_root_of_a_process(launcher: Launcher, pipeline: Path, process: str)
     """The file system of another process may be closed even to root."""
     source = Path(f"/proc/{process}/root{SOCKET.parent}")
     with pytest.raises(PipelineDirError, match=r"cannot be looked at|leads elsewhere for each process") as caught:
-        launcher.start(pipeline, mounts=[Mount(source=source, target="/m")])
+        launcher.start(pipeline, mounts=[Mount(source=str(source), target="/m")])
     assert caught.value.hint
     with pytest.raises(PipelineDirError, match=r"cannot be used|leads elsewhere for each process"):
         launcher.start(source)
@@ -360,6 +360,6 @@ def test_a_mount_beneath(launcher: Launcher, pipeline: Path, bind: Bind, tmp_pat
 
 @needs_socket
 def test_who_means_it_may_mount_the_socket(lenient: Launcher, client: Any, pipeline: Path) -> None:
-    with lenient.start(pipeline, mounts=[Mount(source=SOCKET, target="/m")]) as session:
+    with lenient.start(pipeline, mounts=[Mount(source=str(SOCKET), target="/m")]) as session:
         code, _ = client.containers.get(session.container_id).exec_run(["test", "-S", "/m"])
         assert code == 0

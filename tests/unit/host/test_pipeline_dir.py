@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 from jupyter_launcher import EngineError, OptionError, PipelineDirError
-from jupyter_launcher.host import address
+from jupyter_launcher.engine.traits import EngineTraits
+from jupyter_launcher.host import address, pipeline_dir
 from jupyter_launcher.host.address import EngineAddress
+from jupyter_launcher.host.links import Link, walk
 from jupyter_launcher.host.pipeline_dir import (
     PipelineDir,
     look_identity,
@@ -250,6 +252,67 @@ def test_without_access_lists_the_mode_decides(tmp_path: Path, monkeypatch: pyte
     monkeypatch.delattr(os, "listxattr")
     with pytest.raises(PipelineDirError, match="can't read it"):
         resolve(FakeEngine(), tmp_path, "4000000:4000000")
+
+
+@pytest.fixture
+def of_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory that seems to be root's."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    look = os.fstat
+    inode = folder.stat().st_ino
+
+    def pretend(descriptor: int) -> os.stat_result:
+        status = look(descriptor)
+        owner = 0 if status.st_ino == inode else status.st_uid
+        return os.stat_result((*status[:4], owner, 0, *status[6:]))
+
+    monkeypatch.setattr(os, "fstat", pretend)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    return folder
+
+
+def test_root_chooses_root_for_a_directory_of_root(of_root: Path) -> None:
+    assert resolve(FakeEngine(), of_root).user == "0:0"
+
+
+def test_who_is_not_root_must_say_root(of_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with pytest.raises(PipelineDirError, match="belongs to root, and this process does not run as root") as caught:
+        resolve(FakeEngine(), of_root)
+    assert 'start with user="0:0"' in caught.value.hint
+    assert caught.value.path == str(of_root)
+    assert resolve(FakeEngine(), of_root, "0:0").user == "0:0"
+    assert resolve(FakeEngine(), of_root, 0).user == "0:0"
+
+
+@pytest.mark.parametrize("traits", [replace(DOCKER, rootless=True), replace(DOCKER, remapped=True)])
+def test_where_the_engine_maps_ids_nobody_is_root_of_the_host(
+    of_root: Path, monkeypatch: pytest.MonkeyPatch, traits: EngineTraits
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert resolve(FakeEngine(traits=traits), of_root).user == "0:0"
+
+
+def test_root_is_not_chosen_over_a_link_of_somebody_else(of_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    walked = walk(of_root)
+    link = Link(Path("/home/alice/link"), "real", 1000, 1000, "8:1")
+    monkeypatch.setattr(pipeline_dir, "walk", lambda _: replace(walked, links=(link,)))
+    with pytest.raises(PipelineDirError, match="belongs to root, and /home/alice/link is a link of uid 1000"):
+        resolve(FakeEngine(), of_root)
+    assert resolve(FakeEngine(), of_root, "0:0").user == "0:0"
+
+
+def test_with_a_remote_engine_the_look_decides_whether_root_is_chosen() -> None:
+    assert resolve(looking("directory 1:2 0:0"), "/far/one").user == "0:0"
+
+
+@pytest.mark.parametrize("given", ["/etc", "//etc/x", "/home", "/var/lib/docker/x", "/run/docker"])
+def test_with_a_remote_engine_its_folders_are_refused_by_their_names(given: str) -> None:
+    engine = looking("directory 1:2 0:0")
+    with pytest.raises(PipelineDirError, match=r"where the|holds"):
+        resolve(engine, given)
+    assert engine.calls == []
 
 
 def test_in_a_container_it_is_the_path_on_the_engines_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
