@@ -108,7 +108,7 @@ class OptionError(LauncherError, ValueError):
 
 @dataclass(eq=False)
 class PipelineDirError(LauncherError):
-    """The pipeline directory cannot be used. ``path`` is the path as it was resolved."""
+    """The pipeline directory, or the source of a mount, cannot be used. ``path`` is the path as it was resolved."""
 
     path: str = ""
 

@@ -200,7 +200,8 @@ class Launcher:
                 was asked for, the proxy's own origin. With https, or on loopback, the cookies work in
                 a frame of another site too, and then browsers take them over https and from loopback
                 only. None: no other origin.
-            user: ``uid[:gid]`` or a name that the image knows; None: the directory's owner.
+            user: ``uid[:gid]`` or a name that the image knows; None: the directory's owner. Root must be said unless
+                this process runs as root, and all links on the path are root's.
             environment: for the server and the kernels beside it. Everyone who may ask the
                 engine can read it.
             mounts: more folders.
@@ -224,7 +225,7 @@ class Launcher:
 
         Raises:
             OptionError: an option has a value that cannot work.
-            PipelineDirError: the directory cannot be used.
+            PipelineDirError: the directory, or the source of a mount, cannot be used, or is refused.
             GatewayError: the gateway cannot be found, shares no network, or does not answer.
             ImageNotFoundError, ImageBuildError: there is no image to run.
             PortInUseError: ``host_port`` is taken.

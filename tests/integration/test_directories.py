@@ -121,6 +121,8 @@ def test_links_of_others(lenient: Launcher, tmp_path: Path) -> None:
     refused(lenient, link(alice / "there-and-back", bob / "back", ALICE), f"over the link {bob}/back of uid {BOB}")
     (ours / "below").mkdir()
     refused(lenient, alice / "root" / "below", seen)
+    with pytest.raises(PipelineDirError, match=f"mount source .* {seen}"):
+        lenient.start(alice, mounts=[Mount(source=str(alice / "system"), target="/m")])
     refused(lenient, Path("/proc/self/root") / alice.relative_to("/"), "a link that leads elsewhere for each process")
 
 

@@ -155,6 +155,10 @@ def test_a_folder_that_cannot_be_looked_at(engine_socket: Path, tmp_path: Path) 
     assert refused(FakeEngine(), tmp_path / "loop", "cannot be looked at") == str(tmp_path / "loop")
 
 
+def test_links_on_the_path_of_a_source_are_checked(tmp_path: Path) -> None:
+    refused(FakeEngine(), f"/proc/self/root{tmp_path}", "leads elsewhere for each process")
+
+
 def test_a_socket_that_may_not_be_seen_is_known(engine_socket: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     look = Path.lstat
 
