@@ -119,10 +119,11 @@ class Launcher:
         )
         self._limit = StartLimit(max_starts, lambda: self._engine.traits.cores)
         address = EngineAddress(self._engine)
-        with contextlib.ExitStack() as on_failure:
-            on_failure.callback(self._engine.close)
+        try:
             found = parse_roots(address, roots)
-            on_failure.pop_all()
+        except BaseException:
+            self._engine.close()
+            raise
         self._context = Context(
             engine=self._engine,
             address=address,

@@ -36,6 +36,7 @@ class EngineAddress:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._own_container: ContainerInfo | None = None
+        self._is_asked = False
 
     @property
     def socket_path(self) -> Path | None:
@@ -70,8 +71,10 @@ class EngineAddress:
         The id is read from the bind mounts of /etc/hostname and /etc/hosts and confirmed by an inspect on this
         engine. Cached; ``again`` asks once more.
         """
-        if (self._own_container is None or again) and (found := _OWN_ID.search(read_mountinfo())):
-            self._own_container = self._engine.inspect(found[1])
+        if again or not self._is_asked:
+            found = _OWN_ID.search(read_mountinfo())
+            self._own_container = None if found is None else self._engine.inspect(found[1])
+            self._is_asked = True
         return self._own_container
 
     def find_here(self, path: Path) -> Path | None:

@@ -40,18 +40,25 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One mount: what is seen at ``point`` is what is at ``place``. ``kind`` is the type of the file system."""
+    """One mount: at ``point`` is seen what is at ``root`` of the file system on ``device``; ``kind`` is its type."""
 
-    point: Path
-    place: Place
+    point: str
+    device: str
+    root: str
     kind: str
+
+    @property
+    def place(self) -> Place:
+        """What is seen there."""
+        return Place(self.device, Path(self.root))
 
 
 class MountTable:
-    """The mounts of this process at one moment, in the order in which they were made."""
+    """The mounts of this process at one moment. There may be thousands: each container has some."""
 
     def __init__(self, text: str) -> None:
         self._mounts = tuple(_parse(text))
+        self._by_point = {mount.point: mount for mount in self._mounts}  # the last that was made lies over the others
 
     @classmethod
     def read(cls) -> MountTable:
@@ -60,21 +67,20 @@ class MountTable:
 
     def find_place(self, path: Path) -> Place | None:
         """The place of a path without links; None where no mount is known."""
-        # The last one that was made lies over the others.
-        over = max(
-            (mount for mount in reversed(self._mounts) if path.is_relative_to(mount.point)),
-            key=lambda mount: len(mount.point.parts),
-            default=None,
-        )
-        return None if over is None else Place(over.place.device, over.place.path / path.relative_to(over.point))
+        for folder in (path, *path.parents):
+            over = self._by_point.get(str(folder))
+            if over is not None:
+                return Place(over.device, over.place.path / path.relative_to(folder))
+        return None
 
     def find_beneath(self, path: Path) -> list[Seen]:
         """The mounts below a path, each of which an engine mounts with it."""
-        return [mount for mount in self._mounts if mount.point != path and mount.point.is_relative_to(path)]
+        begin = f"{path}/" if path.name else str(path)
+        return [mount for mount in self._mounts if mount.point.startswith(begin) and mount.point != begin]
 
     def is_of_processes(self, device: str) -> bool:
         """Whether a device is a file system of type ``proc``: its links lead elsewhere for each process."""
-        return any(mount.kind == "proc" and mount.place.device == device for mount in self._mounts)
+        return any(mount.kind == "proc" and mount.device == device for mount in self._mounts)
 
 
 def _parse(text: str) -> Iterator[Seen]:
@@ -83,5 +89,5 @@ def _parse(text: str) -> Iterator[Seen]:
         front, _, back = line.partition(" - ")
         fields = front.split(" ")
         if len(fields) > 4 and ":" in fields[2]:
-            root, point = (Path(_ESCAPED.sub(lambda found: chr(int(found[1], 8)), item)) for item in fields[3:5])
-            yield Seen(point, Place(fields[2], root), back.partition(" ")[0])
+            root, point = (_ESCAPED.sub(lambda found: chr(int(found[1], 8)), item) for item in fields[3:5])
+            yield Seen(point, fields[2], root, back.partition(" ")[0])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from jupyter_launcher.engine.ssh import TUNNEL_FOLDER
 from jupyter_launcher.host.address import EngineAddress
-from jupyter_launcher.host.source import Source, View, identify
+from jupyter_launcher.host.source import Source, View
 
 __all__ = ["EngineSockets"]
 
@@ -47,7 +47,7 @@ class EngineSockets:
         holders = {holder for socket in sockets for holder in (socket, *socket.parents)}
         if address.is_over_ssh and not address.is_remote:
             holders |= {item for socket in _find_tunnels() for item in (socket, socket.parent)}
-        self._identities = {identity for holder in holders if (identity := identify(holder)) is not None}
+        self._identities = {identity for holder in holders if (identity := view.identify(holder)) is not None}
         self._places = [place for path in sockets if (place := view.find_place(path)) is not None]
 
     def check(self, source: Source) -> None:

@@ -47,6 +47,8 @@ class View:
     def __init__(self, address: EngineAddress) -> None:
         self._address = address
         self.mounts = MountTable.read()
+        self._places: dict[Path, Place | None] = {}
+        self._identities: dict[Path, tuple[int, int] | None] = {}
 
     def look_at(self, text: str | os.PathLike[str]) -> Source:
         """The source of a mount beside the pipeline.
@@ -85,23 +87,26 @@ class View:
         known, place = self.find_place(here), self.find_place(source.walk.path)
         if known is not None and place is not None and known.holds(place):
             return place.path.relative_to(known.path)
-        identity = identify(here)
+        identity = self.identify(here)
         parents = (source.walk.path, *source.walk.path.parents)
-        found = (parent for parent in parents if identity is not None and identify(parent) == identity)
+        found = (parent for parent in parents if identity is not None and self.identify(parent) == identity)
         return next((source.walk.path.relative_to(parent) for parent in found), None)
 
     def find_place(self, path: Path) -> Place | None:
-        """The place of a path of this process in its file system, links resolved."""
-        try:
-            return self.mounts.find_place(path.resolve())
-        except (OSError, RuntimeError):  # a link that this process may not read, a loop of links
-            return None
+        """The place of a path of this process in its file system, links resolved; None where that cannot be seen."""
+        if path not in self._places:
+            try:
+                self._places[path] = self.mounts.find_place(path.resolve())
+            except (OSError, RuntimeError):  # a link that this process may not read, a loop of links
+                self._places[path] = None
+        return self._places[path]
 
-
-def identify(path: Path) -> tuple[int, int] | None:
-    """The device and the inode of what is at a path of this process; None where that cannot be seen."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
+    def identify(self, path: Path) -> tuple[int, int] | None:
+        """The device and the inode of what is at a path of this process; None where that cannot be seen."""
+        if path not in self._identities:
+            try:
+                status = path.stat()
+                self._identities[path] = (status.st_dev, status.st_ino)
+            except OSError:
+                self._identities[path] = None
+        return self._identities[path]

@@ -28,6 +28,12 @@ needs_root = pytest.mark.skipif(os.getuid() != 0, reason="only root may mount, a
 needs_socket = pytest.mark.skipif(not SOCKET.is_socket(), reason="the engine is not reached over a socket of this host")
 
 
+needs_usual = pytest.mark.skipif(
+    str(SOCKET) not in ("/run/docker.sock", "/run/podman/podman.sock"),
+    reason="only a launcher that uses this socket knows it, because its path is unusual",
+)
+
+
 @pytest.fixture
 def bind(tmp_path: Path) -> Iterator[Bind]:
     """Bind mounts below ``tmp_path``, which are undone."""
@@ -313,6 +319,7 @@ def test_a_bind_mount_of_the_socket(launcher: Launcher, pipeline: Path, bind: Bi
     no_socket(launcher, pipeline, bind(SOCKET, "other.sock"))
 
 
+@needs_usual
 @needs_socket
 def test_another_socket_of_the_same_engine(namespace: str, pipeline: Path, tmp_path: Path) -> None:
     (tmp_path / "relay").mkdir()
@@ -325,6 +332,7 @@ def test_another_socket_of_the_same_engine(namespace: str, pipeline: Path, tmp_p
         no_socket(launcher, pipeline, tmp_path / "relay")
 
 
+@needs_usual
 @needs_socket
 def test_the_socket_of_an_engine_that_is_reached_over_tcp(namespace: str, pipeline: Path) -> None:
     with over_tcp() as url, Launcher(docker_host=url, namespace=namespace) as launcher:

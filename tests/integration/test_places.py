@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sysconfig
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -150,6 +151,24 @@ def test_the_engines_socket_is_refused_from_inside_too(inside: Inside) -> None:
     printed = inside("/host-run", mounts={folder: "/host-run"})
     assert "PipelineDirError" in printed
     assert "holds the engine's socket" in printed
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root may mount")
+def test_a_bind_mount_of_the_sockets_folder_is_refused_from_inside_too(inside: Inside, tmp_path: Path) -> None:
+    """The path of this folder on the host tells nothing, and neither does its device with its inode."""
+    (tmp_path / "bound").mkdir()
+    subprocess.run(["mount", "--bind", str(Path(SOCKET).resolve().parent), str(tmp_path / "bound")], check=True)
+    try:
+        printed = inside("/work/bound", mounts={str(tmp_path): "/work"})
+    finally:
+        subprocess.run(["umount", str(tmp_path / "bound")], check=True)
+    assert "PipelineDirError" in printed
+    assert "is or holds the engine's socket" in printed
+
+
+def test_a_directory_of_the_engines_host_is_refused_from_inside_too(inside: Inside) -> None:
+    printed = inside("/elsewhere/ssl", mounts={"/etc": "/elsewhere"})
+    assert "PipelineDirError: pipeline dir /etc/ssl is in /etc" in printed
 
 
 def test_on_the_host_there_is_no_container_of_its_own(launcher: Launcher) -> None:

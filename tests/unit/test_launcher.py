@@ -22,6 +22,7 @@ from jupyter_launcher import (
     Mount,
     OptionError,
     Phase,
+    PipelineDirError,
     ServerNotRunningError,
     Session,
     SessionConflictError,
@@ -189,6 +190,34 @@ def test_an_option_that_cannot_be_is_named(launcher: Launcher, tmp_path: Path) -
     assert caught.value.option == "memory"
     with pytest.raises(TypeError):
         launcher.start(tmp_path, nonsense=1)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize(
+    ("given", "option"), [({"roots": ["relative"]}, "roots"), ({"allow_engine_socket": 1}, "allow_engine_socket")]
+)
+def test_a_launcher_that_cannot_be_leaves_no_connection(
+    connect: Connect, engine: FakeEngine, given: dict[str, Any], option: str
+) -> None:
+    with pytest.raises(OptionError) as caught:
+        connect(**given)
+    assert caught.value.option == option
+    assert engine.closed == (option == "roots")  # the other one is noticed before a connection is made
+
+
+def test_roots_and_sockets_are_for_sessions_and_gateways(connect: Connect, engine: FakeEngine, tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    engine.endpoint = f"unix://{tmp_path}/one/engine.sock"
+    for launcher, seen in (
+        (connect(roots=[tmp_path / "one"], allow_engine_socket=True), "is not below a root"),
+        (connect(roots=[tmp_path]), "is or holds the engine's socket"),
+    ):
+        for call in (launcher.start, lambda path: launcher.run_gateway(path, image="gateway").__enter__()):  # noqa: B023
+            with pytest.raises(PipelineDirError, match=seen):
+                call(tmp_path / "one")
+    launcher = connect(roots=[tmp_path], allow_engine_socket=True)
+    assert launcher.start(tmp_path / "one").pipeline_dir == tmp_path / "one"
+    with launcher.run_gateway(tmp_path / "one", image="gateway", user="7:8") as name:
+        assert engine.configs[name].user == "7:8"
 
 
 @pytest.mark.parametrize(

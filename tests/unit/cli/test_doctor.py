@@ -236,6 +236,21 @@ def test_the_command_as_a_document(run: Run, healthy: FakeEngine) -> None:
     assert by_name["published port"]["state"] == "failed"
 
 
+def test_the_command_has_the_rules_of_a_start(run: Run, healthy: FakeEngine, tmp_path: Path) -> None:
+    folder = tmp_path / "one"
+    folder.mkdir()
+    healthy.images.known.add(DEFAULT_IMAGE)
+    healthy.endpoint = f"unix://{folder}/engine.sock"
+    found = {
+        line: run("doctor", folder, *line.format(folder=folder, outer=tmp_path).split()).stdout
+        for line in ("", "--allow-engine-socket --root {folder}", "--allow-engine-socket --root {outer} --user 7:8")
+    }
+    refused, outside, allowed = found.values()
+    assert "is or holds the engine's socket" in refused
+    assert "is not below a root of this launcher" in outside
+    assert f"ok        pipeline dir: {folder}, the server will run as 7:8" in allowed
+
+
 def test_checks_come_one_by_one(healthy: FakeEngine) -> None:
     found = examine(lambda: cast("DockerEngine", healthy), image="image")
     assert [next(found).name for _ in range(4)] == ["engine", "API version", "image", "free disk"]

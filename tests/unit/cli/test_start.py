@@ -32,6 +32,21 @@ def test_a_start_as_a_document(run: Run, tmp_path: Path) -> None:
     assert ended.stderr == ""
 
 
+def test_who_may_work_where(run: Run, engine: FakeEngine, tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    given = ["start", tmp_path / "one", "--session-id", "one"]
+    assert run(*given, "--root", tmp_path / "one", "--user", "0:0").exit_code == 3
+    assert run(*given, "--root", "relative").exit_code == 2
+    assert run(*given, "--root", tmp_path / "one", "--root", tmp_path, "--user", "0:0").exit_code == 0
+    assert engine.configs["jupyter-server.unit.one"].user == "0:0"
+
+
+def test_an_engines_socket_must_be_meant(run: Run, engine: FakeEngine, tmp_path: Path) -> None:
+    engine.endpoint = f"unix://{tmp_path}/engine.sock"
+    assert run("start", tmp_path).exit_code == 3
+    assert run("start", tmp_path, "--allow-engine-socket").exit_code == 0
+
+
 @pytest.mark.parametrize(
     ("line", "code"), [(["--memory", "much"], 2), (["--session-id", "No"], 2), (["--gateway", "nowhere"], 6)]
 )
