@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ import pytest
 from jupyter_launcher import Launcher, Mount, OptionError, PipelineDirError
 from jupyter_launcher.cli.doctor import CheckState, examine
 from jupyter_launcher.engine.client import DockerEngine
+from jupyter_launcher.host.pipeline_dir import resolve_pipeline_dir
 from jupyter_launcher.pytest_plugin import LauncherConfig
 
 ALICE, BOB = 4001, 4002
@@ -190,6 +192,19 @@ def test_root_works_in_a_directory_of_root(lenient: Launcher, client: Any, tmp_p
         assert client.containers.get(session.container_id).attrs["Config"]["User"] == "0:0"
 
 
+@needs_root
+@pytest.mark.parametrize("folder", ["/srv", "/root", "/home", "/opt", "/usr/local", "/var/lib", "/run", "/dev/shm"])  # noqa: S108
+@pytest.mark.parametrize("owner", [0, ALICE])
+def test_a_directory_below_is_fine(launcher: Launcher, folder: str, owner: int) -> None:
+    with tempfile.TemporaryDirectory(dir=folder) as name:
+        os.chown(name, owner, owner)
+        context = launcher._context
+        found = resolve_pipeline_dir(
+            context.engine, context.address, name, None, image=launcher.image, rules=context.rules
+        )
+        assert (found.path, found.user) == (Path(name), f"{owner}:{owner}")
+
+
 def test_nothing_but_what_is_below_the_roots(namespace: str, tmp_path: Path) -> None:
     root, other = tmp_path / "pipelines", tmp_path / "pipelines-of-others"
     for folder in (root / "alice", other, tmp_path / "data"):
@@ -310,6 +325,16 @@ def test_a_link_to_the_socket(launcher: Launcher, pipeline: Path, tmp_path: Path
     no_socket(launcher, pipeline, tmp_path / "link")
     no_socket(launcher, pipeline, tmp_path / "folder")
     no_socket(launcher, pipeline, tmp_path / "folder" / SOCKET.name)
+
+
+@needs_socket
+def test_a_hard_link_of_the_socket(launcher: Launcher, pipeline: Path, tmp_path: Path) -> None:
+    """By its inode alone. A folder that holds it is not known."""
+    try:
+        os.link(SOCKET, tmp_path / "hard.sock")
+    except OSError as error:
+        pytest.skip(f"no hard link of the socket can be made here: {error}")
+    no_socket(launcher, pipeline, tmp_path / "hard.sock")
 
 
 @needs_root
