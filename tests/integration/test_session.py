@@ -63,10 +63,10 @@ def save(session: Session, name: str, text: str) -> int:
     ).status_code
 
 
-def wait_for_exit(client: Any, session: Session) -> Any:
+def wait_for_exit(client: Any, session: Session, seconds: float = 20) -> Any:
     """The container's state after it ended by itself."""
     container = client.containers.get(session.container_id)
-    container.wait(timeout=20)
+    container.wait(timeout=seconds)
     container.reload()
     return container.attrs["State"]
 
