@@ -71,17 +71,29 @@ class _CancelToken:
     """Says that an act was cancelled, wakes its waits, and closes what it reads from.
 
     ``over`` is True when the act has ended: tasks that a listener of events has scheduled may have its context.
+    ``leftovers`` are what the act and those inside it may leave behind.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, outer: _CancelToken | None = None) -> None:
         self.over = False
         self.leftovers: list[str] = []
+        self._outer = outer
         self._event = threading.Event()
         self._lock = threading.Lock()
         self._closers: list[Callable[[], object]] = []
 
     def is_set(self) -> bool:
         return self._event.is_set()
+
+    def note(self, what: str) -> None:
+        self.leftovers.append(what)
+        if self._outer is not None:
+            self._outer.note(what)
+
+    def forget(self, what: str) -> None:
+        self.leftovers.remove(what)
+        if self._outer is not None:
+            self._outer.forget(what)
 
     def wait(self, seconds: float) -> bool:
         return self._event.wait(seconds)
@@ -129,11 +141,7 @@ def check_cancelled() -> None:
 @contextlib.contextmanager
 def shielded() -> Iterator[None]:
     """What runs inside is clean-up: its waits do not end because the act was cancelled."""
-    token = _CancelToken()
-    outer = _current()
-    if outer is not None:
-        token.leftovers = outer.leftovers
-    mark = _token.set(token)
+    mark = _token.set(_CancelToken(_current()))
     try:
         yield
     finally:
@@ -144,19 +152,20 @@ def note_left(what: str) -> None:
     """Say that ``what`` may be left behind, because its clean-up failed."""
     token = _current()
     if token is not None:
-        token.leftovers.append(what)
+        token.note(what)
 
 
 @contextlib.contextmanager
 def leaves(what: str) -> Iterator[None]:
     """While the block runs, ``what`` may be left behind if the engine does not answer the clean-up."""
     token = _current()
-    leftovers = [] if token is None else token.leftovers
-    leftovers.append(what)
+    if token is not None:
+        token.note(what)
     try:
         yield
     finally:
-        leftovers.remove(what)
+        if token is not None:
+            token.forget(what)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +182,7 @@ class Cancel:
 
 
 def run_act(call: Callable[[], T], *, undo: Callable[[T], object] | None = None, cancel: Cancel | None = None) -> T:
-    """Run an act, and return its result. An act inside an act is a part of that one.
+    """Run an act, and return its result. An act inside an act is a part of that one, and ends with it.
 
     An interrupt (Ctrl-C) or ``cancel`` ends the act's waits, and the act cleans up. The interrupt is raised when
     that is done; further interrupts change nothing. A clean-up that needs more than 15 s goes on without its
@@ -184,7 +193,7 @@ def run_act(call: Callable[[], T], *, undo: Callable[[T], object] | None = None,
         undo: called with the result of an act that had ended well when the interrupt came.
         cancel: another reason to cancel the act.
     """
-    if _current() is not None:
+    if _current() is not None and cancel is None:
         return call()
     act = _Act(call, undo, cancel)
     signals = _Signals()
@@ -209,7 +218,7 @@ class _Act(Generic[T]):
         self._call = call
         self._undo = undo
         self._cancel = cancel
-        self._token = _CancelToken()
+        self._token = _CancelToken(_current())
         self._done = threading.Event()
         self._started = False
 
@@ -244,6 +253,7 @@ class _Act(Generic[T]):
                     break
                 if self._cancel is not None and self._cancel.event.is_set():
                     return self._cancel.error("")
+                check_cancelled()  # of the act around this one
         except BaseException as error:  # noqa: BLE001 - raised by a signal handler of the caller's
             return error
         return KeyboardInterrupt() if signals.seen else None
@@ -255,7 +265,7 @@ class _Act(Generic[T]):
         end = time.monotonic() + _CLEAN_UP_SECONDS
         self._token.cancel()
         if self._wait(end) and self.results and self._undo is not None:
-            undo, result, self._token = self._undo, self.results.pop(), _CancelToken()
+            undo, result, self._token = self._undo, self.results.pop(), _CancelToken(_current())
             self._start(lambda: result, undo)
             self._wait(end)
         left = ", ".join(dict.fromkeys(self._token.leftovers))

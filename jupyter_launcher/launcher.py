@@ -163,6 +163,7 @@ class Launcher:
         user: str | int | None = None,
         environment: Mapping[str, str] | None = None,
         mounts: Iterable[Mount] = (),
+        pipeline_relabel: Literal["z", "Z"] | None = None,
         memory: int | str | None = None,
         cpus: float | None = None,
         shm_size: int | str | None = None,
@@ -206,6 +207,8 @@ class Launcher:
             environment: for the server and the kernels beside it. Everyone who may ask the
                 engine can read it.
             mounts: more folders.
+            pipeline_relabel: for hosts with SELinux: ``z`` gives the pipeline directory and all below it the label that
+                every container may use (a gateway's too), ``Z`` the label of this session alone. Other hosts ignore it.
             memory: bytes, or a text such as ``"2g"``.
             cpus: cores.
             shm_size: bytes or a text; the engine's 64 MB otherwise.

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import queue
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
 
 import tenacity
 
-from jupyter_launcher.acts import wait_for_cancel
+from jupyter_launcher.acts import check_cancelled, wait_for_cancel
+from jupyter_launcher.threads import run_in_thread
 
-__all__ = ["Deadline", "NotYetError", "attempts", "shorten", "within"]
+__all__ = ["Deadline", "NotYetError", "attempts", "call_within", "shorten", "within"]
+
+T = TypeVar("T")
 
 _PAUSE = 0.02
+_POLL = 0.05
 _LEAST_SECONDS = 1.0  # what an engine that lives needs to answer
 
 
@@ -62,6 +68,35 @@ def shorten(seconds: float | None) -> float | None:
         return seconds
     left = max(deadline.remaining(), _LEAST_SECONDS)
     return left if seconds is None else min(seconds, left)
+
+
+def call_within(deadline: Deadline, call: Callable[[], T]) -> T:
+    """The result of a call that nothing can interrupt: the look-up of a name, a look at a network disk that is gone.
+
+    The call is made in a thread of its own, and goes on there where its time is over.
+
+    Raises:
+        TimeoutError: there is no result within the deadline.
+    """
+    results: queue.SimpleQueue[tuple[T | None, Exception | None]] = queue.SimpleQueue()
+
+    def run() -> None:
+        try:
+            results.put((call(), None))
+        except Exception as error:  # noqa: BLE001 - raised again in the thread that waits
+            results.put((None, error))
+
+    run_in_thread(run)
+    while True:
+        with contextlib.suppress(queue.Empty):
+            result, error = results.get(timeout=min(_POLL, deadline.remaining()))
+            if error is not None:
+                raise error
+            return result  # type: ignore[return-value] # it is what the call returned
+        check_cancelled()
+        if deadline.expired():
+            msg = f"no result after {deadline.seconds:g} s"
+            raise TimeoutError(msg)
 
 
 class NotYetError(Exception):

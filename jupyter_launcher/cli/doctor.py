@@ -143,6 +143,9 @@ def _check_engine(engine: Engine) -> Iterator[Check]:
         yield _failed("API version", f"{traits.api_version} is too old", "update Docker to 20.10 or newer")
     else:
         yield _ok("API version", traits.api_version)
+    if traits.selinux:
+        hint = "where a session cannot read or write its directory: pipeline_relabel='z', Mount(relabel='z')"
+        yield _warning("SELinux", "the engine's containers use files with a container's label alone", hint)
 
 
 def _check_image(engine: Engine, image: str) -> Check:

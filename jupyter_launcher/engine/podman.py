@@ -93,10 +93,10 @@ def _split_mounts(mounts: tuple[BindMount, ...]) -> tuple[set[str], list[str]]:
     long, short = set(), []
     for mount in mounts:
         paths = mount.source + mount.target
-        if not set(paths) & set(',"\n'):
+        if mount.relabel is None and not set(paths) & set(',"\n'):
             long.add(mount.target)
         elif ":" not in paths:
-            short.append(f"{mount.source}:{mount.target}:{'ro' if mount.read_only else 'rw'}")
+            short.append(mount.to_short_form())
         else:
             msg = f"Podman cannot mount {mount.source}: its path has ':' beside ',' or a quote"
             raise EngineError(msg, hint="rename the directory")

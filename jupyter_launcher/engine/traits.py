@@ -29,6 +29,7 @@ class EngineTraits:
         same_kernel: the engine's kernel is this process's, so that paths and IPs may mean the same here.
         limits_memory, limits_cpus, limits_pids: the engine enforces these limits.
         cgroup_version: ``1`` or ``2``.
+        selinux: the engine gives its containers SELinux labels.
         cores: of the engine's host.
         data_root: where the engine keeps images and containers, on its host.
     """
@@ -45,6 +46,7 @@ class EngineTraits:
     limits_cpus: bool | None = None
     limits_pids: bool | None = None
     cgroup_version: str | None = None
+    selinux: bool | None = None
     cores: int | None = None
     data_root: Path | None = None
 
@@ -79,6 +81,7 @@ class EngineTraits:
             limits_cpus=_bool(info.get("CpuCfsQuota")),
             limits_pids=_bool(info.get("PidsLimit")),
             cgroup_version=_text(info.get("CgroupVersion")),
+            selinux=None if options is None else _has(options, "selinux"),
             cores=_count(info.get("NCPU")),
             data_root=None if data_root is None else Path(data_root),
         )

@@ -54,11 +54,21 @@ class Progress(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BindMount:
-    """A path of the engine's host, mounted at ``target``. A source that does not exist is refused by the engine."""
+    """A path of the engine's host, mounted at ``target``. A source that does not exist is refused by the engine.
+
+    ``relabel`` is ``z`` or ``Z``, for SELinux; None: the labels stay. With it, the engine makes a missing source, and
+    the paths have no colon.
+    """
 
     source: str
     target: str
     read_only: bool = False
+    relabel: str | None = None
+
+    def to_short_form(self) -> str:
+        """The mount as ``docker run -v`` has it. No other form has a place for ``relabel``."""
+        options = ["ro" if self.read_only else "rw", *([self.relabel] if self.relabel else [])]
+        return f"{self.source}:{self.target}:{','.join(options)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,7 +158,8 @@ class ContainerConfig:
                 "CapDrop": ["ALL"],
                 "SecurityOpt": ["no-new-privileges"],
                 "PidsLimit": _PIDS_LIMIT,
-                "Mounts": [_long_form(mount) for mount in self.mounts],
+                "Mounts": [_long_form(mount) for mount in self.mounts if mount.relabel is None],
+                "Binds": [mount.to_short_form() for mount in self.mounts if mount.relabel is not None],
                 "Tmpfs": {item.target: _tmpfs_options(item) for item in self.tmpfs},
                 "NetworkMode": self.network,
                 "ReadonlyRootfs": self.read_only,

@@ -19,9 +19,11 @@ from jupyter_launcher.errors import EngineUnavailableError, OptionError
 from jupyter_launcher.host.mountinfo import read_mountinfo
 from jupyter_launcher.spec.checks import LOOPBACK, SERVER_PORT
 from jupyter_launcher.spec.container import DEFAULT_NETWORK, PORT_KEY
+from jupyter_launcher.waiting import Deadline, call_within
 
 __all__ = ["EngineAddress", "bracket"]
 
+_NAME_SECONDS = 10.0
 _OWN_ID = re.compile(r"/([0-9a-f]{64})/\S* /etc/(?:hostname|hosts|resolv\.conf) ")
 
 
@@ -137,7 +139,8 @@ class EngineAddress:
             return given or LOOPBACK
         if given is None:
             try:
-                return str(socket.getaddrinfo(self.host, None)[0][4][0])
+                found = call_within(Deadline(_NAME_SECONDS), lambda: socket.getaddrinfo(self.host, None))
+                return str(found[0][4][0])
             except OSError as error:
                 msg = f"the engine's host {self.host} has no address: {error}"
                 raise EngineUnavailableError(msg, hint="give host_ip=", endpoint=self._engine.endpoint) from error

@@ -32,7 +32,8 @@ def check_mount_points(
     """See that each mount point inside the pipeline directory, or inside another mount, is there already.
 
     The engine would make it, as root, in a directory of the user's. Where this process does not see the paths of the
-    engine's host, a short-lived container of the session's image looks.
+    engine's host, a short-lived container of the session's image looks. The engine would also make the source of a
+    mount with ``relabel``; that is looked for from here alone.
 
     Args:
         engine: that mounts them.
@@ -44,6 +45,9 @@ def check_mount_points(
         OptionError: a mount point is not there, is of the other kind, or cannot be seen.
         EngineError: the engine does not answer.
     """
+    for mount in spec.mounts:
+        if mount.relabel is not None and _look_at(address, mount.source, follow=True) == NOTHING:
+            refuse_option("mounts", f"has the source {mount.source}, which does not exist", "create it first")
     unseen = []
     for point in find_mount_points(spec.pipeline_dir, spec.mounts):
         seen = _look_from_here(address, point)

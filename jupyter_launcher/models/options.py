@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TypeGuard
+from typing import Literal, TypeGuard
 
 from jupyter_launcher.errors import OptionError
 
@@ -77,6 +77,8 @@ class Mount:
         target: an absolute path in the container. Below ``/pipeline-dir``, or below another mount, it must exist
             there already: a directory for a directory, a file for a file.
         read_only: whether the session may not write to it.
+        relabel: for hosts with SELinux: ``z`` gives all that is below the source the label that every container may
+            use, ``Z`` the label of this one container alone; other hosts ignore it. None: the labels stay.
 
     ``start`` checks it, and raises :class:`OptionError`.
     """
@@ -84,6 +86,7 @@ class Mount:
     source: str
     target: str
     read_only: bool = False
+    relabel: Literal["z", "Z"] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

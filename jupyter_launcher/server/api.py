@@ -17,6 +17,7 @@ import socket
 import ssl
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Any
 from urllib.parse import SplitResult, quote, urlsplit
 
@@ -25,7 +26,7 @@ from jupyter_launcher.engine.protocol import Engine
 from jupyter_launcher.errors import ExecError
 from jupyter_launcher.spec.server import read_script
 from jupyter_launcher.threads import map_at_once
-from jupyter_launcher.waiting import Deadline
+from jupyter_launcher.waiting import Deadline, call_within
 
 __all__ = ["CONTENTS", "LIMIT", "ExecApi", "JupyterApi", "NoAnswerError", "Response", "parse_kernel_ids"]
 
@@ -76,8 +77,7 @@ def parse_kernel_ids(found: Sequence[object]) -> tuple[str, ...] | None:
 class JupyterApi:
     """The REST API of a Jupyter server, or of a gateway.
 
-    Every call ends when its deadline is over, whatever the other side does. Only the look-up of a host's name is
-    the resolver's, with its own time-outs; sessions have addresses. Redirections are not followed; proxies and
+    Every call ends when its deadline is over, whatever the other side does. Redirections are not followed; proxies and
     ``.netrc`` are not used. No GET counts as an activity of the session's user.
     """
 
@@ -228,12 +228,21 @@ def _connect(parts: SplitResult, deadline: Deadline) -> socket.socket:
     """A connection to the first of the host's addresses that takes one."""
     _remaining(deadline)
     port = parts.port or (443 if parts.scheme == "https" else 80)
-    *others, last = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
+    find = functools.partial(socket.getaddrinfo, parts.hostname, port, type=socket.SOCK_STREAM)
+    *others, last = find() if _is_address(parts.hostname) else call_within(deadline, find)
     for family, kind, protocol, _, address in others:
         with contextlib.suppress(OSError):
             return _connect_to(socket.socket(family, kind, protocol), address, deadline)
     family, kind, protocol, _, address = last
     return _connect_to(socket.socket(family, kind, protocol), address, deadline)
+
+
+def _is_address(host: str | None) -> bool:
+    try:
+        ip_address(host or "")
+    except ValueError:
+        return False
+    return True
 
 
 def _connect_to(sock: socket.socket, address: Any, deadline: Deadline) -> socket.socket:

@@ -81,6 +81,7 @@ def start_server(engine: Engine, container: str, plan: SessionPlan, deadline: De
         plan.launch_script,
         "tuned" if plan.tune else "",
         plan.server_config,
+        read_script("watch_lease.sh"),
     )
     command = ("sh", "-c", read_script("start.sh"), "start", *values, *plan.command)
     warnings: tuple[str, ...] = ()
@@ -245,7 +246,7 @@ def renew_lease(engine: Engine, container: str, seconds: int) -> None:
         msg = f"the lease of container {container[:12]} was not renewed: {error.message}"
         hint = f"renew it again soon; see that {RUN_DIR} in the container is not full"
         if error.started and error.exit_code == _UNWATCHED:
-            hint = "the session does not end by itself any more: stop it; if it had reached its pids limit, raise that"
+            hint = "the session does not end by itself any more: stop it"
         raise ExecError(
             msg, hint=hint, started=error.started, exit_code=error.exit_code, output=error.output
         ) from error

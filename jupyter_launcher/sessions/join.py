@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 from jupyter_launcher.engine.types import ContainerInfo
 from jupyter_launcher.errors import (
     EngineUnavailableError,
     ExecError,
+    LauncherError,
+    PipelineDirError,
     ServerError,
     ServerNotRunningError,
     SessionConflictError,
@@ -24,7 +29,7 @@ from jupyter_launcher.spec.labels import SessionLabels, container_name
 from jupyter_launcher.spec.options import SessionSpec, differences
 from jupyter_launcher.waiting import Deadline, NotYetError, attempts, within
 
-__all__ = ["find_or_clear", "find_session", "get_session", "join_starting"]
+__all__ = ["find_or_clear", "find_session", "get_session", "join_starting", "refuse_lost_directory"]
 
 # What another launcher has to do between its create and its exec lasts a second or two on a busy engine.
 # Where nothing moves for this long, that launcher is gone.
@@ -151,12 +156,31 @@ def _refuse_other_directory(info: ContainerInfo, labels: SessionLabels, spec: Se
     """Refuse a session that has another directory than the one which is at its path by now."""
     before, now = labels.pipeline_dir_id, spec.pipeline_dir_id
     if before and now and before != now:
-        msg = (
-            f"session {spec.session_id} runs with the directory that was at {spec.pipeline_dir} when it started; it "
-            "was deleted or replaced since then, and the session does not see the one that is there now"
-        )
-        hint = "stop the session, and start it again with the new directory"
-        raise SessionConflictError(msg, hint=hint, session_id=spec.session_id, container_id=info.id)
+        raise _lost_directory(info, labels, "the session does not see the one that is there now")
+
+
+def refuse_lost_directory(context: Context, session_id: str, refused: PipelineDirError) -> None:
+    """Refuse a start whose directory cannot be used, because a session of this id runs with what was there before.
+
+    Raises:
+        SessionConflictError: such a session runs.
+    """
+    path = Path(os.path.realpath(Path(refused.path).expanduser()))
+    try:
+        info, labels = find_session(context, session_id)
+    except LauncherError:
+        return  # what is wrong with the directory is the better answer
+    if info.running and labels.pipeline_dir in (path, context.address.find_on_host(path)):
+        raise _lost_directory(info, labels, f"there is none now that can be used: {refused.message}") from refused
+
+
+def _lost_directory(info: ContainerInfo, labels: SessionLabels, now: str) -> SessionConflictError:
+    msg = (
+        f"session {labels.session_id} runs with the directory that was at {labels.pipeline_dir} when it started; it "
+        f"was deleted or replaced since then, and {now}"
+    )
+    hint = "stop the session, and start it again with the new directory"
+    return SessionConflictError(msg, hint=hint, session_id=labels.session_id, container_id=info.id)
 
 
 def get_session(context: Context, session_id: str) -> Session:

@@ -29,7 +29,7 @@ from jupyter_launcher.sessions.context import Context
 from jupyter_launcher.sessions.stop import stop_session
 from jupyter_launcher.spec.checks import SERVER_PORT
 from jupyter_launcher.spec.labels import SessionLabels
-from jupyter_launcher.waiting import Deadline
+from jupyter_launcher.waiting import Deadline, call_within
 
 __all__ = ["Session"]
 
@@ -37,6 +37,7 @@ _log = logging.getLogger("jupyter_launcher")
 
 _HOUR = 3600.0
 _STATUS_SECONDS = 5.0
+_LOOK_SECONDS = 2.0
 
 
 class Session:
@@ -186,7 +187,13 @@ class Session:
 
     def _is_dir_replaced(self) -> bool | None:
         before = self._labels.pipeline_dir_id
-        now = look_identity(self._context.address, self._labels.pipeline_dir) if before else None
+        if before is None:
+            return None
+        address, path = self._context.address, self._labels.pipeline_dir
+        try:  # the directory may be on a network disk that is gone
+            now = call_within(Deadline(_LOOK_SECONDS), lambda: look_identity(address, path))
+        except TimeoutError:
+            return None
         return None if now is None else now != before
 
     def logs(self, tail: int | None = None) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 from jupyter_launcher.acts import leaves, note_left, shielded
 from jupyter_launcher.engine.types import ContainerInfo
-from jupyter_launcher.errors import EngineError, SessionConflictError, StartCancelledError
+from jupyter_launcher.errors import EngineError, PipelineDirError, SessionConflictError, StartCancelledError
 from jupyter_launcher.gateway import resolve_gateway
 from jupyter_launcher.host.mounts import check_mount_points
 from jupyter_launcher.host.pipeline_dir import check_mount_sources, resolve_pipeline_dir
@@ -22,7 +22,7 @@ from jupyter_launcher.server.api import JupyterApi
 from jupyter_launcher.server.process import describe_failure, renew_lease, start_server
 from jupyter_launcher.server.ready import check_kernelspecs, wait_until_ready
 from jupyter_launcher.sessions.context import Context
-from jupyter_launcher.sessions.join import find_or_clear, join_starting
+from jupyter_launcher.sessions.join import find_or_clear, join_starting, refuse_lost_directory
 from jupyter_launcher.sessions.phases import PhaseReporter, StartLimit
 from jupyter_launcher.sessions.session import Session
 from jupyter_launcher.spec.checks import check_cores, check_image
@@ -105,14 +105,19 @@ def _check_request(context: Context, request: StartRequest, options: Mapping[str
     check_image(request.image, "image")
     if not context.address.shares_kernel:  # a container of the image looks at the directory there
         context.ensure_image(request.image, request.pull, context.reporter)
-    folder = resolve_pipeline_dir(
-        context.engine,
-        context.address,
-        request.pipeline_dir,
-        request.user,
-        image=request.image,
-        rules=context.rules,
-    )
+    try:
+        folder = resolve_pipeline_dir(
+            context.engine,
+            context.address,
+            request.pipeline_dir,
+            request.user,
+            image=request.image,
+            rules=context.rules,
+        )
+    except PipelineDirError as error:
+        if request.session_id is not None:
+            refuse_lost_directory(context, request.session_id, error)
+        raise
     spec = SessionSpec.from_options(
         session_id=uuid.uuid4().hex[:12] if request.session_id is None else request.session_id,
         namespace=context.namespace,

@@ -10,7 +10,7 @@ from jupyter_launcher.engine.types import BindMount, ContainerConfig, Tmpfs
 from jupyter_launcher.models import Gateway
 from jupyter_launcher.spec.checks import PIPELINE_TARGET, SERVER_PORT
 from jupyter_launcher.spec.labels import SessionLabels, gateway_labels, helper_labels
-from jupyter_launcher.spec.mounts import MountPoint
+from jupyter_launcher.spec.mounts import MountPoint, to_bind
 from jupyter_launcher.spec.options import SessionSpec
 from jupyter_launcher.spec.server import RUN_DIR, read_script
 
@@ -56,8 +56,8 @@ def session_config(spec: SessionSpec, gateway: Gateway | None, labels: SessionLa
         environment=_environment(spec.environment, gateway, labels.start_id),
         labels={**spec.labels, **labels.to_labels()},
         mounts=(
-            BindMount(source=str(spec.pipeline_dir), target=PIPELINE_TARGET),
-            *(BindMount(source=item.source, target=item.target, read_only=item.read_only) for item in spec.mounts),
+            BindMount(source=str(spec.pipeline_dir), target=PIPELINE_TARGET, relabel=spec.pipeline_relabel),
+            *(to_bind(item) for item in spec.mounts),
         ),
         tmpfs=_tmpfs(spec),
         container_port=SERVER_PORT,

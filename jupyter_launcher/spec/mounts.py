@@ -5,14 +5,25 @@ from __future__ import annotations
 import os
 import posixpath
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
+from jupyter_launcher.engine.types import BindMount
 from jupyter_launcher.models import Mount
 from jupyter_launcher.models.options import is_text, show_value
 from jupyter_launcher.spec.checks import PIPELINE_TARGET, RUN_DIR, refuse_option
 
-__all__ = ["DIRECTORY", "LINK", "NOTHING", "MountPoint", "check_mount_point", "check_mounts", "find_mount_points"]
+__all__ = [
+    "DIRECTORY",
+    "LINK",
+    "NOTHING",
+    "MountPoint",
+    "check_mount_point",
+    "check_mounts",
+    "check_relabel",
+    "find_mount_points",
+    "to_bind",
+]
 
 DIRECTORY, LINK, NOTHING = "directory", "symbolic link", "nothing"
 """What may be at a path, in the words of ``stat -c %F``. Every other word is a file of some kind."""
@@ -47,7 +58,23 @@ def _check_mount(item: object, option: str) -> Mount:
         refuse_option(option, f"has {show_value(item)}", _HINT)
     source, target = texts[0], "/" + posixpath.normpath(texts[1]).strip("/")
     _refuse_held_target(target, option)
-    return Mount(source=source, target=target, read_only=item.read_only)
+    check_relabel(item.relabel, option, source + target)
+    return replace(item, source=source, target=target)
+
+
+def check_relabel(given: object, option: str, paths: str = "") -> str | None:
+    """How SELinux labels are changed: ``z``, ``Z`` or not at all. Engines take it with paths without a colon alone."""
+    if given not in (None, "z", "Z"):
+        refuse_option(option, f"has the relabel {show_value(given)}", "give 'z', 'Z' or None")
+    if given is not None and ":" in paths:
+        hint = "use a path without ':', or label the files yourself, with `chcon -R -t container_file_t`"
+        refuse_option(option, f"has the relabel {given!r} for a path with ':'", hint)
+    return given
+
+
+def to_bind(mount: Mount) -> BindMount:
+    """The mount as the engine's seam has it."""
+    return BindMount(source=mount.source, target=mount.target, read_only=mount.read_only, relabel=mount.relabel)
 
 
 def _refuse_held_target(target: str, option: str) -> None:

@@ -16,7 +16,7 @@ from jupyter_launcher.engine.types import LOG_SIZE
 from jupyter_launcher.models import Mount
 from jupyter_launcher.spec import checks, texts
 from jupyter_launcher.spec.embedding import check_origin
-from jupyter_launcher.spec.mounts import check_mounts
+from jupyter_launcher.spec.mounts import check_mounts, check_relabel, to_bind
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -39,6 +39,7 @@ class StartOptions(TypedDict, total=False):
     allow_origin: str | None
     environment: Mapping[str, str] | None
     mounts: Iterable[Mount]
+    pipeline_relabel: str | None
     memory: int | str | None
     cpus: float | None
     shm_size: int | str | None
@@ -76,6 +77,7 @@ class SessionSpec:
         default_factory=dict, repr=False, metadata={"check": texts.check_environment}
     )
     mounts: tuple[Mount, ...] = field(default=(), metadata={"check": check_mounts})
+    pipeline_relabel: str | None = field(default=None, metadata={"check": check_relabel})
     memory: int | None = field(default=None, metadata={"check": checks.check_size})
     cpus: float | None = field(default=None, metadata={"check": checks.check_cpus})
     shm_size: int | None = field(default=None, metadata={"check": checks.check_size})
@@ -126,6 +128,7 @@ class SessionSpec:
             image=checks.check_image(image, "image"),
             **checked,
         )
+        check_relabel(spec.pipeline_relabel, "pipeline_relabel", str(pipeline_dir))
         texts.check_argument_size(spec.environment, spec.lab_args)
         if spec.allow_origin is not None:
             texts.check_embedding_arguments(spec.lab_args)
@@ -154,7 +157,7 @@ def _to_plain(name: str, value: Any) -> object:
         pairs = "\0".join(f"{name}={text}" for name, text in sorted(value.items()))
         return hashlib.sha256(pairs.encode()).hexdigest()[:16] if pairs else ""
     if name == "mounts":
-        return [f"{mount.source}:{mount.target}:{'ro' if mount.read_only else 'rw'}" for mount in value]
+        return [to_bind(mount).to_short_form() for mount in value]
     if isinstance(value, Mapping):
         return dict(sorted(value.items()))
     if isinstance(value, tuple):

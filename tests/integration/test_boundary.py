@@ -177,6 +177,8 @@ def test_a_session_outlives_its_deleted_directory(start: Start, launcher: Launch
     folder.mkdir(mode=0o777)
     session = start(folder, session_id="outlives", lease=60)
     shutil.rmtree(folder)
+    with pytest.raises(SessionConflictError, match="was deleted or replaced"):
+        launcher.start(folder, session_id="outlives", lease=60)
     folder.mkdir(mode=0o777)
     assert launcher.get("outlives").server_info == session.server_info
     launcher.renew("outlives")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -53,13 +54,13 @@ def test_the_lease_is_there_when_a_start_returns(start: Start, client: Any) -> N
     session = start(lease=60)
     text = in_container(client, session, f"cat {RUN_DIR}/lease")
     assert (len(text), text[-1]) == (21, "\n")
-    assert "lease.closing" not in in_container(client, session, f"ls {RUN_DIR}")
+    assert in_container(client, session, f"cat {RUN_DIR}/lease.state") == "open   \n"
 
 
 def test_a_renewal_in_the_last_grace_says_that_the_session_is_ending(start: Start, client: Any) -> None:
     session = start(lease=3)
     in_container(client, session, f"kill -STOP {session.server_info.pid}")
-    assert eventually(lambda: "lease.ended" in in_container(client, session, f"ls {RUN_DIR}"))
+    assert eventually(lambda: "ended" in in_container(client, session, f"cat {RUN_DIR}/lease.state"))
     with pytest.raises(ServerNotRunningError, match="is ending"):
         session.renew()
     assert client.containers.get(session.container_id).status == "running"
@@ -80,7 +81,7 @@ def test_a_pause_does_not_use_up_a_lease(start: Start, client: Any) -> None:
     container.unpause()
     session.renew()
     assert session.status().state is SessionState.READY
-    assert "lease.ended" not in in_container(client, session, f"ls {RUN_DIR}")
+    assert "open" in in_container(client, session, f"cat {RUN_DIR}/lease.state")
 
 
 def test_a_lease_that_nobody_watches_is_not_renewed(start: Start, client: Any) -> None:
@@ -93,3 +94,16 @@ def test_a_lease_that_nobody_watches_is_not_renewed(start: Start, client: Any) -
         session.renew()
     assert "does not end by itself" in caught.value.hint
     assert session.status().state is SessionState.READY
+
+
+def test_a_session_without_a_process_to_spare_ends_when_its_lease_does(start: Start, client: Any) -> None:
+    if client.version()["Components"][0]["Name"].startswith("Podman"):
+        pytest.skip("Podman's API changes no limit of a container that runs")
+    session = start(lease=3)
+    container = client.containers.get(session.container_id)
+    # Fewer than there are, so that nothing can start a process, also when one ends.
+    subprocess.run(["docker", "update", "--pids-limit", "3", session.container_id], capture_output=True, check=True)
+    wait_for_exit(client, session, seconds=60)
+    log = container.logs().decode()
+    assert "fork" in log
+    assert "the lease was not renewed" in log

@@ -63,10 +63,10 @@ def save(session: Session, name: str, text: str) -> int:
     ).status_code
 
 
-def wait_for_exit(client: Any, session: Session) -> Any:
+def wait_for_exit(client: Any, session: Session, seconds: float = 20) -> Any:
     """The container's state after it ended by itself."""
     container = client.containers.get(session.container_id)
-    container.wait(timeout=20)
+    container.wait(timeout=seconds)
     container.reload()
     return container.attrs["State"]
 
@@ -379,7 +379,11 @@ def test_options_reach_the_container(start: Start, client: Any, tmp_path: Path) 
     session = start(
         base_url="/a/b",
         environment={"FLAVOUR": "salt", "config": "own", "pid": "own", "line": "own"},
-        mounts=[Mount(source=str(more), target="/more", read_only=True)],
+        mounts=[
+            Mount(source=str(more), target="/more", read_only=True),
+            Mount(source=str(more), target="/labelled", relabel="z"),
+        ],
+        pipeline_relabel="z",
         memory="1g",
         cpus=1.5,
         shm_size="128m",
@@ -393,6 +397,8 @@ def test_options_reach_the_container(start: Start, client: Any, tmp_path: Path) 
     host = raw["HostConfig"]
     assert (host["Memory"], host["NanoCpus"], host["ShmSize"]) == (2**30, 1_500_000_000, 2**27)
     assert raw["Config"]["Labels"]["team"] == "blue"
+    assert {item.rpartition(",")[2] for item in host["Binds"]} == {"z"}
+    assert in_container(client, session, "cat /labelled/data") == "from the mount"
     with kernel_client(session) as kernel:
         assert printed(kernel, "print(open('/more/data').read())") == "from the mount"
         code = "import os; print([os.environ[name] for name in ('FLAVOUR', 'config', 'pid', 'line')])"
@@ -411,6 +417,10 @@ def test_the_container_has_no_powers(start: Start, client: Any) -> None:
     assert fields["CapBnd"].strip() == "0" * 16
     assert fields["NoNewPrivs"].strip() == "1"
     assert fields["Seccomp"].strip() == "2"
+    mounts = [line.split() for line in in_container(client, session, "cat /proc/self/mounts").splitlines()]
+    groups = [options for _, _, kind, options, *_ in mounts if kind in ("cgroup", "cgroup2")]
+    assert groups
+    assert all("ro" in options.split(",") for options in groups)
     host = client.containers.get(session.container_id).attrs["HostConfig"]
     assert host["PidsLimit"] > 0
     assert [item["HostIp"] for item in host["PortBindings"]["8888/tcp"]] == ["127.0.0.1"]

@@ -140,6 +140,42 @@ def test_an_event_cancels_an_act() -> None:
     assert act.ended
 
 
+def test_an_event_cancels_an_act_inside_an_act_alone() -> None:
+    event = threading.Event()
+    inner = Act(on_wait=event.set)
+
+    def outer() -> str:
+        with pytest.raises(ValueError, match="cancelled"):
+            run_act(inner, cancel=Cancel(event, lambda _: ValueError("cancelled")))
+        return "goes on"
+
+    assert run_act(outer) == "goes on"
+    assert inner.ended
+
+
+@pytest.mark.parametrize("hangs", [False, True])
+def test_an_act_inside_an_act_ends_with_it(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, *, hangs: bool
+) -> None:
+    over = threading.Event()
+    if hangs:
+        monkeypatch.setattr(acts, "_CLEAN_UP_SECONDS", 0.1)
+
+    def act() -> None:
+        with leaves("container one"):
+            Act(on_wait=interrupt, clean_up=lambda: over.wait(30) if hangs else None)()
+
+    def outer() -> None:
+        run_act(act, cancel=Cancel(threading.Event(), ValueError))
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run_act(outer)
+    finally:
+        over.set()
+    assert ("this may be left: container one" in caplog.text) is hangs
+
+
 def test_an_error_of_the_clean_up_is_told_too() -> None:
     def fail() -> None:
         msg = "the clean-up failed"

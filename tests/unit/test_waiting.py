@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 import math
+import os
+import signal
+import threading
 from typing import cast
 
 import pytest
 
-from jupyter_launcher.waiting import Deadline, NotYetError, attempts, shorten, within
+from jupyter_launcher.acts import run_act
+from jupyter_launcher.waiting import Deadline, NotYetError, attempts, call_within, shorten, within
 
 
 def test_a_deadline_that_has_passed() -> None:
@@ -91,3 +95,32 @@ def test_a_request_has_no_more_than_what_remains() -> None:
             assert shorten(60.0) == 1.0
         assert cast("float", shorten(60.0)) > 4
     assert shorten(60.0) == 60.0
+
+
+def test_a_call_within_a_deadline_gives_its_result_or_its_error() -> None:
+    assert call_within(Deadline(60), lambda: 5) == 5
+    with pytest.raises(KeyError):
+        call_within(Deadline(60), lambda: dict[str, int]()["missing"])
+
+
+def test_a_call_that_never_ends_is_left_alone() -> None:
+    over = threading.Event()
+    try:
+        with pytest.raises(TimeoutError):
+            call_within(Deadline(0.1), lambda: over.wait(60))
+    finally:
+        over.set()
+
+
+def test_a_call_that_never_ends_does_not_hold_up_the_end_of_an_act() -> None:
+    over = threading.Event()
+
+    def hang() -> bool:
+        os.kill(os.getpid(), signal.SIGINT)
+        return over.wait(60)
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run_act(lambda: call_within(Deadline(60), hang))
+    finally:
+        over.set()

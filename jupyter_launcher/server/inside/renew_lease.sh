@@ -4,7 +4,7 @@
 # The text has a fixed width and is written over the old one, which needs no space in a folder that is full.
 # $1: a line of /proc/PID/stat. A process is known by its id (1) and the time of its start (22).
 name_process() { set -f; set -- $1; set +f; process="$1 ${22}" state=$3; }
-# start.sh's watcher, as it has noted itself. A session of an older launcher has no such note.
+# The process of watch_lease.sh, as start.sh has noted it. A session of an older launcher has no such note.
 is_watched() {
   [ -f "$1" ] || return 0
   read -r note <"$1" && [ -n "$note" ] && name_process "$note" || return 0
@@ -17,19 +17,22 @@ end=$((${up%.*} + $2)) tries=20
 while [ "$tries" -gt 0 ]; do
   printf '%20d\n' "$end" 1<>"$1/lease"
   code=$?
-  # start.sh renames first and reads then, so it has read this renewal, or will, if neither new name is there, looked
-  # for in the order in which start.sh makes them. The last look finds a text that went to a file of no name.
-  if [ ! -e "$1/lease.closing" ]; then
-    [ ! -e "$1/lease.ended" ] || exit 3
-    [ "$code" -eq 0 ] || exit 1
-    read -r text <"$1/lease"
-    if [ "${text:-0}" -ge "$end" ]; then
+  # watch_lease.sh writes `closing` before it reads the lease for the last time. So it has read this renewal, or will,
+  # unless that is here now.
+  state=
+  [ ! -f "$1/lease.state" ] || read -r state <"$1/lease.state"
+  case $state in
+    ended) exit 3 ;;
+    open | "")
+      [ "$code" -eq 0 ] || exit 1
       is_watched "$1/lease.watcher" && exit 0
-      [ ! -e "$1/lease.ended" ] || exit 3
+      # Its process may just have ended the session.
+      [ ! -f "$1/lease.state" ] || read -r state <"$1/lease.state"
+      [ "$state" != ended ] || exit 3
       echo "nobody watches the lease" >&2
       exit 4
-    fi
-  fi
+      ;;
+  esac
   sleep 0.1
   tries=$((tries - 1))
 done

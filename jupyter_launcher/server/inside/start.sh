@@ -1,14 +1,15 @@
 # Starts the server, and prints our token and its server_info as soon as it answers; README.md beside this file draws the protocol.
 # $1: the session's own folder (in memory, of this user alone), $2: seconds to wait, $3: the lease in
 # seconds, 0 for none, $4: the pipeline directory's `device:inode`, or nothing, $5: the text of launch.py,
-# $6: `tuned` if that has tunings, else nothing, $7: the text of a configuration file, the rest: the server's argv.
+# $6: `tuned` if that has tunings, else nothing, $7: the text of a configuration file, $8: the text of watch_lease.sh,
+# the rest: the server's argv.
 # This shell stays as the server's parent and hands its exit code to the supervisor.
 # It prints an end of transmission when server_info was printed or cannot come any more; on stderr it
 # prints what works but not as asked.
 # Names begin with _jl_ where the server, or the environment of a process, could have a variable of that name.
 # The server needs the core that this runs on, so: few processes, and no tight polling.
-_jl_run=$1 _jl_seconds=$2 _jl_lease=$3 _jl_directory=$4 _jl_launch=$5 _jl_tuned=$6 _jl_config=$7
-shift 7
+_jl_run=$1 _jl_seconds=$2 _jl_lease=$3 _jl_directory=$4 _jl_launch=$5 _jl_tuned=$6 _jl_config=$7 _jl_watch=$8
+shift 8
 
 # The working directory is what the engine mounted at the path that the launcher looked at before.
 if [ -n "$_jl_directory" ]; then
@@ -22,7 +23,7 @@ fi
 
 _jl_mask=$(umask)
 umask 077
-[ ! -e "$_jl_run/jupyter" ] || (cd "$_jl_run" && rm -rf jupyter config launch.py ready reported server.pid exit lease lease.closing lease.ended lease.watcher)
+[ ! -e "$_jl_run/jupyter" ] || (cd "$_jl_run" && rm -rf jupyter config launch.py ready reported server.pid exit lease lease.state lease.watcher watch_lease.sh)
 mkdir "$_jl_run/jupyter" "$_jl_run/config" && mkfifo "$_jl_run/ready" || exit 70
 # Whole and without a newline before the server looks: an empty file would switch authentication
 # off. Only its path is in the environment.
@@ -64,8 +65,10 @@ if [ -n "$_jl_script" ]; then
 fi
 if [ -n "$_jl_script" ]; then
   printf %s "$_jl_launch" >"$_jl_run/launch.py" || exit 70
-  set -- ${_jl_line#??} "$_jl_run/launch.py" "$@"
+  _jl_python=${_jl_line#??}
+  set -- $_jl_python "$_jl_run/launch.py" "$@"
 else
+  _jl_python=python3
   # What launch.py would do is left undone: its tunings, and to restore the variables that a shell drops.
   _jl_why="\`jupyter lab\` is not run by a Python script of jupyter_core"
   [ -z "$_jl_tuned" ] || echo "the server is not tuned: $_jl_why" >&2
@@ -106,52 +109,20 @@ $_jl_text" ;; esac
   done
   # The lease begins before the launcher reads that the server is there. Its text only has to change.
   if [ "$_jl_lease" -gt 0 ]; then
-    # A shell ends when it cannot start a process any more. So a renewal looks whether this one is still there.
+    printf %s "$_jl_watch" >"$_jl_run/watch_lease.sh"
+    # A renewal looks whether this process is still there; it becomes watch_lease.sh.
     read -r watcher </proc/self/stat
     echo "$watcher" >"$_jl_run/lease.watcher"
     read -r up _ </proc/uptime
     printf '%20d\n' $((${up%.*} + _jl_lease)) >"$_jl_run/lease"
+    printf '%-7s\n' open >"$_jl_run/lease.state"
   fi
   echo "$reason" >"$_jl_run/reported"
   printf '%s\n\004' "$_jl_info"
 
-  # The launcher moves the end of the lease on. When it does not, the session ends itself: gracefully,
-  # then by force, because a server whose gateway is gone never ends when it is asked.
   [ "$_jl_lease" -gt 0 ] && [ ! -e "$_jl_run/exit" ] || exit
-  exec >/proc/1/fd/1 2>&1 8>&-
-  trap 'echo "nobody watches the lease any more: its watcher ended with code $?"' EXIT
-  # What counts are this shell's own waits, so that a suspended machine or a paused container uses up one of them
-  # at most: a quarter of the lease, and never more than 5 s. Two renewals within a second write the same text.
-  step=$(((_jl_lease + 3) / 4)) whole=$((_jl_lease + 1)) seen=
-  [ "$step" -le 5 ] || step=5
-  left=$whole
-  has_moved() {
-    text=
-    [ ! -f "$1" ] || read -r text <"$1"
-    [ -n "$text" ] && [ "$text" != "$seen" ] && seen=$text left=$whole
-  }
-  while :; do
-    has_moved "$_jl_run/lease"
-    if [ "$left" -gt 0 ]; then
-      pause=$step
-      [ "$left" -ge "$pause" ] || pause=$left
-      sleep "$pause" && left=$((left - pause))
-      continue
-    fi
-    # This renames and then reads; a renewal writes and then looks for the new names (renew_lease.sh). Whichever
-    # comes first: either the renewal is read here, or the renewal finds out that it came too late.
-    [ -e "$_jl_run/lease" ] || printf '' >>"$_jl_run/lease"
-    mv "$_jl_run/lease" "$_jl_run/lease.closing"
-    has_moved "$_jl_run/lease.closing" || break
-    mv "$_jl_run/lease.closing" "$_jl_run/lease"
-  done
-  mv "$_jl_run/lease.closing" "$_jl_run/lease.ended"
-  echo "the lease was not renewed for $_jl_lease s; the session ends"
-  trap - EXIT
-  read -r pid <"$_jl_run/server.pid"
-  kill -TERM "$pid"
-  sleep 20
-  kill -KILL "$pid"
+  set -f
+  exec sh "$_jl_run/watch_lease.sh" "$_jl_run" "$_jl_lease" $((_jl_lease + 1)) "" $_jl_python >/proc/1/fd/1 2>&1 8>&-
 ) &
 exec >/dev/null 2>&1
 

@@ -98,6 +98,14 @@ def test_an_engine_that_stops_answering(healthy: FakeEngine, monkeypatch: pytest
     }
 
 
+def test_an_engine_that_labels_files(healthy: FakeEngine) -> None:
+    assert "SELinux" not in checks(healthy)
+    healthy.traits = replace(healthy.traits, selinux=True)
+    found = checks(healthy)["SELinux"]
+    assert found.state is CheckState.WARNING
+    assert "pipeline_relabel='z'" in found.hint
+
+
 def test_an_old_engine(healthy: FakeEngine) -> None:
     healthy.traits = replace(healthy.traits, api_version="1.40")
     found = checks(healthy)["API version"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -44,7 +45,19 @@ def test_docker_gets_what_was_asked_for() -> None:
     assert host["Tmpfs"] == {"/run": "rw,nosuid,nodev,noexec,mode=0700,uid=1,gid=2"}
     assert host["Mounts"] == [long_form("/a,b")]
     assert host["DeviceRequests"] == [{"Driver": "", "Count": -1, "Capabilities": [["gpu"]]}]
-    assert "Binds" not in host
+    assert host["Binds"] == []
+
+
+@pytest.mark.parametrize("api", [FakeApi, podman_api])
+def test_a_mount_with_a_new_selinux_label_has_the_form_that_can_say_it(api: Callable[[], FakeApi]) -> None:
+    mounts = (
+        BindMount(source="/a", target="/t", relabel="z"),
+        BindMount(source="/b,c", target="/u", read_only=True, relabel="Z"),
+        bind("/d"),
+    )
+    host = created(api(), mounts=mounts)
+    assert host["Binds"] == ["/a:/t:rw,z", "/b,c:/u:ro,Z"]
+    assert host["Mounts"] == [long_form("/d")]
 
 
 def test_a_tmpfs_of_the_containers_user() -> None:

@@ -39,6 +39,7 @@ def test_a_docker_that_tells_everything() -> None:
         limits_cpus=False,
         limits_pids=True,
         cgroup_version="2",
+        selinux=False,
         cores=4,
         data_root=Path("/var/lib/docker"),
     )

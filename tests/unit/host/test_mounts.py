@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -184,3 +185,11 @@ def test_from_a_container_the_hosts_paths_are_found(pipeline: Path, monkeypatch:
     engine = looking("directory\ndirectory\n", endpoint="unix:///x")
     engine.known[own.id] = own
     assert "image" in check(Path("/host/pipeline"), ("/elsewhere", "/pipeline-dir/data"), engine=engine)
+
+
+def test_a_missing_source_that_the_engine_would_make(pipeline: Path) -> None:
+    engine = FakeEngine()
+    for source, refused in ((pipeline, False), (pipeline / "missing", True)):
+        spec = session_spec(pipeline, mounts=[Mount(source=str(source), target="/x", relabel="z")])
+        with pytest.raises(OptionError, match="does not exist") if refused else contextlib.nullcontext():
+            check_mount_points(engine, EngineAddress(engine), spec, ensure_image=lambda: None)

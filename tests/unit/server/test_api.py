@@ -239,6 +239,16 @@ def test_each_address_of_a_host_is_tried(monkeypatch: pytest.MonkeyPatch, nowher
         assert str(failure("http://gateway.example:1/")) == "ConnectionRefusedError"
 
 
+def test_a_resolver_that_hangs_has_the_deadline_of_the_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    over = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: over.wait(60))
+    try:
+        with pytest.raises(NoAnswerError, match="TimeoutError"):
+            JupyterApi("http://gateway.example:1/").request("GET", "api", Deadline(0.2))
+    finally:
+        over.set()
+
+
 def test_over_tls_with_an_authority_of_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     line = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
     names = ["-subj", "/CN=unit", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", "key.pem", "-out", "cert.pem"]

@@ -587,7 +587,7 @@ def test_a_lease_is_watched_while_its_watchers_process_lives(tmp_path: Path, sle
     assert (ended.returncode, ended.stderr) == (4, "nobody watches the lease\n")
     sleeper.wait()
     assert renew(tmp_path).returncode == 4
-    (tmp_path / "lease.ended").write_text("1")
+    (tmp_path / "lease.state").write_text("ended  \n")
     assert renew(tmp_path).returncode == 3
 
 
@@ -600,75 +600,77 @@ def test_a_renewal_that_cannot_be_written_fails(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("written", [True, False])
 def test_a_renewal_in_the_last_grace_says_so(tmp_path: Path, written: bool) -> None:  # noqa: FBT001 - pytest's
-    (tmp_path / "lease.ended").write_text("1")
+    (tmp_path / "lease.state").write_text("ended  \n")
     if not written:
         (tmp_path / "lease").mkdir()
     assert renew(tmp_path).returncode == 3
 
 
 def test_a_renewal_of_a_session_that_does_not_decide_knows_nothing(tmp_path: Path) -> None:
-    (tmp_path / "lease.closing").write_text("1")
+    (tmp_path / "lease.state").write_text("closing\n")
     ended = renew(tmp_path)
     assert (ended.returncode, "has not decided" in ended.stderr) == (1, True)
 
 
-# The end of a lease: start.sh's watcher, whose `mv` and `sleep` are the test's.
+# The end of a lease: watch_lease.sh, whose `sleep` is the test's.
 
-_MV = r"""#!/bin/sh
-case $MOMENT:$2 in
-  "written before:./lease.closing") [ -e once ] || sh ./renew ;;
-  "opened before:./lease.closing") [ -e once ] || exec 3<>./lease ;;
-esac
-/bin/mv "$@"
-case $MOMENT:$2 in
-  "opened before:./lease.closing") [ -e once ] || printf '%20d\n' 77 >&3 ;;
-  "beside another:./lease.closing") [ -e once ] || { printf '%20d\n' 77 1<>./lease.closing; sh ./renew & } ;;
-  "beside another, stalled:./lease.closing")
-    [ -e once ] || { printf '%20d\n' 77 1<>./lease.closing; sh ./renew & }
-    until [ -e opened ]; do /bin/sleep 0.05; done ;;
-  "opened after:./lease.closing") sh ./renew & ;;
-  "after the end:./lease.ended") sh ./renew ;;
-esac
-touch once
-"""
 _SLEEP = r"""#!/bin/sh
 echo "$1" >>sleeps
 case $MOMENT:$(wc -l <sleeps) in
   "in a wait:4") sh ./renew ;;
   "deleted:1") rm lease ;;
-  "beside another"*:5) while [ ! -e codes ]; do /bin/sleep 0.05; done ;;
+  "beside its last read:5") while [ ! -e codes ]; do /bin/sleep 0.05; done ;;
 esac
 """
 _RENEW = """
 { sh -c "$RENEW" renew . 60; echo $? >code; } 2>/dev/null
 /bin/mv code codes
 """
+_HAS_WRITTEN = "until grep -qv 12345 lease; do /bin/sleep 0.05; done"
+MOMENTS = {
+    "before its last read": (
+        "    write_state closing\n",
+        "    [ -e once ] || sh ./renew; touch once\n    write_state closing\n",
+    ),
+    "beside its last read": (
+        "    write_state closing\n",
+        f"    write_state closing; [ -e once ] || {{ sh ./renew & {_HAS_WRITTEN}; }}; touch once\n",
+    ),
+    "after its last read": ("  write_state ended\n", f"  sh ./renew & {_HAS_WRITTEN}\n  write_state ended\n"),
+    "after the end": ("  write_state ended\n", "  write_state ended; sh ./renew\n"),
+}
+"""What runs inside the script at a moment, in place of what."""
 
 
 def watch(folder: Path, moment: str, lease: int = 3) -> list[int]:
     """The waits of the watcher until it ends the session; something happens at one moment."""
-    script = read_script("start.sh")
-    loop = script[script.index("  # What counts are") : script.index('  echo "the lease was not renewed')]
-    for name, text in {"mv": _MV, "sleep": _SLEEP, "renew": _RENEW}.items():
+    script = read_script("watch_lease.sh")
+    loop = script[: script.index('  echo "the lease was not renewed')] + "fi\ntrap - EXIT\n"
+    if moment in MOMENTS:
+        assert MOMENTS[moment][0] in loop
+        loop = loop.replace(*MOMENTS[moment])
+    for name, text in {"sleep": _SLEEP, "renew": _RENEW}.items():
         (folder / name).write_text(text)
         (folder / name).chmod(0o755)
     (folder / "lease").write_text(f"{12345:20}\n")
-    renewal = read_script("renew_lease.sh").replace("sleep", "/bin/sleep")
-    if moment.endswith("stalled"):  # between its open and its write, the first time
-        write = """printf '%20d\\n' "$end\""""
-        stall = (
-            "[ -e opened ] || { touch opened; until [ -e codes ] || [ ! -e lease.closing ]; do /bin/sleep 0.05; done; }"
-        )
-        assert write in renewal
-        renewal = renewal.replace(write, f"{{ {stall}; {write}; }}")
+    (folder / "lease.state").write_text("open   \n")
     environment = {
         "PATH": f"{folder}:{os.environ['PATH']}",
-        "RENEW": renewal,
+        "RENEW": read_script("renew_lease.sh").replace("sleep", "/bin/sleep"),
         "MOMENT": moment,
     }
-    code = f"_jl_run=. _jl_lease={lease}\n{loop}"
-    subprocess.run(["sh", "-c", code], cwd=folder, env=environment, check=True, timeout=60)
+    line = ["sh", "-c", loop, "watch", ".", str(lease), str(lease + 1), "", "no-python"]
+    subprocess.run(line, cwd=folder, env=environment, check=True, timeout=60)
+    assert (folder / "lease.state").read_text() == "ended  \n"
     return [int(line) for line in (folder / "sleeps").read_text().split()]
+
+
+def wait_for_code(folder: Path) -> int:
+    """The exit code of the renewal."""
+    deadline = Deadline(20)
+    while not (folder / "codes").exists() and not deadline.expired():
+        threading.Event().wait(0.05)
+    return int((folder / "codes").read_text())
 
 
 @pytest.mark.parametrize(
@@ -677,36 +679,37 @@ def watch(folder: Path, moment: str, lease: int = 3) -> list[int]:
 def test_a_lease_counts_short_waits(tmp_path: Path, lease: int, waits: list[int]) -> None:
     # So a machine that was suspended, or a container that was paused, has used up one of them.
     assert watch(tmp_path, "never", lease) == waits
-    assert (tmp_path / "lease.ended").exists()
 
 
-@pytest.mark.parametrize("moment", ["in a wait", "written before", "opened before"])
+@pytest.mark.parametrize("moment", ["in a wait", "before its last read", "beside its last read"])
 def test_a_renewal_that_came_in_time_is_counted(tmp_path: Path, moment: str) -> None:
     assert watch(tmp_path, moment) == [1] * 8
-    assert moment == "opened before" or (tmp_path / "codes").read_text() == "0\n"
+    assert wait_for_code(tmp_path) == 0
 
 
-@pytest.mark.parametrize("moment", ["opened after", "after the end"])
+@pytest.mark.parametrize("moment", ["after its last read", "after the end"])
 def test_a_renewal_that_came_too_late_says_so(tmp_path: Path, moment: str) -> None:
     assert watch(tmp_path, moment) == [1] * 4
-    deadline = Deadline(20)
-    while not (tmp_path / "codes").exists() and not deadline.expired():
-        threading.Event().wait(0.05)
-    assert (tmp_path / "codes").read_text() == "3\n"
-
-
-@pytest.mark.parametrize("moment", ["beside another", "beside another, stalled"])
-def test_a_renewal_beside_one_that_came_in_time_is_made_good(tmp_path: Path, moment: str) -> None:
-    # It writes to a file that the watcher's second rename replaces: before that, or after it. So late that the
-    # watcher reads it together with the other one, it adds no wait.
-    assert len(watch(tmp_path, moment)) >= 8
-    assert (tmp_path / "codes").read_text() == "0\n"
-    assert int((tmp_path / "lease.ended").read_text()) >= int(uptime())
+    assert wait_for_code(tmp_path) == 3
 
 
 def test_a_deleted_lease_neither_ends_nor_lengthens_a_session(tmp_path: Path) -> None:
     assert watch(tmp_path, "deleted") == [1] * 4
-    assert (tmp_path / "lease.ended").exists()
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL])
+def test_the_end_of_a_lease_ends_the_server(
+    tmp_path: Path, sleeper: subprocess.Popen[bytes], sent: signal.Signals
+) -> None:
+    (tmp_path / "server.pid").write_text(f"{sleeper.pid}\n")
+    (tmp_path / "sleep").write_text("#!/bin/sh\n")
+    (tmp_path / "sleep").chmod(0o755)
+    if sent == signal.SIGKILL:  # the script was here before, and goes on
+        (tmp_path / "lease.state").write_text("ended  \n")
+    line = ["sh", "-c", read_script("watch_lease.sh"), "watch", str(tmp_path), "3", "0", "", "no-python"]
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    subprocess.run(line, env=environment, capture_output=True, check=False)
+    assert sleeper.wait(10) == -sent
 
 
 @pytest.fixture

@@ -81,6 +81,7 @@ def test_all_that_was_planned_is_handed_to_the_script() -> None:
         made.launch_script,
         "tuned",
         made.server_config,
+        read_script("watch_lease.sh"),
         *made.command,
     )
     assert made.server_config

@@ -113,7 +113,7 @@ def test_the_status_of_a_server_that_does_not_answer(make: Any, jupyter: FakeJup
     assert session.status() == SessionStatus(state=SessionState.UNRESPONSIVE, detail="running")
 
 
-@pytest.mark.parametrize("happen", [None, "replaced", "deleted", "unreadable"])
+@pytest.mark.parametrize("happen", [None, "replaced", "deleted", "unreadable", "on a disk that is gone"])
 def test_a_pipeline_directory_that_was_deleted_or_replaced_is_told(
     make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, happen: str | None
 ) -> None:
@@ -127,8 +127,16 @@ def test_a_pipeline_directory_that_was_deleted_or_replaced_is_told(
         folder.mkdir()
     if happen == "unreadable":
         monkeypatch.setattr("jupyter_launcher.sessions.session.look_identity", lambda *_: None)
-    expected = {None: False, "replaced": True, "deleted": True, "unreadable": None}[happen]
-    assert session.status() == SessionStatus(state=SessionState.READY, detail="running", pipeline_dir_replaced=expected)
+    over = threading.Event()
+    if happen == "on a disk that is gone":
+        monkeypatch.setattr("jupyter_launcher.sessions.session._LOOK_SECONDS", 0.1)
+        monkeypatch.setattr("jupyter_launcher.sessions.session.look_identity", lambda *_: over.wait(60))
+    expected = {None: False, "replaced": True, "deleted": True}.get(happen)
+    try:
+        found = session.status()
+    finally:
+        over.set()
+    assert found == SessionStatus(state=SessionState.READY, detail="running", pipeline_dir_replaced=expected)
 
 
 def test_the_status_of_a_server_that_says_nothing_comes_in_time(

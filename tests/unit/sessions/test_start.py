@@ -451,6 +451,33 @@ def test_a_directory_that_was_replaced_is_a_conflict(start: Start, engine: FakeE
     assert list(engine.known) == [made.container_id]
 
 
+@pytest.mark.parametrize("other", [False, True])
+@pytest.mark.parametrize("now", ["nothing", "a file"])
+def test_a_directory_that_was_deleted_is_a_conflict_with_its_session(
+    start: Start, engine: FakeEngine, tmp_path: Path, now: str, *, other: bool
+) -> None:
+    folder = tmp_path / "pipeline"
+    folder.mkdir()
+    made = start(pipeline_dir=folder)
+    folder.rmdir()
+    if now == "a file":
+        folder.touch()
+    if other:  # a session of another directory says nothing of this one
+        with pytest.raises(PipelineDirError, match="does not exist"):
+            start(pipeline_dir=tmp_path / "other")
+    else:
+        with pytest.raises(SessionConflictError, match=r"was deleted or replaced since then.* there is none") as caught:
+            start(pipeline_dir=folder)
+        assert caught.value.container_id == made.container_id
+    assert list(engine.known) == [made.container_id]
+
+
+def test_a_missing_directory_without_a_session_is_the_directorys_error(start: Start, tmp_path: Path) -> None:
+    for options in ({}, {"session_id": None}, {"session_id": "Bad Id"}):
+        with pytest.raises(PipelineDirError, match="does not exist"):
+            start(pipeline_dir=tmp_path / "missing", **options)
+
+
 def test_starting_the_same_id_again_joins(
     start: Start, engine: FakeEngine, jupyter: FakeJupyter, events: list[Event]
 ) -> None:

@@ -46,7 +46,8 @@ def test_a_session_supervises_a_server_that_comes_by_exec() -> None:
 
 def test_a_session_has_the_pipeline_and_what_else_was_asked_for() -> None:
     found = config(
-        mounts=[Mount(source="/a", target="/b", read_only=True)],
+        mounts=[Mount(source="/a", target="/b", read_only=True, relabel="Z")],
+        pipeline_relabel="z",
         host_ip="10.0.0.1",
         host_port=80,
         memory="1k",
@@ -56,8 +57,8 @@ def test_a_session_has_the_pipeline_and_what_else_was_asked_for() -> None:
         environment={"A": "b"},
     )
     assert found.mounts == (
-        BindMount(source="/pipelines/one", target="/pipeline-dir"),
-        BindMount(source="/a", target="/b", read_only=True),
+        BindMount(source="/pipelines/one", target="/pipeline-dir", relabel="z"),
+        BindMount(source="/a", target="/b", read_only=True, relabel="Z"),
     )
     assert (found.image, found.user, found.environment) == ("image", "1234:1234", {"A": "b"})
     assert (found.container_port, found.host_ip, found.host_port) == (8888, "10.0.0.1", 80)

@@ -164,3 +164,17 @@ def test_mount_points_that_the_engine_would_make(source: str, steps: list[str], 
         check_mount_point(POINT, source, steps)
     assert caught.value.option == "mounts"
     assert "/pipeline-dir/x/y" in caught.value.message
+
+
+@pytest.mark.parametrize("relabel", ["x", "", True, ["z"]])
+def test_what_is_no_relabel(relabel: Any) -> None:
+    with pytest.raises(OptionError, match="has the relabel") as caught:
+        check_mounts([Mount(source="/a", target="/x", relabel=relabel)], "mounts")
+    assert "'z', 'Z'" in caught.value.hint
+
+
+@pytest.mark.parametrize(("source", "target"), [("/a:b", "/x"), ("/a", "/x:y")])
+def test_a_relabel_needs_paths_without_a_colon(source: str, target: str) -> None:
+    assert check_mounts([Mount(source=source, target=target)], "mounts")
+    with pytest.raises(OptionError, match="for a path with ':'"):
+        check_mounts([Mount(source=source, target=target, relabel="z")], "mounts")

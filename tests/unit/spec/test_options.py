@@ -156,6 +156,7 @@ def test_every_option_takes_a_value_or_refuses_it_by_name(option: str, value: An
         ("gpus", True),
         ("gpus", "some"),
         ("read_only", 1),
+        ("pipeline_relabel", "x"),
         ("tune", None),
         ("lease", 2),
         ("lease", 3.0),
@@ -209,6 +210,13 @@ def test_the_environment_is_known_by_a_digest_only() -> None:
     assert one.to_options()["environment"] != other.to_options()["environment"]
 
 
+def test_a_relabel_needs_a_directory_without_a_colon() -> None:
+    assert session_spec(Path("/a:b")).pipeline_relabel is None
+    with pytest.raises(OptionError, match="path with ':'") as caught:
+        session_spec(Path("/a:b"), pipeline_relabel="z")
+    assert caught.value.option == "pipeline_relabel"
+
+
 def test_options_with_their_default_are_left_out() -> None:
     assert session_spec().to_options() == {"pipeline_dir": "/pipelines/one", "user": "1234:1234", "image": "image"}
 
@@ -218,7 +226,8 @@ def test_options_are_plain_json() -> None:
         gateway="gw",
         network="net",
         host_port=80,
-        mounts=[Mount(source="/a", target="/b"), Mount(source="/c", target="/d", read_only=True)],
+        mounts=[Mount(source="/a", target="/b"), Mount(source="/c", target="/d", read_only=True, relabel="Z")],
+        pipeline_relabel="z",
         memory="1k",
         cpus=1.5,
         gpus="all",
@@ -230,7 +239,7 @@ def test_options_are_plain_json() -> None:
     )
     options = made.to_options()
     assert options == json.loads(json.dumps(options))
-    assert options["mounts"] == ["/a:/b:rw", "/c:/d:ro"]
+    assert options["mounts"] == ["/a:/b:rw", "/c:/d:ro,Z"]
     assert list(dict(made.labels)) == ["z", "a"]
     assert json.dumps(options["labels"]) == '{"a": "2", "z": "1"}'
     assert (options["memory"], options["lab_args"], options["tune"]) == (1024, ["--x"], False)
