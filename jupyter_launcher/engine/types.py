@@ -324,10 +324,11 @@ class ListedContainer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageInfo:
-    """An image of the engine."""
+    """An image of the engine; ``argv`` is what a container of it runs: its entrypoint, and then its command."""
 
     id: str
     labels: Mapping[str, str]
+    argv: tuple[str, ...] = ()
 
     @classmethod
     def from_inspect(cls, raw: Mapping[str, Any]) -> ImageInfo:
@@ -337,7 +338,11 @@ class ImageInfo:
             EngineError: it has an unexpected shape.
         """
         with expect_shape("an image"):
-            return cls(id=parse_text(raw["Id"]), labels=parse_texts((raw.get("Config") or {}).get("Labels")))
+            config = raw.get("Config") or {}
+            argv = [*(config.get("Entrypoint") or ()), *(config.get("Cmd") or ())]
+            return cls(
+                id=parse_text(raw["Id"]), labels=parse_texts(config.get("Labels")), argv=tuple(map(parse_text, argv))
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

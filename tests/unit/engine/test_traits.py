@@ -34,6 +34,7 @@ def test_a_docker_that_tells_everything() -> None:
         runtime="runc",
         rootless=False,
         remapped=False,
+        desktop=False,
         same_kernel=True,
         limits_memory=True,
         limits_cpus=False,
