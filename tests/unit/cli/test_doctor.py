@@ -189,7 +189,7 @@ def test_a_gateway_that_is_not_reached(healthy: FakeEngine, answer: Answer, stat
 
 
 def test_a_gateway_of_ours_is_asked_with_its_token(healthy: FakeEngine) -> None:
-    healthy.change("gw", labels=gateway_labels("unit", "", ""))
+    healthy.known["g"] = replace(healthy.known["g"], labels=gateway_labels("unit", "", ""))
     run = healthy.run
     assert run is not None
     healthy.run = lambda found, argv: printed(GATEWAY_TOKEN) if "read" in argv else run(found, argv)
