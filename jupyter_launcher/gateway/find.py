@@ -24,7 +24,7 @@ from jupyter_launcher.waiting import Deadline, NotYetError, attempts
 
 __all__ = ["find_token", "read_token", "resolve_gateway"]
 
-_TOKEN_SECONDS = 5.0
+_TOKEN_SECONDS = 15.0
 _TOKEN = re.compile(r"[0-9a-f]{64}")
 _OUTPUT_LIMIT = 1024
 

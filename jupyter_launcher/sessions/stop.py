@@ -26,7 +26,6 @@ _log = logging.getLogger("jupyter_launcher")
 
 _INFO_SECONDS = 5.0
 _KERNELS_SECONDS = 5.0
-_TOKEN_SECONDS = 2.0
 _ENDING_SECONDS = 2.0  # from the moment in which a server answers no more to its container's end
 
 
@@ -74,7 +73,9 @@ def _stop(
     if info is not None and not labels.is_of(info.labels, info.name):  # nobody else's container is ever touched
         return StopReport(method=StopMethod.ALREADY_STOPPED, seconds=time.monotonic() - started)
     method = StopMethod.ALREADY_STOPPED
-    kernels: tuple[str, ...] | None = None
+    # A server that ended by itself has ended its kernels first.
+    has_ended = info is not None and info.state == "exited" and info.exit_code == 0
+    kernels: tuple[str, ...] | None = () if has_ended else None
     try:
         if info is not None and SessionState.of_container(info.state) in (None, SessionState.PAUSED):
             if info.state == "paused":
@@ -164,8 +165,8 @@ def _stop_kernels(
 ) -> StopReport:
     """Stop the session's kernels on its gateway; the report is about them alone.
 
-    ``known``: what the server listed. All of these are the session's, and no others. None: the server told nobody, or
-    was killed, so the session's mark has to tell.
+    ``known``: what the server listed, or () where it ended by itself. All of these are the session's, and no others.
+    None: the server told nobody, or was killed, so the session's mark has to tell.
     """
     gateway = labels.gateway
     if gateway is None:  # they ran in the container, which has ended
@@ -181,14 +182,17 @@ def _stop_kernels(
             known, others = marked.own, marked.of_others
     gone: tuple[str, ...] = ()
     if known:
-        gone = stop_kernels(_gateway_api(context, gateway, info), known, deadline)
+        gone = stop_kernels(_gateway_api(context, gateway, info, deadline), known, deadline)
     return StopReport(
         method=StopMethod.ALREADY_STOPPED, kernels=known or (), kernels_gone=gone, kernels_of_others=others
     )
 
 
-def _gateway_api(context: Context, gateway: Gateway, info: ContainerInfo) -> JupyterApi:
+def _gateway_api(context: Context, gateway: Gateway, info: ContainerInfo, deadline: Deadline) -> JupyterApi:
     """The gateway's API, with the token of a gateway of ours, else with the session's own for it."""
     running = None if gateway.container_id is None else context.engine.inspect(gateway.container_id)
-    token = find_token(context.engine, running, _TOKEN_SECONDS) or info.environment.get("JUPYTER_GATEWAY_AUTH_TOKEN")
+    # Half of the time, so that some is left for what needs the token.
+    token = find_token(context.engine, running, deadline.remaining() / 2) or info.environment.get(
+        "JUPYTER_GATEWAY_AUTH_TOKEN"
+    )
     return gateway_api(context.engine, context.address, gateway, token)

@@ -116,13 +116,14 @@ def test_where_the_bridge_is_reached_nothing_is_published(jupyter_gateway: Runni
 
 def places_of(container: Any) -> dict[str, str]:
     """Where others could see a secret of a container."""
-    image = container.client.api.inspect_container(container.id)
+    api = container.client.api
+    known = api.inspect_container(container.id)
     argv = ["ps", "-eo", "args", "-ww"]
     return {
-        "inspect": json.dumps(image),
+        "inspect": json.dumps(known),
+        "inspect of its execs": json.dumps([api.exec_inspect(item) for item in known["ExecIDs"] or ()]),
         "argv of every process": subprocess.run(argv, capture_output=True, text=True, check=True).stdout,
         "docker logs": container.logs().decode(),
-        "docker top": json.dumps(container.top()),
     }
 
 
@@ -151,6 +152,7 @@ def test_the_gateways_token_is_nowhere_to_be_found(
         "log records": "\n".join(record.getMessage() for record in caplog.records),
     }
     assert "--gateway-url" in places["argv of every process"], "the processes were not seen at all"
+    assert "start.sh" in places["inspect of its execs of the session"], "the execs were not seen at all"
     assert "KERNEL_ID" in places["environment of a kernel"], "the environment was not seen at all"
     assert [place for place, text in places.items() if jupyter_gateway.token in text] == []
     folder = "/run/jupyter-launcher"
@@ -320,6 +322,7 @@ def test_a_gateway_whose_process_lives_stays(launcher: Launcher, jupyter_gateway
     assert jupyter_gateway.name in [item.name for item in launcher.gateways()]
 
 
+@pytest.mark.alone  # any other reap would remove it too
 def test_a_look_that_a_killed_process_has_left_is_reaped(alone: str, client: Any) -> None:
     with subprocess.Popen(["true"]) as process:
         process.wait()

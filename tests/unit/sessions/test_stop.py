@@ -497,6 +497,14 @@ def test_a_gateway_in_which_no_kernels_can_be_seen(context: Context, jupyter: Fa
     assert stop(context, jupyter, labels).kernels == ()
 
 
+def test_a_server_that_ended_by_itself_has_ended_its_kernels(context: Context, jupyter: FakeJupyter) -> None:
+    jupyter.kernels = {"other"}
+    jupyter.marked = ["other"]
+    assert stop(context, jupyter, on_gateway(jupyter), state="exited", exit_code=0).kernels == ()
+    assert jupyter.kernels == {"other"}
+    assert stop(context, jupyter, on_gateway(jupyter), state="exited", exit_code=137).kernels == ("other",)
+
+
 def test_a_gateway_of_ours_gets_its_own_token(context: Context, jupyter: FakeJupyter) -> None:
     jupyter.marked = ["a"]
     jupyter.kernels = {"a"}
