@@ -22,6 +22,7 @@ __all__ = [
     "parse_text",
     "parse_texts",
     "parse_time",
+    "parse_words",
 ]
 
 _SHOWN = 200  # characters
@@ -96,6 +97,14 @@ def group_bindings(published: Iterable[tuple[str, str, int]]) -> dict[str, dict[
 def parse_texts(value: Mapping[str, object] | None) -> dict[str, str]:
     """Texts by their names; None: there are none."""
     return {parse_text(name): parse_text(item) for name, item in (value or {}).items()}
+
+
+def parse_words(value: object) -> tuple[str, ...]:
+    """A list of texts; None: there are none."""
+    if not isinstance(value, (list, type(None))):
+        msg = f"a {type(value).__name__} stands in place of a list"
+        raise TypeError(msg)
+    return tuple(map(parse_text, value or ()))
 
 
 def parse_addresses(settings: Mapping[str, Any]) -> dict[str, str]:

@@ -18,6 +18,7 @@ from jupyter_launcher.engine.shapes import (
     parse_text,
     parse_texts,
     parse_time,
+    parse_words,
 )
 
 __all__ = [
@@ -339,9 +340,10 @@ class ImageInfo:
         """
         with expect_shape("an image"):
             config = raw.get("Config") or {}
-            argv = [*(config.get("Entrypoint") or ()), *(config.get("Cmd") or ())]
             return cls(
-                id=parse_text(raw["Id"]), labels=parse_texts(config.get("Labels")), argv=tuple(map(parse_text, argv))
+                id=parse_text(raw["Id"]),
+                labels=parse_texts(config.get("Labels")),
+                argv=(*parse_words(config.get("Entrypoint")), *parse_words(config.get("Cmd"))),
             )
 
 

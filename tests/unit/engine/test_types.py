@@ -271,6 +271,24 @@ def test_an_image_without_labels(raw: dict[str, Any]) -> None:
     assert ImageInfo.from_inspect(raw) == ImageInfo(id="1", labels={})
 
 
+@pytest.mark.parametrize(
+    ("config", "argv"),
+    [
+        ({"Entrypoint": ["tini", "--"], "Cmd": ["run", "x"]}, ("tini", "--", "run", "x")),
+        ({"Entrypoint": None, "Cmd": ["run"]}, ("run",)),
+        ({"Entrypoint": ["run"], "Cmd": []}, ("run",)),
+    ],
+)
+def test_what_a_container_of_an_image_runs(config: dict[str, Any], argv: tuple[str, ...]) -> None:
+    assert ImageInfo.from_inspect({"Id": "1", "Config": config}).argv == argv
+
+
+@pytest.mark.parametrize("config", [{"Entrypoint": "run"}, {"Cmd": [5]}, {"Cmd": {"a": "b"}}])
+def test_an_image_that_runs_no_words(config: dict[str, Any]) -> None:
+    with pytest.raises(EngineError):
+        ImageInfo.from_inspect({"Id": "1", "Config": config})
+
+
 ANSWERS: dict[str, tuple[Any, dict[str, Any]]] = {
     "create": (parse_id, {"Id": "abc"}),
     "exec": (parse_exit_code, {"Running": False, "ExitCode": 0}),
