@@ -110,7 +110,8 @@ def in_containers(results: Results, setting: Setting, options: argparse.Namespac
     users = max(options.counts)
     with running_hub(setting, users) as hub, setting.launcher.run_gateway(setting.folder) as gateway:
         results.versions.update(versions_inside(setting))
-        address = setting.client.containers.get(gateway).attrs["NetworkSettings"]["Networks"]["bridge"]["IPAddress"]
+        networks = setting.client.containers.get(gateway.name).attrs["NetworkSettings"]["Networks"]
+        url = f"http://{networks['bridge']['IPAddress']}:8888"
         candidates: dict[str, Start] = {
             "session": session(setting),
             "raw-ours": raw(setting, DEFAULT_IMAGE),
@@ -118,9 +119,9 @@ def in_containers(results: Results, setting: Setting, options: argparse.Namespac
             "testcontainers": in_testcontainers(setting),
             "testcontainers-10ms": in_testcontainers(setting, poll=0.01),
             "dockerspawner": dockerspawner(hub),
-            "session-gateway": session(setting, gateway=gateway),
+            "session-gateway": session(setting, gateway=gateway.name),
             "session-untuned": session(setting, image=setting.untuned),
-            "raw-ours-gateway": raw(setting, DEFAULT_IMAGE, gateway_url=f"http://{address}:8888"),
+            "raw-ours-gateway": raw(setting, DEFAULT_IMAGE, gateway_url=url, gateway_token=gateway.token),
         }
         if "starts" in options.parts:
             starts.measure(results, candidates, options.rounds)

@@ -15,22 +15,26 @@ from jupyter_launcher.engine.client import DockerEngine
 from jupyter_launcher.engine.connection import DockerClient
 from jupyter_launcher.engine.images import DEFAULT_GATEWAY_IMAGE, DEFAULT_IMAGE, tag_of
 from jupyter_launcher.errors import OptionError
-from jupyter_launcher.gateway import GatewayRequest, run_gateway
+from jupyter_launcher.gateway.run import GatewayRequest, run_gateway
 from jupyter_launcher.host.address import EngineAddress
 from jupyter_launcher.host.rules import DirectoryRules, parse_roots
 from jupyter_launcher.models import (
     BuildOptions,
     Event,
+    GatewaySummary,
     Mount,
     Phase,
     ReapedSession,
+    RunningGateway,
     SessionSummary,
     StopReport,
     Timeouts,
 )
+from jupyter_launcher.models.options import HiddenTexts
 from jupyter_launcher.server.process import renew_lease
 from jupyter_launcher.sessions.context import Context
 from jupyter_launcher.sessions.join import find_session, get_session
+from jupyter_launcher.sessions.leftovers import list_gateways, reap_leftovers
 from jupyter_launcher.sessions.listing import list_ids, list_sessions, reap_sessions
 from jupyter_launcher.sessions.phases import PhaseReporter, StartLimit
 from jupyter_launcher.sessions.session import Session
@@ -151,7 +155,7 @@ class Launcher:
         self,
         pipeline_dir: str | os.PathLike[str],
         *,
-        gateway: str | None = None,
+        gateway: str | RunningGateway | None = None,
         network: str | None = None,
         session_id: str | None = None,
         image: str | None = None,
@@ -162,6 +166,7 @@ class Launcher:
         allow_origin: str | None = None,
         user: str | int | None = None,
         environment: Mapping[str, str] | None = None,
+        secrets: Mapping[str, str] | None = None,
         mounts: Iterable[Mount] = (),
         pipeline_relabel: Literal["z", "Z"] | None = None,
         memory: int | str | None = None,
@@ -184,8 +189,9 @@ class Launcher:
                 container of the engine, it lies below one of that container's own mounts; where the
                 engine is on another host, it is an absolute path there.
             gateway: the kernel gateway: a container's name or id, optionally with ``:port``
-                (8888 otherwise), or an http(s) URL as the server's container reaches it. None:
-                kernels run beside the server.
+                (8888 otherwise), an http(s) URL as the server's container reaches it, or what
+                ``run_gateway`` yields. None: kernels run beside the server. The token of a gateway that
+                ``run_gateway`` runs is found, whichever way it is named.
             network: the network to join; needed when the gateway is on several.
             session_id: the idempotency key, 1 to 48 of ``a-z 0-9 - _``; None makes one up. A
                 running session of this id with the same options is returned as it is, also when
@@ -206,6 +212,10 @@ class Launcher:
                 this process runs as root, and all links on the path are root's.
             environment: for the server and the kernels beside it. Everyone who may ask the
                 engine can read it.
+            secrets: a name → a text, which stands in the file ``/run/jupyter-launcher/secrets/<name>``, in memory
+                and for the session's user alone. Names are 1 to 64 of ``A-Z a-z 0-9 _ . -``, no dot first; at
+                most 16 texts of 64 KiB. No variable, label, event, log or inspect shows a text; the names stand
+                in a label. A session that is joined keeps the texts that it was started with.
             mounts: more folders.
             pipeline_relabel: for hosts with SELinux: ``z`` gives the pipeline directory and all below it the label that
                 every container may use (a gateway's too), ``Z`` the label of this session alone. Other hosts ignore it.
@@ -248,6 +258,8 @@ class Launcher:
         if cancel is not None and not callable(getattr(cancel, "is_set", None)):
             msg = f"cancel is {cancel!r}"
             raise OptionError(msg, hint="give a threading.Event", option="cancel")
+        if isinstance(secrets, Mapping):
+            secrets = HiddenTexts(secrets)  # type: ignore[assignment] # a traceback's locals show none
         given = dict(locals())  # each option is passed on by its name, so that a new one is written here only once
         request = StartRequest(
             pipeline_dir=pipeline_dir,
@@ -315,19 +327,24 @@ class Launcher:
         owner: str | None = None,
         dry_run: bool = False,
     ) -> Sequence[ReapedSession]:
-        """Stop the sessions of this namespace that are dead or orphaned, and report what was done.
+        """Stop the sessions of this namespace that are dead or orphaned, remove what is left, and report it.
 
         Dead sessions have ended, or were created and never started. A session that runs is orphaned when
         ``keep`` is given and does not name it: only its orchestrator knows. One that cannot be stopped is
         reported with its error, and the next one is tried. Containers in state ``unreadable`` are left alone.
         Just before a container is stopped, its state and ``keep`` are looked at once more.
 
+        After them come the gateways of ``run_gateway`` in this namespace: those that have ended, those whose process
+        is seen to be dead, and, where that cannot be seen, those a day old. A gateway that a running session names is
+        left alone. Last come short-lived containers that look at something, of any namespace, by the same rules; one
+        whose process lives is left to it.
+
         Args:
             min_age: seconds since it was created, by the engine's clock; younger ones are left alone,
                 because another launcher may be starting them.
-            keep: ids of the sessions that are still wanted, which may change meanwhile; None: no running session
-                is touched.
-            owner: only sessions of launchers with this ``owner``.
+            keep: ids of the sessions, or names of gateways, that are still wanted, which may change meanwhile;
+                None: no running session is touched.
+            owner: only sessions and gateways of launchers with this ``owner``.
             dry_run: only report what would be stopped.
 
         Raises:
@@ -337,7 +354,13 @@ class Launcher:
         check_ids(keep, "keep")
         if owner is not None:
             check_text(owner, "owner")
-        return run_act(lambda: reap_sessions(self._context, min_age=min_age, keep=keep, owner=owner, dry_run=dry_run))
+
+        def reap() -> Sequence[ReapedSession]:
+            sessions = reap_sessions(self._context, min_age=min_age, keep=keep, owner=owner, dry_run=dry_run)
+            left = reap_leftovers(self._context, min_age=min_age, keep=keep, owner=owner, dry_run=dry_run)
+            return [*sessions, *left]
+
+        return run_act(reap)
 
     def ids(self) -> Sequence[str]:
         """The ids of all sessions of this namespace, in every state: one call to the engine.
@@ -430,15 +453,20 @@ class Launcher:
         network: str | None = None,
         user: str | int | None = None,
         keep: Callable[[str], bool] | None = None,
-    ) -> Iterator[str]:
-        """A Jupyter Enterprise Gateway for a pipeline, for trials and tests; yields its name.
+    ) -> Iterator[RunningGateway]:
+        """A kernel gateway for a pipeline, for trials and tests; yields it, as ``gateway=`` takes it.
 
         Its kernels see the pipeline at ``/pipeline-dir`` too. It is removed on leaving: stop the
         sessions that use it before. Orchestrators usually run a gateway of their own.
 
+        It answers only to its token, which is made in its container, and which sessions of any launcher on this
+        engine get. Its port is published only where this process does not reach its container otherwise.
+
         Args:
             pipeline_dir: mounted at ``/pipeline-dir``.
-            image: of a gateway that listens on port 8888; the default is built when missing.
+            image: of a gateway that listens on port 8888 and takes its token from ``KG_AUTH_TOKEN`` or
+                ``EG_AUTH_TOKEN``, as Kernel Gateway and Enterprise Gateway do, with ``sh`` and ``od``; the default is
+                built when missing.
             network: None: the engine's default bridge.
             user: ``uid[:gid]`` or a name that the image knows; None: the directory's owner.
             keep: called with the gateway's name on leaving; where it returns True, the gateway is not removed.
@@ -462,5 +490,13 @@ class Launcher:
             user=user,
             rules=self._context.rules,
         )
-        with run_gateway(self._engine, self._context.address, request, keep=keep or (lambda _: False)) as name:
-            yield name
+        with run_gateway(self._engine, self._context.address, request, keep=keep or (lambda _: False)) as found:
+            yield found
+
+    def gateways(self) -> Sequence[GatewaySummary]:
+        """The gateways of this namespace that ``run_gateway`` runs, or has left, newest first: one call to the engine.
+
+        Raises:
+            EngineError: the engine does not answer.
+        """
+        return list_gateways(self._context)

@@ -43,7 +43,7 @@ def main() -> None:
         shutil.copytree(ROOT / "examples" / "pipeline", pipeline)
         with launcher.run_gateway(pipeline) as gateway:
             PICTURES.mkdir(parents=True, exist_ok=True)
-            typed = ("jupyter-launcher", "start", pipeline.name, "--gateway", gateway)
+            typed = ("jupyter-launcher", "start", pipeline.name, "--gateway", gateway.name)
             shown = run(typed, pipeline.parent)
             with launcher.get(shown.wait_for(r"(?m)^session +\S+").split()[1]) as session:
                 draw(" ".join(typed), shown.raw, PICTURES / "start.svg")

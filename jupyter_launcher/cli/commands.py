@@ -173,19 +173,37 @@ def stop(state: CommandContext, session_ids: tuple[str, ...], every: bool) -> No
         click.get_current_context().exit(errors[0].command_exit_code)
 
 
-@cli.command(short_help="Remove sessions that have ended.")
+@cli.command(short_help="List the gateways that the library runs.")
+@pass_context
+def gateways(state: CommandContext) -> None:
+    """List the gateways of `Launcher.run_gateway` in the namespace, in every state.
+
+    Example: jupyter-launcher gateways
+    """
+    with state.launcher() as launcher:
+        found = launcher.gateways()
+    rows = [(item.name, item.state, item.status, item.image) for item in found]
+    state.result(found, format_columns([("NAME", "STATE", "STATUS", "IMAGE"), *rows]))
+
+
+@cli.command(short_help="Remove sessions that have ended, and what dead processes have left.")
 @click.option("--min-age", type=click.FloatRange(min=0), default=60.0, show_default=True, metavar="SECONDS")
 @click.option("--dry-run", is_flag=True, help="Only print what would be removed.")
 @pass_context
 def reap(state: CommandContext, min_age: float, dry_run: bool) -> None:
     """Remove the sessions that ended by themselves or were never started; running ones are left alone.
 
+    Gateways of the library and its short-lived containers are removed too, where they have ended or the process that
+    ran them is dead, unless a running session uses them.
+
     Example: jupyter-launcher reap --min-age 3600 --dry-run
     """
     with state.launcher() as launcher:
         found = launcher.reap(min_age=min_age, dry_run=dry_run)
-    outcomes = ("would be removed" if dry_run else item.error or "removed" for item in found)
-    lines = [f"{item.session_id}  {item.reason}  {outcome}" for item, outcome in zip(found, outcomes, strict=True)]
+    lines = [
+        f"{item.session_id or item.name}  {item.reason}  {'would be removed' if dry_run else item.error or 'removed'}"
+        for item in found
+    ]
     state.result(found, "\n".join(lines))
     if any(item.error for item in found):
         click.get_current_context().exit(SessionError.command_exit_code)

@@ -16,14 +16,17 @@ from jupyter_launcher.engine.connection import OLDEST_API
 from jupyter_launcher.engine.images import DEFAULT_IMAGE
 from jupyter_launcher.engine.protocol import Engine
 from jupyter_launcher.errors import LauncherError
-from jupyter_launcher.gateway import resolve_gateway
+from jupyter_launcher.gateway.find import resolve_gateway
 from jupyter_launcher.host.address import EngineAddress
 from jupyter_launcher.host.pipeline_dir import PipelineDir, resolve_pipeline_dir
+from jupyter_launcher.host.process import process_mark
 from jupyter_launcher.host.rules import DirectoryRules, parse_roots
 from jupyter_launcher.models import Gateway
+from jupyter_launcher.models.options import HiddenTexts
 from jupyter_launcher.server.api import JupyterApi
 from jupyter_launcher.spec.checks import PIPELINE_TARGET
 from jupyter_launcher.spec.container import PORT_KEY, probe_config
+from jupyter_launcher.spec.labels import helper_labels
 from jupyter_launcher.spec.server import read_script
 from jupyter_launcher.waiting import Deadline, NotYetError, attempts
 
@@ -184,6 +187,7 @@ def _check_from_inside(
             folder.path if folder else None,
             folder.user if folder else "",
             image=image,
+            labels=helper_labels("doctor", process_mark()),
             host_ip=host_ip,
             network=address.choose_network(network),
         )
@@ -212,7 +216,9 @@ def _check_writing(engine: Engine, container: str, folder: PipelineDir) -> Check
 def _check_gateway(engine: Engine, container: str, gateway: Gateway) -> Check:
     name, url = "reach the gateway", f"{gateway.url}/api/kernelspecs"
     command = ["python3", "-c", read_script("request.py"), "GET", url, "5"]
-    result = engine.exec(container, command, Deadline(_SECONDS), check=False)
+    # request.py takes the gateway's token from this variable.
+    token = HiddenTexts({"KG_AUTH_TOKEN": gateway.token} if gateway.token else {})
+    result = engine.exec(container, command, Deadline(_SECONDS), check=False, environment=token)
     status = result.stdout.partition("\n")[0].strip()
     if status == "200":
         return _ok(name, url)

@@ -16,18 +16,17 @@ from jupyter_launcher.engine import connection, podman, streams
 from jupyter_launcher.engine.errors import is_gone, is_port_conflict, translate_errors
 from jupyter_launcher.engine.images import ImageStore
 from jupyter_launcher.engine.protocol import OUTPUT_LIMIT
+from jupyter_launcher.engine.shapes import parse_id, parse_list, parse_status
 from jupyter_launcher.engine.traits import EngineTraits
 from jupyter_launcher.engine.types import (
     ContainerConfig,
     ContainerInfo,
     ExecResult,
     ListedContainer,
-    parse_id,
-    parse_list,
-    parse_status,
 )
 from jupyter_launcher.errors import EngineError, EngineUnavailableError, PortInUseError
 from jupyter_launcher.forks import PerProcess
+from jupyter_launcher.models.options import HiddenTexts
 from jupyter_launcher.waiting import Deadline, NotYetError, attempts
 
 __all__ = ["DockerEngine"]
@@ -325,13 +324,20 @@ class DockerEngine:
         limit: int = OUTPUT_LIMIT,
         secret: bool = False,
         stays: bool = False,
+        environment: HiddenTexts | None = None,
     ) -> ExecResult:
         """Run a command and read what it prints until it ends, or prints ``END``; see the protocol."""
         return streams.run_exec(
             self.api,
             self.endpoint,
             streams.Command(
-                container=container, argv=tuple(argv), workdir=workdir, limit=limit, secret=secret, stays=stays
+                container=container,
+                argv=tuple(argv),
+                workdir=workdir,
+                limit=limit,
+                secret=secret,
+                stays=stays,
+                environment=environment or HiddenTexts(),
             ),
             deadline,
             check=check,

@@ -80,7 +80,7 @@ class ImageStore:
 
     def find(self, image: str) -> str | None:
         """The id of an image; None when the engine has none of this name."""
-        found = self._inspect(image)
+        found = self.inspect(image)
         return None if found is None else found.id
 
     def ensure(self, image: str, pull: str, options: BuildOptions, deadline: Deadline, on_progress: Progress) -> None:
@@ -137,7 +137,7 @@ class ImageStore:
         files = _context_files(context_dir(name), options.ca_certificates)
         base = self.find(options.base_image) if options.base_image else None
         inputs = _digest(files, {**options.to_build_args(), "base": base or ""})
-        existing = self._inspect(tag)
+        existing = self.inspect(tag)
         if existing is not None and not force and (_INPUTS, inputs) in existing.labels.items():
             return
         build_id = uuid.uuid4().hex
@@ -186,7 +186,8 @@ class ImageStore:
             if error.status not in (404, 409):
                 raise
 
-    def _inspect(self, image: str) -> ImageInfo | None:
+    def inspect(self, image: str) -> ImageInfo | None:
+        """An image by its name; None when the engine has none of this name."""
         try:
             with translate_errors(f"inspect image {image}", self._endpoint):
                 return ImageInfo.from_inspect(self._api.inspect_image(image))

@@ -7,8 +7,16 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from jupyter_launcher.engine.traits import EngineTraits
-from jupyter_launcher.engine.types import ContainerConfig, ContainerInfo, ExecResult, ListedContainer, Progress
+from jupyter_launcher.engine.types import (
+    ContainerConfig,
+    ContainerInfo,
+    ExecResult,
+    ImageInfo,
+    ListedContainer,
+    Progress,
+)
 from jupyter_launcher.models import BuildOptions
+from jupyter_launcher.models.options import HiddenTexts
 from jupyter_launcher.waiting import Deadline
 
 __all__ = ["OUTPUT_LIMIT", "Engine", "Images"]
@@ -22,6 +30,9 @@ class Images(Protocol):
 
     def find(self, image: str) -> str | None:
         """The id of an image; None when the engine has none of this name."""
+
+    def inspect(self, image: str) -> ImageInfo | None:
+        """An image by its name; None when the engine has none of this name."""
 
     def ensure(self, image: str, pull: str, options: BuildOptions, deadline: Deadline, on_progress: Progress) -> None:
         """See that the engine has an image: ours are built, others pulled.
@@ -146,6 +157,7 @@ class Engine(Protocol):
         limit: int = OUTPUT_LIMIT,
         secret: bool = False,
         stays: bool = False,
+        environment: HiddenTexts | None = None,
     ) -> ExecResult:
         """Run a command and read what it prints until it ends, or prints ``END``.
 
@@ -162,6 +174,8 @@ class Engine(Protocol):
             limit: the most bytes that the command may print.
             secret: stdout holds a secret, so nothing of it goes into an error.
             stays: the command goes on after the deadline, and is not killed.
+            environment: variables of this command alone, besides the container's. They may hold secrets: no inspect,
+                no event and no log of the engine shows them.
 
         Raises:
             ExecError: the command did not run (``started`` is False), its exit code is not 0 (True), its output

@@ -1,4 +1,4 @@
-"""The parts of which the engine's answers are made. What a part raises, :func:`expect_shape` makes a typed error."""
+"""The engine's short answers, and the parts of the others; :func:`expect_shape` makes typed errors of failures."""
 
 from __future__ import annotations
 
@@ -16,12 +16,17 @@ __all__ = [
     "group_bindings",
     "group_ports",
     "parse_addresses",
+    "parse_exit_code",
+    "parse_id",
+    "parse_list",
     "parse_number",
     "parse_port",
     "parse_published",
+    "parse_status",
     "parse_text",
     "parse_texts",
     "parse_time",
+    "parse_words",
 ]
 
 _SHOWN = 200  # characters
@@ -98,6 +103,14 @@ def parse_texts(value: Mapping[str, object] | None) -> dict[str, str]:
     return {parse_text(name): parse_text(item) for name, item in (value or {}).items()}
 
 
+def parse_words(value: object) -> tuple[str, ...]:
+    """A list of texts; None: there are none."""
+    if not isinstance(value, (list, type(None))):
+        msg = f"a {type(value).__name__} stands in place of a list"
+        raise TypeError(msg)
+    return tuple(map(parse_text, value or ()))
+
+
 def parse_addresses(settings: Mapping[str, Any]) -> dict[str, str]:
     """The name of a network → the container's IP there."""
     networks = settings.get("Networks") or {}
@@ -111,3 +124,46 @@ def parse_number(value: Any) -> float:
         msg = f"{number} is no finite number"
         raise ValueError(msg)
     return number
+
+
+def parse_id(raw: Mapping[str, Any]) -> str:
+    """The id in the engine's answer to a create.
+
+    Raises:
+        EngineError: it has none.
+    """
+    with expect_shape("what it created"):
+        return parse_text(raw["Id"])
+
+
+def parse_exit_code(raw: Mapping[str, Any]) -> int | None:
+    """The exit code in the engine's answer about an exec; None while the command runs.
+
+    Raises:
+        EngineError: it has an unexpected shape.
+    """
+    with expect_shape("an exec"):
+        return None if raw["Running"] or raw["ExitCode"] is None else int(raw["ExitCode"])
+
+
+def parse_list(raw: object) -> list[Any]:
+    """The items of the engine's answer to a list.
+
+    Raises:
+        EngineError: it is no list.
+    """
+    with expect_shape("its containers"):
+        if not isinstance(raw, list):
+            msg = f"a {type(raw).__name__} stands in place of a list"
+            raise TypeError(msg)
+        return raw
+
+
+def parse_status(raw: Mapping[str, Any]) -> int:
+    """The exit code in the engine's answer to a wait for a container.
+
+    Raises:
+        EngineError: it has an unexpected shape.
+    """
+    with expect_shape("a container's end"):
+        return int(raw["StatusCode"])

@@ -15,8 +15,10 @@ from docker.errors import APIError
 
 from jupyter_launcher.acts import close_on_cancel
 from jupyter_launcher.engine.errors import translate_errors
-from jupyter_launcher.engine.types import ExecResult, parse_exit_code, parse_id
+from jupyter_launcher.engine.shapes import parse_exit_code, parse_id
+from jupyter_launcher.engine.types import ExecResult
 from jupyter_launcher.errors import EngineError, EngineUnavailableError, ExecError
+from jupyter_launcher.models.options import HiddenTexts
 from jupyter_launcher.waiting import Deadline, NotYetError, attempts, within
 
 __all__ = [
@@ -217,6 +219,7 @@ class Command:
     limit: int
     secret: bool
     stays: bool
+    environment: HiddenTexts
 
 
 def run_exec(api: APIClient, endpoint: str, command: Command, deadline: Deadline, *, check: bool) -> ExecResult:
@@ -226,11 +229,18 @@ def run_exec(api: APIClient, endpoint: str, command: Command, deadline: Deadline
     # The exec's own time inside the container, beyond the deadline: an answer may be on its way.
     seconds = None if command.stays else math.ceil(deadline.remaining()) + 1
     fault: tuple[str, bool | None, str] | None = None
-    lost: EngineUnavailableError | None = None
+    lost: EngineError | None = None
     code = None
     try:
         with translate_errors(f"run a command in container {container[:12]}", endpoint), within(deadline):
-            exec_id = parse_id(api.exec_create(container, mark(command.argv, seconds), workdir=command.workdir))
+            exec_id = parse_id(
+                api.exec_create(
+                    container,
+                    mark(command.argv, seconds),
+                    workdir=command.workdir,
+                    environment=dict(command.environment.values),
+                )
+            )
             read_output(_start(api, exec_id, deadline), output, deadline, command.limit)
             code = None if output.ended or output.truncated else _exit_code(api, exec_id, deadline)
     except EngineUnavailableError as error:
@@ -239,7 +249,7 @@ def run_exec(api: APIClient, endpoint: str, command: Command, deadline: Deadline
         fault = f"did not answer within {deadline.seconds:g} s", True if output.started else None, error.hint
     except EngineError as error:
         if error.status in (401, 403):  # nothing about this container: no exec at all is allowed
-            raise
+            lost = EngineError(error.message, hint=error.hint, status=error.status)
         seen = "ran, but its end was not seen" if output.started else "did not run"
         fault = f"{seen}: {error.message}", output.started, error.hint
     # Not raised in the blocks above: what a traceback shows of them may hold a secret.

@@ -26,6 +26,7 @@ class EngineTraits:
         runtime: the default runtime of containers, such as ``runc``.
         rootless: the engine runs without root, so uid 0 in a container is the engine's user.
         remapped: uids in containers are others on the host (``userns-remap``).
+        desktop: the engine is Docker Desktop's, whose containers have a network of their own virtual machine.
         same_kernel: the engine's kernel is this process's, so that paths and IPs may mean the same here.
         limits_memory, limits_cpus, limits_pids: the engine enforces these limits.
         cgroup_version: ``1`` or ``2``.
@@ -41,6 +42,7 @@ class EngineTraits:
     runtime: str | None = None
     rootless: bool | None = None
     remapped: bool | None = None
+    desktop: bool | None = None
     same_kernel: bool | None = None
     limits_memory: bool | None = None
     limits_cpus: bool | None = None
@@ -76,6 +78,7 @@ class EngineTraits:
             runtime=_text(info.get("DefaultRuntime")),
             rootless=None if options is None else bool(rootless) or _has(options, "rootless"),
             remapped=None if options is None else _has(options, "userns"),
+            desktop=None if not info else info.get("OperatingSystem") == "Docker Desktop",
             same_kernel=None if kernel is None else kernel == os.uname().release,
             limits_memory=_bool(info.get("MemoryLimit")),
             limits_cpus=_bool(info.get("CpuCfsQuota")),

@@ -18,6 +18,7 @@ from jupyter_launcher.engine.shapes import (
     parse_text,
     parse_texts,
     parse_time,
+    parse_words,
 )
 
 __all__ = [
@@ -31,10 +32,6 @@ __all__ = [
     "ListedContainer",
     "Progress",
     "Tmpfs",
-    "parse_exit_code",
-    "parse_id",
-    "parse_list",
-    "parse_status",
 ]
 
 LOOPBACK = "127.0.0.1"
@@ -335,10 +332,11 @@ class ListedContainer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageInfo:
-    """An image of the engine."""
+    """An image of the engine; ``argv`` is what a container of it runs: its entrypoint, and then its command."""
 
     id: str
     labels: Mapping[str, str]
+    argv: tuple[str, ...] = ()
 
     @classmethod
     def from_inspect(cls, raw: Mapping[str, Any]) -> ImageInfo:
@@ -348,7 +346,12 @@ class ImageInfo:
             EngineError: it has an unexpected shape.
         """
         with expect_shape("an image"):
-            return cls(id=parse_text(raw["Id"]), labels=parse_texts((raw.get("Config") or {}).get("Labels")))
+            config = raw.get("Config") or {}
+            return cls(
+                id=parse_text(raw["Id"]),
+                labels=parse_texts(config.get("Labels")),
+                argv=(*parse_words(config.get("Entrypoint")), *parse_words(config.get("Cmd"))),
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -361,46 +364,3 @@ class ExecResult:
     exit_code: int | None
     stdout: str = field(repr=False)
     stderr: str
-
-
-def parse_id(raw: Mapping[str, Any]) -> str:
-    """The id in the engine's answer to a create.
-
-    Raises:
-        EngineError: it has none.
-    """
-    with expect_shape("what it created"):
-        return parse_text(raw["Id"])
-
-
-def parse_exit_code(raw: Mapping[str, Any]) -> int | None:
-    """The exit code in the engine's answer about an exec; None while the command runs.
-
-    Raises:
-        EngineError: it has an unexpected shape.
-    """
-    with expect_shape("an exec"):
-        return None if raw["Running"] or raw["ExitCode"] is None else int(raw["ExitCode"])
-
-
-def parse_list(raw: object) -> list[Any]:
-    """The items of the engine's answer to a list.
-
-    Raises:
-        EngineError: it is no list.
-    """
-    with expect_shape("its containers"):
-        if not isinstance(raw, list):
-            msg = f"a {type(raw).__name__} stands in place of a list"
-            raise TypeError(msg)
-        return raw
-
-
-def parse_status(raw: Mapping[str, Any]) -> int:
-    """The exit code in the engine's answer to a wait for a container.
-
-    Raises:
-        EngineError: it has an unexpected shape.
-    """
-    with expect_shape("a container's end"):
-        return int(raw["StatusCode"])

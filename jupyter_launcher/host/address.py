@@ -153,6 +153,20 @@ class EngineAddress:
             raise OptionError(msg, hint="give an address of that host, or leave host_ip out", option="host_ip")
         return given
 
+    @property
+    def reaches_bridge(self) -> bool:
+        """Whether this process reaches the IPs of the engine's containers, so that nothing need be published."""
+        if self._networked_container() is not None:
+            return True
+        traits = self._engine.traits
+        is_apart = (traits.rootless, traits.desktop, not traits.same_kernel)
+        return not self.is_remote and all(item is False for item in is_apart)
+
+    def bridge_url(self, info: ContainerInfo, base_url: str = "/") -> str | None:
+        """The server at its container's own IP; None where it has none."""
+        found = self._shared_ip(info) or next((ip for ip in info.networks.values() if ip), "")
+        return f"http://{bracket(found)}:{SERVER_PORT}{base_url}" if found else None
+
     def reaches(self, info: ContainerInfo) -> bool:
         """Whether this process reaches a container's server: over a shared network, or a published port."""
         return bool(self._shared_ip(info) or info.ports.get(PORT_KEY))

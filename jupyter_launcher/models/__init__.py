@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from jupyter_launcher.models.events import Event, EventKind, Phase
 from jupyter_launcher.models.options import BuildOptions, Mount, Timeouts
-from jupyter_launcher.models.server import Gateway, ServerInfo
+from jupyter_launcher.models.server import Gateway, GatewaySummary, RunningGateway, ServerInfo
 from jupyter_launcher.models.session import (
     ReapedSession,
     SessionState,
@@ -20,9 +20,11 @@ __all__ = [
     "Event",
     "EventKind",
     "Gateway",
+    "GatewaySummary",
     "Mount",
     "Phase",
     "ReapedSession",
+    "RunningGateway",
     "ServerInfo",
     "SessionState",
     "SessionStatus",

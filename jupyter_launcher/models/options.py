@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Literal, TypeGuard
 
 from jupyter_launcher.errors import OptionError
 
-__all__ = ["BuildOptions", "Mount", "Timeouts", "is_text", "show_value"]
+__all__ = ["BuildOptions", "HiddenTexts", "Mount", "Timeouts", "is_text", "show_value"]
 
 _LONGEST = 1e9  # seconds; what sockets take ends soon after it
 _SHOWN = 200  # characters
@@ -131,6 +131,13 @@ class BuildOptions:
             "NO_PROXY": self.no_proxy,
         }
         return {name: value for name, value in given.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class HiddenTexts:
+    """Texts by name, that no ``repr`` and no traceback's locals show."""
+
+    values: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 def _check_paths(given: object, option: str) -> tuple[Path, ...]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from jupyter_launcher.errors import ServerInfoError
 
-__all__ = ["Gateway", "ServerInfo"]
+__all__ = ["Gateway", "GatewaySummary", "RunningGateway", "ServerInfo"]
 
 _TYPES: dict[str, type] = {"password": bool, "pid": int, "port": int, "secure": bool}
 _HINT = "see whether another program writes to the runtime dir, or whether a configuration sets a token"
@@ -25,12 +25,57 @@ class Gateway:
         url: ``http://<ip>:<port>``, handed to the server as ``--gateway-url``.
         container_id: None where the caller gave a URL.
         network: the network that the server must join to reach it; None: the engine's default.
+        token: of a gateway that ``Launcher.run_gateway`` runs; else None. ``Session.gateway`` never has it.
     """
 
     name: str
     url: str
     container_id: str | None = None
     network: str | None = None
+    token: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunningGateway:
+    """A gateway that ``Launcher.run_gateway`` runs. ``gateway=`` takes it, and ``str()`` of it is its name.
+
+    Attributes:
+        name: of its container.
+        url: where this process reaches it, as ``http://<address>:<port>/``.
+        token: what each request to it needs, as ``Authorization: token <token>``.
+    """
+
+    name: str
+    url: str
+    token: str = field(repr=False)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewaySummary:
+    """One item of ``Launcher.gateways``.
+
+    Attributes:
+        name: of its container, as ``gateway=`` takes it.
+        container_id: the full id.
+        image: as the engine names it.
+        created: seconds since the epoch, by the engine's clock.
+        owner: what the launcher that runs it gave as its ``owner``.
+        state: the engine's word, such as ``running`` or ``exited``.
+        status: the engine's words for people, such as ``Up 2 minutes``.
+        exit_code: of one that has ended.
+    """
+
+    name: str
+    container_id: str
+    image: str
+    created: float
+    owner: str
+    state: str
+    status: str
+    exit_code: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

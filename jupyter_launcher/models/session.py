@@ -147,25 +147,30 @@ class StopReport:
         method: the step after which the server was gone.
         kernels: ids of the kernels that the server held when it was asked to stop.
         kernels_gone: those of them that were seen to be gone, on the gateway if there is one.
+        kernels_of_others: ids of kernels on the gateway that carry this session's mark, and most likely are another
+            client's: a gateway may give the environment of one request to later ones. They were left alone.
         seconds: from the call to the container's removal.
     """
 
     method: StopMethod
     kernels: tuple[str, ...] = ()
     kernels_gone: tuple[str, ...] = ()
+    kernels_of_others: tuple[str, ...] = ()
     seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReapedSession:
-    """What ``Launcher.reap`` did, or would do, to one session.
+    """What ``Launcher.reap`` did, or would do, to one session, or to another container of the library.
 
     Attributes:
-        session_id: whose container it was.
+        session_id: whose container it was; empty where it was no session's.
         container_id: the container's full id.
         reason: ``exited``, ``created`` or ``orphaned``.
         report: how it ended; None in a dry run, or where ending it failed.
         error: why it could not be ended, else empty.
+        kind: ``session``, ``gateway``, or ``helper``: a container that looks at something and has no long life.
+        name: of the container.
     """
 
     session_id: str
@@ -173,3 +178,5 @@ class ReapedSession:
     reason: str
     report: StopReport | None = None
     error: str = ""
+    kind: str = "session"
+    name: str = ""

@@ -22,6 +22,7 @@ from jupyter_launcher.pytest_plugin.config import LauncherConfig
 
 if TYPE_CHECKING:
     from jupyter_launcher.launcher import Launcher
+    from jupyter_launcher.models import RunningGateway
     from jupyter_launcher.pytest_plugin.run import Run
     from jupyter_launcher.sessions.session import Session
 
@@ -206,13 +207,13 @@ def jupyter_gateway_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def jupyter_gateway(
     _jupyter_run: Run, jupyter_launcher_config: LauncherConfig, jupyter_gateway_dir: Path
-) -> Iterator[str]:
-    """A kernel gateway, as ``gateway=`` takes it: the one that was named, or a Jupyter Enterprise Gateway of ours."""
+) -> Iterator[str | RunningGateway]:
+    """A kernel gateway, as ``gateway=`` takes it: the one that was named, or one of ours (``str()`` is its name)."""
     if jupyter_launcher_config.gateway is not None:
         yield jupyter_launcher_config.gateway
         return
-    with _jupyter_run.gateway(jupyter_gateway_dir) as name:
-        yield name
+    with _jupyter_run.gateway(jupyter_gateway_dir) as found:
+        yield found
 
 
 @pytest.fixture

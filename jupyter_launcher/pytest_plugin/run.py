@@ -13,7 +13,7 @@ from jupyter_launcher.engine.client import DockerEngine
 from jupyter_launcher.engine.images import DEFAULT_GATEWAY_IMAGE, DEFAULT_IMAGE
 from jupyter_launcher.errors import LauncherError, SessionNotFoundError
 from jupyter_launcher.launcher import Launcher
-from jupyter_launcher.models import Event, EventKind, Phase, SessionState, Timeouts
+from jupyter_launcher.models import Event, EventKind, Phase, RunningGateway, SessionState, Timeouts
 from jupyter_launcher.pytest_plugin import owner, report
 from jupyter_launcher.pytest_plugin.config import LauncherConfig
 from jupyter_launcher.sessions.session import Session
@@ -104,12 +104,12 @@ class Run:
                     launcher.stop(item.session_id)
 
     @contextlib.contextmanager
-    def gateway(self, folder: Path) -> Iterator[str]:
+    def gateway(self, folder: Path) -> Iterator[RunningGateway]:
         """A gateway of this run's own; it stays when a session that uses it was kept."""
         with self._lock:
             self.launcher.ensure_image(DEFAULT_GATEWAY_IMAGE)
-        with self.launcher.run_gateway(folder, network=self._config.network, keep=self._keep_gateway) as name:
-            yield name
+        with self.launcher.run_gateway(folder, network=self._config.network, keep=self._keep_gateway) as found:
+            yield found
 
     def _keep_gateway(self, name: str) -> bool:
         kept = name in self._gateways_kept or self._keep == "always"

@@ -24,6 +24,7 @@ from urllib.parse import SplitResult, quote, urlsplit
 from jupyter_launcher.acts import close_on_cancel
 from jupyter_launcher.engine.protocol import Engine
 from jupyter_launcher.errors import ExecError
+from jupyter_launcher.models.options import HiddenTexts
 from jupyter_launcher.spec.server import read_script
 from jupyter_launcher.threads import map_at_once
 from jupyter_launcher.waiting import Deadline, call_within
@@ -159,8 +160,8 @@ class JupyterApi:
 class ExecApi(JupyterApi):
     """The REST API of a gateway, asked from inside its own container: for one that this process does not reach."""
 
-    def __init__(self, engine: Engine, container: str, url: str) -> None:
-        super().__init__(url)
+    def __init__(self, engine: Engine, container: str, url: str, token: str | None = None) -> None:
+        super().__init__(url, token)
         self._engine = engine
         self._container = container
 
@@ -170,7 +171,7 @@ class ExecApi(JupyterApi):
         path: str,
         deadline: Deadline,
         *,
-        authenticated: bool = True,  # noqa: ARG002 - the gateway's own token is taken
+        authenticated: bool = True,  # noqa: ARG002 - without a token of ours, that of the container's environment is taken
         read_body: bool = True,  # noqa: ARG002 - its size is bounded
     ) -> Response | NoAnswerError:
         if deadline.expired():
@@ -178,7 +179,8 @@ class ExecApi(JupyterApi):
         url, seconds = _untracked(self.url + path, method), f"{max(deadline.remaining(), 0.001):.3f}"
         command = ("python3", "-c", read_script("request.py"), method, url, seconds)
         try:
-            result = self._engine.exec(self._container, command, deadline)
+            token = HiddenTexts({"KG_AUTH_TOKEN": self._token} if self._token else {})
+            result = self._engine.exec(self._container, command, deadline, environment=token)
         except ExecError as error:
             return NoAnswerError(error.message)
         status, _, body = result.stdout.partition("\n")

@@ -19,6 +19,7 @@ from jupyter_launcher.errors import (
     ServerTimeoutError,
 )
 from jupyter_launcher.models import ServerInfo
+from jupyter_launcher.models.options import HiddenTexts
 from jupyter_launcher.spec.checks import PIPELINE_TARGET
 from jupyter_launcher.spec.plan import SessionPlan
 from jupyter_launcher.spec.server import RUN_DIR, read_script
@@ -84,12 +85,22 @@ def start_server(engine: Engine, container: str, plan: SessionPlan, deadline: De
         read_script("watch_lease.sh"),
     )
     command = ("sh", "-c", read_script("start.sh"), "start", *values, *plan.command)
+    if plan.secrets.values:
+        files = " ".join(plan.secrets.values)
+        command = ("sh", "-c", read_script("take_secrets.sh"), "take", RUN_DIR, files, *command)
     warnings: tuple[str, ...] = ()
     # The script ends by itself when its time is over, so the exec's deadline is a second later.
     patience = Deadline(deadline.remaining() + 1.0)
     try:
         result = engine.exec(
-            container, command, patience, workdir=PIPELINE_TARGET, limit=_OUTPUT_LIMIT, secret=True, stays=True
+            container,
+            command,
+            patience,
+            workdir=PIPELINE_TARGET,
+            limit=_OUTPUT_LIMIT,
+            secret=True,
+            stays=True,
+            environment=_name_secrets(plan.secrets),
         )
     except ExecError as error:
         if error.started is not None:
@@ -109,6 +120,11 @@ def start_server(engine: Engine, container: str, plan: SessionPlan, deadline: De
         return StartedServer(info=read_server_info(engine, container, deadline), warnings=warnings)
     except (ExecError, ServerError) as error:
         raise describe_failure(engine, container, seen, deadline) from error
+
+
+def _name_secrets(secrets: HiddenTexts) -> HiddenTexts:
+    """The variables in which take_secrets.sh expects the texts of the files."""
+    return HiddenTexts({f"_jl_secret_{number}": text for number, text in enumerate(secrets.values.values(), start=1)})
 
 
 def _describe_start(

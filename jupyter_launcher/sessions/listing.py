@@ -136,7 +136,9 @@ def _reap(
     context: Context, item: SessionSummary, reason: str, keep: Collection[str] | None, *, dry_run: bool
 ) -> ReapedSession:
     """Stop the container that was judged, after another look at it: those before it may have taken long."""
-    reaped = ReapedSession(session_id=item.session_id, container_id=item.container_id, reason=reason)
+    reaped = ReapedSession(
+        session_id=item.session_id, container_id=item.container_id, reason=reason, name=item.container_name
+    )
     if dry_run:
         return reaped
     try:

@@ -13,7 +13,7 @@ from typing import Any
 from jupyter_launcher.acts import leaves, note_left, shielded
 from jupyter_launcher.engine.types import ContainerInfo
 from jupyter_launcher.errors import EngineError, PipelineDirError, SessionConflictError, StartCancelledError
-from jupyter_launcher.gateway import resolve_gateway
+from jupyter_launcher.gateway.find import resolve_gateway
 from jupyter_launcher.host.mounts import check_mount_points
 from jupyter_launcher.host.pipeline_dir import check_mount_sources, resolve_pipeline_dir
 from jupyter_launcher.host.process import process_mark

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import replace
 
 from jupyter_launcher.acts import leaves, shielded
 from jupyter_launcher.engine.protocol import Engine
 from jupyter_launcher.engine.types import ContainerInfo
 from jupyter_launcher.errors import EngineError, ExecError, ServerError
-from jupyter_launcher.gateway import find_marked_kernels, gateway_api, stop_kernels
-from jupyter_launcher.models import Phase, ServerInfo, SessionState, StopMethod, StopReport
+from jupyter_launcher.gateway.find import find_token
+from jupyter_launcher.gateway.kernels import find_marked_kernels, gateway_api, stop_kernels
+from jupyter_launcher.models import Gateway, Phase, ServerInfo, SessionState, StopMethod, StopReport
 from jupyter_launcher.server.api import JupyterApi
 from jupyter_launcher.server.process import read_server_info, terminate_server
 from jupyter_launcher.sessions.context import Context
@@ -51,6 +53,9 @@ def stop_session(
         if left := set(report.kernels) - set(report.kernels_gone):
             gateway = labels.gateway.name if labels.gateway else ""
             reporter.warn(Phase.STOP, f"kernels {', '.join(sorted(left))} were not seen gone on the gateway {gateway}")
+        if others := report.kernels_of_others:
+            seen = "carry the session's mark by a mix-up of the gateway, and were left alone"
+            reporter.warn(Phase.STOP, f"kernels {', '.join(others)} {seen}")
     _log.info("session %s ended: %s, %d kernels", labels.session_id, report.method.value, len(report.kernels))
     return report
 
@@ -68,14 +73,16 @@ def _stop(
     if info is not None and not labels.is_of(info.labels, info.name):  # nobody else's container is ever touched
         return StopReport(method=StopMethod.ALREADY_STOPPED, seconds=time.monotonic() - started)
     method = StopMethod.ALREADY_STOPPED
-    kernels: tuple[str, ...] | None = ()
+    # A server that ended by itself has ended its kernels first.
+    has_ended = info is not None and info.state == "exited" and info.exit_code == 0
+    kernels: tuple[str, ...] | None = () if has_ended else None
     try:
         if info is not None and SessionState.of_container(info.state) in (None, SessionState.PAUSED):
             if info.state == "paused":
                 _unpause(engine, info.id)
             with leaves(f"container {info.name}"):
                 method, kernels = _stop_server(context, info, labels, server_info)
-        kernels, gone = _stop_kernels(context, info or known, labels, kernels, reporter)
+        ended = _stop_kernels(context, info or known, labels, kernels, reporter)
     except BaseException:
         with shielded():
             _remove(engine, info)
@@ -83,7 +90,7 @@ def _stop(
             _stop_kernels(context, info or known, labels, kernels, reporter)
         raise
     _remove(engine, info)
-    return StopReport(method=method, kernels=kernels, kernels_gone=gone, seconds=time.monotonic() - started)
+    return replace(ended, method=method, seconds=time.monotonic() - started)
 
 
 def _remove(engine: Engine, info: ContainerInfo | None) -> None:
@@ -155,21 +162,37 @@ def _stop_kernels(
     labels: SessionLabels,
     known: tuple[str, ...] | None,
     reporter: PhaseReporter,
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """All kernels that were the session's, and those of them that are gone; ``known``: None where nobody could tell."""
+) -> StopReport:
+    """Stop the session's kernels on its gateway; the report is about them alone.
+
+    ``known``: what the server listed, or () where it ended by itself. All of these are the session's, and no others.
+    None: the server told nobody, or was killed, so the session's mark has to tell.
+    """
     gateway = labels.gateway
-    if gateway is None:
-        return known or (), known or ()  # they ran in the container, which has ended
+    if gateway is None:  # they ran in the container, which has ended
+        return StopReport(method=StopMethod.ALREADY_STOPPED, kernels=known or (), kernels_gone=known or ())
     deadline = Deadline(context.timeouts.gateway)
-    left = known
-    if gateway.container_id is not None:
-        # A server that was killed told nobody of its kernels, and one that ends while a kernel
-        # starts does not know of it itself.
-        left = find_marked_kernels(context.engine, gateway.container_id, labels.start_id, deadline)
-    if left is None:
-        reporter.warn(Phase.STOP, f"nobody could look for the session's kernels in the gateway {gateway.name}")
-    kernels = tuple(dict.fromkeys((*(known or ()), *(left or ()))))
-    if not kernels:
-        return (), ()
-    token = info.environment.get("JUPYTER_GATEWAY_AUTH_TOKEN")
-    return kernels, stop_kernels(gateway_api(context.engine, context.address, gateway, token), kernels, deadline)
+    others: tuple[str, ...] = ()
+    if known is None:
+        container = gateway.container_id
+        marked = container and find_marked_kernels(context.engine, container, labels.start_id, deadline)
+        if not marked:
+            reporter.warn(Phase.STOP, f"nobody could look for the session's kernels in the gateway {gateway.name}")
+        else:
+            known, others = marked.own, marked.of_others
+    gone: tuple[str, ...] = ()
+    if known:
+        gone = stop_kernels(_gateway_api(context, gateway, info, deadline), known, deadline)
+    return StopReport(
+        method=StopMethod.ALREADY_STOPPED, kernels=known or (), kernels_gone=gone, kernels_of_others=others
+    )
+
+
+def _gateway_api(context: Context, gateway: Gateway, info: ContainerInfo, deadline: Deadline) -> JupyterApi:
+    """The gateway's API, with the token of a gateway of ours, else with the session's own for it."""
+    running = None if gateway.container_id is None else context.engine.inspect(gateway.container_id)
+    # Half of the time, so that some is left for what needs the token.
+    token = find_token(context.engine, running, deadline.remaining() / 2) or info.environment.get(
+        "JUPYTER_GATEWAY_AUTH_TOKEN"
+    )
+    return gateway_api(context.engine, context.address, gateway, token)

@@ -11,6 +11,7 @@ from urllib.parse import unquote
 
 from jupyter_launcher.engine.types import LOOPBACK
 from jupyter_launcher.errors import OptionError
+from jupyter_launcher.models import RunningGateway
 from jupyter_launcher.models.options import is_text, show_value
 
 __all__ = [
@@ -153,6 +154,8 @@ def check_gateway(value: object, option: str) -> str | None:
     """A container's name or id, with a port or without, or a URL; whether that is usable is seen later."""
     if value is None:
         return None
+    if isinstance(value, RunningGateway):  # its token is read where it runs
+        return value.name
     if not is_text(value) or not value.strip():
         refuse_option(
             option, f"is {show_value(value)}", "give a container's name or id, NAME:PORT, an http(s) URL, or None"

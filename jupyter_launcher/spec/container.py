@@ -8,8 +8,8 @@ from pathlib import Path
 
 from jupyter_launcher.engine.types import BindMount, ContainerConfig, Tmpfs
 from jupyter_launcher.models import Gateway
-from jupyter_launcher.spec.checks import PIPELINE_TARGET, SERVER_PORT
-from jupyter_launcher.spec.labels import SessionLabels, gateway_labels, helper_labels
+from jupyter_launcher.spec.checks import LOOPBACK, PIPELINE_TARGET, SERVER_PORT
+from jupyter_launcher.spec.labels import SessionLabels
 from jupyter_launcher.spec.mounts import MountPoint, to_bind
 from jupyter_launcher.spec.options import SessionSpec
 from jupyter_launcher.spec.server import RUN_DIR, read_script
@@ -17,6 +17,7 @@ from jupyter_launcher.spec.server import RUN_DIR, read_script
 __all__ = [
     "DEFAULT_NETWORK",
     "KERNEL_MARK",
+    "KERNEL_START",
     "LOOK_TARGET",
     "PORT_KEY",
     "gateway_config",
@@ -28,6 +29,8 @@ __all__ = [
 
 KERNEL_MARK = "KERNEL_JUPYTER_LAUNCHER"
 """In the environment of each kernel that a session starts on a gateway: the session's start_id."""
+KERNEL_START = KERNEL_MARK + "_START"
+"""In the same environment: a number of this one start of a kernel (patches/gateway_kernels.py)."""
 DEFAULT_NETWORK = "bridge"
 PORT_KEY = f"{SERVER_PORT}/tcp"
 # No image has this path, so the engine creates it as what is mounted there, a file or a directory.
@@ -39,6 +42,8 @@ _STOP_SECONDS = 30
 # Between the container's start and the exec lies one call to the engine; a busy engine takes its time.
 _SERVER_PATIENCE = 60
 _MIB = 2**20
+_RUN_SIZE = 16 * _MIB
+_GATEWAY_RUN_SIZE = _MIB
 _TMP = "/tmp"  # noqa: S108 - in the container
 # Answers 200 at /api, as a server would; in an image without python3 the other checks go on.
 _PROBE = "mkdir /tmp/answer && cd /tmp/answer && : >api && python3 -m http.server {port} 2>&1 || exec sleep 600"
@@ -84,33 +89,55 @@ def _environment(given: Mapping[str, str], gateway: Gateway | None, start_id: st
 
 
 def _tmpfs(spec: SessionSpec) -> tuple[Tmpfs, ...]:
-    uid, _, gid = spec.user.partition(":")
-    run_dir = Tmpfs(
-        target=RUN_DIR,
-        size=16 * _MIB,
-        # For the server's user alone; where the image has to look up the user's name, for all.
-        mode="0700" if uid.isdecimal() else "1777",
-        uid=int(uid) if uid.isdecimal() else None,
-        gid=int(gid) if gid.isdecimal() else None,
-    )
+    run_dir = _run_dir(spec.user, _RUN_SIZE)
     if not spec.read_only or any(mount.target == _TMP for mount in spec.mounts):
         return (run_dir,)
     return (run_dir, Tmpfs(target=_TMP, mode="1777"))
 
 
+def _run_dir(user: str, size: int) -> Tmpfs:
+    uid, _, gid = user.partition(":")
+    return Tmpfs(
+        target=RUN_DIR,
+        size=size,
+        # For this user alone; where the image has to look up the user's name, for all.
+        mode="0700" if uid.isdecimal() else "1777",
+        uid=int(uid) if uid.isdecimal() else None,
+        gid=int(gid) if gid.isdecimal() else None,
+    )
+
+
 def gateway_config(
-    pipeline_dir: Path, user: str, *, image: str, namespace: str, owner: str, host_ip: str, network: str
+    pipeline_dir: Path,
+    user: str,
+    *,
+    image: str,
+    argv: tuple[str, ...],
+    labels: Mapping[str, str],
+    publish_ip: str | None,
+    network: str,
 ) -> ContainerConfig:
-    """A gateway of ours: its kernels see the pipeline at the same path as the server."""
+    """A gateway of ours: its kernels see the pipeline at the same path as the server.
+
+    Args:
+        pipeline_dir: on the engine's host.
+        user: of the gateway and its kernels.
+        image: the gateway's.
+        argv: what a container of the image runs by itself.
+        labels: of a gateway.
+        publish_ip: where the port is published for the look from here; servers use the container's IP. None: it is not.
+        network: that the container joins.
+    """
     return ContainerConfig(
         image=image,
+        entrypoint=("sh", "-c", read_script("start_gateway.sh"), "gateway", RUN_DIR, *argv),
         user=user,
         working_dir=PIPELINE_TARGET,
-        labels=gateway_labels(namespace, owner),
+        labels=labels,
         mounts=(BindMount(source=str(pipeline_dir), target=PIPELINE_TARGET),),
-        # Only for the look from here; servers use the container's IP.
-        container_port=SERVER_PORT,
-        host_ip=host_ip,
+        tmpfs=(_run_dir(user, _GATEWAY_RUN_SIZE),),
+        container_port=None if publish_ip is None else SERVER_PORT,
+        host_ip=publish_ip or LOOPBACK,
         network=network,
     )
 
@@ -120,7 +147,6 @@ def look_config(path: Path, image: str) -> ContainerConfig:
     return ContainerConfig(
         image=image,
         entrypoint=("stat", "-c", "%F %d:%i %u:%g", LOOK_TARGET),
-        labels=helper_labels("look"),
         mounts=(BindMount(source=str(path), target=LOOK_TARGET, read_only=True),),
         log_is_read=True,
     )
@@ -142,20 +168,21 @@ def mount_points_config(points: Sequence[MountPoint], user: str, image: str) -> 
         image=image,
         entrypoint=("sh", "-c", _LOOK_AT_EACH, "look", *lines),
         user=user,
-        labels=helper_labels("look"),
         mounts=tuple(mounts),
         log_is_read=True,
     )
 
 
-def probe_config(pipeline_dir: Path | None, user: str, *, image: str, host_ip: str, network: str) -> ContainerConfig:
+def probe_config(
+    pipeline_dir: Path | None, user: str, *, image: str, labels: Mapping[str, str], host_ip: str, network: str
+) -> ContainerConfig:
     """The probe of the command ``doctor``: a container that answers on the server's port, and sees the pipeline."""
     mounts = () if pipeline_dir is None else (BindMount(source=str(pipeline_dir), target=PIPELINE_TARGET),)
     return ContainerConfig(
         image=image,
         entrypoint=("sh", "-c", _PROBE.format(port=SERVER_PORT)),
         user=user,
-        labels=helper_labels("doctor"),
+        labels=labels,
         mounts=mounts,
         container_port=SERVER_PORT,
         host_ip=host_ip,

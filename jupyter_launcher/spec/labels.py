@@ -9,8 +9,8 @@ from __future__ import annotations
 import ipaddress
 import json
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,10 +24,14 @@ __all__ = [
     "container_name",
     "gateway_filter",
     "gateway_labels",
+    "helper_filter",
     "helper_labels",
     "is_gateway",
+    "names_gateway",
     "owner_filter",
     "owner_of",
+    "process_of",
+    "session_filter",
 ]
 
 T = TypeVar("T")
@@ -36,6 +40,9 @@ _SCHEMA = "1"
 _NAMESPACE = LABEL_PREFIX + "namespace"
 _SESSION_ID = LABEL_PREFIX + "session-id"
 _OWNER = LABEL_PREFIX + "owner"
+_GATEWAY = LABEL_PREFIX + "gateway"
+_PROCESS = LABEL_PREFIX + "process"
+_PURPOSE = LABEL_PREFIX + "purpose"
 _GATEWAY_OF = LABEL_PREFIX + "gateway-of"
 _IDENTITY = re.compile(r"[0-9]+:[0-9]+")
 
@@ -86,7 +93,7 @@ class SessionLabels:
             start_id=start_id,
             owner=owner,
             pipeline_dir=spec.pipeline_dir,
-            gateway=gateway,
+            gateway=None if gateway is None else replace(gateway, token=None),
             base_url=spec.base_url,
             host_ip=spec.host_ip,
             options=spec.to_options(),
@@ -281,9 +288,9 @@ def _parse_object(text: str) -> dict[str, Any]:
     return value
 
 
-def gateway_labels(namespace: str, owner: str) -> dict[str, str]:
-    """The labels of a gateway that the library starts."""
-    return {_GATEWAY_OF: namespace, _OWNER: owner}
+def gateway_labels(namespace: str, owner: str, process: str) -> dict[str, str]:
+    """The labels of a gateway that the library starts; ``process``: a mark of the process that does."""
+    return {_GATEWAY_OF: namespace, _OWNER: owner, _PROCESS: process}
 
 
 def gateway_filter(namespace: str) -> str:
@@ -296,9 +303,33 @@ def is_gateway(labels: Mapping[str, str]) -> bool:
     return _GATEWAY_OF in labels
 
 
-def helper_labels(purpose: str) -> dict[str, str]:
-    """The labels of a short-lived container, such as doctor's probe."""
-    return {LABEL_PREFIX + "purpose": purpose}
+def helper_labels(purpose: str, process: str) -> dict[str, str]:
+    """The labels of a short-lived container, such as doctor's probe; ``process``: a mark of who runs it."""
+    return {_PURPOSE: purpose, _PROCESS: process}
+
+
+def helper_filter() -> str:
+    """What the engine's list is asked for to find all short-lived containers of ours."""
+    return _PURPOSE
+
+
+def session_filter() -> str:
+    """What the engine's list is asked for to find the sessions of all namespaces."""
+    return _SESSION_ID
+
+
+def process_of(labels: Mapping[str, str]) -> str:
+    """The mark of the process that made a container of ours; empty where it has none."""
+    return labels.get(_PROCESS, "")
+
+
+def names_gateway(labels: Mapping[str, str], words: Iterable[str]) -> bool:
+    """Whether a session's labels name a gateway by one of these: its name, its id, or an address in its URL.
+
+    The label is not parsed: a gateway is in use also where nobody can read a session's labels.
+    """
+    text = labels.get(_GATEWAY, "")
+    return any(word in text for word in words)
 
 
 def owner_filter() -> str:

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from jupyter_launcher.engine.types import LOG_SIZE
-from jupyter_launcher.models import Mount
+from jupyter_launcher.models import Mount, RunningGateway
+from jupyter_launcher.models.options import HiddenTexts
 from jupyter_launcher.spec import checks, texts
 from jupyter_launcher.spec.embedding import check_origin
 from jupyter_launcher.spec.mounts import check_mounts, check_relabel, to_bind
@@ -31,13 +32,14 @@ _OWN_IMAGE = re.compile(r"jupyter-launcher/jupyter-server:\d+(\.\d+)+\S*")
 class StartOptions(TypedDict, total=False):
     """The options of ``Launcher.start`` that make one session differ from another, as callers give them."""
 
-    gateway: str | None
+    gateway: str | RunningGateway | None
     network: str | None
     host_ip: str
     host_port: int | None
     base_url: str
     allow_origin: str | None
     environment: Mapping[str, str] | None
+    secrets: Mapping[str, str] | HiddenTexts | None
     mounts: Iterable[Mount]
     pipeline_relabel: str | None
     memory: int | str | None
@@ -76,6 +78,7 @@ class SessionSpec:
     environment: Mapping[str, str] = field(
         default_factory=dict, repr=False, metadata={"check": texts.check_environment}
     )
+    secrets: HiddenTexts = field(default_factory=HiddenTexts, repr=False, metadata={"check": texts.check_secrets})
     mounts: tuple[Mount, ...] = field(default=(), metadata={"check": check_mounts})
     pipeline_relabel: str | None = field(default=None, metadata={"check": check_relabel})
     memory: int | None = field(default=None, metadata={"check": checks.check_size})
@@ -129,7 +132,7 @@ class SessionSpec:
             **checked,
         )
         check_relabel(spec.pipeline_relabel, "pipeline_relabel", str(pipeline_dir))
-        texts.check_argument_size(spec.environment, spec.lab_args)
+        texts.check_argument_size(spec.environment, spec.lab_args, spec.secrets)
         if spec.allow_origin is not None:
             texts.check_embedding_arguments(spec.lab_args)
         return spec
@@ -139,7 +142,7 @@ class SessionSpec:
 
         Options that have their default are left out, so a session that an older version started compares equal
         where a newer version has more options. The environment is replaced by a digest: labels are readable by
-        everyone who may ask the engine.
+        everyone who may ask the engine. Of secrets only the names are there.
         """
         return {
             item.name: value
@@ -160,8 +163,8 @@ def _to_plain(name: str, value: Any) -> object:
         return [to_bind(mount).to_short_form() for mount in value]
     if isinstance(value, Mapping):
         return dict(sorted(value.items()))
-    if isinstance(value, tuple):
-        return list(value)
+    if isinstance(value, (tuple, HiddenTexts)):
+        return sorted(value.values) if isinstance(value, HiddenTexts) else list(value)
     return str(value) if isinstance(value, Path) else value
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from jupyter_launcher.engine.types import ContainerConfig
 from jupyter_launcher.models import Gateway
+from jupyter_launcher.models.options import HiddenTexts
 from jupyter_launcher.spec.container import session_config
 from jupyter_launcher.spec.labels import SessionLabels
 from jupyter_launcher.spec.options import SessionSpec
@@ -25,6 +26,7 @@ class SessionPlan:
         server_config: the text of our configuration file for the server.
         launch_script: the text of the script that starts the server in its Python.
         tune: that script has tunings.
+        secrets: a file below the session's own folder → its text; with the gateway's token, if there is one.
         lease: seconds; None: the session stays until it is stopped.
         pipeline_dir_id: ``<device>:<inode>`` of the directory that must be mounted; None: not known.
     """
@@ -35,6 +37,7 @@ class SessionPlan:
     server_config: str = field(repr=False)
     launch_script: str = field(repr=False)
     tune: bool
+    secrets: HiddenTexts
     lease: int | None
     pipeline_dir_id: str | None = None
 
@@ -66,6 +69,12 @@ def plan(
         server_config=server_config(spec, gateway),
         launch_script=launch_script(spec),
         tune=spec.tune,
+        secrets=_find_secrets(spec, gateway),
         lease=spec.lease,
         pipeline_dir_id=spec.pipeline_dir_id,
     )
+
+
+def _find_secrets(spec: SessionSpec, gateway: Gateway | None) -> HiddenTexts:
+    token = {} if gateway is None or gateway.token is None else {"gateway.token": gateway.token}
+    return HiddenTexts({**token, **{f"secrets/{name}": value for name, value in spec.secrets.values.items()}})

@@ -49,6 +49,8 @@ def server_config(spec: SessionSpec, gateway: Gateway | None) -> str:
         "kernel_environment": True,
         "trash": True,
         "partitioned_cookies": third_party,
+        "gateway_token": gateway is not None and gateway.token is not None,
+        "gateway_kernels": on_gateway,
         "gateway_websocket": on_gateway,
         "gateway_messages": on_gateway,
     }

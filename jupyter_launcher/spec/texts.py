@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
-from jupyter_launcher.models.options import is_text, show_value
+from jupyter_launcher.models.options import HiddenTexts, is_text, show_value
 from jupyter_launcher.spec.checks import LABEL_PREFIX, refuse_option
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "check_environment",
     "check_lab_args",
     "check_labels",
+    "check_secrets",
 ]
 
 # Linux takes at most 128 KiB for one argument or variable, with a NUL at its end, and 2 MiB for all of
@@ -21,6 +22,10 @@ __all__ = [
 _MOST_TEXT = 128 * 2**10 - 1
 _MOST_TEXTS = 2**21 - 96 * 2**10
 _MOST_LABELS = 2**20
+_SECRET = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}")
+# All of them together fit into the environment of one process, and into the session's folder in memory.
+_MOST_SECRET = 2**16
+_MOST_SECRETS = 16
 # Only the launcher may set these. With other values it would not find the server, or the token would
 # stand in the argv of a process.
 _HELD_ARGUMENT = re.compile(
@@ -48,6 +53,34 @@ def check_environment(given: Mapping[str, str] | None, option: str) -> dict[str,
             seen = f"has the variable {show_value(name)} with more than {_MOST_TEXT} bytes, which Linux does not take"
             refuse_option(option, seen, "write it into a file of the pipeline, or of a mount")
     return environment
+
+
+def check_secrets(given: HiddenTexts | Mapping[str, str] | None, option: str) -> HiddenTexts:
+    """Secrets by the names of their files; no message shows a value."""
+    hidden = given if isinstance(given, HiddenTexts) else HiddenTexts({} if given is None else given)
+    del given  # what a traceback shows of this frame
+    if fault := _find_secrets_fault(hidden):
+        refuse_option(option, *fault)
+    return HiddenTexts(dict(hidden.values))
+
+
+def _find_secrets_fault(hidden: HiddenTexts) -> tuple[str, str] | None:
+    """What is wrong, and a hint. Nothing is raised here, where values are in local variables."""
+    values = hidden.values
+    if not isinstance(values, Mapping) or not all(isinstance(item, str) for pair in values.items() for item in pair):
+        return "is not a mapping of texts to texts", "give a name and a text for each secret"
+    for name, value in values.items():
+        if not _SECRET.fullmatch(name):
+            hint = "give 1 to 64 of A-Z a-z 0-9 _ . -, and no dot at the beginning"
+            return f"has the unusable name {show_value(name)}", hint
+        if not is_text(value):
+            seen = f"has a value for {name!r} that cannot be encoded"
+            return seen, "give characters that UTF-8 has, without NUL; write other bytes as base64"
+        if len(value.encode()) > _MOST_SECRET:
+            return f"has a value for {name!r} with more than {_MOST_SECRET} bytes", "put it into a file of a mount"
+    if len(values) > _MOST_SECRETS:
+        return f"has {len(values)} secrets", f"give at most {_MOST_SECRETS}"
+    return None
 
 
 def check_labels(given: Mapping[str, str] | None, option: str) -> dict[str, str]:
@@ -89,20 +122,21 @@ def check_lab_args(given: Iterable[str], option: str) -> tuple[str, ...]:
     return texts
 
 
-def check_argument_size(environment: Mapping[str, str], lab_args: Iterable[str]) -> None:
+def check_argument_size(environment: Mapping[str, str], lab_args: Iterable[str], secrets: HiddenTexts) -> None:
     """Refuse variables and arguments of which there are too many together for one process.
 
     Raises:
-        OptionError: naming the larger of the two.
+        OptionError: naming the largest of the three.
     """
     sizes = {
         "environment": sum(len(f"{name}={value}".encode()) + 9 for name, value in environment.items()),
         "lab_args": sum(len(arg.encode()) + 9 for arg in lab_args),
+        "secrets": sum(len(value.encode()) + 32 for value in secrets.values.values()),
     }
     if sum(sizes.values()) > _MOST_TEXTS:
         largest = max(sizes, key=lambda name: sizes[name])
         seen = f"has {sizes[largest]} bytes; with the other variables and arguments that is more than Linux takes"
-        hint = f"give at most {_MOST_TEXTS} bytes of environment and lab_args together"
+        hint = f"give at most {_MOST_TEXTS} bytes of environment, lab_args and secrets together"
         refuse_option(largest, seen, hint)
 
 

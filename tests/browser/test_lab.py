@@ -9,14 +9,15 @@ from typing import Any
 
 from playwright.sync_api import Page, expect
 
+from jupyter_launcher import RunningGateway
 from jupyter_launcher.pytest_plugin import ServerFactory
 from tests.browser.chromium import open_notebook, run_all, save
 
 
 def test_a_notebook_from_the_page_to_the_saved_file(
-    jupyter_gateway: str, client: Any, pipeline: Path, jupyter_server_factory: ServerFactory, page: Page
+    jupyter_gateway: RunningGateway, client: Any, pipeline: Path, jupyter_server_factory: ServerFactory, page: Page
 ) -> None:
-    host = client.containers.get(jupyter_gateway).attrs["Config"]["Hostname"]
+    host = client.containers.get(jupyter_gateway.name).attrs["Config"]["Hostname"]
     notebook = pipeline / "report.ipynb"
     session = jupyter_server_factory()
     page.goto(session.lab_url)

@@ -95,8 +95,8 @@ def pipeline_dir(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def gateway(launcher: Launcher, pipeline_dir: Path) -> Iterator[str]:
-    with launcher.run_gateway(pipeline_dir) as name:
-        yield name
+    with launcher.run_gateway(pipeline_dir) as found:
+        yield found.name
 
 
 @pytest.fixture

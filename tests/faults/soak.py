@@ -25,7 +25,7 @@ from typing import Any
 
 import requests
 
-from jupyter_launcher import DEFAULT_GATEWAY_IMAGE, DEFAULT_IMAGE, Launcher, Session, Timeouts
+from jupyter_launcher import DEFAULT_GATEWAY_IMAGE, DEFAULT_IMAGE, Launcher, RunningGateway, Session, Timeouts
 from tests.faults.own_engine import OwnEngine, eventually
 
 NAMESPACE = "soak"
@@ -40,7 +40,7 @@ launcher.start(folder, gateway=gateway, session_id=name) if verb == "start" else
 
 
 class Soak:
-    def __init__(self, engine: OwnEngine, launcher: Launcher, folder: Path, gateway: str, seed: int) -> None:
+    def __init__(self, engine: OwnEngine, launcher: Launcher, folder: Path, gateway: RunningGateway, seed: int) -> None:
         self.engine, self.launcher, self.folder, self.gateway = engine, launcher, folder, gateway
         self.random = random.Random(seed)  # noqa: S311 - chance, not secrets
         self.deeds: collections.Counter[str] = collections.Counter()
@@ -70,7 +70,8 @@ class Soak:
         session.stop()
 
     def killed_child(self, name: str, verb: str, delay: float) -> None:
-        line = [sys.executable, "-c", CHILD, self.engine.url, NAMESPACE, str(self.folder), self.gateway, name, verb]
+        arguments = [self.engine.url, NAMESPACE, str(self.folder), self.gateway.name, name, verb]
+        line = [sys.executable, "-c", CHILD, *arguments]
         with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
             assert process.stdout is not None
             process.stdout.readline()
@@ -83,15 +84,17 @@ class Soak:
 
     def left(self, networks: set[str]) -> dict[str, Any]:
         self.launcher.reap(min_age=0, keep=[])
-        address = self.client.containers.get(self.gateway).attrs["NetworkSettings"]["Networks"]["bridge"]["IPAddress"]
+        networks_of_gateway = self.client.containers.get(self.gateway.name).attrs["NetworkSettings"]["Networks"]
+        address = networks_of_gateway["bridge"]["IPAddress"]
         label = f"jupyter-launcher.namespace={NAMESPACE}"
         url = f"http://{address}:8888/api/kernels"
-        eventually(lambda: not requests.get(url, timeout=10).json(), 10)
+        headers = {"Authorization": f"token {self.gateway.token}"}
+        eventually(lambda: not requests.get(url, headers=headers, timeout=10).json(), 10)
         found = {
             "containers": len(self.client.containers.list(all=True, filters={"label": label})),
             "networks": len({item.id for item in self.client.networks.list()} - networks),
             "volumes": len(self.client.volumes.list()),
-            "kernels on the gateway": len(requests.get(url, timeout=10).json()),
+            "kernels on the gateway": len(requests.get(url, headers=headers, timeout=10).json()),
         }
         self.client.close()
         return found

@@ -278,8 +278,10 @@ def test_a_gateway_that_comes_back_on_another_ip(
     """Named by its container it is lost; by its DNS name on a user-defined network it is found again."""
     with launcher.run_gateway(pipeline_dir, network=network) as gateway:
         by_name = launcher.start(pipeline_dir, gateway=gateway, network=network)
-        by_dns = launcher.start(pipeline_dir, gateway=f"http://{gateway}:8888", network=network)
-        container = client.containers.get(gateway)
+        token = {"JUPYTER_GATEWAY_AUTH_TOKEN": gateway.token}
+        url = f"http://{gateway}:8888"
+        by_dns = launcher.start(pipeline_dir, gateway=url, network=network, environment=token)
+        container = client.containers.get(gateway.name)
         container.stop(timeout=5)
         squatter = client.containers.run(launcher.image, "sleep 100", detach=True, init=True, network=network)
         container.start()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import requests
 
-from jupyter_launcher import Launcher, Timeouts
+from jupyter_launcher import Launcher, RunningGateway, Timeouts
 from jupyter_launcher.pytest_plugin import ServerFactory
 from tests.containers import OWNER, client, jupyter_gateway_dir, jupyter_pipeline_dir, namespace, nothing_left
 
@@ -36,8 +36,8 @@ def launcher(jupyter_launcher: Launcher) -> Launcher:
 
 
 @pytest.fixture(scope="session")
-def gateway(jupyter_gateway: str) -> str:
-    return jupyter_gateway
+def gateway(jupyter_gateway: RunningGateway) -> str:
+    return jupyter_gateway.name
 
 
 @pytest.fixture
@@ -63,14 +63,15 @@ def address_of(client: Any, container: str) -> str:
 
 
 @pytest.fixture
-def gateway_kernels(client: Any, gateway: str) -> Callable[[], set[str]]:
+def gateway_kernels(client: Any, jupyter_gateway: RunningGateway) -> Callable[[], set[str]]:
     """Asks the gateway itself which kernels it holds."""
-    url = f"http://{address_of(client, gateway)}:8888/api/kernels"
+    url = f"http://{address_of(client, jupyter_gateway.name)}:8888/api/kernels"
+    headers = {"Authorization": f"token {jupyter_gateway.token}"}
 
     def ask() -> set[str]:
         # It answers 500 while a kernel is just starting.
         for _ in range(50):
-            answer = requests.get(url, timeout=10)
+            answer = requests.get(url, headers=headers, timeout=10)
             if answer.status_code == 200:
                 return {kernel["id"] for kernel in answer.json()}
             threading.Event().wait(0.1)

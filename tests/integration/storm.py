@@ -62,8 +62,8 @@ class Storm:
         return self.launcher.reap(min_age=0, keep=[])
 
     def run_gateway(self, _: str) -> object:
-        with self.launcher.run_gateway(self.folder) as name:
-            return name
+        with self.launcher.run_gateway(self.folder) as found:
+            return found.name
 
     def interrupted(self, act: Callable[[str], object], session_id: str) -> tuple[bool, str]:
         """Run an act under a storm; whether it returned, and what came of it."""

@@ -32,6 +32,7 @@ from jupyter_launcher import (
     Phase,
     PipelineDirError,
     PortInUseError,
+    RunningGateway,
     ServerStartError,
     ServerTimeoutError,
     Session,
@@ -139,7 +140,7 @@ def test_a_gateway_on_several_networks(
     networks: list[str], start: Start, client: Any, launcher: Launcher, pipeline_dir: Path
 ) -> None:
     with launcher.run_gateway(pipeline_dir, network=networks[0]) as gateway:
-        client.networks.get(networks[1]).connect(gateway)
+        client.networks.get(networks[1]).connect(gateway.name)
         with pytest.raises(AmbiguousNetworkError) as caught:
             start(gateway=gateway)
         assert caught.value.networks == tuple(networks)
@@ -170,9 +171,10 @@ def test_gateway_urls_that_are_refused(start: Start, url: str) -> None:
     assert "secret" not in repr(caught.value)
 
 
-def test_a_gateway_by_url(start: Start, gateway: str, client: Any) -> None:
-    address = address_of(client, gateway)
-    session = start(gateway=f"http://{address}:8888")
+def test_a_gateway_by_url(start: Start, jupyter_gateway: RunningGateway, client: Any) -> None:
+    address = address_of(client, jupyter_gateway.name)
+    token = {"JUPYTER_GATEWAY_AUTH_TOKEN": jupyter_gateway.token}
+    session = start(gateway=f"http://{address}:8888", environment=token)
     assert session.gateway is not None
     assert (session.gateway.url, session.gateway.container_id) == (f"http://{address}:8888", None)
 

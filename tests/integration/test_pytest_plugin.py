@@ -124,7 +124,7 @@ def test_the_fixtures_give_real_servers(pytester: pytest.Pytester) -> None:
             assert jupyter_launcher.list() == []
 
         def test_gateway(jupyter_gateway, jupyter_server, jupyter_pipeline_dir):
-            assert jupyter_server.gateway.name == jupyter_gateway
+            assert jupyter_server.gateway.name == str(jupyter_gateway)
             (jupyter_pipeline_dir / "data").write_text("of this test")
             with kernel_client(jupyter_server) as kernel:
                 reply = kernel.execute("import socket; print(open('data').read(), socket.gethostname())")
@@ -238,7 +238,7 @@ def test_a_failed_test_shows_the_containers_and_not_the_token(
             "url: http://127.0.0.1:*/",
             "*JupyterLab extension loaded*",
             "*- jupyter gateway -*",
-            "container enterprise-gateway.pytest-*",
+            "container kernel-gateway.pytest-*",
             "*Jupyter Enterprise Gateway * is available at *",
         ]
     )
@@ -309,7 +309,7 @@ def test_a_kept_session_keeps_its_gateway_and_its_files(
         """,
     )
     kinds = sorted(name.partition(".")[0] for name in of_runs())
-    assert kinds == ["enterprise-gateway", "jupyter-server"]
+    assert kinds == ["jupyter-server", "kernel-gateway"]
     session = next(name for name in of_runs() if name.startswith("jupyter-server"))
     assert client.containers.get(session).exec_run(["cat", "evidence"]).output == b"here"
     told = result.stdout.str()

@@ -51,6 +51,24 @@ LEANS_ON = {
         wanted = Config({"FileContentsManager": {"delete_to_trash": True}})
         assert [Contents().delete_to_trash, Contents(config=wanted).delete_to_trash] == [False, True]
     """,
+    "gateway_token": """
+        from jupyter_server.gateway.gateway_client import GatewayClient
+        assert {"auth_token", "auth_scheme"} <= set(GatewayClient.class_trait_names(config=True))
+        # Gone when the token can come from a file.
+        assert not [name for name in GatewayClient.class_trait_names() if name.startswith("auth_token_file")]
+    """,
+    "gateway_kernels": """
+        import inspect
+        from jupyter_server.gateway.managers import GatewayKernelManager, GatewayMappingKernelManager
+        of_kernel = inspect.getsource(GatewayKernelManager.start_kernel)
+        assert 'payload_envs.update(kwargs.get("env", {}))' in of_kernel and 'k.startswith("KERNEL_")' in of_kernel
+        assert "km.start_kernel(" in inspect.getsource(GatewayMappingKernelManager.start_kernel)
+        assert list(inspect.signature(GatewayMappingKernelManager.shutdown_all).parameters) == ["self", "now"]
+        for method in (GatewayKernelManager.start_kernel, GatewayMappingKernelManager.start_kernel):
+            assert inspect.iscoroutinefunction(method)
+        from jupyter_server.serverapp import ServerApp
+        assert "self.kernel_manager.shutdown_all()" in inspect.getsource(ServerApp.cleanup_kernels)
+    """,
     "gateway_messages": """
         import inspect
         from jupyter_server.gateway import connections

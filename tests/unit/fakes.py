@@ -28,9 +28,17 @@ from jupyter_launcher import (
 from jupyter_launcher.acts import check_cancelled, shielded
 from jupyter_launcher.engine.protocol import OUTPUT_LIMIT, Engine, Images
 from jupyter_launcher.engine.traits import EngineTraits
-from jupyter_launcher.engine.types import ContainerConfig, ContainerInfo, ExecResult, ListedContainer, Progress
+from jupyter_launcher.engine.types import (
+    ContainerConfig,
+    ContainerInfo,
+    ExecResult,
+    ImageInfo,
+    ListedContainer,
+    Progress,
+)
 from jupyter_launcher.host.address import EngineAddress
 from jupyter_launcher.host.rules import DirectoryRules
+from jupyter_launcher.models.options import HiddenTexts
 from jupyter_launcher.sessions.context import Context
 from jupyter_launcher.sessions.phases import PhaseReporter
 from jupyter_launcher.spec.labels import SessionLabels
@@ -67,6 +75,7 @@ SERVER_INFO: dict[str, Any] = {
     "url": "http://localhost:8888/",
     "version": "2.21.1",
 }
+GATEWAY_TOKEN = "fedcba9876543210" * 4
 TOKEN: str = SERVER_INFO["token"]
 INFO = f"{TOKEN}\n{json.dumps(SERVER_INFO)}\n"
 """What our scripts print: the token, and the server_info."""
@@ -133,11 +142,16 @@ class FakeImages:
 
     def __init__(self, *known: str) -> None:
         self.known = set(known)
+        self.argv: tuple[str, ...] = ("run-gateway", "--port=8888")
         self.ensured: list[tuple[str, str]] = []
         self.built: list[tuple[str, str, bool]] = []
 
     def find(self, image: str) -> str | None:
         return f"sha256:{image}" if image in self.known else None
+
+    def inspect(self, image: str) -> ImageInfo | None:
+        found = self.find(image)
+        return None if found is None else ImageInfo(id=found, labels={}, argv=self.argv)
 
     def ensure(self, image: str, pull: str, options: BuildOptions, deadline: Deadline, on_progress: Progress) -> None:
         self.ensured.append((image, pull))
@@ -194,6 +208,7 @@ class FakeEngine:
         self.workdirs: list[str] = []
         self.secrets: list[bool] = []
         self.stays: list[bool] = []
+        self.environments: list[dict[str, str]] = []
         self.limits: list[int] = []
         self.removed: list[str] = []
         self.closed = False
@@ -342,9 +357,11 @@ class FakeEngine:
         limit: int = OUTPUT_LIMIT,
         secret: bool = False,
         stays: bool = False,
+        environment: HiddenTexts | None = None,
     ) -> ExecResult:
         self._note("exec", container)
         self.stays.append(stays)
+        self.environments.append({} if environment is None else dict(environment.values))
         self.limits.append(limit)
         self.execs.append(tuple(argv))
         self.workdirs.append(workdir)
@@ -429,9 +446,11 @@ class FakeJupyter:
         self.url = ""
         self.started = False
         self.tells = True
+        self.lists = True
         self.kernels: set[str] = set()
         self.sticky: set[str] = set()
         self.marked: list[str] = []
+        self.gateway_token: Answer = printed(GATEWAY_TOKEN)
         self.asked: list[tuple[str, str]] = []
         self.authorizations: list[str | None] = []
         self.alive = 200
@@ -490,12 +509,19 @@ class FakeJupyter:
         if method == "DELETE":
             self.kernels -= {api.rpartition("/")[2]} - self.sticky
             return 204, b""
-        return 200, json.dumps([{"id": kernel} for kernel in sorted(self.kernels)]).encode()
+        # The gateway is at the same address, and lists its kernels whatever the server does.
+        is_listed = self.lists or headers.get("Authorization") != f"token {TOKEN}"
+        return (200 if is_listed else 503), json.dumps([{"id": kernel} for kernel in sorted(self.kernels)]).encode()
 
     def run(self, container: str, argv: tuple[str, ...]) -> Answer:
         if argv[0] == "python3":
             status, body = self.answer(argv[3], urlsplit(argv[4]).path, {})
             return printed(f"{status}\n{body.decode()}")
+        if argv[3] == "take":  # it becomes the command that follows
+            argv = argv[6:]
+        return self._run_script(container, argv)
+
+    def _run_script(self, container: str, argv: tuple[str, ...]) -> Answer:
         script, name = argv[2:4]
         if name == "start":
             self.script_of_start = argv
@@ -505,6 +531,8 @@ class FakeJupyter:
         if name == "look":
             found = printed("") if "jpserver" not in script else printed(INFO) if self.tells else printed("", 45)
             return found if self.started else printed("", 44)
+        if name == "read":
+            return self.gateway_token
         if name == "renew":
             self.leases.append(argv[-1])
             return self.renew_answer
@@ -513,7 +541,7 @@ class FakeJupyter:
                 self._end(143)
             return printed("")
         assert name == "find", argv
-        return printed("\n".join(self.marked))
+        return printed("\n".join(item if " " in item else f"{item} - - 1" for item in self.marked))
 
     def _end(self, exit_code: int) -> None:
         self.kernels &= self.sticky

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from jupyter_launcher import (
     OptionError,
     Phase,
     PipelineDirError,
+    RunningGateway,
     ServerNotRunningError,
     Session,
     SessionConflictError,
@@ -36,9 +38,9 @@ from jupyter_launcher import (
 )
 from jupyter_launcher.acts import check_cancelled
 from jupyter_launcher.engine.client import DockerEngine
-from jupyter_launcher.spec.labels import SessionLabels
+from jupyter_launcher.spec.labels import SessionLabels, gateway_labels
 from jupyter_launcher.waiting import Deadline, NotYetError, attempts
-from tests.unit.fakes import HASTY, Answer, FakeEngine, FakeJupyter, container, printed, refusal
+from tests.unit.fakes import HASTY, NOW, Answer, FakeEngine, FakeJupyter, container, printed, refusal
 from tests.unit.forks import in_a_fork
 from tests.unit.sdk import FakeApi, in_the_list, sdk_client
 
@@ -216,8 +218,8 @@ def test_roots_and_sockets_are_for_sessions_and_gateways(connect: Connect, engin
                 call(tmp_path / "one")
     launcher = connect(roots=[tmp_path], allow_engine_socket=True)
     assert launcher.start(tmp_path / "one").pipeline_dir == tmp_path / "one"
-    with launcher.run_gateway(tmp_path / "one", image="gateway", user="7:8") as name:
-        assert engine.configs[name].user == "7:8"
+    with launcher.run_gateway(tmp_path / "one", image="gateway", user="7:8") as gateway:
+        assert engine.configs[gateway.name].user == "7:8"
 
 
 @pytest.mark.parametrize(
@@ -349,8 +351,10 @@ def test_an_image_is_built(launcher: Launcher, engine: FakeEngine, events: list[
 def test_a_gateway_is_run(
     launcher: Launcher, engine: FakeEngine, tmp_path: Path, keep: Callable[[str], bool] | None
 ) -> None:
-    with launcher.run_gateway(tmp_path, image="gateway", network="net", keep=keep) as name:
-        assert name.startswith("enterprise-gateway.unit.")
+    with launcher.run_gateway(tmp_path, image="gateway", network="net", keep=keep) as gateway:
+        name = gateway.name
+        assert name.startswith("kernel-gateway.unit.")
+        assert [item.name for item in launcher.gateways()] == [name]
         assert engine.configs[name].network == "net"
         assert engine.images.ensured == [("gateway", "missing")]
     assert bool(engine.known) == bool(keep and keep(name))
@@ -561,3 +565,44 @@ def test_starts_beyond_the_limit_wait(connect: Connect, engine: FakeEngine, tmp_
     for thread in threads:
         thread.join()
     assert len(launcher.ids()) == 2
+
+
+def test_what_runs_a_gateway_is_a_gateway(launcher: Launcher, engine: FakeEngine, tmp_path: Path) -> None:
+    """As it is yielded, by its name, and by its name from elsewhere: the token comes along."""
+    with launcher.run_gateway(tmp_path, image="image") as gateway:
+        ways: tuple[str | RunningGateway, ...] = (gateway, gateway.name, f"{gateway}:8888")
+        for index, given in enumerate(ways):
+            session = launcher.start(tmp_path, gateway=given, session_id=f"s{index}")
+            assert session.gateway is not None
+            assert (session.gateway.name, session.gateway.token) == (str(given), None)
+            assert engine.environments[-2 if engine.environments[-1] == {} else -1]["_jl_secret_1"] == gateway.token
+        assert launcher.start(tmp_path, gateway=gateway.name, session_id="s0").joined
+
+
+def test_secrets_are_in_no_traceback(launcher: Launcher, tmp_path: Path) -> None:
+    with pytest.raises(OptionError) as caught:
+        launcher.start(tmp_path, secrets={"db": "s3cret"}, memory="none")
+    frames = [frame for frame, _ in traceback.walk_tb(caught.value.__traceback__)][1:]
+    assert not any("s3cret" in repr(value) for frame in frames for value in frame.f_locals.values())
+
+
+def test_secrets_that_are_none(launcher: Launcher, tmp_path: Path) -> None:
+    with pytest.raises(OptionError) as caught:
+        launcher.start(tmp_path, secrets=["db"])  # type: ignore[arg-type] # as callers may
+    assert caught.value.option == "secrets"
+
+
+def test_reap_removes_gateways_after_the_sessions_that_used_them(
+    launcher: Launcher, engine: FakeEngine, tmp_path: Path
+) -> None:
+    labels = gateway_labels("unit", "", "other-boot:1:2:3")
+    engine.known["9" * 64] = container(id="9" * 64, name="gw", labels=labels)
+    engine.born["9" * 64] = NOW - 2 * 86400
+    launcher.start(tmp_path, gateway="gw", session_id="one")
+    assert launcher.reap(min_age=0.0) == []
+    found = launcher.reap(min_age=0.0, keep=[])
+    assert [(item.kind, item.session_id, item.name, item.error) for item in found] == [
+        ("session", "one", "jupyter-server.unit.one", ""),
+        ("gateway", "", "gw", ""),
+    ]
+    assert engine.known == {}

@@ -186,7 +186,7 @@ def _is_labels(node: ast.AST) -> bool:
 
 def test_names_of_labels_are_written_in_one_place() -> None:
     """Outside of it only an error names one."""
-    names = {*session_labels().to_labels(), *gateway_labels("unit", ""), *helper_labels("")}
+    names = {*session_labels().to_labels(), *gateway_labels("unit", "", ""), *helper_labels("", "")}
     found = {
         name
         for name in MODULES

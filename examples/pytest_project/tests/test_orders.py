@@ -26,9 +26,9 @@ def test_the_total_in_a_notebook(jupyter_server: Session) -> None:
     assert run(jupyter_server, TOTAL).strip() == "42"
 
 
-def test_the_total_on_a_kernel_gateway(jupyter_gateway: str, jupyter_server: Session) -> None:
+def test_the_total_on_a_kernel_gateway(jupyter_gateway: object, jupyter_server: Session) -> None:
     assert jupyter_server.gateway is not None
-    assert jupyter_server.gateway.name == jupyter_gateway
+    assert jupyter_server.gateway.name == str(jupyter_gateway)
     assert run(jupyter_server, TOTAL).strip() == "42"
 
 

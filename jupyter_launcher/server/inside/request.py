@@ -1,6 +1,6 @@
 # Sends one HTTP request from inside a container, and prints the status and then the body.
-# sys.argv: -c, the method, the URL, seconds for the whole of it. A gateway's token is in its environment, and so in
-# no argv. Redirections are not followed.
+# sys.argv: -c, the method, the URL, seconds for the whole of it. A gateway's token is in the environment, and so in
+# no argv: the launcher's KG_AUTH_TOKEN, or what the gateway's container has. Redirections are not followed.
 import http.client
 import os
 import signal
@@ -12,7 +12,7 @@ method, url, seconds = sys.argv[1], urllib.parse.urlsplit(sys.argv[2]), float(sy
 # The time-out of a socket is for each read, this is for all of them.
 signal.signal(signal.SIGALRM, lambda *_: sys.exit("no answer within %g s" % seconds))
 signal.setitimer(signal.ITIMER_REAL, seconds)
-token = os.environ.get("EG_AUTH_TOKEN") or os.environ.get("KG_AUTH_TOKEN")
+token = os.environ.get("KG_AUTH_TOKEN") or os.environ.get("EG_AUTH_TOKEN")
 headers = {"Authorization": "token " + token} if token else {}
 try:
     connection = http.client.HTTPConnection(url.hostname, url.port, timeout=seconds)

@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 from jupyter_launcher import DEFAULT_IMAGE, __version__
 from jupyter_launcher.__main__ import main
 from jupyter_launcher.cli.commands import cli
+from jupyter_launcher.spec.labels import gateway_labels
 from tests.unit.cli.conftest import Run
 from tests.unit.fakes import NOW, TOKEN, FakeEngine, FakeJupyter, container, refusal, session_info, session_labels
 
@@ -176,6 +177,17 @@ def test_reap_says_what_it_does(run: Run, add: Add, engine: FakeEngine) -> None:
     assert run("reap", "--min-age", "2000").stdout == ""
     assert run("reap").stdout == "one  exited  removed\n"
     assert len(engine.known) == 1
+
+
+def test_gateways_are_listed_and_reaped(run: Run, engine: FakeEngine) -> None:
+    labels = gateway_labels("unit", "", "other-boot:1:2:3")
+    engine.known["9" * 64] = container(id="9" * 64, name="kernel-gateway.unit.1", labels=labels, state="exited")
+    engine.born["9" * 64] = NOW - 1000
+    assert run("gateways").stdout.splitlines()[1].split()[:2] == ["kernel-gateway.unit.1", "exited"]
+    assert json.loads(run("gateways", "--format", "json").stdout)[0]["container_id"] == "9" * 64
+    assert run("reap", "--dry-run").stdout == "kernel-gateway.unit.1  exited  would be removed\n"
+    assert run("reap").stdout == "kernel-gateway.unit.1  exited  removed\n"
+    assert engine.known == {}
 
 
 def test_reap_that_fails_says_so_by_its_exit_code(run: Run, add: Add, engine: FakeEngine) -> None:

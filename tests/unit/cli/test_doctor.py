@@ -15,8 +15,9 @@ from jupyter_launcher.cli import doctor
 from jupyter_launcher.cli.doctor import Check, CheckState, examine
 from jupyter_launcher.engine.client import DockerEngine
 from jupyter_launcher.engine.traits import EngineTraits
+from jupyter_launcher.spec.labels import gateway_labels
 from tests.unit.cli.conftest import Run
-from tests.unit.fakes import Answer, FakeEngine, FakeJupyter, container, not_run, printed, refusal
+from tests.unit.fakes import GATEWAY_TOKEN, Answer, FakeEngine, FakeJupyter, container, not_run, printed, refusal
 
 
 @pytest.fixture(autouse=True)
@@ -193,6 +194,15 @@ def test_a_gateway_that_is_not_reached(healthy: FakeEngine, answer: Answer, stat
     assert found.state is state
     assert detail in found.detail
     assert found.hint
+
+
+def test_a_gateway_of_ours_is_asked_with_its_token(healthy: FakeEngine) -> None:
+    healthy.known["g"] = replace(healthy.known["g"], labels=gateway_labels("unit", "", ""))
+    run = healthy.run
+    assert run is not None
+    healthy.run = lambda found, argv: printed(GATEWAY_TOKEN) if "read" in argv else run(found, argv)
+    assert checks(healthy, gateway="gw")["reach the gateway"].state is CheckState.OK
+    assert {"KG_AUTH_TOKEN": GATEWAY_TOKEN} in healthy.environments
 
 
 def test_a_network_that_publishes_nothing(healthy: FakeEngine) -> None:

@@ -27,7 +27,7 @@ def session(gateway: Gateway | None = None) -> Session:
 
 def test_documents() -> None:
     value = [StopReport(method=StopMethod.API, kernels=("a",)), {"path": Path("/x")}]
-    report = {"method": "api", "kernels": ["a"], "kernels_gone": [], "seconds": 0.0}
+    report = {"method": "api", "kernels": ["a"], "kernels_gone": [], "kernels_of_others": [], "seconds": 0.0}
     assert json.loads(format_document(value)) == [report, {"path": "/x"}]
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import threading
+import traceback
 from collections.abc import Iterator
 from typing import Any, cast
 
@@ -21,6 +22,7 @@ from jupyter_launcher.engine.client import DockerEngine
 from jupyter_launcher.engine.streams import END, MARK, mark
 from jupyter_launcher.engine.traits import EngineTraits
 from jupyter_launcher.engine.types import ContainerConfig, ExecResult
+from jupyter_launcher.models.options import HiddenTexts
 from jupyter_launcher.waiting import Deadline, NotYetError, attempts
 from tests.unit.forks import in_a_fork
 from tests.unit.hostile import shown
@@ -500,7 +502,7 @@ def test_a_command_runs_marked_and_in_the_root() -> None:
     api = exec_api((1, MARK))
     run(api)
     assert api.arguments("exec_create") == ("abc", mark(ARGV, 61))
-    assert api.options("exec_create") == {"workdir": "/"}
+    assert api.options("exec_create") == {"workdir": "/", "environment": {}}
     assert api.arguments("post") == ("http+docker://localhost/v1.41/exec/e1/start",)
     assert api.options("post")["json"] == {"Detach": False, "Tty": False}
     assert 0 < api.options("post")["timeout"] <= 60
@@ -522,7 +524,7 @@ def test_a_command_that_stays_is_not_ended() -> None:
 def test_a_command_runs_where_it_is_asked_to() -> None:
     api = exec_api((1, MARK))
     run(api, workdir="/pipeline-dir")
-    assert api.options("exec_create") == {"workdir": "/pipeline-dir"}
+    assert api.options("exec_create") == {"workdir": "/pipeline-dir", "environment": {}}
 
 
 def test_a_command_that_failed_is_an_error() -> None:
@@ -716,3 +718,31 @@ def test_a_command_whose_end_is_not_told_ran_all_the_same(answer: object) -> Non
     error = failure(exec_api((1, MARK + b"out"), exec_inspect=answer))
     assert (error.started, error.exit_code, error.output) == (True, None, "out")
     assert "ran, but its end was not seen" in error.message
+
+
+def test_a_command_has_variables_of_its_own_which_nothing_shows() -> None:
+    api = exec_api((1, MARK))
+    run(api, environment=HiddenTexts({"KEY": "s3cret"}))
+    assert api.options("exec_create") == {"workdir": "/", "environment": {"KEY": "s3cret"}}
+    command = streams.Command(
+        container="c",
+        argv=("true",),
+        workdir="/",
+        limit=1,
+        secret=False,
+        stays=False,
+        environment=HiddenTexts({"KEY": "s3cret"}),
+    )
+    assert "s3cret" not in repr(command)
+
+
+@pytest.mark.parametrize("status", [403, 404, 500])
+def test_no_traceback_shows_the_variables_of_a_command(status: int) -> None:
+    hidden = HiddenTexts({"KEY": "s3cret"})
+    with pytest.raises(LauncherError) as caught:
+        run(exec_api(exec_create=api_error(status, "refused")), environment=hidden)
+    frames = [*traceback.walk_tb(caught.value.__traceback__)]
+    shown = [repr(value) for frame, _ in frames for name, value in frame.f_locals.items() if name != "caught"]
+    assert len(frames) > 1
+    assert not any("s3cret" in text for text in shown)
+    assert caught.value.__context__ is None

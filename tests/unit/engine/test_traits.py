@@ -34,6 +34,7 @@ def test_a_docker_that_tells_everything() -> None:
         runtime="runc",
         rootless=False,
         remapped=False,
+        desktop=False,
         same_kernel=True,
         limits_memory=True,
         limits_cpus=False,
@@ -104,3 +105,11 @@ def test_whatever_is_answered_is_a_value_or_unknown(value: Any) -> None:
             assert item in (True, False, None)
         assert traits.cores is None or (type(traits.cores) is int and traits.cores > 0)
         assert traits.log_driver is None or isinstance(traits.log_driver, str)
+
+
+@pytest.mark.parametrize(
+    ("info", "desktop"),
+    [({"OperatingSystem": "Docker Desktop"}, True), ({"OperatingSystem": "Debian GNU/Linux 12"}, False), (None, None)],
+)
+def test_docker_desktop(info: dict[str, Any] | None, desktop: bool | None) -> None:  # noqa: FBT001 - pytest's
+    assert EngineTraits.from_answers(VERSION, info, "1.51").desktop is desktop

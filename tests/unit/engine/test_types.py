@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 
 from jupyter_launcher import EngineError
+from jupyter_launcher.engine.shapes import parse_exit_code, parse_id, parse_list, parse_status
 from jupyter_launcher.engine.types import (
     LOG_SIZE,
     BindMount,
@@ -17,10 +18,6 @@ from jupyter_launcher.engine.types import (
     ImageInfo,
     ListedContainer,
     Tmpfs,
-    parse_exit_code,
-    parse_id,
-    parse_list,
-    parse_status,
 )
 from tests.unit.sdk import in_the_list, inspected
 from tests.unit.strategies import FEW, json_values, replaced
@@ -269,6 +266,24 @@ def test_whatever_an_image_is_is_parsed_or_a_typed_error(value: Any) -> None:
 @pytest.mark.parametrize("raw", [{"Id": "1"}, {"Id": "1", "Config": None}, {"Id": "1", "Config": {"Labels": None}}])
 def test_an_image_without_labels(raw: dict[str, Any]) -> None:
     assert ImageInfo.from_inspect(raw) == ImageInfo(id="1", labels={})
+
+
+@pytest.mark.parametrize(
+    ("config", "argv"),
+    [
+        ({"Entrypoint": ["tini", "--"], "Cmd": ["run", "x"]}, ("tini", "--", "run", "x")),
+        ({"Entrypoint": None, "Cmd": ["run"]}, ("run",)),
+        ({"Entrypoint": ["run"], "Cmd": []}, ("run",)),
+    ],
+)
+def test_what_a_container_of_an_image_runs(config: dict[str, Any], argv: tuple[str, ...]) -> None:
+    assert ImageInfo.from_inspect({"Id": "1", "Config": config}).argv == argv
+
+
+@pytest.mark.parametrize("config", [{"Entrypoint": "run"}, {"Cmd": [5]}, {"Cmd": {"a": "b"}}])
+def test_an_image_that_runs_no_words(config: dict[str, Any]) -> None:
+    with pytest.raises(EngineError):
+        ImageInfo.from_inspect({"Id": "1", "Config": config})
 
 
 ANSWERS: dict[str, tuple[Any, dict[str, Any]]] = {

@@ -288,3 +288,39 @@ def test_a_server_is_reached_by_a_port_or_over_a_shared_network(monkeypatch: pyt
     within = inside(monkeypatch, networks={"a": "10.1.0.2"})
     assert within.reaches(container(ports={}, networks={"a": "10.1.0.3"}))
     assert not within.reaches(container(ports={}, networks={"b": "10.2.0.3"}))
+
+
+@pytest.mark.parametrize(
+    ("traits", "endpoint", "reached"),
+    [
+        ({}, "unix:///var/run/docker.sock", True),
+        ({}, "tcp://127.0.0.1:2375", True),
+        ({}, "tcp://10.0.0.7:2376", False),
+        ({"rootless": True}, "unix:///run/user/1000/docker.sock", False),
+        ({"rootless": None}, "unix:///var/run/docker.sock", False),
+        ({"desktop": True}, "unix:///var/run/docker.sock", False),
+        ({"desktop": None}, "unix:///var/run/docker.sock", False),
+        ({"same_kernel": False}, "unix:///var/run/docker.sock", False),
+        ({"same_kernel": None}, "unix:///var/run/docker.sock", False),
+    ],
+)
+def test_whether_the_bridge_is_reached(
+    traits: dict[str, Any],
+    endpoint: str,
+    reached: bool,  # noqa: FBT001 - pytest's
+) -> None:
+    known = replace(DOCKER, **{"rootless": False, "desktop": False, **traits})
+    assert EngineAddress(FakeEngine(endpoint=endpoint, traits=known)).reaches_bridge is reached
+
+
+def test_from_a_container_the_networks_of_that_one_are_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = inside(monkeypatch, networks={"b": "10.2.0.3"})
+    assert found.reaches_bridge
+    both = container(networks={"a": "10.1.0.2", "b": "10.2.0.2"})
+    assert found.bridge_url(both) == "http://10.2.0.2:8888/"
+
+
+def test_a_server_at_its_own_address() -> None:
+    found = at("unix:///var/run/docker.sock")
+    assert found.bridge_url(container(networks={"six": "fd00::2"})) == "http://[fd00::2]:8888/"
+    assert found.bridge_url(container(networks={"a": ""})) is None

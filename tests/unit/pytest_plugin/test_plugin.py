@@ -133,7 +133,7 @@ def test_the_time_of_a_start_may_be_given(pytester: pytest.Pytester, engine: Fak
 
 GATEWAY = """
 def test_it(jupyter_gateway, jupyter_gateway_dir, jupyter_pipeline_dir, tmp_path):
-    assert jupyter_gateway.startswith("enterprise-gateway.")
+    assert str(jupyter_gateway).startswith("kernel-gateway.")
     assert jupyter_pipeline_dir == jupyter_gateway_dir
     (jupyter_pipeline_dir / "made").write_text("x")
 

@@ -79,8 +79,8 @@ def test_a_namespace_is_its_sessions_and_the_gateways_that_they_use() -> None:
     engine = FakeEngine(
         session_info(labels),
         container(id="9" * 64, name="gw"),
-        container(id="8" * 64, name="ours", labels=gateway_labels("unit", "me")),
-        container(id="7" * 64, name="others", labels=gateway_labels("other", "me")),
+        container(id="8" * 64, name="ours", labels=gateway_labels("unit", "me", "mark")),
+        container(id="7" * 64, name="others", labels=gateway_labels("other", "me", "mark")),
     )
     found = list(describe_namespace(engine, "unit", log_lines=5))
     assert titles(iter(found)) == ["jupyter session one", "jupyter gateway", "jupyter gateway"]

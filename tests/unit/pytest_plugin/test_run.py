@@ -170,12 +170,12 @@ def test_a_gateway_stays_with_a_session_that_uses_it(
     kept: bool,  # noqa: FBT001 - pytest's
 ) -> None:
     run = make(keep=keep)
-    with run.gateway(tmp_path) as name:
-        session = run.launcher.start(tmp_path, gateway=name)
+    with run.gateway(tmp_path) as gateway:
+        session = run.launcher.start(tmp_path, gateway=gateway)
         run.finish(session, "test_x", failed=failed)
     assert (DEFAULT_GATEWAY_IMAGE, "missing") in engine.images.ensured
-    assert {info.name for info in engine.known.values()} == ({name, session.container_name} if kept else set())
-    assert (f"their gateway: docker rm -f -v {name}" in run.kept) == kept
+    assert {info.name for info in engine.known.values()} == ({gateway.name, session.container_name} if kept else set())
+    assert (f"their gateway: docker rm -f -v {gateway.name}" in run.kept) == kept
 
 
 def test_a_failed_start_is_shown_while_its_container_is_there(make: Make, engine: FakeEngine) -> None:

@@ -579,3 +579,11 @@ def test_the_script_inside_reads_no_more_than_the_limit(behave: Behaviour) -> No
         line = ["python3", "-c", read_script("request.py"), "GET", url, "10"]
         ended = subprocess.run(line, check=False, capture_output=True, text=True)
     assert (ended.returncode, ended.stdout, ended.stderr) == (1, "", "more than 1048576 bytes\n")
+
+
+def test_a_token_enters_the_gateways_container_by_the_execs_environment() -> None:
+    engine = FakeEngine(container(), answers=[printed("200\n[]")])
+    assert ExecApi(engine, "c", "http://10.0.0.1:8888", "t0ken").kernels(Deadline(3)) == ()
+    assert ExecApi(engine, "c", "http://10.0.0.1:8888").kernels(Deadline(3)) == ()
+    assert engine.environments == [{"KG_AUTH_TOKEN": "t0ken"}, {}]
+    assert not any("t0ken" in text for argv in engine.execs for text in argv)

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import ast
+import asyncio
+import functools
+import itertools
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import resources
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -21,7 +27,7 @@ import pytest
 
 from jupyter_launcher import Gateway
 from jupyter_launcher.spec.server import launch_script, read_script, server_config
-from jupyter_launcher.waiting import Deadline
+from jupyter_launcher.waiting import Deadline, NotYetError, attempts
 from tests.unit.fakes import http_server, session_spec
 
 INSIDE = Path(str(resources.files("jupyter_launcher.server"))) / "inside"
@@ -508,7 +514,9 @@ def test_no_server_info_of_ours(run_dir: Path, change: Callable[[Path], object])
 NOBODY = str(2**30)  # no process has so high an id
 
 
-@pytest.mark.parametrize(("pid", "code"), [(None, 44), (NOBODY, 44), ("x", 45), ("", 45), (str(os.getpid()), 45)])
+@pytest.mark.parametrize(
+    ("pid", "code"), [(None, 44), (NOBODY, 44), ("x", 45), ("", 45), (str(os.getpid()), 45)], ids=itertools.count()
+)
 def test_without_server_info_the_servers_process_is_looked_for(run_dir: Path, pid: str | None, code: int) -> None:
     (run_dir / "server.pid").unlink()
     if pid is not None:
@@ -716,9 +724,18 @@ def test_the_end_of_a_lease_ends_the_server(
 def sleeper() -> Iterator[subprocess.Popen[bytes]]:
     """A process that stays, with an environment of its own."""
     environment = {"PATH": os.environ["PATH"], "KERNEL_JUPYTER_LAUNCHER": "start-1", "KERNEL_ID": "k1"}
-    with subprocess.Popen(["sleep", "60"], env=environment) as process:
+    with sleep_as(environment) as process:
         yield process
-        process.kill()
+
+
+@contextmanager
+def sleep_as(environment: dict[str, str], *argv: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that stays, with this environment, and with this in its argv."""
+    line = ["sh", "-c", "trap : TERM; sleep 60 & wait $!", "kernel", *argv] if argv else ["sleep", "60"]
+    with subprocess.Popen(line, env=environment, start_new_session=True) as process:
+        yield process
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def test_sigterm_goes_to_the_servers_process(tmp_path: Path, sleeper: subprocess.Popen[bytes]) -> None:
@@ -743,7 +760,210 @@ def test_sigterm_without_a_server_fails(tmp_path: Path) -> None:
 )
 def test_kernels_are_found_by_the_whole_mark_in_their_environment(mark: str, found: list[str]) -> None:
     ended = run_script("find_kernels.sh", mark)
-    assert (ended.stdout.split(), ended.returncode) == (found, 0)
+    assert ([line.split()[0] for line in ended.stdout.splitlines()], ended.returncode) == (found, 0)
+
+
+def test_a_kernel_is_printed_with_its_number_and_its_age(tmp_path: Path) -> None:
+    connection = tmp_path / "kernel-k1.json"
+    connection.write_text("{}")
+    os.utime(connection, ns=(0, 1_795_651_868_082_000_001))
+    mark, number = f"start-{os.getpid()}", f"1795651868.081-{'1' * 32}"
+    known = {"PATH": os.environ["PATH"], "KERNEL_JUPYTER_LAUNCHER": mark}
+    kernel = {**known, "KERNEL_ID": "k1", "KERNEL_JUPYTER_LAUNCHER_START": number}
+    with sleep_as(kernel, "-f", str(connection)), sleep_as({**known, "KERNEL_ID": "k2"}), sleep_as(known):
+        find = functools.partial(run_script, "find_kernels.sh", f"KERNEL_JUPYTER_LAUNCHER={mark}")
+        # The shell, and the `sleep` that it has started.
+        assert eventually(lambda: len(find().stdout.splitlines()) == 3)
+        lines = {" ".join(line.split()[:3]) for line in find().stdout.splitlines()}
+        ages = [int(line.split()[3]) for line in find().stdout.splitlines()]
+    assert lines == {f"k1 {number} 1795651868.082000001", f"k1 {number} -", "k2 - -"}
+    assert all(0 < age <= float(Path("/proc/uptime").read_text().split()[0]) * 100 + 100 for age in ages)
+
+
+def eventually(holds: Callable[[], bool]) -> bool:
+    for attempt in attempts(Deadline(10), NotYetError):
+        with attempt:
+            if not holds():
+                raise NotYetError
+            return True
+    return False
+
+
+# A gateway of ours.
+
+
+def test_a_gateway_runs_with_a_token_that_nobody_else_sees(tmp_path: Path) -> None:
+    code = "import os, sys; print(os.environ['KG_AUTH_TOKEN'], os.environ['EG_AUTH_TOKEN'], *sys.argv[1:], sep='|')"
+    ended = run_script("start_gateway.sh", str(tmp_path), sys.executable, "-c", code, "an argument", "$x")
+    kg, eg, *arguments = ended.stdout.strip().split("|")
+    assert re.fullmatch(r"[0-9a-f]{64}", kg)
+    assert eg == kg == (tmp_path / "token").read_text()
+    assert (tmp_path / "token").stat().st_mode & 0o777 == 0o600
+    assert arguments == ["an argument", "$x"]
+    assert run_script("start_gateway.sh", str(tmp_path), "true").returncode == 0
+    assert (tmp_path / "token").read_text() != kg
+
+
+def test_a_gateway_takes_the_place_of_the_script(tmp_path: Path) -> None:
+    ended = run_script("start_gateway.sh", str(tmp_path), "sh", "-c", "umask; exit 7")
+    assert (ended.returncode, ended.stdout) == (7, run_script_line("umask"))
+
+
+def run_script_line(line: str) -> str:
+    return subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=True).stdout
+
+
+def test_a_gateway_without_a_token_is_not_run(tmp_path: Path) -> None:
+    ended = run_script("start_gateway.sh", str(tmp_path / "none"), "echo", "it runs")
+    assert (ended.returncode, ended.stdout) == (70, "")
+    (tmp_path / "od").write_text("#!/bin/sh\n")
+    (tmp_path / "od").chmod(0o755)
+    line = ["sh", "-c", read_script("start_gateway.sh"), "gateway", str(tmp_path), "echo", "it runs"]
+    path = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    without = subprocess.run(line, capture_output=True, text=True, check=False, env=path)
+    assert (without.returncode, without.stdout) == (70, "")
+    assert "no random bytes" in without.stderr
+
+
+def test_the_token_of_a_gateway_is_read(tmp_path: Path) -> None:
+    assert run_script("read_gateway_token.sh", str(tmp_path)).returncode != 0
+    (tmp_path / "token").write_text("a" * 64)
+    ended = run_script("read_gateway_token.sh", str(tmp_path))
+    assert (ended.returncode, ended.stdout) == (0, "a" * 64)
+    (tmp_path / "token").unlink()
+    (tmp_path / "token").symlink_to("/dev/zero")
+    assert run_script("read_gateway_token.sh", str(tmp_path)).returncode != 0
+
+
+# Secrets.
+
+
+def take(folder: Path, secrets: dict[str, str], *command: str) -> subprocess.CompletedProcess[str]:
+    values = {f"_jl_secret_{number}": text for number, text in enumerate(secrets.values(), start=1)}
+    line = ["sh", "-c", read_script("take_secrets.sh"), "take", str(folder), " ".join(secrets), *command]
+    return subprocess.run(line, capture_output=True, text=True, check=False, env={**os.environ, **values})
+
+
+ODD = 'it\'s a "value" with $x `y` \\n %s\nand lines\n\n'
+
+
+def test_secrets_are_in_files_and_in_no_environment(tmp_path: Path) -> None:
+    given = {"gateway.token": "t0ken", "secrets/db": ODD, "secrets/a.b-c": "", "secrets/-n": "-n"}
+    code = "import os; print(*(name for name in os.environ if '_jl' in name)); print(open('/proc/self/environ').read())"
+    ended = take(tmp_path, given, sys.executable, "-c", code)
+    assert ended.returncode == 0
+    assert {name: (tmp_path / name).read_text() for name in given} == given
+    assert {(tmp_path / name).stat().st_mode & 0o777 for name in given} == {0o600}
+    assert (tmp_path / "secrets").stat().st_mode & 0o777 == 0o700
+    assert "_jl" not in ended.stdout
+    assert "t0ken" not in ended.stdout
+
+
+def test_no_process_sees_secrets_in_its_environment(tmp_path: Path) -> None:
+    """The first process of the script is ``mkdir``."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    real = shutil.which("mkdir")
+    (folder / "mkdir").write_text(f'#!/bin/sh\ncat "/proc/$$/environ" >"{tmp_path}/seen"\nexec {real} "$@"\n')
+    (folder / "mkdir").chmod(0o755)
+    line = ["sh", "-c", read_script("take_secrets.sh"), "take", str(tmp_path), "secrets/db", "true"]
+    environment = {"PATH": f"{folder}:{os.environ['PATH']}", "_jl_secret_1": "s3cret", "KNOWN": "x"}
+    subprocess.run(line, check=True, env=environment)
+    seen = (tmp_path / "seen").read_text()
+    assert "KNOWN=x" in seen
+    assert "s3cret" not in seen
+
+
+def test_the_command_after_secrets_is_as_without(tmp_path: Path) -> None:
+    ended = take(tmp_path, {"secrets/db": "x"}, "sh", "-c", 'umask; echo "$*"; exit 7', "sh", "*", "a  b")
+    assert (ended.returncode, ended.stdout) == (7, f"{run_script_line('umask')}* a  b\n")
+
+
+def test_secrets_of_an_earlier_start_are_gone(tmp_path: Path) -> None:
+    assert take(tmp_path, {"gateway.token": "t", "secrets/old": "x"}, "true").returncode == 0
+    assert take(tmp_path, {"secrets/new": "y"}, "true").returncode == 0
+    assert [path.name for path in (tmp_path / "secrets").iterdir()] == ["new"]
+    assert not (tmp_path / "gateway.token").exists()
+
+
+def test_where_secrets_cannot_be_written_nothing_is_started(tmp_path: Path) -> None:
+    ended = take(tmp_path / "none", {"secrets/db": "s3cret"}, "echo", "it runs")
+    assert (ended.returncode, ended.stdout) == (70, "")
+    assert "s3cret" not in ended.stderr
+
+
+def test_the_server_has_the_gateways_token_from_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "gateway.token").write_text("t0ken")
+    (tmp_path / "jupyter").mkdir()
+    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path / "jupyter"))
+    config = SimpleNamespace(GatewayClient=SimpleNamespace())
+    exec(read_script("patches/gateway_token.py"), {"get_config": lambda: config})  # noqa: S102 - as the server does
+    assert vars(config.GatewayClient) == {"auth_token": "t0ken", "auth_scheme": "token"}
+
+
+class GatewayKernelManager:
+    async def start_kernel(self, **options: Any) -> dict[str, Any]:
+        await asyncio.sleep(options.pop("seconds", 0.0))
+        return options
+
+
+class GatewayMappingKernelManager:
+    def __init__(self) -> None:
+        self.known: list[dict[str, Any]] = []
+
+    async def start_kernel(self, **options: Any) -> str:
+        self.known.append(await GatewayKernelManager().start_kernel(**options))
+        return "k1"
+
+    async def shutdown_all(self, now: bool = False) -> list[dict[str, Any]]:  # noqa: FBT001, FBT002 - Jupyter's
+        return self.known
+
+
+@pytest.fixture
+def gateway_managers(monkeypatch: pytest.MonkeyPatch) -> GatewayMappingKernelManager:
+    """The kernels of a server that has read our configuration file."""
+    module = ModuleType("jupyter_server.gateway.managers")
+    of_kernel = type(
+        "GatewayKernelManager", (GatewayKernelManager,), {"start_kernel": GatewayKernelManager.start_kernel}
+    )
+    of_all = type("GatewayMappingKernelManager", (GatewayMappingKernelManager,), {})
+    monkeypatch.setattr(module, "GatewayKernelManager", of_kernel, raising=False)
+    monkeypatch.setattr(module, "GatewayMappingKernelManager", of_all, raising=False)
+    for name in ("jupyter_server", "jupyter_server.gateway"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setitem(globals(), "GatewayKernelManager", of_kernel)
+    exec(read_script("patches/gateway_kernels.py"), {})  # noqa: S102 - as the server does
+    found: GatewayMappingKernelManager = of_all()
+    return found
+
+
+def test_each_start_of_a_kernel_has_a_number(gateway_managers: GatewayMappingKernelManager) -> None:
+    before = time.time()
+    for options in ({}, {"env": None}, {"env": {"A": "b"}, "kernel_name": "python3"}):
+        assert asyncio.run(gateway_managers.start_kernel(**options)) == "k1"
+    numbers = [item["env"].pop("KERNEL_JUPYTER_LAUNCHER_START") for item in gateway_managers.known]
+    assert gateway_managers.known == [{"env": {}}, {"env": {}}, {"env": {"A": "b"}, "kernel_name": "python3"}]
+    assert len(set(numbers)) == 3
+    for number in numbers:
+        assert re.fullmatch(r"[0-9]+\.[0-9]{3}-[0-9a-f]{32}", number)
+        assert before - 1 < float(number.partition("-")[0]) < time.time() + 1
+
+
+def test_a_server_ends_when_no_kernel_is_starting_any_more(gateway_managers: GatewayMappingKernelManager) -> None:
+    async def start_and_end() -> list[dict[str, Any]]:
+        request = asyncio.ensure_future(gateway_managers.start_kernel(seconds=0.1, kernel_name="late"))
+        await asyncio.sleep(0)
+        request.cancel()  # its client has gone
+        return await gateway_managers.shutdown_all(now=True)
+
+    (found,) = asyncio.run(start_and_end())
+    assert found["kernel_name"] == "late"
+
+
+def test_without_a_gateways_manager_the_patch_does_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "jupyter_server", None)
+    exec(read_script("patches/gateway_kernels.py"), {})  # noqa: S102 - as the server does
 
 
 @pytest.mark.usefixtures("sleeper")

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from jupyter_launcher import (
     EngineUnavailableError,
     ExecError,
+    Gateway,
     PipelineDirError,
     ServerInfo,
     ServerInfoError,
@@ -502,3 +503,25 @@ def test_what_prints_the_token_is_a_secret() -> None:
     renew_lease(engine, "c", 60)
     terminate_server(engine, "c", Deadline(5))
     assert engine.secrets[2:] == [False, False]
+
+
+def test_secrets_enter_by_the_execs_own_environment() -> None:
+    engine = FakeEngine(container(), answers=[printed(INFO, None)])
+    ours = Gateway(name="gw", url="http://10.0.0.1:8888", token="t0ken")
+    given = session_spec(secrets={"db": "s3cret", "key": "more"})
+    start_server(engine, "c", plan(given, ours, network="net", start_id="start-1"), Deadline(5))
+    (argv,) = engine.execs
+    assert argv[:2] == ("sh", "-c")
+    assert argv[2] == read_script("take_secrets.sh")
+    assert argv[3:6] == ("take", RUN_DIR, "gateway.token secrets/db secrets/key")
+    assert argv[6:8] == ("sh", "-c")
+    assert argv[8] == read_script("start.sh")
+    assert engine.environments == [{"_jl_secret_1": "t0ken", "_jl_secret_2": "s3cret", "_jl_secret_3": "more"}]
+    assert not any(secret in text for text in argv for secret in ("t0ken", "s3cret"))
+
+
+def test_without_secrets_the_server_is_started_directly() -> None:
+    engine = FakeEngine(container(), answers=[printed(INFO, None)])
+    start(engine)
+    assert engine.execs[0][2:4] == (read_script("start.sh"), "start")
+    assert engine.environments == [{}]

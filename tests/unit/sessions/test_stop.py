@@ -28,9 +28,10 @@ from jupyter_launcher.server.api import JupyterApi
 from jupyter_launcher.sessions import stop as stop_module
 from jupyter_launcher.sessions.context import Context
 from jupyter_launcher.sessions.stop import stop_session
-from jupyter_launcher.spec.labels import SessionLabels
+from jupyter_launcher.spec.labels import SessionLabels, gateway_labels
 from jupyter_launcher.waiting import Deadline, NotYetError, attempts
 from tests.unit.fakes import (
+    GATEWAY_TOKEN,
     TOKEN,
     FakeEngine,
     FakeJupyter,
@@ -143,6 +144,7 @@ def test_a_gateway_into_which_nobody_can_look_is_warned_of(
     context: Context, jupyter: FakeJupyter, events: list[Event]
 ) -> None:
     labels = on_gateway(jupyter)
+    jupyter.lists = False
     run = jupyter.run
     jupyter.engine.run = lambda found, argv: not_run("no sh") if "find" in argv else run(found, argv)
     stop(context, jupyter, labels)
@@ -376,8 +378,17 @@ def test_a_container_of_somebody_else_is_never_touched(
     assert (engine.removed, jupyter.asked) == ([], [])
 
 
-def test_kernels_that_are_left_on_the_gateway_are_deleted(context: Context, jupyter: FakeJupyter) -> None:
+def test_a_server_that_answered_has_listed_what_is_the_sessions(context: Context, jupyter: FakeJupyter) -> None:
+    jupyter.kernels = {"a", "b"}
+    jupyter.marked = ["other"]
+    report = stop(context, jupyter, on_gateway(jupyter))
+    assert (report.kernels, report.kernels_gone, report.kernels_of_others) == (("a", "b"), ("a", "b"), ())
+    assert not any("find" in argv for argv in jupyter.engine.execs)
+
+
+def test_kernels_of_a_server_that_did_not_answer_are_found_and_deleted(context: Context, jupyter: FakeJupyter) -> None:
     jupyter.kernels = {"a"}
+    jupyter.lists = False
     jupyter.marked = ["b", "a"]
     labels = on_gateway(jupyter)
     report = stop(context, jupyter, labels)
@@ -484,3 +495,34 @@ def test_a_gateway_in_which_no_kernels_can_be_seen(context: Context, jupyter: Fa
     run = jupyter.run
     jupyter.engine.run = lambda found, argv: printed("", 1) if "find" in argv else run(found, argv)
     assert stop(context, jupyter, labels).kernels == ()
+
+
+def test_a_server_that_ended_by_itself_has_ended_its_kernels(context: Context, jupyter: FakeJupyter) -> None:
+    jupyter.kernels = {"other"}
+    jupyter.marked = ["other"]
+    assert stop(context, jupyter, on_gateway(jupyter), state="exited", exit_code=0).kernels == ()
+    assert jupyter.kernels == {"other"}
+    assert stop(context, jupyter, on_gateway(jupyter), state="exited", exit_code=137).kernels == ("other",)
+
+
+def test_a_gateway_of_ours_gets_its_own_token(context: Context, jupyter: FakeJupyter) -> None:
+    jupyter.marked = ["a"]
+    jupyter.kernels = {"a"}
+    labels = on_gateway(jupyter)
+    jupyter.engine.change("gw", labels=gateway_labels("unit", "me", "mark"))
+    info = session_info(labels, environment={"JUPYTER_GATEWAY_AUTH_TOKEN": "another's"})
+    assert stop_session(context, info, labels).kernels_gone == ("a",)
+    assert set(jupyter.authorizations) == {f"token {GATEWAY_TOKEN}"}
+
+
+def test_kernels_that_carry_the_mark_by_a_mix_up_are_left_and_told_of(
+    context: Context, jupyter: FakeJupyter, events: list[Event]
+) -> None:
+    number = f"1795651868.082-{'1' * 32}"
+    jupyter.kernels = {"own", "other"}
+    jupyter.marked = [f"own {number} 1795651868.100000000 9", f"other {number} 1795651868.200000000 5"]
+    report = stop_session(context, session_info(), on_gateway(jupyter))
+    assert (report.kernels, report.kernels_gone, report.kernels_of_others) == (("own",), ("own",), ("other",))
+    assert jupyter.kernels == {"other"}
+    text = "kernels other carry the session's mark by a mix-up of the gateway, and were left alone"
+    assert (EventKind.WARNING, text) in kinds(events)

@@ -103,7 +103,7 @@ def test_a_tmp_of_the_callers_takes_the_place_of_ours() -> None:
 
 def test_every_container_of_ours_has_a_log_of_a_bounded_size() -> None:
     assert config().log_size == look_config(Path("/p"), "image").log_size == 10 * 2**20
-    assert probe_config(None, "", image="image", host_ip="127.0.0.1", network="net").log_size == 10 * 2**20
+    assert probe_config(None, "", image="image", labels={}, host_ip="127.0.0.1", network="net").log_size == 10 * 2**20
     assert config(log_size="1m").log_size == 2**20
     assert config(log_size=None).log_size is None
 
@@ -120,13 +120,27 @@ def test_the_environment_stays_out_of_the_repr() -> None:
 
 def test_a_gateway_sees_the_pipeline_where_the_server_does() -> None:
     found = gateway_config(
-        Path("/p"), "1:2", image="gateway", namespace="unit", owner="me", host_ip="127.0.0.1", network="net"
+        Path("/p"),
+        "1:2",
+        image="gateway",
+        argv=("run-gateway", "--port=8888"),
+        labels={"a": "b"},
+        publish_ip="127.0.0.1",
+        network="net",
     )
-    assert found.entrypoint is None
+    assert found.entrypoint is not None
+    assert found.entrypoint[:2] == ("sh", "-c")
+    assert found.entrypoint[3:] == ("gateway", RUN_DIR, "run-gateway", "--port=8888")
+    assert [(item.target, item.mode, item.uid, item.gid) for item in found.tmpfs] == [(RUN_DIR, "0700", 1, 2)]
     assert found.mounts == (BindMount(source="/p", target="/pipeline-dir"),)
     assert (found.image, found.user, found.working_dir, found.network) == ("gateway", "1:2", "/pipeline-dir", "net")
     assert (found.container_port, found.host_ip, found.host_port) == (8888, "127.0.0.1", None)
-    assert found.labels == {"jupyter-launcher.gateway-of": "unit", "jupyter-launcher.owner": "me"}
+    assert (found.labels, found.environment) == ({"a": "b"}, {})
+
+
+def test_a_gateway_that_is_reached_at_its_own_address_publishes_nothing() -> None:
+    found = gateway_config(Path("/p"), "1:2", image="gateway", argv=("run",), labels={}, publish_ip=None, network="net")
+    assert found.container_port is None
 
 
 def test_a_look_can_do_nothing_but_look() -> None:
@@ -171,7 +185,7 @@ def test_a_look_at_mount_points_prints_a_line_for_each_path(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("folder", [None, Path("/p")])
 def test_the_doctors_probe_answers_where_a_server_would(folder: Path | None) -> None:
-    found = probe_config(folder, "1:2", image="image", host_ip="127.0.0.1", network="net")
+    found = probe_config(folder, "1:2", image="image", labels={"a": "b"}, host_ip="127.0.0.1", network="net")
     assert found.entrypoint is not None
     assert "http.server 8888" in found.entrypoint[2]
     assert found.container_port == 8888

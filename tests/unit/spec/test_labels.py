@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,14 @@ from jupyter_launcher.spec.labels import (
     container_name,
     gateway_filter,
     gateway_labels,
+    helper_filter,
     helper_labels,
     is_gateway,
+    names_gateway,
     owner_filter,
     owner_of,
+    process_of,
+    session_filter,
 )
 from jupyter_launcher.spec.options import differences
 from tests.unit.fakes import session_labels, session_spec
@@ -184,7 +189,7 @@ def test_names_of_containers() -> None:
 
 
 def test_gateways_and_helpers_are_no_sessions() -> None:
-    labels = gateway_labels("unit", "me")
+    labels = gateway_labels("unit", "me", "mark")
     assert is_gateway(labels)
     assert not is_gateway(LABELS)
     assert owner_of(labels) == owner_of(LABELS) == "me"
@@ -192,8 +197,27 @@ def test_gateways_and_helpers_are_no_sessions() -> None:
     assert owner_filter() in labels
     name, _, value = gateway_filter("unit").partition("=")
     assert labels[name] == value
-    assert SessionLabels.claimed_id(labels) == SessionLabels.claimed_id(helper_labels("look")) == ""
-    assert helper_labels("look") == {PREFIX + "purpose": "look"}
+    assert SessionLabels.claimed_id(labels) == SessionLabels.claimed_id(helper_labels("look", "mark")) == ""
+    assert helper_labels("look", "mark") == {PREFIX + "purpose": "look", PREFIX + "process": "mark"}
+    assert process_of(labels) == process_of(helper_labels("look", "mark")) == "mark"
+    assert process_of({}) == ""
+    assert helper_filter() in helper_labels("look", "mark")
+    assert session_filter() in LABELS
+
+
+def test_a_session_names_its_gateway_whatever_else_its_labels_are() -> None:
+    labels = {PREFIX + "gateway": '{"name": "gw", "url": "http://10.0.0.1:8888", "id": "abc"'}  # cut off
+    assert names_gateway(labels, ["xyz", "abc"])
+    assert names_gateway(labels, ["//10.0.0.1:"])
+    assert not names_gateway(labels, ["xyz"])
+    assert not names_gateway({}, ["abc"])
+
+
+def test_labels_have_no_token() -> None:
+    gateway = Gateway(name="gw", url="http://10.0.0.1:8888", token="s3cret")
+    labels = session_labels(gateway)
+    assert labels.gateway == replace(gateway, token=None)
+    assert "s3cret" not in str(labels.to_labels())
 
 
 def test_labels_are_a_sessions_only_under_its_name() -> None:

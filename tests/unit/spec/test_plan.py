@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from jupyter_launcher import Gateway
 from jupyter_launcher.spec.plan import plan
 from jupyter_launcher.spec.server import launch_script, server_command, server_config
 from tests.unit.fakes import session_spec
 
 GATEWAY = Gateway(name="gw", url="http://10.0.0.1:8888", container_id="abc")
+OURS = replace(GATEWAY, token="t0ken")
 
 
 def test_a_plan_holds_all_that_is_sent() -> None:
@@ -32,7 +35,22 @@ def test_a_plan_is_computed_from_nothing_else() -> None:
     assert one.pipeline_dir_id is None
 
 
+def test_a_plan_has_the_secrets_and_the_token_of_the_gateway_as_files() -> None:
+    spec = session_spec(secrets={"db": "s3cret", "api.key": "s3cret too"})
+    assert plan(spec, network="net", start_id="start-1").secrets.values == {
+        "secrets/db": "s3cret",
+        "secrets/api.key": "s3cret too",
+    }
+    planned = plan(spec, OURS, network="net", start_id="start-1")
+    assert list(planned.secrets.values) == ["gateway.token", "secrets/db", "secrets/api.key"]
+    assert planned.secrets.values["gateway.token"] == "t0ken"
+    sent = str((planned.container, planned.container.to_docker(), planned.command, planned.labels.to_labels()))
+    assert "s3cret" not in sent
+    assert "t0ken" not in sent + planned.server_config
+
+
 def test_a_plan_can_be_printed() -> None:
-    printed = repr(plan(session_spec(environment={"KEY": "s3cret"}), network="net", start_id="start-1"))
+    spec = session_spec(environment={"KEY": "s3cret"}, secrets={"db": "s3cret"})
+    printed = repr(plan(spec, replace(OURS, token="s3cret"), network="net", start_id="start-1"))
     assert "s3cret" not in printed
     assert "runpy" not in printed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -84,9 +85,11 @@ def test_a_configuration_has_the_patches_that_the_session_needs_and_no_others() 
         return "\n".join(read_script(f"patches/{name}.py") for name in names)
 
     always = ("ready_signal", "kernel_environment", "trash")
-    gateway = ("gateway_websocket", "gateway_messages")
+    gateway = ("gateway_kernels", "gateway_websocket", "gateway_messages")
     assert server_config(session_spec(), None) == patches(*always)
     assert server_config(session_spec(), GATEWAY) == patches(*always, *gateway)
+    ours = replace(GATEWAY, token="t")
+    assert server_config(session_spec(), ours) == patches(*always, "gateway_token", *gateway)
     embedded = session_spec(allow_origin="https://x")
     assert server_config(embedded, GATEWAY) == patches(*always, "partitioned_cookies", *gateway)
 

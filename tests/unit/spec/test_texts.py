@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from jupyter_launcher import OptionError
+from jupyter_launcher.models.options import HiddenTexts
 from jupyter_launcher.spec import texts
 from tests.unit.fakes import session_spec
 
@@ -104,3 +106,53 @@ def test_arguments_that_only_look_like_ours_are_passed() -> None:
 def test_older_names_of_the_servers_settings_are_held_too(argument: str) -> None:
     with pytest.raises(OptionError, match="which the launcher itself sets"):
         session_spec(lab_args=[argument])
+
+
+def test_secrets_are_copied_and_hidden() -> None:
+    given = {"db": "s3cret", "A.b-c_9": "", "x" * 64: "lines\nof 'it'"}
+    found = texts.check_secrets(given, "secrets")
+    assert found == HiddenTexts(dict(given))
+    assert "s3cret" not in repr(found)
+    given["db"] = "changed"
+    assert found.values["db"] == "s3cret"
+    assert texts.check_secrets(found, "secrets") == found
+    assert texts.check_secrets(None, "secrets") == HiddenTexts()
+
+
+@pytest.mark.parametrize(
+    ("given", "seen"),
+    [
+        (["db"], "not a mapping"),
+        ({"db": 5}, "not a mapping"),
+        ({5: "s3cret"}, "not a mapping"),
+        *(({name: "s3cret"}, "unusable name") for name in ("", ".db", "a/b", "a b", "x" * 65, "\u00fc", "a\n", "..")),
+        ({"db": "s3cret\0"}, "cannot be encoded"),
+        ({"db": "s3cret\udcff"}, "cannot be encoded"),
+        ({"db": "s3cret" * 20_000}, "more than 65536 bytes"),
+        ({f"n{number}": "s3cret" for number in range(17)}, "has 17 secrets"),
+    ],
+)
+def test_secrets_that_are_refused_are_in_no_message_and_no_traceback(given: Any, seen: str) -> None:
+    with pytest.raises(OptionError, match=seen) as caught:
+        texts.check_secrets(HiddenTexts(given), "secrets")
+    assert caught.value.option == "secrets"
+    frames = [frame for frame, _ in traceback.walk_tb(caught.value.__traceback__)][1:]
+    shown = [repr(value) for frame in frames for value in frame.f_locals.values()]
+    assert frames
+    assert "s3cret" not in str(caught.value) + repr(caught.value) + "".join(shown)
+
+
+def test_secrets_count_among_what_one_process_takes() -> None:
+    secrets = {f"n{number}": "x" * 65536 for number in range(16)}
+    session_spec(secrets=secrets)
+    with pytest.raises(OptionError) as caught:
+        session_spec(secrets=secrets, environment={f"V{number}": "x" * 100_000 for number in range(10)})
+    assert caught.value.option == "secrets"
+
+
+def test_the_names_of_secrets_are_options_and_their_values_are_not() -> None:
+    spec = session_spec(secrets={"db": "s3cret", "api": "s3cret"})
+    assert spec.to_options()["secrets"] == ["api", "db"]
+    assert "s3cret" not in repr(spec)
+    assert "secrets" not in session_spec().to_options()
+    assert session_spec(secrets={"db": "one"}).to_options() == session_spec(secrets={"db": "two"}).to_options()

@@ -1,0 +1,1 @@
+"""Kernel gateways: finding them, their kernels, and running one of ours."""

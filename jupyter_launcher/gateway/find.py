@@ -1,0 +1,151 @@
+"""A gateway's name, id or URL → :class:`Gateway`, with the token of one of ours."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urlsplit
+
+from jupyter_launcher.engine.protocol import Engine
+from jupyter_launcher.engine.types import ContainerInfo
+from jupyter_launcher.errors import (
+    AmbiguousNetworkError,
+    ExecError,
+    GatewayError,
+    GatewayNotFoundError,
+    GatewayNotRunningError,
+    GatewayUnreachableError,
+)
+from jupyter_launcher.host.address import bracket
+from jupyter_launcher.models import Gateway
+from jupyter_launcher.spec.checks import SERVER_PORT, check_text
+from jupyter_launcher.spec.labels import is_gateway
+from jupyter_launcher.spec.server import RUN_DIR, read_script
+from jupyter_launcher.waiting import Deadline, NotYetError, attempts
+
+__all__ = ["find_token", "read_token", "resolve_gateway"]
+
+_TOKEN_SECONDS = 15.0
+_TOKEN = re.compile(r"[0-9a-f]{64}")
+_OUTPUT_LIMIT = 1024
+
+
+def resolve_gateway(engine: Engine, gateway: str, network: str | None = None) -> Gateway:
+    """Find the address at which a server's container will reach the gateway.
+
+    ``gateway`` is an http(s) URL, taken as it is, or a container's name or id, optionally with
+    ``:port`` (8888 otherwise): its IP on ``network``, or on the only network that it is on. The token of one that
+    ``run_gateway`` runs is read in its container.
+
+    Raises:
+        OptionError: no text.
+        GatewayError: no usable URL, or no network that a server could share. A URL that may hold a secret is not
+            shown.
+        GatewayNotFoundError: no such container.
+        GatewayNotRunningError: the container exists, but does not run.
+        GatewayUnreachableError: its labels say that it is one of ours, and its token cannot be read.
+        AmbiguousNetworkError: it is on several networks and ``network`` is None.
+    """
+    check_text(gateway, "gateway")
+    if "://" in gateway or not gateway.strip():
+        return Gateway(name=gateway, url=_check_url(gateway), network=network)
+    name, port = _split_port(gateway)
+    info = engine.inspect(name)
+    if info is None:
+        msg = f"there is no container {name!r} for the gateway"
+        hint = "`docker ps -a` lists the containers; or give the gateway's URL"
+        raise GatewayNotFoundError(msg, hint=hint, gateway=gateway)
+    if info.state != "running":
+        msg = f"the gateway's container {name} is {info.state} (exit code {info.exit_code})"
+        raise GatewayNotRunningError(
+            msg, hint=f"`docker start {name}` first", gateway=gateway, state=info.state, exit_code=info.exit_code
+        )
+    chosen = _choose_network(info, gateway, network)
+    url = f"http://{bracket(info.networks[chosen])}:{port}"
+    found = Gateway(
+        name=gateway, url=url, container_id=info.id, network=chosen, token=find_token(engine, info, _TOKEN_SECONDS)
+    )
+    if is_gateway(info.labels) and found.token is None:
+        msg = f"the gateway {info.name} needs a token, and none could be read in its container"
+        hint = f"see `docker logs {info.name}`; if it stays so, remove it and run another one"
+        raise GatewayUnreachableError(msg, hint=hint, gateway=gateway, gateway_url=url)
+    return found
+
+
+def find_token(engine: Engine, info: ContainerInfo | None, seconds: float) -> str | None:
+    """The token of a gateway of ours, read in its container within ``seconds``.
+
+    None where it is no gateway of ours, does not run, or has no token that can be read.
+    """
+    if info is None or not info.running or not is_gateway(info.labels):
+        return None
+    deadline = Deadline(seconds)
+    for attempt in attempts(deadline, NotYetError):  # it may just be starting
+        with attempt:
+            if (token := read_token(engine, info.id, deadline)) is None:
+                raise NotYetError
+            return token
+    return None
+
+
+def read_token(engine: Engine, container: str, deadline: Deadline) -> str | None:
+    """The token in the container of a gateway of ours; None where there is none, or none that can be read."""
+    command = ("sh", "-c", read_script("read_gateway_token.sh"), "read", RUN_DIR)
+    try:
+        printed = engine.exec(container, command, deadline, limit=_OUTPUT_LIMIT, secret=True).stdout
+    except ExecError:
+        return None
+    return printed if _TOKEN.fullmatch(printed) else None
+
+
+def _check_url(gateway: str) -> str:
+    try:
+        parts = urlsplit(gateway)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or not gateway.isprintable() or " " in gateway:
+        shown = _hide_secrets(gateway)
+        msg = f"gateway {shown!r} is no http(s) URL"
+        raise GatewayError(msg, hint="give http://HOST:PORT, or a container's name or id", gateway=shown)
+    if parts.username is not None or parts.password is not None or "?" in gateway or "#" in gateway:
+        # --gateway-url is seen in the server's argv, in labels and in messages.
+        msg = "the gateway's URL holds a user, a password, a query or a fragment, which everyone could read"
+        hint = "give a token in the environment: JUPYTER_GATEWAY_AUTH_TOKEN"
+        raise GatewayError(msg, hint=hint, gateway=f"{parts.scheme}://{parts.hostname}")
+    return gateway
+
+
+def _hide_secrets(gateway: str) -> str:
+    """A text for a message; one with a user, a password, a query or a fragment is left out altogether."""
+    return "..." if set("@?#") & set(gateway) else gateway
+
+
+def _split_port(gateway: str) -> tuple[str, int]:
+    name, colon, port = gateway.partition(":")
+    is_port = re.fullmatch(r"[0-9]{1,5}", port) is not None and 0 < int(port) < 65536
+    shown = _hide_secrets(gateway)
+    if not name or shown != gateway or (colon and not is_port):
+        msg = f"gateway {shown!r} is neither NAME, NAME:PORT nor a URL"
+        raise GatewayError(msg, hint="give one of these", gateway=shown)
+    return name, int(port) if colon else SERVER_PORT
+
+
+def _choose_network(info: ContainerInfo, gateway: str, network: str | None) -> str:
+    if info.network_mode == "host":
+        msg = f"the gateway's container {info.name} is on the host's network, where it has no IP of its own"
+        hint = "give its URL as containers see the host (e.g. http://172.17.0.1:8888), or run it on a bridge network"
+        raise GatewayError(msg, hint=hint, gateway=gateway)
+    names = tuple(sorted(name for name, address in info.networks.items() if address))
+    if network is not None and network not in names:
+        msg = f"the gateway's container {info.name} is not on network {network!r} but on {', '.join(names) or 'none'}"
+        hint = f"`docker network connect {network} {info.name}`, or name another network"
+        raise GatewayError(msg, hint=hint, gateway=gateway)
+    if network is not None:
+        return network
+    if not names:
+        msg = f"the gateway's container {info.name} is on no network"
+        raise GatewayError(msg, hint=f"`docker network connect bridge {info.name}`", gateway=gateway)
+    if len(names) > 1:
+        msg = f"the gateway's container {info.name} is on several networks ({', '.join(names)})"
+        raise AmbiguousNetworkError(msg, hint="give network= one of them", gateway=gateway, networks=names)
+    return names[0]

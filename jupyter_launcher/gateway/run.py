@@ -1,0 +1,159 @@
+"""A gateway of ours in a container."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from jupyter_launcher.engine.protocol import Engine
+from jupyter_launcher.engine.types import ContainerInfo
+from jupyter_launcher.errors import (
+    GatewayError,
+    GatewayNotRunningError,
+    GatewayUnreachableError,
+    ImageNotFoundError,
+)
+from jupyter_launcher.gateway.find import read_token
+from jupyter_launcher.host.address import EngineAddress
+from jupyter_launcher.host.pipeline_dir import resolve_pipeline_dir
+from jupyter_launcher.host.process import process_mark
+from jupyter_launcher.host.rules import DirectoryRules
+from jupyter_launcher.models import RunningGateway
+from jupyter_launcher.server.api import JupyterApi
+from jupyter_launcher.server.ready import has_kernelspecs
+from jupyter_launcher.spec.container import gateway_config
+from jupyter_launcher.spec.labels import gateway_labels
+from jupyter_launcher.waiting import Deadline, NotYetError, attempts
+
+__all__ = ["GatewayRequest", "run_gateway"]
+
+_REQUEST_SECONDS = 5.0
+_TOKEN_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayRequest:
+    """A gateway of ours to be run.
+
+    Attributes:
+        pipeline_dir: mounted at ``/pipeline-dir``, at the same path as in a session.
+        image: of a gateway that listens on port 8888.
+        namespace, owner: of the launcher.
+        network: None: the engine's default bridge.
+        seconds: how long to wait for its kernel specs.
+        user: of the gateway and its kernels; None: the directory's owner.
+        rules: which directories may be mounted.
+    """
+
+    pipeline_dir: str | os.PathLike[str]
+    image: str
+    namespace: str
+    owner: str
+    network: str | None
+    seconds: float
+    user: str | int | None
+    rules: DirectoryRules
+
+
+@contextlib.contextmanager
+def run_gateway(
+    engine: Engine, address: EngineAddress, request: GatewayRequest, *, keep: Callable[[str], bool] = lambda _: False
+) -> Iterator[RunningGateway]:
+    """Run a gateway; yields it, and removes it on leaving unless ``keep(name)``.
+
+    Raises:
+        ImageNotFoundError: the engine has no such image.
+        PipelineDirError: the directory cannot be used.
+        GatewayNotRunningError: it ended.
+        GatewayUnreachableError: it gave no kernel specs in time.
+    """
+    folder = resolve_pipeline_dir(
+        engine, address, request.pipeline_dir, request.user, image=request.image, rules=request.rules
+    )
+    host_ip = address.choose_publish_ip(None)
+    network = address.choose_network(request.network)
+    config = gateway_config(
+        folder.path,
+        folder.user,
+        image=request.image,
+        argv=_find_argv(engine, request.image),
+        labels=gateway_labels(request.namespace, request.owner, process_mark()),
+        publish_ip=None if address.reaches_bridge else host_ip,
+        network=network,
+    )
+    name = f"kernel-gateway.{request.namespace}.{uuid.uuid4().hex[:12]}"
+    found: list[RunningGateway] = []
+
+    def wait() -> None:
+        found.append(_wait_until_ready(engine, address, name, host_ip, Deadline(request.seconds)))
+
+    with engine.temporary(config, name, wait=wait, keep=lambda: keep(name)):
+        yield found[0]
+
+
+def _find_argv(engine: Engine, image: str) -> tuple[str, ...]:
+    """What a container of an image runs by itself.
+
+    Raises:
+        ImageNotFoundError: the engine has no such image.
+        GatewayError: the image names no command.
+    """
+    found = engine.images.inspect(image)
+    if found is None:
+        msg = f"image {image} is not on the engine"
+        raise ImageNotFoundError(msg, hint="build or pull it first", status=404, image=image)
+    if not found.argv:
+        msg = f"image {image} has neither an entrypoint nor a command, so nobody knows how its gateway is run"
+        raise GatewayError(msg, hint="give an image with one", gateway=image)
+    return found.argv
+
+
+def _wait_until_ready(
+    engine: Engine, address: EngineAddress, name: str, host_ip: str, deadline: Deadline
+) -> RunningGateway:
+    """Wait until a gateway of ours has a token, and gives its kernel specs to whom has it."""
+    ready: RunningGateway | None = None
+    for attempt in attempts(deadline, NotYetError):
+        with attempt:
+            info = engine.inspect(name)
+            if info is None or not info.running:
+                raise _describe_ended(engine, name, info)
+            url = address.bridge_url(info) if address.reaches_bridge else _published_url(address, info, host_ip)
+            if url is None:
+                msg = f"the gateway {info.name} has no address and no published port on network {info.network_mode!r}"
+                raise GatewayError(msg, hint="use a bridge network that can publish", gateway=info.name)
+            ready = ready or _read_running(engine, info, url, deadline)
+            if ready is None or not _is_ready(ready, deadline):
+                raise NotYetError
+            return ready
+    msg = f"the gateway {name} gave no kernel specs within {deadline.seconds:g} s"
+    if ready is None:
+        msg = f"the gateway {name} made no token within {deadline.seconds:g} s"
+    hint = "see that its image has sh and od, and raise timeouts.start if it only needs longer"
+    raise GatewayUnreachableError(msg, hint=hint, gateway=name, log_tail=engine.log_tail(name))
+
+
+def _published_url(address: EngineAddress, info: ContainerInfo, host_ip: str) -> str | None:
+    return address.server_url(info, host_ip) if address.reaches(info) else None
+
+
+def _read_running(engine: Engine, info: ContainerInfo, url: str, deadline: Deadline) -> RunningGateway | None:
+    token = read_token(engine, info.id, deadline.shortened(_TOKEN_SECONDS))
+    return None if token is None else RunningGateway(name=info.name, url=url, token=token)
+
+
+def _is_ready(gateway: RunningGateway, deadline: Deadline) -> bool:
+    api = JupyterApi(gateway.url, gateway.token)
+    return has_kernelspecs(api, Deadline(max(0.1, min(_REQUEST_SECONDS, deadline.remaining()))))
+
+
+def _describe_ended(engine: Engine, name: str, info: ContainerInfo | None) -> GatewayNotRunningError:
+    state, code = ("gone", None) if info is None else (info.state, info.exit_code)
+    msg = f"the gateway {name} ended with exit code {code}"
+    log = engine.log_tail(name)
+    return GatewayNotRunningError(
+        msg, hint="see that its image runs a kernel gateway", gateway=name, state=state, exit_code=code, log_tail=log
+    )

@@ -1,0 +1,339 @@
+"""Gateways of ours: nobody uses one without its token, and what dead processes have left is removed."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import docker
+import pytest
+import requests
+import websocket
+from run_pipeline import kernel_client
+
+from jupyter_launcher import DEFAULT_IMAGE, Event, Launcher, RunningGateway, Session, StopMethod
+from jupyter_launcher.host.address import EngineAddress
+from jupyter_launcher.host.process import process_mark
+from jupyter_launcher.pytest_plugin import ServerFactory as Start
+from tests.containers import eventually
+from tests.integration.conftest import address_of
+from tests.integration.test_session import authorized, start_kernel
+
+CODE = "import os, json; print(json.dumps(dict(os.environ)))"
+
+
+@pytest.fixture(scope="module")
+def published(
+    jupyter_launcher: Launcher, tmp_path_factory: pytest.TempPathFactory, client: Any
+) -> Iterator[RunningGateway]:
+    """A gateway as it is run where this process does not reach the bridge."""
+    with contextlib.ExitStack() as opened:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(EngineAddress, "reaches_bridge", False)
+            gateway = opened.enter_context(jupyter_launcher.run_gateway(tmp_path_factory.mktemp("published")))
+        assert client.containers.get(gateway.name).ports["8888/tcp"]
+        yield gateway
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One request without the gateway's token, and where the gateway is asked."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: str | None = None
+
+
+WITHOUT_TOKEN = {
+    "to list kernels": Asked("GET", "/api/kernels", {}),
+    "to start a kernel": Asked("POST", "/api/kernels", {"Content-Type": "application/json"}, '{"name": "python3"}'),
+    "from a form of a web page": Asked("POST", "/api/kernels", {"Content-Type": "text/plain"}, "{}"),
+    "with a rebound name": Asked(
+        "POST", "/api/kernels", {"Host": "evil.example", "Origin": "http://evil.example"}, "{}"
+    ),
+    "with another token": Asked("GET", "/api/kernelspecs", {"Authorization": f"token {'0' * 64}"}),
+    "with an empty token": Asked("GET", "/api/sessions?token=", {"Authorization": "token "}),
+}
+
+
+def ask(url: str, asked: Asked, **more: str) -> int:
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=30)
+    with contextlib.closing(connection):
+        connection.request(asked.method, asked.path, asked.body, {**asked.headers, **more})
+        return connection.getresponse().status
+
+
+@pytest.mark.parametrize("name", WITHOUT_TOKEN)
+@pytest.mark.parametrize("place", ["published port", "bridge"])
+def test_a_request_without_the_token_is_refused(published: RunningGateway, client: Any, name: str, place: str) -> None:
+    bridge = f"http://{address_of(client, published.name)}:8888/"
+    url = published.url if place == "published port" else bridge
+    assert ask(url, WITHOUT_TOKEN[name]) == 401
+    kernels = requests.get(f"{bridge}api/kernels", headers={"Authorization": f"token {published.token}"}, timeout=30)
+    assert (kernels.status_code, kernels.json()) == (200, [])
+
+
+@pytest.mark.parametrize("place", ["published port", "bridge"])
+def test_a_kernels_websocket_without_the_token_is_refused(published: RunningGateway, client: Any, place: str) -> None:
+    bridge = f"http://{address_of(client, published.name)}:8888/"
+    url = published.url if place == "published port" else bridge
+    headers = {"Authorization": f"token {published.token}"}
+    kernel = requests.post(f"{bridge}api/kernels", json={}, headers=headers, timeout=60).json()["id"]
+    channels = f"{url.replace('http', 'ws', 1)}api/kernels/{kernel}/channels"
+    try:
+        with pytest.raises(websocket.WebSocketBadStatusException, match=r"401|403"):
+            websocket.create_connection(channels, timeout=30)
+        websocket.create_connection(channels, timeout=30, header=headers).close()
+    finally:
+        requests.delete(f"{bridge}api/kernels/{kernel}", headers=headers, timeout=30)
+
+
+def test_another_container_needs_the_token(jupyter_gateway: RunningGateway, client: Any) -> None:
+    url = f"http://{address_of(client, jupyter_gateway.name)}:8888/api/kernels"
+    code = f"import urllib.request as r; r.urlopen({url!r})"
+    with pytest.raises(docker.errors.ContainerError, match="401"):
+        client.containers.run(DEFAULT_IMAGE, ["python3", "-c", code], remove=True, user="65534")
+
+
+def test_where_the_bridge_is_reached_nothing_is_published(jupyter_gateway: RunningGateway, client: Any) -> None:
+    container = client.containers.get(jupyter_gateway.name)
+    assert container.attrs["HostConfig"]["PortBindings"] in ({}, None)
+    assert jupyter_gateway.url == f"http://{address_of(client, jupyter_gateway.name)}:8888/"
+
+
+def places_of(container: Any) -> dict[str, str]:
+    """Where others could see a secret of a container."""
+    api = container.client.api
+    known = api.inspect_container(container.id)
+    argv = ["ps", "-eo", "args", "-ww"]
+    return {
+        "inspect": json.dumps(known),
+        "inspect of its execs": json.dumps([api.exec_inspect(item) for item in known["ExecIDs"] or ()]),
+        "argv of every process": subprocess.run(argv, capture_output=True, text=True, check=True).stdout,
+        "docker logs": container.logs().decode(),
+    }
+
+
+def test_the_gateways_token_is_nowhere_to_be_found(
+    launcher: Launcher,
+    jupyter_gateway: RunningGateway,
+    start: Start,
+    client: Any,
+    events: list[Event],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    session = start(gateway=jupyter_gateway)
+    container, gateway = client.containers.get(session.container_id), client.containers.get(jupyter_gateway.name)
+    with kernel_client(session) as kernel:
+        seen = json.loads("".join(item["text"] for item in kernel.execute(CODE)["outputs"]))
+    read = "cat /proc/[0-9]*/environ | tr '\\0' '\\n'"
+    places = {
+        **places_of(gateway),
+        **{f"{name} of the session": text for name, text in places_of(container).items()},
+        "environment of every process of the session": container.exec_run(["sh", "-c", read]).output.decode(),
+        "environment of a kernel": json.dumps(seen),
+        "the session": repr(session) + repr(session.gateway) + repr(launcher.list()) + repr(launcher.gateways()),
+        "the gateway": repr(jupyter_gateway),
+        "our events": repr(events),
+        "log records": "\n".join(record.getMessage() for record in caplog.records),
+    }
+    assert "--gateway-url" in places["argv of every process"], "the processes were not seen at all"
+    assert "start.sh" in places["inspect of its execs of the session"], "the execs were not seen at all"
+    assert "KERNEL_ID" in places["environment of a kernel"], "the environment was not seen at all"
+    assert [place for place, text in places.items() if jupyter_gateway.token in text] == []
+    folder = "/run/jupyter-launcher"
+    modes = container.exec_run(["stat", "-c", "%a", folder, f"{folder}/gateway.token"]).output.decode().split()
+    assert modes == ["700", "600"]
+
+
+def test_terminals_and_kernels_do_not_inherit_secrets(
+    launcher: Launcher, pipeline_dir: Path, client: Any, events: list[Event], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    watcher = docker.from_env()
+    stream: Any = watcher.events()
+    engine_events: list[str] = []
+    reader = threading.Thread(target=lambda: engine_events.extend(item.decode() for item in stream))
+    reader.start()
+    given = {"db": "s3cret value\nof 'two' lines $x", "api.key": "s3cret too"}
+    with launcher.start(pipeline_dir, secrets=given, session_id="secrets") as session:
+        container = client.containers.get(session.container_id)
+        with kernel_client(session) as kernel:
+            reply = kernel.execute("print(open('/run/jupyter-launcher/secrets/db').read(), end='')")
+            seen = kernel.execute(CODE)["outputs"][0]["text"]
+        assert reply["outputs"][0]["text"] == given["db"]
+        read = "cat /proc/[0-9]*/environ | tr '\\0' '\\n'"
+        places = {
+            **places_of(container),
+            "environment of every process": container.exec_run(["sh", "-c", read]).output.decode(),
+            "environment of a kernel": seen,
+            "ours": repr(session) + repr(launcher.list()) + repr(events) + json.dumps(container.labels),
+        }
+        listing = ["sh", "-c", "cd /run/jupyter-launcher; stat -c '%a %u %n' secrets secrets/*"]
+        owner = pipeline_dir.stat().st_uid
+        assert container.exec_run(listing).output.decode().splitlines() == [
+            f"700 {owner} secrets",
+            f"600 {owner} secrets/api.key",
+            f"600 {owner} secrets/db",
+        ]
+        assert launcher.start(pipeline_dir, secrets={"db": "other", "api.key": ""}, session_id="secrets").joined
+    stream.close()
+    reader.join(timeout=10)
+    watcher.close()
+    places |= {
+        "the engine's events": "\n".join(engine_events),
+        "log records": "\n".join(record.getMessage() for record in caplog.records),
+    }
+    assert session.container_id[:12] in places["the engine's events"], "the events were not seen at all"
+    assert [place for place, text in places.items() if "s3cret" in text] == []
+
+
+# -- the kernels of others
+
+
+def mix_up(sessions: dict[str, Session], gateway: RunningGateway, url: str, client: Any) -> tuple[str, str, set[str]]:
+    """Start kernels at once; then one of a client that is no session, until it has a session's environment.
+
+    Returns that kernel, the session's name, and the session's own kernels.
+    """
+    own: dict[str, set[str]] = {name: set() for name in sessions}
+    headers = {"Authorization": f"token {gateway.token}"}
+    marks = {session._labels.start_id: name for name, session in sessions.items()}
+    container = client.containers.get(gateway.name)
+    for _ in range(5):
+        threads = [
+            threading.Thread(target=lambda name=name: own[name].add(start_kernel(sessions[name])))
+            for name in [*sessions, *sessions]
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        kernel = requests.post(f"{url}api/kernels", json={"name": "python3"}, headers=headers, timeout=60).json()["id"]
+        read = f"grep -lz KERNEL_ID={kernel} /proc/[0-9]*/environ | xargs cat"
+        environment = container.exec_run(["sh", "-c", read]).output.decode(errors="replace")
+        for mark, name in marks.items():
+            if mark in environment:
+                return kernel, name, own[name]
+        requests.delete(f"{url}api/kernels/{kernel}", headers=headers, timeout=60)
+    pytest.skip("the gateway keeps the environments of requests apart")
+
+
+@pytest.mark.parametrize("end", ["answers", "killed", "restarted and killed", "stopped from outside"])
+def test_another_clients_kernel_outlives_a_session(
+    start: Start,
+    jupyter_gateway: RunningGateway,
+    gateway_kernels: Callable[[], set[str]],
+    client: Any,
+    events: list[Event],
+    end: str,
+) -> None:
+    url = f"http://{address_of(client, jupyter_gateway.name)}:8888/"
+    sessions = {name: start(gateway=jupyter_gateway) for name in ("a", "b")}
+    foreign, name, own = mix_up(sessions, jupyter_gateway, url, client)
+    session = sessions[name]
+    container = client.containers.get(session.container_id)
+    try:
+        if end == "restarted and killed":  # so that the processes of its own kernels are the younger ones
+            for kernel in own:
+                path = f"{session.url}api/kernels/{kernel}/restart"
+                requests.post(path, json={}, headers=authorized(session), timeout=60).raise_for_status()
+            assert own <= gateway_kernels()
+        if "killed" in end:
+            container.kill()
+        if end == "stopped from outside":
+            container.stop()
+        report = session.stop()
+        assert report.method is (StopMethod.API if end == "answers" else StopMethod.ALREADY_STOPPED)
+        assert foreign in gateway_kernels()
+        assert not own & gateway_kernels()
+        if end != "stopped from outside":
+            assert set(report.kernels) == set(report.kernels_gone) == own
+        if "killed" in end:
+            assert report.kernels_of_others == (foreign,)
+    finally:
+        requests.delete(
+            f"{url}api/kernels/{foreign}", headers={"Authorization": f"token {jupyter_gateway.token}"}, timeout=30
+        )
+
+
+# -- what dead processes leave
+
+LEFT = """
+import sys
+from jupyter_launcher import Launcher
+launcher = Launcher(namespace=sys.argv[1])
+gateway = launcher.run_gateway(sys.argv[2])
+print(gateway.__enter__(), flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def alone(namespace: str) -> str:
+    """A namespace in which nobody else has a gateway."""
+    return f"{namespace}-alone"
+
+
+@pytest.fixture
+def killed(alone: str, pipeline_dir: Path) -> str:
+    """The name of the gateway that a killed process has left."""
+    line = [sys.executable, "-c", LEFT, alone, str(pipeline_dir)]
+    with subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        name = process.stdout.readline().strip()
+        os.kill(process.pid, signal.SIGKILL)
+    return name
+
+
+def test_a_gateway_that_a_killed_process_has_left_is_listed_and_reaped(
+    alone: str, killed: str, pipeline_dir: Path, client: Any
+) -> None:
+    with Launcher(namespace=alone) as launcher:
+        assert [(item.name, item.state) for item in launcher.gateways()] == [(killed, "running")]
+        assert launcher.list() == []
+        with launcher.start(pipeline_dir, gateway=killed):
+            assert launcher.reap(min_age=0) == []
+            assert launcher.reap(min_age=0, dry_run=True) == []
+        assert launcher.reap() == []  # it is too young
+        (item,) = launcher.reap(min_age=0)
+        assert (item.kind, item.name, item.reason, item.error) == ("gateway", killed, "orphaned", "")
+        assert launcher.gateways() == []
+    with pytest.raises(docker.errors.NotFound):
+        client.containers.get(killed)
+
+
+def test_a_gateway_whose_process_lives_stays(launcher: Launcher, jupyter_gateway: RunningGateway) -> None:
+    launcher.reap(min_age=0, keep=[item.session_id for item in launcher.list()])
+    assert jupyter_gateway.name in [item.name for item in launcher.gateways()]
+
+
+@pytest.mark.alone  # any other reap would remove it too
+def test_a_look_that_a_killed_process_has_left_is_reaped(alone: str, client: Any) -> None:
+    with subprocess.Popen(["true"]) as process:
+        process.wait()
+    mark = ":".join([*process_mark().split(":")[:2], str(process.pid), "1"])
+    labels = {"jupyter-launcher.purpose": "look", "jupyter-launcher.process": mark}
+    made = client.containers.create(DEFAULT_IMAGE, ["true"], labels=labels)
+    try:
+        with Launcher(namespace=alone) as launcher:
+            eventually(lambda: made.id in [item.container_id for item in launcher.reap(min_age=0)], 10)
+        with pytest.raises(docker.errors.NotFound):
+            made.reload()
+    finally:
+        with contextlib.suppress(docker.errors.NotFound):
+            made.remove(force=True)

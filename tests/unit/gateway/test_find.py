@@ -1,0 +1,174 @@
+"""Gateways: found by a name or a URL, with the token of one of ours."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from jupyter_launcher import (
+    AmbiguousNetworkError,
+    GatewayError,
+    GatewayNotFoundError,
+    GatewayNotRunningError,
+    GatewayUnreachableError,
+    OptionError,
+)
+from jupyter_launcher.engine.types import ContainerInfo
+from jupyter_launcher.gateway import find
+from jupyter_launcher.gateway.find import find_token, resolve_gateway
+from jupyter_launcher.spec.labels import gateway_labels
+from jupyter_launcher.spec.server import RUN_DIR
+from tests.unit.fakes import (
+    GATEWAY_TOKEN,
+    FakeEngine,
+    container,
+    not_run,
+    printed,
+)
+
+
+@pytest.mark.parametrize(
+    ("gateway", "changes", "network", "url"),
+    [
+        ("gw", {}, None, "http://172.17.0.9:8888"),
+        ("gw:9000", {}, None, "http://172.17.0.9:9000"),
+        ("gw", {"networks": {"a": "10.1.0.2", "b": "10.2.0.2"}}, "b", "http://10.2.0.2:8888"),
+        ("gw", {"networks": {"a": "10.1.0.2", "never-joined": ""}}, None, "http://10.1.0.2:8888"),
+        ("gw", {"networks": {"six": "fd00::2"}}, None, "http://[fd00::2]:8888"),
+    ],
+)
+def test_a_containers_address(gateway: str, changes: Any, network: str | None, url: str) -> None:
+    found = resolve_gateway(FakeEngine(container(name="gw", **changes)), gateway, network)
+    assert found.url == url
+    assert found.name == gateway
+    assert found.network in {"bridge", "a", "b", "six"}
+    assert found.container_id == "c" * 64
+
+
+@pytest.mark.parametrize(
+    "gateway",
+    [
+        *("", " ", "gw:", "gw:x", ":80", "gw:70000", "gw:0", "gw:²", "gw:٣", "gw:+1", "gw:000001"),
+        *("unix:///x", "http://h:x", "https://", "http://h:0", "http://h h/", "http://h\n/"),
+    ],
+)
+def test_names_that_are_none(gateway: str) -> None:
+    with pytest.raises(GatewayError) as caught:
+        resolve_gateway(FakeEngine(container(name="gw")), gateway)
+    assert caught.value.gateway == gateway
+
+
+def test_a_url_is_taken_as_it_is() -> None:
+    found = resolve_gateway(FakeEngine(), "https://gw.example:8443/base", "net")
+    assert (found.url, found.network, found.container_id) == ("https://gw.example:8443/base", "net", None)
+
+
+@pytest.mark.parametrize(
+    ("gateway", "shown"),
+    [
+        ("http://me:secret@gw.example", "http://gw.example"),
+        ("http://secret@gw.example:80/", "http://gw.example"),
+        ("http://gw.example/?token=secret", "http://gw.example"),
+        ("http://gw.example?secret", "http://gw.example"),
+        ("http://gw.example#secret", "http://gw.example"),
+        ("http://gw.example:9/x#", "http://gw.example"),
+        ("ftp://me:secret@gw.example", "..."),
+        ("http://me:a?secret@gw.example", "..."),
+        ("http://gw.example:x/?token=secret", "..."),
+        ("http://:1/#secret", "..."),
+        ("gw:8888/?token=secret", "..."),
+        ("gw?token=secret", "..."),
+        ("me:secret@gw", "..."),
+    ],
+)
+def test_what_may_hold_a_secret_is_refused_without_showing_it(gateway: str, shown: str) -> None:
+    with pytest.raises(GatewayError) as caught:
+        resolve_gateway(FakeEngine(container(name="gw")), gateway)
+    assert "secret" not in repr(caught.value) + str(caught.value)
+    assert caught.value.gateway == shown
+
+
+@pytest.mark.parametrize("gateway", [5, None, b"gw", "gw\0", "http://h/\udcff"])
+def test_what_is_no_text_is_refused(gateway: Any) -> None:
+    with pytest.raises(OptionError) as caught:
+        resolve_gateway(FakeEngine(), gateway)
+    assert caught.value.option == "gateway"
+
+
+def test_no_such_container() -> None:
+    with pytest.raises(GatewayNotFoundError, match="no container 'gw'") as caught:
+        resolve_gateway(FakeEngine(), "gw:9000")
+    assert caught.value.gateway == "gw:9000"
+
+
+@pytest.mark.parametrize("state", ["exited", "created", "paused", "restarting"])
+def test_a_gateway_that_does_not_run(state: str) -> None:
+    with pytest.raises(GatewayNotRunningError, match=rf"is {state} \(exit code 3\)") as caught:
+        resolve_gateway(FakeEngine(container(name="gw", state=state, exit_code=3)), "gw")
+    assert (caught.value.state, caught.value.exit_code) == (state, 3)
+    assert "`docker start gw`" in caught.value.hint
+
+
+def test_a_gateway_on_several_networks() -> None:
+    engine = FakeEngine(container(name="gw", networks={"b": "10.2.0.2", "a": "10.1.0.2"}))
+    with pytest.raises(AmbiguousNetworkError) as caught:
+        resolve_gateway(engine, "gw")
+    assert caught.value.networks == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("changes", "network", "seen"),
+    [
+        ({"network_mode": "host"}, None, "on the host's network"),
+        ({}, "other", "not on network 'other' but on bridge"),
+        ({"networks": {}}, "other", "not on network 'other' but on none"),
+        ({"networks": {"a": ""}}, "a", "not on network 'a'"),
+        ({"networks": {}}, None, "on no network"),
+    ],
+)
+def test_a_gateway_on_no_network_that_a_server_could_share(
+    changes: dict[str, Any], network: str | None, seen: str
+) -> None:
+    with pytest.raises(GatewayError, match=seen) as caught:
+        resolve_gateway(FakeEngine(container(name="gw", **changes)), "gw", network)
+    assert caught.value.gateway == "gw"
+
+
+def ours(*answers: Any, **changes: Any) -> FakeEngine:
+    """An engine with a gateway of ours, whose token is read so."""
+    labels = gateway_labels("unit", "me", "mark")
+    return FakeEngine(container(**{"name": "gw", "labels": labels, **changes}), answers=answers)
+
+
+def test_the_token_of_a_gateway_of_ours_is_read_in_its_container() -> None:
+    engine = ours(printed(GATEWAY_TOKEN))
+    found = resolve_gateway(engine, "gw")
+    assert found.token == GATEWAY_TOKEN
+    assert GATEWAY_TOKEN not in repr(found)
+    assert engine.execs[0][3:] == ("read", RUN_DIR)
+    assert engine.secrets == [True]
+    assert engine.limits == [1024]
+
+
+def test_the_token_of_a_gateway_of_ours_that_is_just_starting() -> None:
+    assert resolve_gateway(ours(printed("", 1), printed("ab"), printed(GATEWAY_TOKEN)), "gw").token == GATEWAY_TOKEN
+
+
+def test_other_gateways_are_not_asked_for_a_token() -> None:
+    engine = FakeEngine(container(name="gw"))
+    assert resolve_gateway(engine, "gw").token is None
+    assert engine.execs == []
+
+
+@pytest.mark.parametrize("answer", [not_run("no sh"), printed("", 1), printed("A" * 64), printed(GATEWAY_TOKEN + "\n")])
+def test_a_gateway_of_ours_whose_token_cannot_be_read(answer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(find, "_TOKEN_SECONDS", 0.05)
+    with pytest.raises(GatewayUnreachableError, match="none could be read in its container") as caught:
+        resolve_gateway(ours(answer), "gw:9000")
+    assert (caught.value.gateway, caught.value.gateway_url) == ("gw:9000", "http://172.17.0.9:9000")
+
+
+@pytest.mark.parametrize("info", [None, container(), container(labels=gateway_labels("unit", "", ""), state="exited")])
+def test_what_is_no_running_gateway_of_ours_has_no_token(info: ContainerInfo | None) -> None:
+    assert find_token(FakeEngine(), info, 5.0) is None

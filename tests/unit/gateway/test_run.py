@@ -1,0 +1,203 @@
+"""A gateway of ours in a container."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from jupyter_launcher import (
+    EngineError,
+    GatewayError,
+    GatewayNotRunningError,
+    GatewayUnreachableError,
+    ImageNotFoundError,
+    PipelineDirError,
+    RunningGateway,
+)
+from jupyter_launcher.gateway.run import GatewayRequest, run_gateway
+from jupyter_launcher.host.address import EngineAddress
+from jupyter_launcher.host.process import process_mark
+from jupyter_launcher.host.rules import DirectoryRules
+from jupyter_launcher.spec.labels import gateway_labels
+from jupyter_launcher.spec.server import RUN_DIR
+from jupyter_launcher.waiting import Deadline
+from tests.unit.fakes import (
+    DOCKER,
+    GATEWAY_TOKEN,
+    FakeJupyter,
+    printed,
+    refusal,
+)
+from tests.unit.hostile import KINDS, SOME, hostile_server
+
+
+@pytest.fixture
+def jupyter() -> Iterator[FakeJupyter]:
+    with FakeJupyter().serve() as found:
+        yield found
+
+
+Running = contextlib.AbstractContextManager[RunningGateway]
+Run = Callable[..., Running]
+
+
+@pytest.fixture
+def run(jupyter: FakeJupyter, tmp_path: Path) -> Run:
+    """A gateway of ours whose published port leads to a real HTTP server."""
+
+    def call(keep: Callable[[str], bool] = lambda _: False, **given: Any) -> Running:
+        known: dict[str, Any] = {
+            "pipeline_dir": tmp_path,
+            "image": "image",
+            "namespace": "unit",
+            "owner": "me",
+            "network": None,
+            "seconds": 5.0,
+            "user": None,
+            "rules": DirectoryRules(),
+        }
+        request = GatewayRequest(**{**known, **given})
+        return run_gateway(jupyter.engine, EngineAddress(jupyter.engine), request, keep=keep)
+
+    return call
+
+
+def test_a_gateway_of_ours_is_there_until_it_is_left(run: Run, jupyter: FakeJupyter, tmp_path: Path) -> None:
+    with run() as gateway:
+        name = gateway.name
+        assert name == str(gateway)
+        assert name.startswith("kernel-gateway.unit.")
+        assert (gateway.url, gateway.token) == (jupyter.url, GATEWAY_TOKEN)
+        assert GATEWAY_TOKEN not in repr(gateway)
+        info = jupyter.engine.named(name)
+        config = jupyter.engine.configs[name]
+        assert (config.image, config.user) == ("image", f"{tmp_path.stat().st_uid}:{tmp_path.stat().st_gid}")
+        assert config.entrypoint is not None
+        assert config.entrypoint[3:] == ("gateway", RUN_DIR, "run-gateway", "--port=8888")
+        assert config.labels == gateway_labels("unit", "me", process_mark())
+        assert ("GET", "/api/kernelspecs") in jupyter.asked
+        assert set(jupyter.authorizations) == {f"token {GATEWAY_TOKEN}"}
+        assert GATEWAY_TOKEN not in str(config.to_docker())
+    assert jupyter.engine.removed == [info.id]
+
+
+def test_a_gateway_that_is_kept(run: Run, jupyter: FakeJupyter) -> None:
+    asked: list[str] = []
+    with run(keep=lambda name: not asked.append(name)) as gateway:  # type: ignore[func-returns-value]
+        pass
+    assert asked == [gateway.name]
+    assert jupyter.engine.named(gateway.name).running
+
+
+def test_a_gateway_is_removed_when_the_block_fails(run: Run, jupyter: FakeJupyter) -> None:
+    error = ValueError("made up")
+    with pytest.raises(ValueError, match="made up"), run():
+        raise error
+    assert jupyter.engine.known == {}
+
+
+def test_a_gateway_that_ends_is_noticed_at_once(run: Run, jupyter: FakeJupyter) -> None:
+    jupyter.engine.on_start = lambda found: jupyter.engine.end(found, 3)
+    with pytest.raises(GatewayNotRunningError, match="ended with exit code 3") as caught, run(seconds=600.0):
+        pytest.fail("it does not run")
+    error = caught.value
+    assert (error.state, error.exit_code, error.log_tail) == ("exited", 3, "the log")
+    assert error.gateway.startswith("kernel-gateway.unit.")
+    assert jupyter.engine.known == {}
+
+
+def test_a_gateway_that_is_removed_meanwhile(run: Run, jupyter: FakeJupyter) -> None:
+    jupyter.engine.on_start = jupyter.engine.remove
+    with pytest.raises(GatewayNotRunningError) as caught, run():
+        pytest.fail("it does not run")
+    assert (caught.value.state, caught.value.exit_code) == ("gone", None)
+
+
+def test_a_gateway_without_kernel_specs(run: Run, jupyter: FakeJupyter) -> None:
+    jupyter.kernelspecs = 503
+    with pytest.raises(GatewayUnreachableError, match=r"no kernel specs within 0\.05 s") as caught, run(seconds=0.05):
+        pytest.fail("it has no kernel specs")
+    assert caught.value.log_tail == "the log"
+    assert jupyter.engine.known == {}
+
+
+@pytest.mark.parametrize("kind", SOME)
+def test_a_gateway_that_answers_as_none_should(run: Run, jupyter: FakeJupyter, kind: str) -> None:
+    """Deep JSON with status 200 is an answer: what is in it, the server will say."""
+    deadline = Deadline(0.3)
+    with hostile_server(KINDS[kind]) as url:
+        jupyter.engine.port = urlsplit(url).port
+        with contextlib.suppress(GatewayUnreachableError), run(seconds=0.3):
+            pass
+    assert deadline.elapsed() < 0.3 + 2
+    assert jupyter.engine.known == {}
+
+
+def test_a_gateway_on_a_network_that_publishes_nothing(run: Run, jupyter: FakeJupyter) -> None:
+    jupyter.engine.port = None
+    with pytest.raises(GatewayError, match="no published port on network 'net'"), run(network="net"):
+        pytest.fail("it cannot be reached")
+    assert jupyter.engine.known == {}
+
+
+@pytest.mark.parametrize(
+    ("call", "error"),
+    [
+        ("created", KeyboardInterrupt()),
+        ("start", KeyboardInterrupt()),
+        ("start", refusal(500)),
+        ("create", refusal(400)),
+    ],
+)
+def test_a_gateway_whose_start_fails_leaves_nothing(
+    run: Run, jupyter: FakeJupyter, call: str, error: BaseException
+) -> None:
+    jupyter.engine.fail(call, error)
+    with pytest.raises((KeyboardInterrupt, EngineError)), run():
+        pytest.fail("it did not start")
+    assert jupyter.engine.known == {}
+    assert len(jupyter.engine.removed) == 1
+
+
+def test_a_gateway_for_a_directory_that_is_not_there(run: Run, jupyter: FakeJupyter, tmp_path: Path) -> None:
+    with pytest.raises(PipelineDirError), run(pipeline_dir=tmp_path / "none"):
+        pytest.fail("there is no directory")
+    assert jupyter.engine.calls == []
+
+
+def test_a_gateway_whose_bridge_is_reached_publishes_nothing(
+    run: Run, jupyter: FakeJupyter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jupyter.engine.traits = replace(DOCKER, rootless=False, desktop=False)
+    monkeypatch.setattr(EngineAddress, "bridge_url", lambda *_: jupyter.url)
+    with run() as gateway:
+        assert jupyter.engine.configs[gateway.name].container_port is None
+        assert gateway.url == jupyter.url
+
+
+def test_a_gateway_that_makes_no_token(run: Run, jupyter: FakeJupyter) -> None:
+    jupyter.gateway_token = printed("", 1)
+    with pytest.raises(GatewayUnreachableError, match="made no token within") as caught, run(seconds=0.05):
+        pytest.fail("it has no token")
+    assert "sh and od" in caught.value.hint
+    assert jupyter.asked == []
+    assert jupyter.engine.known == {}
+
+
+def test_an_image_that_is_not_there(run: Run, jupyter: FakeJupyter) -> None:
+    with pytest.raises(ImageNotFoundError) as caught, run(image="other"):
+        pytest.fail("there is no image")
+    assert caught.value.image == "other"
+    assert jupyter.engine.known == {}
+
+
+def test_an_image_that_runs_nothing_by_itself(run: Run, jupyter: FakeJupyter) -> None:
+    jupyter.engine.images.argv = ()
+    with pytest.raises(GatewayError, match="neither an entrypoint nor a command"), run():
+        pytest.fail("nobody knows what to run")
