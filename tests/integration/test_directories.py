@@ -160,9 +160,8 @@ def test_root_is_not_chosen_over_a_link_of_somebody_else(lenient: Launcher, tmp_
 NOT_ROOT = """
 import os, sys
 from jupyter_launcher import Launcher, PipelineDirError
-os.setgroups([os.stat(sys.argv[2]).st_gid])
-os.seteuid(4001)
-with Launcher() as launcher:
+os.setuid(4001)
+with Launcher(docker_host=sys.argv[2]) as launcher:
     try:
         launcher.start(sys.argv[1])
     except PipelineDirError as error:
@@ -173,15 +172,15 @@ with Launcher() as launcher:
 @needs_root
 @needs_socket
 def test_root_is_not_chosen_by_a_launcher_that_is_not_root(tmp_path: Path) -> None:
-    for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        folder.chmod(0o755)
-    ran = subprocess.run(
-        [sys.executable, "-c", NOT_ROOT, str(tmp_path), str(SOCKET)],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )
+    folder = tmp_path / "pipeline"
+    folder.mkdir()
+    for parent in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
+        parent.chmod(0o755)
+    with over_another_socket(tmp_path) as url:
+        (tmp_path / "relay.sock").chmod(0o666)
+        ran = subprocess.run(
+            [sys.executable, "-c", NOT_ROOT, str(folder), url], capture_output=True, text=True, check=True, timeout=60
+        )
     assert "does not run as root" in ran.stdout
     assert 'user="0:0"' in ran.stdout
 
