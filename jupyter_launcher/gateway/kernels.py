@@ -21,9 +21,9 @@ __all__ = ["MarkedKernels", "find_marked_kernels", "gateway_api", "stop_kernels"
 
 _KERNEL_SECONDS = 120.0
 """From a server's request for a kernel to the kernel's connection file. A younger one is of another request."""
+_NUMBER = re.compile(r"[0-9]{1,12}\.[0-9]{3}-[0-9a-f]{32}")
 _PROCESS = re.compile(
-    r"(?P<kernel>\S+) (?:(?P<number>[0-9]{1,12}\.[0-9]{3}-[0-9a-f]{32})|-) (?:(?P<made>[0-9]{1,12}\.[0-9]{9})|-) "
-    r"(?P<started>[0-9]{1,18})"
+    r"(?P<kernel>\S+) (?P<number>\S+) (?:(?P<made>[0-9]{1,12}\.[0-9]{1,9})|-) (?P<started>[0-9]{1,18})"
 )
 """A line of find_kernels.sh."""
 
@@ -73,7 +73,7 @@ def _parse_marked(lines: Iterable[str]) -> MarkedKernels | None:
         return None
     starts: defaultdict[str, set[str]] = defaultdict(set)
     for item in processes:
-        if item["number"]:
+        if _NUMBER.fullmatch(item["number"]):  # else it has none, or one that a kernel has made up for itself
             starts[item["number"]].add(item["kernel"])
     own = {_find_own(number, kernels, processes) for number, kernels in starts.items()}
     numbered = {kernel for kernels in starts.values() for kernel in kernels}

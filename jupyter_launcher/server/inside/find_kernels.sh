@@ -15,14 +15,15 @@ for file in $files; do
   process=${file%/environ}
   found=$(tr '\0' '\n' 2>/dev/null <"$file" | sed -n -e 's/^KERNEL_ID=/id /p' -e 's/^KERNEL_JUPYTER_LAUNCHER_START=/number /p') || exit
   id= number=- made=- started=-
-  while read -r name value; do
-    case $name in id) id=$value ;; number) number=$value ;; esac
-  done <<END
-$found
-END
+  set -- $found
+  while [ $# -gt 1 ]; do
+    case $1 in id) id=$2 ;; number) number=$2 ;; esac
+    shift 2
+  done
   [ -n "$id" ] || continue # it has ended, or is no kernel's
   connection=$(tr '\0' '\n' 2>/dev/null <"$process/cmdline" | sed -n '/^\/.*\.json$/{p;q;}')
-  [ -z "$connection" ] || made=$(stat -c %.9Y "$connection") || made=-
+  [ -z "$connection" ] || made=$(stat -c %.9Y "$connection")
+  case $made in *[!0-9.]* | *.*.* | "") made=- ;; *.*) ;; *) made=- ;; esac # not every `stat` knows fractions
   # The name of the program, in brackets, may have spaces; after it comes the third field.
   read -r stat <"$process/stat" && set -- ${stat##*) } && started=${20}
   echo "$id $number $made $started"

@@ -61,8 +61,8 @@ def test_kernels_that_cannot_be_seen_are_none(answer: Any) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        *("OCI runtime exec failed: no sh", "a .. - 1", "a/b - - 1", "é - - 1", f"{'x' * 129} - - 1", "a \x1b[2J"),
-        *("a", "a - -", "a x - 1", f"a {'1' * 32} - 1", "a - 1.5 1", "a - - 1 1"),
+        *("OCI runtime exec failed: no sh", ".. - - 1", "a/b - - 1", "é - - 1", f"{'x' * 129} - - 1", "a \x1b[2J"),
+        *("a", "a - -", "a - x 1", "a - 1 1", "a - - x", "a - - 1 1"),
         "".join(f"k{number} - - 1\n" for number in range(1001)),
     ],
 )
@@ -98,6 +98,8 @@ ONE, TWO = f"1795651868.082-{'1' * 32}", f"1795651869.000-{'2' * 32}"
         # Without a number nobody can tell, as with a server that does not take our configuration.
         (["a - 1795651868.200000000 1", "b - - 2"], "ab", ""),
         ([f"a {ONE} 1795651868.200000000 1", "b - 1795651868.100000000 2"], "ab", ""),
+        # A number that a kernel has made up is none.
+        (["a made-up - 1", "b made-up - 2"], "ab", ""),
     ],
 )
 def test_of_the_kernels_of_one_start_the_oldest_is_the_sessions(lines: list[str], own: str, others: str) -> None:
