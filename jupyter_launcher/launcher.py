@@ -385,7 +385,7 @@ class Launcher:
         events of the phase ``image``.
 
         Args:
-            name: ``jupyter-server`` or ``enterprise-gateway``.
+            name: ``jupyter-server`` or ``kernel-gateway``.
             tag: of the image; None: the one that ``start`` looks for.
             options: in place of the launcher's ``build``.
             force: build anew, without the engine's cache.
@@ -410,7 +410,7 @@ class Launcher:
         network: str | None = None,
         keep: Callable[[str], bool] | None = None,
     ) -> Iterator[str]:
-        """A Jupyter Enterprise Gateway for a pipeline, for trials and tests; yields its name.
+        """A Jupyter Kernel Gateway for a pipeline, for trials and tests; yields its name.
 
         Its kernels see the pipeline at ``/pipeline-dir`` too. It is removed on leaving: stop the
         sessions that use it before. Orchestrators usually run a gateway of their own.

@@ -41,7 +41,7 @@ def start(
 ) -> None:
     """Start JupyterLab for the pipeline in DIR, and print where it is, its token included.
 
-    Example: jupyter-launcher start my-pipeline --gateway enterprise-gateway --open
+    Example: jupyter-launcher start my-pipeline --gateway my-gateway --open
     """
     with _interrupt_on_signals(), state.launcher() as launcher:
         session = launcher.start(directory, host_port=port, **options)

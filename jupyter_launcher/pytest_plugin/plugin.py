@@ -64,6 +64,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     for name, default, text in (
         ("docker", "auto", "auto|require|skip: fail or skip without a Docker engine; auto fails where CI is set"),
         ("image", "", "the server's image"),
+        ("gateway-image", "", "the gateway's image"),
         ("keep", "never", "never|failed|always: which sessions to leave running after their test"),
         ("start-timeout", "", "seconds for a server to be ready"),
     ):
@@ -153,7 +154,9 @@ def jupyter_launcher_config(pytestconfig: pytest.Config) -> LauncherConfig:
 
     One launcher serves all tests of a process, so override it where all of them see that.
     """
-    return LauncherConfig(image=_option(pytestconfig, "image") or None)
+    return LauncherConfig(
+        image=_option(pytestconfig, "image") or None, gateway_image=_option(pytestconfig, "gateway_image") or None
+    )
 
 
 @pytest.fixture(scope="session")
@@ -207,7 +210,7 @@ def jupyter_gateway_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def jupyter_gateway(
     _jupyter_run: Run, jupyter_launcher_config: LauncherConfig, jupyter_gateway_dir: Path
 ) -> Iterator[str]:
-    """A kernel gateway, as ``gateway=`` takes it: the one that was named, or a Jupyter Enterprise Gateway of ours."""
+    """A kernel gateway, as ``gateway=`` takes it: the one that was named, or a Jupyter Kernel Gateway of ours."""
     if jupyter_launcher_config.gateway is not None:
         yield jupyter_launcher_config.gateway
         return
