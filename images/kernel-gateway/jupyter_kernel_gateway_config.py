@@ -18,6 +18,7 @@ if token:
     c.KernelGatewayApp.auth_token = token
 
 c.KernelGatewayApp.kernel_manager_class = "jupyter_launcher_kernels.manager.KernelManager"
+c.KernelGatewayApp.kernel_websocket_connection_class = "jupyter_launcher_kernels.connection.WebsocketConnection"
 c.KernelProvisionerFactory.default_provisioner_name = "jupyter-launcher"
 
 # Outputs are limited by who shows them: JupyterLab, or the server between.

@@ -219,6 +219,52 @@ def test_kernels_that_never_listen_do_not_hold_up_a_start(client: Any) -> None:
     assert output.splitlines() == ["silent True True True", "ended False True False", "files False True True"]
 
 
+# Run in a container of the image: the identities of two connections with one session id.
+IDENTITIES = """
+from types import SimpleNamespace
+from jupyter_launcher_kernels.connection import WebsocketConnection
+
+def identities():
+    seen = []
+    connect = lambda identity: seen.append(identity) or SimpleNamespace()
+    names = ("shell", "control", "stdin", "iopub")
+    manager = SimpleNamespace(**{f"connect_{name}": connect for name in names})
+    connection = SimpleNamespace(kernel_manager=manager, session=SimpleNamespace(bsession=b"one"), channels={})
+    WebsocketConnection.create_stream(connection)
+    print(sorted(connection.channels), len(set(seen)), all(s.channel == n for n, s in connection.channels.items()))
+    return seen
+
+print(set(identities()) & set(identities()))
+"""
+
+
+def test_each_websocket_has_an_identity_of_its_own(client: Any) -> None:
+    output = client.containers.run(DEFAULT_GATEWAY_IMAGE, ["python3", "-c", IDENTITIES], remove=True).decode()
+    one = "['control', 'iopub', 'shell', 'stdin'] 1 True"
+    assert output.splitlines() == [one, one, "set()"]
+
+
+def test_a_page_that_gives_up_its_first_websocket_gets_its_answer_by_the_second(
+    start: Callable[..., Session], gateway: str
+) -> None:
+    session = start(gateway=gateway)
+    header = {"msg_id": "m1", "msg_type": "kernel_info_request", "username": "", "session": "s1", "version": "5.3"}
+    request = {"channel": "shell", "header": header, "parent_header": {}, "metadata": {}, "content": {}}
+    for number in range(5):
+        answer = requests.post(f"{session.url}api/kernels", json={}, headers=authorized(session), timeout=60)
+        kernel = answer.json()["id"]
+        url = f"{session.url.replace('http', 'ws', 1)}api/kernels/{kernel}/channels?session_id=s{number}"
+        with pytest.raises(websocket.WebSocketException):  # as a browser: the server chose none of its subprotocols
+            websocket.create_connection(
+                url, timeout=20, header=authorized(session), subprotocols=["v1.kernel.websocket.jupyter.org"]
+            )
+        connected = websocket.create_connection(url, timeout=20, header=authorized(session))
+        with contextlib.closing(connected) as connection:
+            connection.send(json.dumps(request))
+            while json.loads(connection.recv())["parent_header"].get("msg_id") != "m1":
+                pass
+
+
 def test_outputs_are_not_limited(own_gateway: Gateway) -> None:
     url = f"{own_gateway.url.replace('http', 'ws', 1)}/api/kernels/{own_gateway.start_kernel()}/channels"
     header = {"msg_id": "m1", "msg_type": "execute_request", "username": "", "session": "s1", "version": "5.3"}
