@@ -18,7 +18,7 @@ class WebsocketConnection(ZMQChannelsWebsocketConnection):
     """
 
     def create_stream(self) -> None:
-        """Connect to the kernel; all channels have one identity, since a kernel asks for input by that of the request."""
+        """Connect to the kernel; one identity for all channels, since a kernel asks for input by the request's."""
         identity = uuid.uuid4().hex.encode()
         for channel in ("iopub", "shell", "control", "stdin"):
             stream = getattr(self.kernel_manager, f"connect_{channel}")(identity=identity)
