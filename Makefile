@@ -25,7 +25,7 @@ INDEX_URL ?=
 BUILD_FLAGS = $(foreach file,$(CA_CERTIFICATES),--ca-certificate '$(file)') $(if $(INDEX_URL),--index-url '$(INDEX_URL)')
 
 .DEFAULT_GOAL := help
-.PHONY: help run test alone docs test-newest-jupyter check unit integration browser faults soak test-engines tools bench pictures images engine engine-down venv wheel image-requirements clean
+.PHONY: help run test alone docs test-eg test-newest-jupyter check unit integration browser faults soak test-engines tools bench pictures images engine engine-down venv wheel image-requirements clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -92,6 +92,12 @@ $(BENCH_VENV)/.made: benchmarks/requirements.txt benchmarks/hub_proxy/package-lo
 docs: venv ## the documentation as HTML, in docs/_build/html; warnings are errors
 	$(PYTHON) -m sphinx -W --keep-going -q -b html docs docs/_build/html
 
+# What holds for the gateway of ours alone is left out.
+test-eg: images tools ## the tests that use a gateway, with a Jupyter Enterprise Gateway as users bring it
+	image=$$(INDEX_URL='$(INDEX_URL)' $(PYTHON) -m tests.images "$$($(PYTHON) scripts/base_image.py python:3.11-slim bookworm)" $(CA_CERTIFICATES)) && \
+	$(PYTHON) -m pytest -n $(WORKERS) -m 'gateway and not alone' --ignore tests/integration/test_gateway_image.py \
+	  --jupyter-gateway-image="$$image" tests/integration tests/browser
+
 test-newest-jupyter: images ## what the patches of Jupyter lean on, and sessions, with the newest JupyterLab instead of the pinned one
 	$(PYTHON) scripts/newest_jupyter.py
 
@@ -100,7 +106,7 @@ pictures: images tools ## the README's pictures anew, of a real run
 
 images: engine venv ## both images, from a registry's base image or from Debian packages
 	@$(CLI) build jupyter-server $(BUILD_FLAGS) --base-image "$$($(PYTHON) scripts/base_image.py python:3.13-slim trixie)"
-	@$(CLI) build enterprise-gateway $(BUILD_FLAGS) --base-image "$$($(PYTHON) scripts/base_image.py python:3.11-slim bookworm)"
+	@$(CLI) build kernel-gateway $(BUILD_FLAGS) --base-image "$$($(PYTHON) scripts/base_image.py python:3.13-slim trixie)"
 
 engine: ## a Docker engine, brought up if there is none and this is root on Debian
 	@scripts/engine.sh up
@@ -121,9 +127,10 @@ $(VENV)/.made: requirements-dev.txt pyproject.toml
 wheel: venv ## the wheel, in dist/
 	$(PYTHON) -m pip wheel --quiet --no-deps --wheel-dir dist .
 
-image-requirements: engine venv ## pin anew what the images install
-	scripts/pin.sh images/jupyter-server "$$($(PYTHON) scripts/base_image.py python:3.13-slim trixie)"
-	scripts/pin.sh images/enterprise-gateway "$$($(PYTHON) scripts/base_image.py python:3.11-slim bookworm)"
+image-requirements: engine venv ## pin anew what the images install, with the hashes of the files
+	$(PYTHON) scripts/pin.py images/jupyter-server "$$($(PYTHON) scripts/base_image.py python:3.13-slim trixie)"
+	$(PYTHON) scripts/pin.py images/kernel-gateway "$$($(PYTHON) scripts/base_image.py python:3.13-slim trixie)"
+	$(PYTHON) scripts/pin.py tests/images/enterprise-gateway "$$($(PYTHON) scripts/base_image.py python:3.11-slim bookworm)"
 
 clean: ## the venv and what was built here; images and containers stay
 	rm -rf $(VENV) $(BENCH_VENV) dist build docs/_build .mypy_cache .pytest_cache .ruff_cache

@@ -428,7 +428,7 @@ class Launcher:
         events of the phase ``image``.
 
         Args:
-            name: ``jupyter-server`` or ``enterprise-gateway``.
+            name: ``jupyter-server`` or ``kernel-gateway``.
             tag: of the image; None: the one that ``start`` looks for.
             options: in place of the launcher's ``build``.
             force: build anew, without the engine's cache.
@@ -454,7 +454,7 @@ class Launcher:
         user: str | int | None = None,
         keep: Callable[[str], bool] | None = None,
     ) -> Iterator[RunningGateway]:
-        """A kernel gateway for a pipeline, for trials and tests; yields it, as ``gateway=`` takes it.
+        """A Jupyter Kernel Gateway for a pipeline, for trials and tests; yields it, as ``gateway=`` takes it.
 
         Its kernels see the pipeline at ``/pipeline-dir`` too. It is removed on leaving: stop the
         sessions that use it before. Orchestrators usually run a gateway of their own.

@@ -28,10 +28,12 @@ GROUPS = {
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A test that builds or removes images runs alone, since all others use them."""
+    """A test that builds or removes images runs alone, since all others use them; one with a gateway can be chosen."""
     for item in items:
         if "base_image" in getattr(item, "fixturenames", ()) or item.path.name == "test_images.py":
             item.add_marker("alone")
+        if "jupyter_gateway" in getattr(item, "fixturenames", ()):
+            item.add_marker("gateway")
 
 
 class Groups(LoadScopeScheduling):  # type: ignore[misc] # it has no types

@@ -210,7 +210,7 @@ def reap(state: CommandContext, min_age: float, dry_run: bool) -> None:
 
 
 @cli.command(short_help="Build an image.")
-@click.argument("name", default="jupyter-server", type=click.Choice(["jupyter-server", "enterprise-gateway"]))
+@click.argument("name", default="jupyter-server", type=click.Choice(["jupyter-server", "kernel-gateway"]))
 @click.option("--base-image", help="An image with Python to build upon.")
 @click.option(
     "--ca-certificate",
@@ -221,6 +221,11 @@ def reap(state: CommandContext, min_age: float, dry_run: bool) -> None:
 )
 @click.option("--index-url", help="The package index for pip.")
 @click.option("--proxy", help="For HTTP and HTTPS during the build.")
+@click.option(
+    "--require-hashes/--no-require-hashes",
+    default=True,
+    help="Install only files whose hashes are pinned; without, the versions alone count.",
+)
 @click.option("--tag", help="Another name for the image.")
 @click.option("--force", is_flag=True, help="Build anew although nothing changed.")
 @pass_context
@@ -249,7 +254,7 @@ def doctor(
 ) -> None:
     """Check everything that a session needs, from the engine to a published port, and say how to fix what fails.
 
-    Example: jupyter-launcher doctor my-pipeline --gateway enterprise-gateway
+    Example: jupyter-launcher doctor my-pipeline --gateway my-gateway
     """
     from jupyter_launcher.cli.doctor import CheckState, examine
     from jupyter_launcher.engine.client import DockerEngine

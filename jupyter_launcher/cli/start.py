@@ -50,7 +50,7 @@ def start(
 ) -> None:
     """Start JupyterLab for the pipeline in DIR, and print where it is, its token included.
 
-    Example: jupyter-launcher start my-pipeline --gateway enterprise-gateway --open
+    Example: jupyter-launcher start my-pipeline --gateway my-gateway --open
     """
     rules = {"roots": roots or None, "allow_engine_socket": allow_engine_socket}
     with _interrupt_on_signals(), state.launcher(**rules) as launcher:

@@ -35,12 +35,22 @@ from jupyter_launcher.waiting import Deadline, within
 
 __all__ = ["CONTEXTS", "DEFAULT_GATEWAY_IMAGE", "DEFAULT_IMAGE", "ImageStore", "context_dir", "tag_of"]
 
-CONTEXTS = ("jupyter-server", "enterprise-gateway")
+CONTEXTS = ("jupyter-server", "kernel-gateway")
 _INPUTS = "jupyter-launcher.inputs"
 _TAIL_LINES = 40
 _POLL = 0.05
 _STREAM_END = object()
 _Items = queue.SimpleQueue[tuple[Any, BaseException | None]]
+_BUILD_HINT = (
+    "behind a proxy or without a registry, give the build a base image, CA certificates, an index URL or proxies "
+    "(BuildOptions, or `jupyter-launcher build --help`)"
+)
+_HASH_ERROR = re.compile(r"DO NOT MATCH THE HASHES|in --require-hashes mode", re.IGNORECASE)  # pip's words
+_HASH_HINT = (
+    "the pinned hashes are those of the files for Python 3.13 on linux/amd64 and linux/arm64; for another Python, or "
+    "an index that packs its files anew, build with BuildOptions(require_hashes=False), or `jupyter-launcher build "
+    "--no-require-hashes`"
+)
 _STEP = re.compile(r"(?:Step|STEP) (\d+)/(\d+) ?: ")  # Docker's, Podman's
 
 
@@ -162,10 +172,7 @@ class ImageStore:
                         _report_build(item, tail, on_progress)
         except EngineError as error:
             msg = f"image {tag} could not be built: {error.message}"
-            hint = (
-                "behind a proxy or without a registry, give the build a base image, CA certificates, an index URL or "
-                "proxies (BuildOptions, or `jupyter-launcher build --help`)"
-            )
+            hint = _HASH_HINT if any(map(_HASH_ERROR.search, tail)) else _BUILD_HINT
             raise ImageBuildError(msg, hint=hint, status=error.status, image=tag, log_tail="\n".join(tail)) from error
         finally:
             self._prune(build_id)

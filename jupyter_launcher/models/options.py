@@ -98,11 +98,15 @@ class BuildOptions:
             None: the Dockerfile's own default, an official slim Python image.
         ca_certificates: PEM files (``*.crt``) that pip, and later the notebooks, must trust.
         index_url: the package index for pip; None: pip's default.
+        require_hashes: whether pip installs only files whose hashes are in the image's ``requirements.txt``; it has
+            those of the wheels for Python 3.13 on linux/amd64 and linux/arm64. False, for a base image with another
+            Python or an index that packs its files anew: the versions alone count.
         http_proxy, https_proxy, no_proxy: for the build alone; None: what the Docker client's
             configuration file says.
 
     Raises:
-        OptionError: one is no text, or ``ca_certificates`` is no sequence of paths.
+        OptionError: one is no text, ``ca_certificates`` is no sequence of paths, or ``require_hashes`` is neither
+            True nor False.
     """
 
     base_image: str | None = None
@@ -111,6 +115,7 @@ class BuildOptions:
     http_proxy: str | None = field(default=None, repr=False)
     https_proxy: str | None = field(default=None, repr=False)
     no_proxy: str | None = None
+    require_hashes: bool = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "ca_certificates", _check_paths(self.ca_certificates, "ca_certificates"))
@@ -120,6 +125,10 @@ class BuildOptions:
                 # Without the value, which may hold a password.
                 msg = f"{name} is no text that can be encoded"
                 raise OptionError(msg, hint="give a text, in characters that UTF-8 has, without NUL", option=name)
+        given: object = self.require_hashes
+        if not isinstance(given, bool):
+            msg = f"require_hashes is {show_value(given)}"
+            raise OptionError(msg, hint="give True or False", option="require_hashes")
 
     def to_build_args(self) -> dict[str, str]:
         """The build arguments that the Dockerfiles know, and those that the engine knows for proxies."""
@@ -129,6 +138,7 @@ class BuildOptions:
             "HTTP_PROXY": self.http_proxy,
             "HTTPS_PROXY": self.https_proxy,
             "NO_PROXY": self.no_proxy,
+            "REQUIRE_HASHES": None if self.require_hashes else "0",
         }
         return {name: value for name, value in given.items() if value is not None}
 

@@ -15,6 +15,7 @@ class LauncherConfig:
 
     Attributes:
         image: of the server; None: the launcher's default.
+        gateway_image: of a gateway of ours; None: ``DEFAULT_GATEWAY_IMAGE``.
         gateway: an existing kernel gateway: a container's name or id, or a URL. All servers use
             it then. None: ``jupyter_gateway`` is one of ours, and only the servers of tests that ask
             for it use it.
@@ -24,6 +25,7 @@ class LauncherConfig:
     """
 
     image: str | None = None
+    gateway_image: str | None = None
     gateway: str | None = None
     network: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)

@@ -65,6 +65,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     for name, default, text in (
         ("docker", "auto", "auto|require|skip: fail or skip without a Docker engine; auto fails where CI is set"),
         ("image", "", "the server's image"),
+        ("gateway-image", "", "the gateway's image"),
         ("keep", "never", "never|failed|always: which sessions to leave running after their test"),
         ("start-timeout", "", "seconds for a server to be ready"),
     ):
@@ -154,7 +155,9 @@ def jupyter_launcher_config(pytestconfig: pytest.Config) -> LauncherConfig:
 
     One launcher serves all tests of a process, so override it where all of them see that.
     """
-    return LauncherConfig(image=_option(pytestconfig, "image") or None)
+    return LauncherConfig(
+        image=_option(pytestconfig, "image") or None, gateway_image=_option(pytestconfig, "gateway_image") or None
+    )
 
 
 @pytest.fixture(scope="session")

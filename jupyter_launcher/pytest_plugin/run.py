@@ -106,9 +106,12 @@ class Run:
     @contextlib.contextmanager
     def gateway(self, folder: Path) -> Iterator[RunningGateway]:
         """A gateway of this run's own; it stays when a session that uses it was kept."""
+        image = self._config.gateway_image or DEFAULT_GATEWAY_IMAGE
         with self._lock:
-            self.launcher.ensure_image(DEFAULT_GATEWAY_IMAGE)
-        with self.launcher.run_gateway(folder, network=self._config.network, keep=self._keep_gateway) as found:
+            self.launcher.ensure_image(image)
+        with self.launcher.run_gateway(
+            folder, image=image, network=self._config.network, keep=self._keep_gateway
+        ) as found:
             yield found
 
     def _keep_gateway(self, name: str) -> bool:

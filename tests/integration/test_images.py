@@ -92,7 +92,7 @@ def test_certificates_that_are_none(launcher: Launcher, tmp_path: Path, content:
 
 
 def test_there_is_no_such_image(launcher: Launcher) -> None:
-    with pytest.raises(OptionError, match="jupyter-server, enterprise-gateway"):
+    with pytest.raises(OptionError, match="jupyter-server, kernel-gateway"):
         launcher.build_image("nonsense")
 
 

@@ -239,7 +239,7 @@ def test_a_failed_test_shows_the_containers_and_not_the_token(
             "*JupyterLab extension loaded*",
             "*- jupyter gateway -*",
             "container kernel-gateway.pytest-*",
-            "*Jupyter Enterprise Gateway * is available at *",
+            "*Jupyter * Gateway * is available at *",
         ]
     )
     assert not re.search(r"token=[0-9a-f]", result.stdout.str())

@@ -339,10 +339,10 @@ def test_an_image_is_had_before_it_is_needed(connect: Connect, engine: FakeEngin
 
 def test_an_image_is_built(launcher: Launcher, engine: FakeEngine, events: list[Event]) -> None:
     assert launcher.build_image() == DEFAULT_IMAGE
-    assert launcher.build_image("enterprise-gateway", tag="mine", force=True) == "mine"
+    assert launcher.build_image("kernel-gateway", tag="mine", force=True) == "mine"
     assert engine.images.built == [
         ("jupyter-server", DEFAULT_IMAGE, False),
-        ("enterprise-gateway", "mine", True),
+        ("kernel-gateway", "mine", True),
     ]
     assert [event.detail for event in events if event.kind is EventKind.PROGRESS] == ["Step 1/2"] * 2
 

@@ -146,6 +146,18 @@ def test_build_options_hide_what_may_hold_credentials() -> None:
     }
 
 
+def test_builds_go_by_hashes_unless_told_otherwise() -> None:
+    assert BuildOptions(require_hashes=True).to_build_args() == {}
+    assert BuildOptions(require_hashes=False).to_build_args() == {"REQUIRE_HASHES": "0"}
+
+
+@pytest.mark.parametrize("value", [0, None, "no", []])
+def test_hashes_are_required_or_not(value: Any) -> None:
+    with pytest.raises(OptionError, match="require_hashes is ") as caught:
+        BuildOptions(require_hashes=value)
+    assert caught.value.option == "require_hashes"
+
+
 def test_certificates_are_paths() -> None:
     given: Any = ["a", Path("b")]
     assert BuildOptions(ca_certificates=given).ca_certificates == (Path("a"), Path("b"))

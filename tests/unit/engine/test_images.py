@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tarfile
 import threading
 from collections.abc import Iterator
@@ -55,7 +56,7 @@ def build(
 
 
 def test_tags_are_of_this_version() -> None:
-    assert (tag_of("jupyter-server"), tag_of("enterprise-gateway")) == (DEFAULT_IMAGE, DEFAULT_GATEWAY_IMAGE)
+    assert (tag_of("jupyter-server"), tag_of("kernel-gateway")) == (DEFAULT_IMAGE, DEFAULT_GATEWAY_IMAGE)
 
 
 @pytest.mark.parametrize("name", CONTEXTS)
@@ -383,6 +384,34 @@ def test_the_base_image_is_an_input() -> None:
         build(images, BuildOptions(base_image="python:3"))
         digests |= set(api.options("build")["labels"].values())
     assert len(digests) == 2
+
+
+@pytest.mark.parametrize(
+    ("printed", "named"),
+    [
+        ("ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE.", True),
+        ("ERROR: In --require-hashes mode, all requirements must have their versions pinned with ==.", True),
+        ("Step 8/26 : RUN pip install --require-hashes --requirement requirements.txt", False),
+    ],
+)
+def test_an_error_names_the_way_without_hashes_where_pip_speaks_of_them(printed: str, named: bool) -> None:  # noqa: FBT001 - pytest's
+    images, _ = store(inspect_image=ABSENT, build=[{"stream": printed}, {"error": "pip returned 1"}])
+    with pytest.raises(ImageBuildError) as caught:
+        build(images)
+    assert ("require_hashes=False" in caught.value.hint) == named
+    assert ("index URL" in caught.value.hint) == (not named)
+
+
+@pytest.mark.parametrize("name", CONTEXTS)
+def test_each_pin_of_an_image_has_a_hash(name: str) -> None:
+    lines = (context_dir(name) / "requirements.txt").read_text().replace("\\\n", "").splitlines()
+    pins = [line for line in lines if line and not line.startswith("#")]
+    assert len(pins) > 50
+    assert [pin for pin in pins if not re.fullmatch(r"[\w.-]+==[\w.]+( +--hash=sha256:[0-9a-f]{64})+", pin)] == []
+
+
+def test_both_images_are_listed_by_the_same_script() -> None:
+    assert len({(context_dir(name) / "write_sbom.py").read_bytes() for name in CONTEXTS}) == 1
 
 
 def test_certificates_travel_in_the_context(tmp_path: Path) -> None:

@@ -4,12 +4,12 @@ A browser asks for a kernel's websocket with a subprotocol that a server with a 
 (jupyter_server#1310), gives up, and asks again without. jupyter_server then drops its first websocket to
 the gateway while that is still connecting, and never closes it, since tornado's futures cannot be
 cancelled (nb2kg#14, from which the code came). Enterprise Gateway 3.3 lets the second websocket wait for
-the end of the first.
+the end of the first; Kernel Gateway 3 now and then waits for the first's kernel info, which never comes.
 
 Upstream: jupyter_server#1310 (closed by enforcing the old protocol), jupyter/nb2kg#14.
 Leans on: ``GatewayWebSocketConnection.ws``, ``ws_future``, ``disconnected``, ``disconnect``.
-Seen with: jupyter_server 2.21.1, Enterprise Gateway 3.3.0.
-Without it: a notebook opened in a browser waits a minute for its kernel on the gateway.
+Seen with: jupyter_server 2.21.1, Enterprise Gateway 3.3.0, Kernel Gateway 3.0.1.
+Without it: a notebook opened in a browser waits a minute for its kernel, on a Kernel Gateway only now and then.
 Goes when: jupyter_server closes a websocket that was given up while connecting.
 """
 

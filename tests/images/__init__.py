@@ -1,0 +1,1 @@
+"""Images that only the tests use."""
