@@ -5,6 +5,7 @@ python -m tests.images BASE_IMAGE [CERTIFICATE...]
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sys
@@ -25,11 +26,15 @@ def build(base_image: str, certificates: list[Path]) -> str:
     if os.environ.get("INDEX_URL"):
         arguments["PIP_INDEX_URL"] = os.environ["INDEX_URL"]
     client = docker.from_env(timeout=1800)
+    before = {str(image.id) for image in client.images.list(TAG)}
     with tempfile.TemporaryDirectory() as folder:
         context = Path(shutil.copytree(_FOLDER, Path(folder) / "context"))
         for certificate in certificates:
             shutil.copy(certificate, context / "ca-certificates")
-        client.images.build(path=str(context), tag=TAG, buildargs=arguments, rm=True, forcerm=True)
+        built, _ = client.images.build(path=str(context), tag=TAG, buildargs=arguments, rm=True, forcerm=True)
+    for replaced in before - {str(built.id)}:
+        with contextlib.suppress(docker.errors.APIError):  # a container uses it
+            client.images.remove(replaced)
     client.close()
     return TAG
 

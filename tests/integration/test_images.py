@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from jupyter_launcher import (
     OptionError,
     SessionState,
 )
+from jupyter_launcher.engine.images import context_dir
 
 CERTIFICATES = tuple(sorted(Path("/usr/local/share/ca-certificates").glob("*.crt")))
 
@@ -89,6 +91,19 @@ def test_certificates_that_are_none(launcher: Launcher, tmp_path: Path, content:
         file.write_bytes(content)
     with pytest.raises(OptionError, match=r"company\.crt"):
         launcher.build_image(options=BuildOptions(ca_certificates=(file,)))
+
+
+def test_a_file_with_another_hash_is_refused(
+    launcher: Launcher, options: BuildOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = tmp_path / "context"
+    shutil.copytree(context_dir("kernel-gateway"), context)
+    (context / "requirements.txt").write_text(f"six==1.17.0 --hash=sha256:{'0' * 64}\n")
+    monkeypatch.setattr("jupyter_launcher.engine.images.context_dir", lambda _: context)
+    with pytest.raises(ImageBuildError) as caught:
+        launcher.build_image("kernel-gateway", tag="jupyter-launcher/test:never", options=options)
+    assert "DO NOT MATCH THE HASHES" in caught.value.log_tail
+    assert "require_hashes=False" in caught.value.hint
 
 
 def test_there_is_no_such_image(launcher: Launcher) -> None:
