@@ -372,7 +372,7 @@ def test_a_folder_that_holds_the_socket(launcher: Launcher, pipeline: Path) -> N
 
 
 @needs_socket
-@pytest.mark.parametrize("process", ["1", "self", str(os.getpid())])
+@pytest.mark.parametrize("process", ["1", "self", str(os.getpid())], ids=["init", "self", "own"])
 def test_the_root_of_a_process(launcher: Launcher, pipeline: Path, process: str) -> None:
     """The file system of another process may be closed even to root."""
     source = Path(f"/proc/{process}/root{SOCKET.parent}")

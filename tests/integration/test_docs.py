@@ -274,3 +274,12 @@ def test_it_builds_without_a_warning(tmp_path: Path) -> None:
     api = (tmp_path / "api.html").read_text(encoding="utf-8")
     assert [name for name in jupyter_launcher.__all__ if f'id="jupyter_launcher.{name}"' not in api] == []
     assert re.findall(r'<(?:script|link|img)[^>]* (?:src|href)="(?:https?:)?//[^>]*>', api) == [], "fetched elsewhere"
+
+
+def test_the_tests_that_show_what_is_promised_are_there() -> None:
+    paths = list((ROOT / "tests").rglob("test_*.py"))
+    named = {span for span in code_spans(DOCS / "security.md") if re.fullmatch(r"test_\w+(\.py)?", span)}
+    assert len(named) > 15
+    code = "\n".join(path.read_text(encoding="utf-8") for path in paths)
+    known = {path.name for path in paths} | set(re.findall(r"^def (test_\w+)", code, re.MULTILINE))
+    assert named - known == set()
