@@ -294,7 +294,11 @@ def _count(item: Mapping[str, Any], layers: dict[str, tuple[int, int]]) -> None:
 
 
 def _context_files(folder: Path, certificates: Iterable[Path]) -> dict[str, bytes]:
-    files = {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    files = {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and "__pycache__" not in path.parts  # pip compiles what it installs
+    }
     for index, certificate in enumerate(certificates):
         try:
             content = Path(certificate).read_bytes()

@@ -20,7 +20,9 @@ from jupyter_launcher.waiting import Deadline, NotYetError, attempts
 __all__ = ["MarkedKernels", "find_marked_kernels", "gateway_api", "stop_kernels"]
 
 _KERNEL_SECONDS = 120.0
-"""From a server's request for a kernel to the kernel's connection file. A younger one is of another request."""
+"""From a server's request for a kernel to the kernel's connection file. A kernel whose file is younger belongs to
+another request.
+"""
 _NUMBER = re.compile(r"[0-9]{1,12}\.[0-9]{3}-[0-9a-f]{32}")
 _PROCESS = re.compile(
     r"(?P<kernel>\S+) (?P<number>\S+) (?:(?P<made>[0-9]{1,12}\.[0-9]{1,9})|-) (?P<started>[0-9]{1,18})"
@@ -29,8 +31,8 @@ _PROCESS = re.compile(
 
 
 def gateway_api(engine: Engine, address: EngineAddress, gateway: Gateway, token: str | None) -> JupyterApi:
-    """The gateway's REST API, as this process reaches it: from inside its container with a remote engine."""
-    if gateway.container_id is not None and address.is_remote:
+    """The gateway's REST API: asked from inside its container where this process does not reach that one's address."""
+    if gateway.container_id is not None and not address.reaches_bridge:
         return ExecApi(engine, gateway.container_id, gateway.url, token)
     return JupyterApi(gateway.url, token)
 

@@ -17,6 +17,7 @@ from jupyter_launcher.errors import (
     SessionNotFoundError,
     SessionUnreadableError,
 )
+from jupyter_launcher.host.pipeline_dir import look_identity
 from jupyter_launcher.host.process import is_process_dead
 from jupyter_launcher.models import Timings
 from jupyter_launcher.server.api import JupyterApi, NoAnswerError
@@ -170,7 +171,10 @@ def refuse_lost_directory(context: Context, session_id: str, refused: PipelineDi
         info, labels = find_session(context, session_id)
     except LauncherError:
         return  # what is wrong with the directory is the better answer
-    if info.running and labels.pipeline_dir in (path, context.address.find_on_host(path)):
+    if not info.running or labels.pipeline_dir not in (path, context.address.find_on_host(path)):
+        return
+    now = look_identity(context.address, labels.pipeline_dir)
+    if labels.pipeline_dir_id and now not in (None, labels.pipeline_dir_id):
         raise _lost_directory(info, labels, f"there is none now that can be used: {refused.message}") from refused
 
 

@@ -174,9 +174,10 @@ def _stop_kernels(
     deadline = Deadline(context.timeouts.gateway)
     others: tuple[str, ...] = ()
     if known is None:
-        container = gateway.container_id
-        marked = container and find_marked_kernels(context.engine, container, labels.start_id, deadline)
-        if not marked:
+        container, marked = gateway.container_id, None
+        if container is not None:
+            marked = find_marked_kernels(context.engine, container, labels.start_id, deadline)
+        if marked is None:
             reporter.warn(Phase.STOP, f"nobody could look for the session's kernels in the gateway {gateway.name}")
         else:
             known, others = marked.own, marked.of_others

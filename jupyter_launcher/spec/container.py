@@ -17,7 +17,6 @@ from jupyter_launcher.spec.server import RUN_DIR, read_script
 __all__ = [
     "DEFAULT_NETWORK",
     "KERNEL_MARK",
-    "KERNEL_START",
     "LOOK_TARGET",
     "PORT_KEY",
     "gateway_config",
@@ -29,8 +28,6 @@ __all__ = [
 
 KERNEL_MARK = "KERNEL_JUPYTER_LAUNCHER"
 """In the environment of each kernel that a session starts on a gateway: the session's start_id."""
-KERNEL_START = KERNEL_MARK + "_START"
-"""In the same environment: a number of this one start of a kernel (patches/gateway_kernels.py)."""
 DEFAULT_NETWORK = "bridge"
 PORT_KEY = f"{SERVER_PORT}/tcp"
 # No image has this path, so the engine creates it as what is mounted there, a file or a directory.

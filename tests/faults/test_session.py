@@ -14,6 +14,7 @@ import pytest
 import requests
 
 from jupyter_launcher import (
+    DEFAULT_GATEWAY_IMAGE,
     Event,
     EventKind,
     GatewayUnreachableError,
@@ -276,12 +277,21 @@ def test_a_gateway_that_comes_back_on_another_ip(
     network: str, launcher: Launcher, client: Any, pipeline_dir: Path
 ) -> None:
     """Named by its container it is lost; by its DNS name on a user-defined network it is found again."""
-    with launcher.run_gateway(pipeline_dir, network=network) as gateway:
-        by_name = launcher.start(pipeline_dir, gateway=gateway, network=network)
-        token = {"JUPYTER_GATEWAY_AUTH_TOKEN": gateway.token}
-        url = f"http://{gateway}:8888"
+    token = {"JUPYTER_GATEWAY_AUTH_TOKEN": "of-its-own"}
+    # An orchestrator's own gateway, whose token stays.
+    container = client.containers.run(
+        DEFAULT_GATEWAY_IMAGE,
+        detach=True,
+        init=True,
+        network=network,
+        environment=dict.fromkeys(("KG_AUTH_TOKEN", "EG_AUTH_TOKEN"), "of-its-own"),
+    )
+    squatter = None
+    try:
+        assert eventually(lambda: b"available at" in container.logs(), 60)
+        by_name = launcher.start(pipeline_dir, gateway=container.name, network=network, environment=token)
+        url = f"http://{container.name}:8888"
         by_dns = launcher.start(pipeline_dir, gateway=url, network=network, environment=token)
-        container = client.containers.get(gateway.name)
         container.stop(timeout=5)
         squatter = client.containers.run(launcher.image, "sleep 100", detach=True, init=True, network=network)
         container.start()
@@ -301,7 +311,9 @@ def test_a_gateway_that_comes_back_on_another_ip(
         assert kernel_specs(by_name) != 200
         by_name.stop()
         by_dns.stop()
-        squatter.remove(force=True)
+    finally:
+        for made in filter(None, (squatter, container)):
+            made.remove(force=True)
 
 
 # -- the pipeline directory
