@@ -134,6 +134,7 @@ class FakeImages:
         self.known = set(known)
         self.ensured: list[tuple[str, str]] = []
         self.built: list[tuple[str, str, bool]] = []
+        self.options: list[BuildOptions] = []
 
     def find(self, image: str) -> str | None:
         return f"sha256:{image}" if image in self.known else None
@@ -159,6 +160,7 @@ class FakeImages:
     ) -> None:
         on_progress("Step 1/2", 0, 2)
         self.built.append((name, tag, force))
+        self.options.append(options)
         self.known.add(tag)
 
 
