@@ -94,8 +94,9 @@ def test_certificates_that_are_none(launcher: Launcher, tmp_path: Path, content:
 
 
 def test_a_file_with_another_hash_is_refused(
-    launcher: Launcher, options: BuildOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    launcher: Launcher, client: Any, options: BuildOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    before = {image.id for image in client.images.list(filters={"dangling": True})}
     context = tmp_path / "context"
     shutil.copytree(context_dir("kernel-gateway"), context)
     (context / "requirements.txt").write_text(f"six==1.17.0 --hash=sha256:{'0' * 64}\n")
@@ -104,6 +105,9 @@ def test_a_file_with_another_hash_is_refused(
         launcher.build_image("kernel-gateway", tag="jupyter-launcher/test:never", options=options)
     assert "DO NOT MATCH THE HASHES" in caught.value.log_tail
     assert "require_hashes=False" in caught.value.hint
+    for image in client.images.list(filters={"dangling": True}):  # the steps before, which the engine keeps
+        if image.id not in before:
+            client.images.remove(image.id)
 
 
 def test_there_is_no_such_image(launcher: Launcher) -> None:

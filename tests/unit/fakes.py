@@ -145,6 +145,7 @@ class FakeImages:
         self.argv: tuple[str, ...] = ("run-gateway", "--port=8888")
         self.ensured: list[tuple[str, str]] = []
         self.built: list[tuple[str, str, bool]] = []
+        self.options: list[BuildOptions] = []
 
     def find(self, image: str) -> str | None:
         return f"sha256:{image}" if image in self.known else None
@@ -174,6 +175,7 @@ class FakeImages:
     ) -> None:
         on_progress("Step 1/2", 0, 2)
         self.built.append((name, tag, force))
+        self.options.append(options)
         self.known.add(tag)
 
 

@@ -203,6 +203,8 @@ def test_build_prints_the_tag(run: Run, engine: FakeEngine, tmp_path: Path) -> N
     assert ended.stdout == "mine\n"
     assert engine.images.built == [("jupyter-server", "mine", True)]
     assert document(run("build", "--format", "json")) == {"image": DEFAULT_IMAGE}
+    run("build", "kernel-gateway", "--no-require-hashes")
+    assert [options.require_hashes for options in engine.images.options] == [True, True, False]
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

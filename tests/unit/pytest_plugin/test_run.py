@@ -178,6 +178,12 @@ def test_a_gateway_stays_with_a_session_that_uses_it(
     assert (f"their gateway: docker rm -f -v {gateway.name}" in run.kept) == kept
 
 
+def test_a_gateway_of_another_image(make: Make, engine: FakeEngine, tmp_path: Path) -> None:
+    with make(gateway_image="team/gateway:7").gateway(tmp_path) as name:
+        assert engine.configs[name].image == "team/gateway:7"
+    assert engine.images.ensured == [("team/gateway:7", "missing")] * 2
+
+
 def test_a_failed_start_is_shown_while_its_container_is_there(make: Make, engine: FakeEngine) -> None:
     heard: list[Event] = []
     run = make(launcher={"on_event": heard.append})
