@@ -82,8 +82,8 @@ class Launcher:
         timeouts: in seconds; ``start`` may have its own.
         roots: absolute paths of directories, below which each directory that is mounted must lie. Each is a path as
             ``start`` takes the pipeline directory, and is read when the launcher is made. None: anywhere.
-        allow_engine_socket: let an engine's socket be mounted, or a folder that holds one. Who has it controls the
-            whole host.
+        allow_engine_socket: let an engine's socket be mounted, or a folder that holds one. Who can write to it controls
+            the whole host.
         on_event: called in the thread that works, with each :class:`Event`. What it raises is
             logged and changes nothing.
 
@@ -452,6 +452,7 @@ class Launcher:
         image: str = DEFAULT_GATEWAY_IMAGE,
         network: str | None = None,
         user: str | int | None = None,
+        pipeline_relabel: Literal["z", "Z"] | None = None,
         keep: Callable[[str], bool] | None = None,
     ) -> Iterator[RunningGateway]:
         """A Jupyter Kernel Gateway for a pipeline, for trials and tests; yields it, as ``gateway=`` takes it.
@@ -469,11 +470,14 @@ class Launcher:
                 built when missing.
             network: None: the engine's default bridge.
             user: ``uid[:gid]`` or a name that the image knows; None: the directory's owner.
+            pipeline_relabel: as for ``start``; sessions of this gateway need ``z``.
             keep: called with the gateway's name on leaving; where it returns True, the gateway is not removed.
 
         Raises:
+            OptionError: an option has a value that cannot work.
             PipelineDirError: the directory cannot be used.
             ImageBuildError, ImageNotFoundError: there is no image to run.
+            GatewayError: the image names no command, or the network gives the gateway no address.
             GatewayNotRunningError: the gateway ended; noticed at once.
             GatewayUnreachableError: it gave no kernel specs in time (``timeouts.start``).
         """
@@ -489,6 +493,7 @@ class Launcher:
             seconds=self.timeouts.start,
             user=user,
             rules=self._context.rules,
+            relabel=pipeline_relabel,
         )
         with run_gateway(self._engine, self._context.address, request, keep=keep or (lambda _: False)) as found:
             yield found

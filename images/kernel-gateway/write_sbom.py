@@ -10,6 +10,7 @@ import subprocess
 import sys
 from urllib.parse import quote
 
+OURS = "jupyter_launcher_kernels"  # is on no index
 DEBIAN = r"${binary:Package}\t${Version}\t${Architecture}\n"
 
 
@@ -30,7 +31,8 @@ def license_of(metadata):
 def python_packages():
     for found in importlib.metadata.distributions():
         name, version = found.metadata["Name"], found.version
-        purl = f"pkg:pypi/{name.lower().replace('_', '-')}@{quote(version)}"
+        kind = "generic" if name == OURS else "pypi"
+        purl = f"pkg:{kind}/{name.lower().replace('_', '-')}@{quote(version)}"
         yield component("library", name, version, purl, **license_of(found.metadata))
 
 

@@ -31,8 +31,8 @@ _PROCESS = re.compile(
 
 
 def gateway_api(engine: Engine, address: EngineAddress, gateway: Gateway, token: str | None) -> JupyterApi:
-    """The gateway's REST API: asked from inside its container where this process does not reach that one's address."""
-    if gateway.container_id is not None and not address.reaches_bridge:
+    """The gateway's REST API, as this process reaches it: from inside its container with a remote engine."""
+    if gateway.container_id is not None and address.is_remote:
         return ExecApi(engine, gateway.container_id, gateway.url, token)
     return JupyterApi(gateway.url, token)
 

@@ -26,6 +26,7 @@ from jupyter_launcher.server.api import JupyterApi
 from jupyter_launcher.server.ready import has_kernelspecs
 from jupyter_launcher.spec.container import gateway_config
 from jupyter_launcher.spec.labels import gateway_labels
+from jupyter_launcher.spec.mounts import check_relabel
 from jupyter_launcher.waiting import Deadline, NotYetError, attempts
 
 __all__ = ["GatewayRequest", "run_gateway"]
@@ -46,6 +47,7 @@ class GatewayRequest:
         seconds: how long to wait for its kernel specs.
         user: of the gateway and its kernels; None: the directory's owner.
         rules: which directories may be mounted.
+        relabel: ``z`` or ``Z``, for the directory on a host with SELinux.
     """
 
     pipeline_dir: str | os.PathLike[str]
@@ -56,6 +58,7 @@ class GatewayRequest:
     seconds: float
     user: str | int | None
     rules: DirectoryRules
+    relabel: str | None
 
 
 @contextlib.contextmanager
@@ -65,14 +68,18 @@ def run_gateway(
     """Run a gateway; yields it, and removes it on leaving unless ``keep(name)``.
 
     Raises:
+        OptionError: the user, the network or the relabel cannot be.
         ImageNotFoundError: the engine has no such image.
         PipelineDirError: the directory cannot be used.
+        GatewayError: the image names no command, or the network gives the gateway no address.
         GatewayNotRunningError: it ended.
         GatewayUnreachableError: it gave no kernel specs in time.
+        EngineError: the engine refused, or does not answer.
     """
     folder = resolve_pipeline_dir(
         engine, address, request.pipeline_dir, request.user, image=request.image, rules=request.rules
     )
+    check_relabel(request.relabel, "pipeline_relabel", str(folder.path))
     host_ip = address.choose_publish_ip(None)
     network = address.choose_network(request.network)
     config = gateway_config(
@@ -80,6 +87,7 @@ def run_gateway(
         folder.user,
         image=request.image,
         argv=_find_argv(engine, request.image),
+        relabel=request.relabel,
         labels=gateway_labels(request.namespace, request.owner, process_mark()),
         publish_ip=None if address.reaches_bridge else host_ip,
         network=network,
@@ -114,7 +122,13 @@ def _find_argv(engine: Engine, image: str) -> tuple[str, ...]:
 def _wait_until_ready(
     engine: Engine, address: EngineAddress, name: str, host_ip: str, deadline: Deadline
 ) -> RunningGateway:
-    """Wait until a gateway of ours has a token, and gives its kernel specs to whom has it."""
+    """Wait until a gateway of ours has made its token, and answers a request for its kernel specs that carries it.
+
+    Raises:
+        GatewayError: its network gives it no address and no published port.
+        GatewayNotRunningError: it ended.
+        GatewayUnreachableError: it made no token, or gave no kernel specs, in time.
+    """
     ready: RunningGateway | None = None
     for attempt in attempts(deadline, NotYetError):
         with attempt:

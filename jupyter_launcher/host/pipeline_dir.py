@@ -197,9 +197,9 @@ def _check_root(source: Source, walked: Walk) -> None:
 
 
 def look_identity(address: EngineAddress, path: Path) -> str | None:
-    """What is at a path of the engine's host now, as in ``PipelineDir.identity``.
+    """The directory that is at a path of the engine's host now, as in ``PipelineDir.identity``.
 
-    ``""`` where nothing is; None where this process cannot tell: the engine is elsewhere, or the path is not mounted
+    ``""`` where none is; None where this process cannot tell: the engine is elsewhere, or the path is not mounted
     into the container of this process.
     """
     here = address.find_here(path)
@@ -211,7 +211,7 @@ def look_identity(address: EngineAddress, path: Path) -> str | None:
         return ""
     except OSError:
         return None
-    return f"{status.st_dev}:{status.st_ino}"
+    return f"{status.st_dev}:{status.st_ino}" if stat.S_ISDIR(status.st_mode) else ""
 
 
 def _to_host_path(address: EngineAddress, path: Path) -> Path:

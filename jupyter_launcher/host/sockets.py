@@ -1,4 +1,4 @@
-"""Sockets of container engines. Who has one of them controls the whole host."""
+"""Sockets of container engines. Whoever can write to one of them controls the whole host."""
 
 from __future__ import annotations
 

@@ -110,6 +110,7 @@ def gateway_config(
     *,
     image: str,
     argv: tuple[str, ...],
+    relabel: str | None,
     labels: Mapping[str, str],
     publish_ip: str | None,
     network: str,
@@ -121,6 +122,7 @@ def gateway_config(
         user: of the gateway and its kernels.
         image: the gateway's.
         argv: what a container of the image runs by itself.
+        relabel: of the directory, for SELinux.
         labels: of a gateway.
         publish_ip: where the port is published for the look from here; servers use the container's IP. None: it is not.
         network: that the container joins.
@@ -131,7 +133,7 @@ def gateway_config(
         user=user,
         working_dir=PIPELINE_TARGET,
         labels=labels,
-        mounts=(BindMount(source=str(pipeline_dir), target=PIPELINE_TARGET),),
+        mounts=(BindMount(source=str(pipeline_dir), target=PIPELINE_TARGET, relabel=relabel),),
         tmpfs=(_run_dir(user, _GATEWAY_RUN_SIZE),),
         container_port=None if publish_ip is None else SERVER_PORT,
         host_ip=publish_ip or LOOPBACK,

@@ -301,6 +301,7 @@ def test_an_image_holds_a_list_of_what_is_in_it(client: Any, launcher: Launcher,
     assert {(pin.lower(), version) for pin, version in pins if pin not in left_out} <= found
     assert not left_out & {item for item, _ in found}
     assert {"python", "pip", "dpkg", "libc6"} <= {item for item, _ in found}
+    assert not [ref for ref in refs if ref.startswith("pkg:pypi/jupyter-launcher")]
 
 
 def test_the_gateways_image_starts_fast(client: Any) -> None:

@@ -230,7 +230,7 @@ def mix_up(sessions: dict[str, Session], gateway: RunningGateway, url: str, clie
             if mark in environment:
                 return kernel, name, own[name]
         requests.delete(f"{url}api/kernels/{kernel}", headers=headers, timeout=60)
-    pytest.skip("the gateway keeps the environments of requests apart")
+    pytest.skip("this gateway keeps the environments of requests apart; `make test-eg` tries one that does not")
 
 
 @pytest.mark.parametrize("end", ["answers", "killed", "restarted and killed", "stopped from outside"])

@@ -61,6 +61,7 @@ def run(jupyter: FakeJupyter, tmp_path: Path) -> Run:
             "seconds": 5.0,
             "user": None,
             "rules": DirectoryRules(),
+            "relabel": None,
         }
         request = GatewayRequest(**{**known, **given})
         return run_gateway(jupyter.engine, EngineAddress(jupyter.engine), request, keep=keep)

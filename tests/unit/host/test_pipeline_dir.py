@@ -117,6 +117,7 @@ def test_what_is_at_a_path_now(tmp_path: Path) -> None:
     folder.mkdir()
     assert look_identity(found, folder) not in (before, "", None)
     (tmp_path / "file").write_text("")
+    assert look_identity(found, tmp_path / "file") == ""
     assert look_identity(found, tmp_path / "file" / "x") == ""
 
 

@@ -179,8 +179,8 @@ def test_a_gateway_stays_with_a_session_that_uses_it(
 
 
 def test_a_gateway_of_another_image(make: Make, engine: FakeEngine, tmp_path: Path) -> None:
-    with make(gateway_image="team/gateway:7").gateway(tmp_path) as name:
-        assert engine.configs[name].image == "team/gateway:7"
+    with make(gateway_image="team/gateway:7").gateway(tmp_path) as gateway:
+        assert engine.configs[gateway.name].image == "team/gateway:7"
     assert engine.images.ensured == [("team/gateway:7", "missing")] * 2
 
 

@@ -472,6 +472,21 @@ def test_a_directory_that_was_deleted_is_a_conflict_with_its_session(
     assert list(engine.known) == [made.container_id]
 
 
+def test_a_directory_that_is_refused_and_was_not_replaced_is_no_conflict(
+    start: Start, engine: FakeEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = start()
+
+    def refuse(*_: object, **__: object) -> None:
+        msg = "is not below a root"
+        raise PipelineDirError(msg, hint="give another", path=str(tmp_path))
+
+    monkeypatch.setattr("jupyter_launcher.sessions.start.resolve_pipeline_dir", refuse)
+    with pytest.raises(PipelineDirError, match="is not below a root"):
+        start()
+    assert list(engine.known) == [made.container_id]
+
+
 def test_a_missing_directory_without_a_session_is_the_directorys_error(start: Start, tmp_path: Path) -> None:
     for options in ({}, {"session_id": None}, {"session_id": "Bad Id"}):
         with pytest.raises(PipelineDirError, match="does not exist"):
