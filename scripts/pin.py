@@ -9,6 +9,7 @@ configured with names them (``PIP_INDEX_URL`` is handed on).
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
@@ -19,8 +20,10 @@ ARCHITECTURES = ("x86_64", "aarch64")
 CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 REPORT = "pip install --quiet --dry-run --ignore-installed --only-binary=:all: --report -"
 
-# What each wheel says about the C library that it needs; pip takes the newest that it is allowed.
+# A wheel names the oldest C library that it works with. pip prefers what it is told first, and on a machine the newest
+# that the machine has: hence both orders, for base images with a new and with an old one.
 GLIBC_VERSIONS = range(17, 42)
+ORDERS = (GLIBC_VERSIONS, GLIBC_VERSIONS[::-1])
 
 
 def run_in(base: str, script: str, standard_input: str = "") -> str:
@@ -42,16 +45,16 @@ def read_report(text: str) -> dict[str, tuple[str, str]]:
     return found
 
 
-def tags_of(architecture: str) -> str:
-    return " ".join(f"--platform manylinux_2_{minor}_{architecture}" for minor in GLIBC_VERSIONS)
+def tags_of(architecture: str, order: range) -> str:
+    return " ".join(f"--platform manylinux_2_{minor}_{architecture}" for minor in order)
 
 
 def main(folder: Path, base: str) -> None:
     chosen = read_report(run_in(base, f"{REPORT} --requirement /in", (folder / "requirements.in").read_text()))
     pins = "\n".join(pin for pin, _ in chosen.values())
     hashes: dict[str, set[str]] = {key: {digest} for key, (_, digest) in chosen.items()}
-    for architecture in ARCHITECTURES:
-        script = f"{REPORT} --no-deps --target /t --implementation cp {tags_of(architecture)} --requirement /in"
+    for architecture, order in itertools.product(ARCHITECTURES, ORDERS):
+        script = f"{REPORT} --no-deps --target /t --implementation cp {tags_of(architecture, order)} --requirement /in"
         for key, (_, digest) in read_report(run_in(base, script, pins)).items():
             hashes[key].add(digest)
     file = folder / "requirements.txt"
