@@ -23,9 +23,9 @@ _KERNEL_SECONDS = 120.0
 """From a server's request for a kernel to the kernel's connection file. A kernel whose file is younger belongs to
 another request.
 """
-_NUMBER = re.compile(r"[0-9]{1,12}\.[0-9]{3}-[0-9a-f]{32}")
+_START = re.compile(r"[0-9]{1,12}\.[0-9]{3}-[0-9a-f]{32}")
 _PROCESS = re.compile(
-    r"(?P<kernel>\S+) (?P<number>\S+) (?:(?P<made>[0-9]{1,12}\.[0-9]{1,9})|-) (?P<started>[0-9]{1,18})"
+    r"(?P<kernel>\S+) (?P<start>\S+) (?:(?P<made>[0-9]{1,12}\.[0-9]{1,9})|-) (?P<started>[0-9]{1,18})"
 )
 """A line of find_kernels.sh."""
 
@@ -54,9 +54,9 @@ def find_marked_kernels(engine: Engine, container_id: str, start_id: str, deadli
     """The kernels that carry a session's mark, and that run in the gateway's container.
 
     Found by the mark in their environment, so a kernel whose start nobody waited for is found too. Of several kernels
-    with the number of one start only the oldest is the session's: the gateway gave its environment to the others.
-    Empty where the container does not run, or the kernels run elsewhere; None where nobody can tell, or what the
-    container printed are no kernels.
+    with the id of one start only the oldest is the session's: the gateway gave its environment to the others.
+    Empty where the container does not run, or the kernels run elsewhere; None where the look failed, or the
+    container printed something else.
     """
     command = ("sh", "-c", read_script("find_kernels.sh"), "find", f"{KERNEL_MARK}={start_id}")
     try:
@@ -75,16 +75,16 @@ def _parse_marked(lines: Iterable[str]) -> MarkedKernels | None:
         return None
     starts: defaultdict[str, set[str]] = defaultdict(set)
     for item in processes:
-        if _NUMBER.fullmatch(item["number"]):  # else it has none, or one that a kernel has made up for itself
-            starts[item["number"]].add(item["kernel"])
-    own = {_find_own(number, kernels, processes) for number, kernels in starts.items()}
-    numbered = {kernel for kernels in starts.values() for kernel in kernels}
-    others = tuple(kernel for kernel in ids if kernel in numbered - own)
+        if _START.fullmatch(item["start"]):  # else it has none, or a kernel has made up one for itself
+            starts[item["start"]].add(item["kernel"])
+    own = {_find_own(start, kernels, processes) for start, kernels in starts.items()}
+    with_id = {kernel for kernels in starts.values() for kernel in kernels}
+    others = tuple(kernel for kernel in ids if kernel in with_id - own)
     return MarkedKernels(own=tuple(kernel for kernel in ids if kernel not in others), of_others=others)
 
 
-def _find_own(number: str, kernels: Iterable[str], processes: Iterable[re.Match[str]]) -> str | None:
-    """Which of the kernels with the number of one start is the session's: the oldest. None where that one is gone.
+def _find_own(start: str, kernels: Iterable[str], processes: Iterable[re.Match[str]]) -> str | None:
+    """Which of the kernels with the id of one start is the session's: the oldest. None where that one is gone.
 
     A kernel is as old as its connection file, which a restart keeps; where that is not seen, as its first process.
     """
@@ -96,7 +96,7 @@ def _find_own(number: str, kernels: Iterable[str], processes: Iterable[re.Match[
         started[item["kernel"]] = min(int(item["started"]), started.get(item["kernel"], sys.maxsize))
     ages = made if made.keys() >= set(kernels) else started
     oldest = min(kernels, key=lambda kernel: ages[kernel])
-    asked = float(number.partition("-")[0])
+    asked = float(start.partition("-")[0])
     return oldest if made.get(oldest, asked) - asked <= _KERNEL_SECONDS else None
 
 

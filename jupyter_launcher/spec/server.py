@@ -51,6 +51,7 @@ def server_config(spec: SessionSpec, gateway: Gateway | None) -> str:
         "partitioned_cookies": third_party,
         "gateway_token": gateway is not None and gateway.token is not None,
         "gateway_kernels": on_gateway,
+        "gateway_shutdown": on_gateway,
         "gateway_websocket": on_gateway,
         "gateway_messages": on_gateway,
     }

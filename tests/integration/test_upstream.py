@@ -59,13 +59,17 @@ LEANS_ON = {
     """,
     "gateway_kernels": """
         import inspect
-        from jupyter_server.gateway.managers import GatewayKernelManager, GatewayMappingKernelManager
+        from jupyter_server.gateway.managers import GatewayKernelManager
         of_kernel = inspect.getsource(GatewayKernelManager.start_kernel)
         assert 'payload_envs.update(kwargs.get("env", {}))' in of_kernel and 'k.startswith("KERNEL_")' in of_kernel
+        assert inspect.iscoroutinefunction(GatewayKernelManager.start_kernel)
+    """,
+    "gateway_shutdown": """
+        import inspect
+        from jupyter_server.gateway.managers import GatewayMappingKernelManager
         assert "km.start_kernel(" in inspect.getsource(GatewayMappingKernelManager.start_kernel)
         assert list(inspect.signature(GatewayMappingKernelManager.shutdown_all).parameters) == ["self", "now"]
-        for method in (GatewayKernelManager.start_kernel, GatewayMappingKernelManager.start_kernel):
-            assert inspect.iscoroutinefunction(method)
+        assert inspect.iscoroutinefunction(GatewayMappingKernelManager.start_kernel)
         from jupyter_server.serverapp import ServerApp
         assert "self.kernel_manager.shutdown_all()" in inspect.getsource(ServerApp.cleanup_kernels)
     """,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import compileall
 import re
+import shutil
 import tarfile
 import threading
 from collections.abc import Iterator
@@ -16,6 +18,7 @@ from hypothesis import given
 
 from jupyter_launcher import BuildOptions, EngineError, ImageBuildError, ImageNotFoundError, OptionError
 from jupyter_launcher.acts import Cancel, run_act
+from jupyter_launcher.engine import images
 from jupyter_launcher.engine.images import (
     CONTEXTS,
     DEFAULT_GATEWAY_IMAGE,
@@ -53,6 +56,14 @@ def build(
     reports = Reports()
     images.build("jupyter-server", "tag", options or BuildOptions(), Deadline(seconds), reports, force=force)
     return reports
+
+
+def test_what_pip_compiled_is_no_part_of_a_build(tmp_path: Path) -> None:
+    shutil.copytree(context_dir("kernel-gateway"), tmp_path / "context", ignore=shutil.ignore_patterns("__pycache__"))
+    before = images._context_files(tmp_path / "context", ())
+    assert compileall.compile_dir(tmp_path / "context", quiet=1)
+    assert list(tmp_path.rglob("*.pyc"))
+    assert images._context_files(tmp_path / "context", ()) == before
 
 
 def test_tags_are_of_this_version() -> None:

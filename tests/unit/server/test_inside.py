@@ -933,21 +933,22 @@ def gateway_managers(monkeypatch: pytest.MonkeyPatch) -> GatewayMappingKernelMan
         monkeypatch.setitem(sys.modules, name, ModuleType(name))
     monkeypatch.setitem(sys.modules, module.__name__, module)
     monkeypatch.setitem(globals(), "GatewayKernelManager", of_kernel)
-    exec(read_script("patches/gateway_kernels.py"), {})  # noqa: S102 - as the server does
+    for name in ("kernels", "shutdown"):
+        exec(read_script(f"patches/gateway_{name}.py"), {})  # noqa: S102 - as the server does
     found: GatewayMappingKernelManager = of_all()
     return found
 
 
-def test_each_start_of_a_kernel_has_a_number(gateway_managers: GatewayMappingKernelManager) -> None:
+def test_each_start_of_a_kernel_has_an_id(gateway_managers: GatewayMappingKernelManager) -> None:
     before = time.time()
     for options in ({}, {"env": None}, {"env": {"A": "b"}, "kernel_name": "python3"}):
         assert asyncio.run(gateway_managers.start_kernel(**options)) == "k1"
-    numbers = [item["env"].pop("KERNEL_JUPYTER_LAUNCHER_START") for item in gateway_managers.known]
+    ids = [item["env"].pop("KERNEL_JUPYTER_LAUNCHER_START") for item in gateway_managers.known]
     assert gateway_managers.known == [{"env": {}}, {"env": {}}, {"env": {"A": "b"}, "kernel_name": "python3"}]
-    assert len(set(numbers)) == 3
-    for number in numbers:
-        assert re.fullmatch(r"[0-9]+\.[0-9]{3}-[0-9a-f]{32}", number)
-        assert before - 1 < float(number.partition("-")[0]) < time.time() + 1
+    assert len(set(ids)) == 3
+    for start in ids:
+        assert re.fullmatch(r"[0-9]+\.[0-9]{3}-[0-9a-f]{32}", start)
+        assert before - 1 < float(start.partition("-")[0]) < time.time() + 1
 
 
 def test_a_server_ends_when_no_kernel_is_starting_any_more(gateway_managers: GatewayMappingKernelManager) -> None:
@@ -961,9 +962,10 @@ def test_a_server_ends_when_no_kernel_is_starting_any_more(gateway_managers: Gat
     assert found["kernel_name"] == "late"
 
 
-def test_without_a_gateways_manager_the_patch_does_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["kernels", "shutdown"])
+def test_without_a_gateways_manager_the_patch_does_nothing(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setitem(sys.modules, "jupyter_server", None)
-    exec(read_script("patches/gateway_kernels.py"), {})  # noqa: S102 - as the server does
+    exec(read_script(f"patches/gateway_{name}.py"), {})  # noqa: S102 - as the server does
 
 
 @pytest.mark.usefixtures("sleeper")

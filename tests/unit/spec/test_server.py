@@ -85,7 +85,7 @@ def test_a_configuration_has_the_patches_that_the_session_needs_and_no_others() 
         return "\n".join(read_script(f"patches/{name}.py") for name in names)
 
     always = ("ready_signal", "kernel_environment", "trash")
-    gateway = ("gateway_kernels", "gateway_websocket", "gateway_messages")
+    gateway = ("gateway_kernels", "gateway_shutdown", "gateway_websocket", "gateway_messages")
     assert server_config(session_spec(), None) == patches(*always)
     assert server_config(session_spec(), GATEWAY) == patches(*always, *gateway)
     ours = replace(GATEWAY, token="t")
