@@ -191,7 +191,8 @@ class Launcher:
             gateway: the kernel gateway: a container's name or id, optionally with ``:port``
                 (8888 otherwise), an http(s) URL as the server's container reaches it, or what
                 ``run_gateway`` yields. None: kernels run beside the server. The token of a gateway that
-                ``run_gateway`` runs is found, whichever way it is named.
+                ``run_gateway`` runs is found, also where a URL has its container's IP or name (and ``network``
+                may be left out), but not where a URL has an alias of a network or a published port.
             network: the network to join; needed when the gateway is on several.
             session_id: the idempotency key, 1 to 48 of ``a-z 0-9 - _``; None makes one up. A
                 running session of this id with the same options is returned as it is, also when
@@ -258,7 +259,7 @@ class Launcher:
         if cancel is not None and not callable(getattr(cancel, "is_set", None)):
             msg = f"cancel is {cancel!r}"
             raise OptionError(msg, hint="give a threading.Event", option="cancel")
-        if isinstance(secrets, Mapping):
+        if secrets is not None:
             secrets = HiddenTexts(secrets)  # type: ignore[assignment] # a traceback's locals show none
         given = dict(locals())  # each option is passed on by its name, so that a new one is written here only once
         request = StartRequest(
@@ -335,9 +336,11 @@ class Launcher:
         Just before a container is stopped, its state and ``keep`` are looked at once more.
 
         After them come the gateways of ``run_gateway`` in this namespace: those that have ended, those whose process
-        is seen to be dead, and, where that cannot be seen, those a day old. A gateway that a running session names is
-        left alone. Last come short-lived containers that look at something, of any namespace, by the same rules; one
-        whose process lives is left to it.
+        is seen to be dead, and, where that cannot be seen or the gateway was run with ``keep``, those a day old. A
+        gateway that a session names is left alone while that session has not ended, and so is one that a session may
+        name by an alias of a network that both are on. Last come short-lived containers that look at something, of any
+        namespace, by the same rules; one whose process lives is left to it. Containers that only have a copy of our
+        labels, and not the name, are left alone.
 
         Args:
             min_age: seconds since it was created, by the engine's clock; younger ones are left alone,
@@ -471,7 +474,8 @@ class Launcher:
             network: None: the engine's default bridge.
             user: ``uid[:gid]`` or a name that the image knows; None: the directory's owner.
             pipeline_relabel: as for ``start``; sessions of this gateway need ``z``.
-            keep: called with the gateway's name on leaving; where it returns True, the gateway is not removed.
+            keep: called with the gateway's name on leaving; where it returns True, the gateway is not removed. ``reap``
+                leaves a gateway with ``keep`` for a day, also when its process has ended.
 
         Raises:
             OptionError: an option has a value that cannot work.
@@ -495,7 +499,7 @@ class Launcher:
             rules=self._context.rules,
             relabel=pipeline_relabel,
         )
-        with run_gateway(self._engine, self._context.address, request, keep=keep or (lambda _: False)) as found:
+        with run_gateway(self._engine, self._context.address, request, keep=keep) as found:
             yield found
 
     def gateways(self) -> Sequence[GatewaySummary]:

@@ -1,6 +1,8 @@
 """The gateway's settings; an option of the command line wins over them."""
 
+import logging
 import os
+import re
 
 c = get_config()
 
@@ -23,3 +25,13 @@ c.KernelProvisionerFactory.default_provisioner_name = "jupyter-launcher"
 
 # Outputs are limited by who shows them: JupyterLab, or the server between.
 c.ZMQChannelsWebsocketConnection.limit_rate = False
+
+
+def hide_tokens(record):
+    """Take tokens out of the requests that tornado logs: a client may send one in the query."""
+    record.msg, record.args = re.sub(r"([?&]token=)[^&\s'\"]*", r"\1...", record.getMessage()), None
+    return True
+
+
+for name in ("access", "application", "general"):
+    logging.getLogger(f"tornado.{name}").addFilter(hide_tokens)

@@ -26,7 +26,7 @@ from jupyter_launcher.models.options import HiddenTexts
 from jupyter_launcher.server.api import JupyterApi
 from jupyter_launcher.spec.checks import PIPELINE_TARGET
 from jupyter_launcher.spec.container import PORT_KEY, probe_config
-from jupyter_launcher.spec.labels import helper_labels
+from jupyter_launcher.spec.labels import helper_labels, helper_name
 from jupyter_launcher.spec.server import read_script
 from jupyter_launcher.waiting import Deadline, NotYetError, attempts
 
@@ -146,6 +146,9 @@ def _check_engine(engine: Engine) -> Iterator[Check]:
         yield _failed("API version", f"{traits.api_version} is too old", "update Docker to 20.10 or newer")
     else:
         yield _ok("API version", traits.api_version)
+    if traits.debug:
+        hint = "start the engine without --debug, or give no secrets"
+        yield _warning("debug mode", "the engine's log has what it is asked, with secrets and gateways' tokens", hint)
     if traits.selinux:
         hint = "where a session cannot read or write its directory: pipeline_relabel='z', Mount(relabel='z')"
         yield _warning("SELinux", "the engine's containers use files with a container's label alone", hint)
@@ -191,7 +194,7 @@ def _check_from_inside(
             host_ip=host_ip,
             network=address.choose_network(network),
         )
-        with engine.temporary(config, f"jupyter-launcher-doctor.{uuid.uuid4().hex[:12]}") as container:
+        with engine.temporary(config, helper_name("doctor", uuid.uuid4().hex)) as container:
             if folder is not None:
                 yield _attempt("write to the pipeline dir", lambda: _check_writing(engine, container, folder))
             if gateway is not None:
@@ -214,7 +217,7 @@ def _check_writing(engine: Engine, container: str, folder: PipelineDir) -> Check
 
 
 def _check_gateway(engine: Engine, container: str, gateway: Gateway) -> Check:
-    name, url = "reach the gateway", f"{gateway.url}/api/kernelspecs"
+    name, url = "reach the gateway", f"{gateway.url.rstrip('/')}/api/kernelspecs"
     command = ["python3", "-c", read_script("request.py"), "GET", url, "5"]
     # request.py takes the gateway's token from this variable.
     token = HiddenTexts({"KG_AUTH_TOKEN": gateway.token} if gateway.token else {})

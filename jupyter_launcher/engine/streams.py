@@ -42,6 +42,7 @@ END = b"\x04"
 """A command that keeps running prints this byte (ASCII EOT) after its last output, so that the reader can stop."""
 
 _LAST_MOMENT = 1.0
+_GUESSED = 3  # characters; so short a text is no secret, and in too many words
 _LEAST_SECONDS = 0.001  # a time-out of 0 means something else
 _STDOUT = 1
 _STDERR = 2
@@ -245,13 +246,19 @@ def run_exec(api: APIClient, endpoint: str, command: Command, deadline: Deadline
             code = None if output.ended or output.truncated else _exit_code(api, exec_id, deadline)
     except EngineUnavailableError as error:
         if not deadline.expired():
-            lost = EngineUnavailableError(error.message, hint=error.hint, endpoint=error.endpoint)
+            seen = _hide(error.message, command.environment)
+            lost = EngineUnavailableError(seen, hint=error.hint, endpoint=error.endpoint)
         fault = f"did not answer within {deadline.seconds:g} s", True if output.started else None, error.hint
     except EngineError as error:
         if error.status in (401, 403):  # nothing about this container: no exec at all is allowed
-            lost = EngineError(error.message, hint=error.hint, status=error.status)
+            lost = EngineError(_hide(error.message, command.environment), hint=error.hint, status=error.status)
         seen = "ran, but its end was not seen" if output.started else "did not run"
-        fault = f"{seen}: {error.message}", output.started, error.hint
+        fault = f"{seen}: {_hide(error.message, command.environment)}", output.started, error.hint
+    except Exception as error:
+        if not command.environment.values:
+            raise
+        # The frames of the SDK hold the environment.
+        fault = f"did not run: {type(error).__name__}", None, ""
     # Not raised in the blocks above: what a traceback shows of them may hold a secret.
     if lost is not None:
         raise lost
@@ -264,6 +271,14 @@ def run_exec(api: APIClient, endpoint: str, command: Command, deadline: Deadline
         raise ExecError(msg, hint=hint, started=started, exit_code=code, output=printed)
     stdout, stderr = (stream.decode(errors="replace") for stream in (output.stdout, output.stderr))
     return ExecResult(exit_code=code, stdout=stdout, stderr=stderr)
+
+
+def _hide(text: str, hidden: HiddenTexts) -> str:
+    """A text of the engine's, which may repeat what it was sent."""
+    for value in hidden.values.values():
+        if len(value) > _GUESSED:
+            text = text.replace(value, "...")
+    return text
 
 
 def _exit_code(api: APIClient, exec_id: str, deadline: Deadline) -> int | None:

@@ -31,6 +31,7 @@ class EngineTraits:
         limits_memory, limits_cpus, limits_pids: the engine enforces these limits.
         cgroup_version: ``1`` or ``2``.
         selinux: the engine gives its containers SELinux labels.
+        debug: the engine's own log has what it is asked.
         cores: of the engine's host.
         data_root: where the engine keeps images and containers, on its host.
     """
@@ -49,6 +50,7 @@ class EngineTraits:
     limits_pids: bool | None = None
     cgroup_version: str | None = None
     selinux: bool | None = None
+    debug: bool | None = None
     cores: int | None = None
     data_root: Path | None = None
 
@@ -84,6 +86,7 @@ class EngineTraits:
             limits_cpus=_bool(info.get("CpuCfsQuota")),
             limits_pids=_bool(info.get("PidsLimit")),
             cgroup_version=_text(info.get("CgroupVersion")),
+            debug=_bool(info.get("Debug")),
             selinux=None if options is None else _has(options, "selinux"),
             cores=_count(info.get("NCPU")),
             data_root=None if data_root is None else Path(data_root),

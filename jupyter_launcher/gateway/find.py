@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 from jupyter_launcher.engine.protocol import Engine
@@ -18,7 +19,7 @@ from jupyter_launcher.errors import (
 from jupyter_launcher.host.address import bracket
 from jupyter_launcher.models import Gateway
 from jupyter_launcher.spec.checks import SERVER_PORT, check_text
-from jupyter_launcher.spec.labels import is_gateway
+from jupyter_launcher.spec.labels import gateway_filter, is_gateway
 from jupyter_launcher.spec.server import RUN_DIR, read_script
 from jupyter_launcher.waiting import Deadline, NotYetError, attempts
 
@@ -29,12 +30,15 @@ _TOKEN = re.compile(r"[0-9a-f]{64}")
 _OUTPUT_LIMIT = 1024
 
 
-def resolve_gateway(engine: Engine, gateway: str, network: str | None = None) -> Gateway:
+def resolve_gateway(
+    engine: Engine, gateway: str, network: str | None = None, *, seconds: float = _TOKEN_SECONDS
+) -> Gateway:
     """Find the address at which a server's container will reach the gateway.
 
     ``gateway`` is an http(s) URL, taken as it is, or a container's name or id, optionally with
     ``:port`` (8888 otherwise): its IP on ``network``, or on the only network that it is on. The token of one that
-    ``run_gateway`` runs is read in its container.
+    ``run_gateway`` runs is read in its container, within ``seconds``, at most 15. A URL leads to such a one where its
+    host is the container's name or IP; what it is by an alias of a network, or by a published port, is not known.
 
     Raises:
         OptionError: no text.
@@ -47,7 +51,7 @@ def resolve_gateway(engine: Engine, gateway: str, network: str | None = None) ->
     """
     check_text(gateway, "gateway")
     if "://" in gateway or not gateway.strip():
-        return Gateway(name=gateway, url=_check_url(gateway), network=network)
+        return _resolve_url(engine, gateway, network, seconds)
     name, port = _split_port(gateway)
     info = engine.inspect(name)
     if info is None:
@@ -55,20 +59,52 @@ def resolve_gateway(engine: Engine, gateway: str, network: str | None = None) ->
         hint = "`docker ps -a` lists the containers; or give the gateway's URL"
         raise GatewayNotFoundError(msg, hint=hint, gateway=gateway)
     if info.state != "running":
-        msg = f"the gateway's container {name} is {info.state} (exit code {info.exit_code})"
-        raise GatewayNotRunningError(
-            msg, hint=f"`docker start {name}` first", gateway=gateway, state=info.state, exit_code=info.exit_code
-        )
+        raise _describe_not_running(info, name, gateway)
     chosen = _choose_network(info, gateway, network)
     url = f"http://{bracket(info.networks[chosen])}:{port}"
-    found = Gateway(
-        name=gateway, url=url, container_id=info.id, network=chosen, token=find_token(engine, info, _TOKEN_SECONDS)
-    )
-    if is_gateway(info.labels) and found.token is None:
+    return _with_token(engine, info, Gateway(name=gateway, url=url, container_id=info.id, network=chosen), seconds)
+
+
+def _resolve_url(engine: Engine, gateway: str, network: str | None, seconds: float) -> Gateway:
+    """A URL as it is; where it leads to a gateway of ours, with its container, network and token."""
+    found = Gateway(name=gateway, url=_check_url(gateway), network=network)
+    host = urlsplit(found.url).hostname
+    for item in engine.containers(gateway_filter()):
+        names = [name for name, ip in sorted(item.networks.items()) if ip and host in (ip, item.name)]
+        if is_gateway(item.labels, item.name) and names and network in (None, *names):
+            info = engine.inspect(item.id)
+            if info is not None and info.running:
+                found = replace(found, container_id=info.id, network=network or names[0])
+                return _with_token(engine, info, found, seconds)
+    return found
+
+
+def _with_token(engine: Engine, info: ContainerInfo, found: Gateway, seconds: float) -> Gateway:
+    """A gateway in a container, with the token of one of ours.
+
+    Raises:
+        GatewayNotRunningError: it is paused.
+        GatewayUnreachableError: the token cannot be read.
+    """
+    if not is_gateway(info.labels, info.name):
+        return found
+    if info.state == "paused":
+        raise _describe_not_running(info, info.name, found.name)
+    token = find_token(engine, info, min(seconds, _TOKEN_SECONDS))
+    if token is None:
         msg = f"the gateway {info.name} needs a token, and none could be read in its container"
         hint = f"see `docker logs {info.name}`; if it stays so, remove it and run another one"
-        raise GatewayUnreachableError(msg, hint=hint, gateway=gateway, gateway_url=url)
-    return found
+        raise GatewayUnreachableError(msg, hint=hint, gateway=found.name, gateway_url=found.url)
+    return replace(found, token=token)
+
+
+def _describe_not_running(info: ContainerInfo, name: str, gateway: str) -> GatewayNotRunningError:
+    msg = f"the gateway's container {name} is {info.state}"
+    if info.state == "paused":
+        return GatewayNotRunningError(msg, hint=f"`docker unpause {name}` first", gateway=gateway, state=info.state)
+    msg = f"{msg} (exit code {info.exit_code})"
+    hint = f"`docker start {name}` first"
+    return GatewayNotRunningError(msg, hint=hint, gateway=gateway, state=info.state, exit_code=info.exit_code)
 
 
 def find_token(engine: Engine, info: ContainerInfo | None, seconds: float) -> str | None:
@@ -76,7 +112,7 @@ def find_token(engine: Engine, info: ContainerInfo | None, seconds: float) -> st
 
     None where it is no gateway of ours, does not run, or has no token that can be read.
     """
-    if info is None or not info.running or not is_gateway(info.labels):
+    if info is None or not info.running or not is_gateway(info.labels, info.name):
         return None
     deadline = Deadline(seconds)
     for attempt in attempts(deadline, NotYetError):  # it may just be starting

@@ -23,9 +23,10 @@ from jupyter_launcher.host.process import process_mark
 from jupyter_launcher.host.rules import DirectoryRules
 from jupyter_launcher.models import RunningGateway
 from jupyter_launcher.server.api import JupyterApi
+from jupyter_launcher.server.process import OTHER_DIRECTORY, describe_other_directory
 from jupyter_launcher.server.ready import has_kernelspecs
 from jupyter_launcher.spec.container import gateway_config
-from jupyter_launcher.spec.labels import gateway_labels
+from jupyter_launcher.spec.labels import gateway_labels, gateway_name
 from jupyter_launcher.spec.mounts import check_relabel
 from jupyter_launcher.waiting import Deadline, NotYetError, attempts
 
@@ -63,9 +64,9 @@ class GatewayRequest:
 
 @contextlib.contextmanager
 def run_gateway(
-    engine: Engine, address: EngineAddress, request: GatewayRequest, *, keep: Callable[[str], bool] = lambda _: False
+    engine: Engine, address: EngineAddress, request: GatewayRequest, *, keep: Callable[[str], bool] | None = None
 ) -> Iterator[RunningGateway]:
-    """Run a gateway; yields it, and removes it on leaving unless ``keep(name)``.
+    """Run a gateway; yields it, and removes it on leaving unless ``keep(name)``; its labels say where that may be.
 
     Raises:
         OptionError: the user, the network or the relabel cannot be.
@@ -87,18 +88,24 @@ def run_gateway(
         folder.user,
         image=request.image,
         argv=_find_argv(engine, request.image),
+        pipeline_dir_id=folder.identity,
         relabel=request.relabel,
-        labels=gateway_labels(request.namespace, request.owner, process_mark()),
+        labels=gateway_labels(request.namespace, request.owner, process_mark(), may_stay=keep is not None),
         publish_ip=None if address.reaches_bridge else host_ip,
         network=network,
     )
-    name = f"kernel-gateway.{request.namespace}.{uuid.uuid4().hex[:12]}"
+    name = gateway_name(request.namespace, uuid.uuid4().hex)
     found: list[RunningGateway] = []
 
     def wait() -> None:
-        found.append(_wait_until_ready(engine, address, name, host_ip, Deadline(request.seconds)))
+        try:
+            found.append(_wait_until_ready(engine, address, name, host_ip, Deadline(request.seconds)))
+        except GatewayNotRunningError as error:
+            if error.exit_code == OTHER_DIRECTORY:
+                raise describe_other_directory(folder.path, error.log_tail) from error
+            raise
 
-    with engine.temporary(config, name, wait=wait, keep=lambda: keep(name)):
+    with engine.temporary(config, name, wait=wait, keep=lambda: keep is not None and keep(name)):
         yield found[0]
 
 

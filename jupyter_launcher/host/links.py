@@ -10,7 +10,7 @@ from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Link", "Walk", "walk"]
+__all__ = ["Link", "Step", "Walk", "walk"]
 
 _MOST_LINKS = 40  # as the kernel has it
 # A file that is opened so is only looked at: it may be a link, and nobody must be allowed to read it.
@@ -37,6 +37,14 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True)
+class Step:
+    """What was there at one step of a walk, other than a link: ``path`` without links, and its ``status``."""
+
+    path: Path
+    status: os.stat_result
+
+
+@dataclass(frozen=True, slots=True)
 class Walk:
     """Where a path leads.
 
@@ -44,11 +52,13 @@ class Walk:
         path: without links, absolute.
         status: of what is there; None: nothing is there.
         links: that were followed.
+        steps: that were made, from the root on: those to links, and those of links, too.
     """
 
     path: Path
     status: os.stat_result | None
     links: tuple[Link, ...]
+    steps: tuple[Step, ...]
 
 
 def walk(path: Path) -> Walk:
@@ -62,37 +72,39 @@ def walk(path: Path) -> Walk:
     with contextlib.suppress(OSError):
         path.stat()  # mounts what is mounted on demand; the steps below would not
     links: list[Link] = []
-    steps: deque[str | Link] = deque(path.absolute().parts[1:])
+    names: deque[str | Link] = deque(path.absolute().parts[1:])
     with contextlib.ExitStack() as opened:
-        at = [_Step("/", None, opened)]
-        while steps:
-            step = steps.popleft()
-            if isinstance(step, Link):  # the steps of its target have been made
-                links.append(Link(step.path, step.target, step.owner, at[-1].status.st_uid, step.device))
-            elif step == "..":
+        at = [_Opened("/", None, opened)]
+        steps = [Step(Path("/"), at[0].status)]
+        while names:
+            name = names.popleft()
+            if isinstance(name, Link):  # the steps of its target have been made
+                links.append(Link(name.path, name.target, name.owner, at[-1].status.st_uid, name.device))
+            elif name == "..":
                 at = at[:-1] or at
             else:
                 here = Path(*(item.name for item in at))
                 try:
-                    found = _Step(step, at[-1].descriptor, opened)
+                    found = _Opened(name, at[-1].descriptor, opened)
                 except FileNotFoundError:
-                    links += (item for item in steps if isinstance(item, Link))
-                    rest = [item for item in steps if isinstance(item, str)]
-                    return Walk(Path(os.path.normpath(here.joinpath(step, *rest))), None, tuple(links))
+                    links += (item for item in names if isinstance(item, Link))
+                    rest = [item for item in names if isinstance(item, str)]
+                    return Walk(Path(os.path.normpath(here.joinpath(name, *rest))), None, tuple(links), tuple(steps))
                 if not stat.S_ISLNK(found.status.st_mode):
                     at.append(found)
+                    steps.append(Step(here / name, found.status))
                     continue
-                if len(links) + sum(isinstance(item, Link) for item in steps) >= _MOST_LINKS:
+                if len(links) + sum(isinstance(item, Link) for item in names) >= _MOST_LINKS:
                     raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
-                link = found.read_link(here / step)
+                link = found.read_link(here / name)
                 target = Path(link.target)
                 if target.is_absolute():
                     del at[1:]
-                steps.extendleft(reversed([*target.parts[target.is_absolute() :], link]))
-        return Walk(Path(*(item.name for item in at)), at[-1].status, tuple(links))
+                names.extendleft(reversed([*target.parts[target.is_absolute() :], link]))
+        return Walk(Path(*(item.name for item in at)), at[-1].status, tuple(links), tuple(steps))
 
 
-class _Step:
+class _Opened:
     """One name of a path, held open."""
 
     def __init__(self, name: str, folder: int | None, opened: contextlib.ExitStack) -> None:

@@ -16,7 +16,7 @@ _ESCAPED = re.compile(r"\\([0-7]{3})")
 def read_mountinfo() -> str:
     """The kernel's list of mounts; empty where there is none: not Linux."""
     try:
-        return _FILE.read_text(encoding="utf-8", errors="surrogateescape")
+        return _FILE.read_bytes().decode("utf-8", "surrogateescape")  # a line may hold a carriage return
     except OSError:
         return ""
 
@@ -65,13 +65,15 @@ class MountTable:
         """The mounts as they are now."""
         return cls(read_mountinfo())
 
+    def find_mount(self, path: Path) -> Seen | None:
+        """The mount in which a path without links lies; None where no mount is known."""
+        folders = (path, *path.parents)
+        return next((found for folder in folders if (found := self._by_point.get(str(folder))) is not None), None)
+
     def find_place(self, path: Path) -> Place | None:
         """The place of a path without links; None where no mount is known."""
-        for folder in (path, *path.parents):
-            over = self._by_point.get(str(folder))
-            if over is not None:
-                return Place(over.device, over.place.path / path.relative_to(folder))
-        return None
+        over = self.find_mount(path)
+        return None if over is None else Place(over.device, over.place.path / path.relative_to(over.point))
 
     def find_beneath(self, path: Path) -> list[Seen]:
         """The mounts below a path, each of which an engine mounts with it."""
@@ -85,7 +87,7 @@ class MountTable:
 
 def _parse(text: str) -> Iterator[Seen]:
     # 36 35 98:0 /root/of/mount /mount/point rw,noatime master:1 - ext3 /dev/root rw
-    for line in text.splitlines():
+    for line in text.split("\n"):  # the kernel escapes this one in a path, and no other end of a line
         front, _, back = line.partition(" - ")
         fields = front.split(" ")
         if len(fields) > 4 and ":" in fields[2]:

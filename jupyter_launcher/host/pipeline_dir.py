@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
@@ -16,7 +16,7 @@ from jupyter_launcher.errors import EngineError, PipelineDirError
 from jupyter_launcher.host.address import EngineAddress
 from jupyter_launcher.host.links import Walk, walk
 from jupyter_launcher.host.look import run_look
-from jupyter_launcher.host.rules import DirectoryRules, check_folder, check_links, check_roots
+from jupyter_launcher.host.rules import DirectoryRules, check_folder, check_kernel, check_links, check_roots
 from jupyter_launcher.host.sockets import EngineSockets
 from jupyter_launcher.host.source import Source, View, clean_path
 from jupyter_launcher.models import Mount
@@ -52,12 +52,21 @@ def _refuse(path: str | os.PathLike[str], seen: str, hint: str) -> NoReturn:
     raise PipelineDirError(msg, hint=hint, path=os.fspath(path)) from None
 
 
-def _choose_user(given: str | int | None, owner: str, group: str) -> str:
-    """Who works in a directory: its owner, or who was asked for; a uid alone gets the directory's group."""
+def _choose_user(given: str | int | None, owner: str, group: str, traits: EngineTraits) -> str:
+    """Who works in a directory: its owner, or who was asked for; a uid alone gets the directory's group.
+
+    Root's group is for root alone: who gets it could leave a program in the directory that gives it to others.
+    """
     if given is None:
-        return f"{owner}:{group}"
+        is_roots = owner != "0" and group == "0" and not _maps_ids(traits)
+        return f"{owner}:{owner if is_roots else group}"
     user = check_user(given, "user")
     return f"{user}:{group}" if user.isdecimal() else user
+
+
+def _maps_ids(traits: EngineTraits) -> bool:
+    """Whether uid 0 of a container is somebody else on the engine's host."""
+    return bool(traits.rootless or traits.remapped)
 
 
 def _check_access(path: Path, status: os.stat_result, user: str) -> None:
@@ -123,14 +132,16 @@ def resolve_pipeline_dir(
         path = _remote_path(address, given)
         _check_rules(address, Source(kind=_KIND, path=path, walk=None), rules, traits)
         seen = _look_at_owner(engine, address, path, image)
-        folder = PipelineDir(path=path, user=_choose_user(user, seen["uid"], seen["gid"]), identity=seen["identity"])
+        folder = PipelineDir(
+            path=path, user=_choose_user(user, seen["uid"], seen["gid"], traits), identity=seen["identity"]
+        )
     else:
         walked, status = _walk(given)
         source = Source(kind=_KIND, path=_to_host_path(address, walked.path), walk=walked)
         _check_rules(address, source, rules, traits)
-        if user is None and status.st_uid == 0 and not (traits.rootless or traits.remapped):
+        if user is None and status.st_uid == 0 and not _maps_ids(traits):
             _check_root(source, walked)
-        worker = _choose_user(user, str(status.st_uid), str(status.st_gid))
+        worker = _choose_user(user, str(status.st_uid), str(status.st_gid), traits)
         _check_access(walked.path, status, worker)
         folder = PipelineDir(path=source.path, user=worker, identity=f"{status.st_dev}:{status.st_ino}")
         if not address.shares_kernel:  # another kernel has other numbers for its devices
@@ -142,6 +153,8 @@ def resolve_pipeline_dir(
 def _walk(given: str | os.PathLike[str]) -> tuple[Walk, os.stat_result]:
     """Walk to a directory of this process."""
     try:
+        if not os.fspath(given):
+            _refuse(repr(given), "is empty", "give a directory; `.` is the one that this process works in")
         path = Path(given).expanduser()
         str(path).encode()
         walked = walk(path)
@@ -162,6 +175,7 @@ def _check_rules(address: EngineAddress, source: Source, rules: DirectoryRules, 
     check_links(view, source)
     if not rules.allow_engine_socket:
         EngineSockets(view, address).check(source)
+    check_kernel(view, source)
     check_folder(view, source, traits)
     check_roots(source, rules.roots, is_pipeline=True)
 
@@ -179,6 +193,7 @@ def check_mount_sources(address: EngineAddress, mounts: Iterable[Mount], rules: 
         check_links(view, source)
         if not rules.allow_engine_socket:
             sockets.check(source)
+        check_kernel(view, source)
         check_roots(source, rules.roots, is_pipeline=False)
 
 
@@ -186,14 +201,33 @@ def _check_root(source: Source, walked: Walk) -> None:
     """See that uid 0 of the engine's host may be chosen for the server without being asked for.
 
     Raises:
-        PipelineDirError: this process is not root's, or somebody else has made a link on the path.
+        PipelineDirError: this process is not root's, or somebody else can change what is on the path. Who reaches a
+            directory through a folder of their own can run, on the host, what root leaves in there.
     """
-    others = [link for link in walked.links if link.owner != 0]
-    if os.geteuid() == 0 and not others:
-        return
-    why = f"{others[0].path} is a link of uid {others[0].owner}" if others else "this process does not run as root"
-    seen = f"belongs to root, and {why}, so root is not chosen for the server"
-    source.refuse(seen, f'start with user="0:0" (--user 0:0) if that is meant, or `chown` {source.path}')
+    why = next(_find_others(walked), None)
+    if os.geteuid() != 0:
+        why = "this process does not run as root"
+    if why is not None:
+        seen = f"belongs to root, and {why}, so root is not chosen for the server"
+        source.refuse(seen, f'start with user="0:0" (--user 0:0) if that is meant, or `chown` {source.path}')
+
+
+def _find_others(walked: Walk) -> Iterator[str]:
+    """What on a path is not root's alone."""
+    for link in walked.links:
+        if link.owner != 0:
+            yield f"{link.path} is a link of uid {link.owner}"
+    for step in walked.steps:
+        status = step.status
+        # In a sticky folder nobody renames what is root's. The directory itself is not only passed through.
+        is_passed = bool(status.st_mode & stat.S_ISVTX) and step.path != walked.path
+        is_of_group = status.st_gid == 0 and not _has_access_list(step.path)
+        if status.st_uid != 0:
+            yield f"{step.path} belongs to uid {status.st_uid}"
+        elif not is_passed and status.st_mode & stat.S_IWOTH:
+            yield f"everybody may write to {step.path}"
+        elif not is_passed and status.st_mode & stat.S_IWGRP and not is_of_group:
+            yield f"others may write to {step.path} (group {status.st_gid}, or an access list)"
 
 
 def look_identity(address: EngineAddress, path: Path) -> str | None:

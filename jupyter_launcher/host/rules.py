@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,14 +14,24 @@ from jupyter_launcher.host.source import Source, View, clean_path
 from jupyter_launcher.models.options import is_text, show_value
 from jupyter_launcher.spec.checks import refuse_option
 
-__all__ = ["DirectoryRules", "check_folder", "check_links", "check_roots", "parse_roots"]
+__all__ = ["DirectoryRules", "check_folder", "check_kernel", "check_links", "check_roots", "parse_roots"]
 
+# The kernel's own, by path and by type of file system: nothing in these is mounted.
+_KERNEL = tuple(map(Path, ("/proc", "/sys", "/dev")))
+_SHARED_MEMORY = Path("shm")  # of /dev: memory for everybody's files
+_SETTINGS = ("proc", "sysfs", "cgroup", "cgroup2", "debugfs", "tracefs", "securityfs", "bpf", "configfs", "pstore")
+_KERNEL_TYPES = frozenset((*_SETTINGS, "devtmpfs", "devpts", "mqueue", "efivarfs", "fusectl", "binfmt_misc"))
 # No pipeline is in these, nor below.
-_SYSTEM = tuple(map(Path, ("/etc", "/boot", "/proc", "/sys", "/dev")))
-_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - which directories below it a pipeline may have is not decided here
+_PROGRAMS = ("/usr/bin", "/usr/sbin", "/usr/lib", "/usr/lib64", "/bin", "/sbin", "/lib", "/lib64")
+_SYSTEM = tuple(map(Path, ("/etc", "/boot", *_PROGRAMS, "/run/systemd")))
 # Pipelines are below these, but not these.
-_ONLY_BELOW = tuple(map(Path, ("/", "/usr", "/run", "/var", "/var/lib", "/root", "/home", "/tmp")))  # noqa: S108
-_DEFAULT_DATA = Path("/var/lib/docker")
+_SHARED = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - nothing is made there
+_HOLDERS = ("/usr", "/usr/local", "/run", "/var", "/var/lib", "/var/log", "/root", "/home")
+_ONLY_BELOW = tuple(map(Path, ("/", *_HOLDERS, *_SHARED, "/srv", "/opt", "/mnt", "/media")))
+# Engines' own, whichever engine is used.
+_DATA = tuple(map(Path, ("/var/lib/docker", "/var/lib/containerd", "/var/lib/containers")))
+# From an engine's data folder into a volume. The first step is that of an engine that maps ids, or Podman's storage.
+_VOLUME = re.compile(r"(?:[^/]+/)?volumes/[^/]+/_data(?:/.*)?", re.DOTALL)
 _HERE = Path()
 _HINT = "give the directory that holds the pipeline's files"
 
@@ -106,31 +117,46 @@ def check_links(view: View, source: Source) -> None:
             source.refuse(seen, f"give the path to which it leads ({link.target}) if that is meant")
 
 
+def check_kernel(view: View, source: Source) -> None:
+    """See that nothing of the kernel's own file systems is mounted: there are no files, but the kernel's settings.
+
+    They are known by their usual paths, and where this process sees the source, by their types. A path of ``/proc``
+    that is not seen from here may also be a link, which leads elsewhere for each process.
+
+    Raises:
+        PipelineDirError: the source is in one, or holds one.
+    """
+    for folder in _KERNEL:
+        for steps in view.find_steps(source, folder):
+            if folder.name != "dev" or not steps.is_relative_to(_SHARED_MEMORY):
+                source.refuse(f"is {_describe(steps, folder)}, where the system has its own files", _HINT)
+    if source.walk is None:
+        return
+    over = view.mounts.find_mount(source.walk.path)
+    for mount in ([] if over is None else [over]) + view.mounts.find_beneath(source.walk.path):
+        if mount.kind in _KERNEL_TYPES:
+            how = "is in" if mount is over else "holds"
+            source.refuse(f"{how} {mount.point}, a file system of the kernel's own ({mount.kind})", _HINT)
+
+
 def check_folder(view: View, source: Source, traits: EngineTraits) -> None:
-    """See that a pipeline directory is no folder of the system or the engine.
+    """See that a pipeline directory is no folder of the system or an engine.
 
     Raises:
         PipelineDirError: it is one.
     """
-    if view.find_steps(source, _SHARED_MEMORY) is not None:
-        return
+    own = () if traits.data_root is None else (traits.data_root,)
     for folder in _SYSTEM:
-        steps = view.find_steps(source, folder)
-        if steps is not None:
+        for steps in view.find_steps(source, folder):
             source.refuse(f"is {_describe(steps, folder)}, where the system has its own files", _HINT)
-    data = traits.data_root or _DEFAULT_DATA
-    steps = view.find_steps(source, data)
-    if steps is not None and not _is_in_volume(steps):
-        source.refuse(f"is {_describe(steps, data)}, where the engine has its own files", _HINT)
-    for folder in (*_ONLY_BELOW, *data.parents):
-        if view.find_steps(source, folder) == _HERE:
+    for folder in (*own, *_DATA):
+        for steps in view.find_steps(source, folder):
+            if _VOLUME.fullmatch(str(steps)) is None:
+                source.refuse(f"is {_describe(steps, folder)}, where the engine has its own files", _HINT)
+    for folder in (*_ONLY_BELOW, *(parent for data in own for parent in data.parents)):
+        if _HERE in view.find_steps(source, folder):
             source.refuse(f"is {folder}, which holds the files of others", f"{_HINT}, below {folder} or elsewhere")
 
 
 def _describe(steps: Path, folder: Path) -> str:
     return str(folder) if steps == _HERE else f"in {folder}"
-
-
-def _is_in_volume(steps: Path) -> bool:
-    """Whether steps from the engine's data folder lead into a volume: ``volumes/<name>/_data``, or below."""
-    return len(steps.parts) > 2 and (steps.parts[0], steps.parts[2]) == ("volumes", "_data")

@@ -8,22 +8,25 @@ from pathlib import Path
 
 from jupyter_launcher.engine.ssh import TUNNEL_FOLDER
 from jupyter_launcher.host.address import EngineAddress
+from jupyter_launcher.host.mountinfo import Place
 from jupyter_launcher.host.source import Source, View
 
 __all__ = ["EngineSockets"]
 
+# Sockets, and folders in which engines keep theirs, those of their helpers too.
 _SOCKETS = (
     "/run/docker.sock",
-    "/run/docker/containerd/containerd.sock",
-    "/run/containerd/containerd.sock",
-    "/run/k3s/containerd/containerd.sock",
-    "/run/podman/podman.sock",
-    "/run/crio/crio.sock",
-    "/run/buildkit/buildkitd.sock",
+    "/run/docker",
+    "/run/containerd",
+    "/run/k3s",
+    "/run/podman",
+    "/run/crio",
+    "/run/buildkit",
     "/run/user/*/docker.sock",
-    "/run/user/*/containerd/containerd.sock",
-    "/run/user/*/podman/podman.sock",
-    "/run/user/*/buildkit/buildkitd.sock",
+    "/run/user/*/docker",
+    "/run/user/*/containerd",
+    "/run/user/*/podman",
+    "/run/user/*/buildkit",
 )
 _USERS = Path("/run/user")
 
@@ -31,9 +34,9 @@ _USERS = Path("/run/user")
 class EngineSockets:
     """The engines' sockets that are known: the usual ones of this machine, and the one that the launcher uses.
 
-    A folder that holds one is recognised by its device and inode, and by its place in its file system: whatever its
-    name is, and whichever way the launcher itself speaks to the engine. A hard link of a socket in another folder
-    is not found.
+    So are the folders in which engines keep their sockets, with everything below. A folder that holds one of these
+    is recognised by its device and inode, and by its place in its file system: whatever its name is, and whichever
+    way the launcher itself speaks to the engine. A hard link of a socket in another folder is not found.
     """
 
     def __init__(self, view: View, address: EngineAddress) -> None:
@@ -42,8 +45,9 @@ class EngineSockets:
         self._patterns = list(_SOCKETS)
         if own is not None:  # as the host has it; else it is a socket of this process's own container
             self._patterns.append(_without_var(address.find_on_host(own) or own))
-        usual = [address.find_seen(path) for path in _find_usual(address)]
-        sockets = [found for path in (*usual, own) if path is not None and (found := _find_real(path)) is not None]
+        usual = {path: real for path in _find_usual(address) if (real := _find_real(address.find_seen(path)))}
+        self._usual = tuple(usual)
+        sockets = [*usual.values(), *filter(None, [_find_real(own)])]
         holders = {holder for socket in sockets for holder in (socket, *socket.parents)}
         if address.is_over_ssh and not address.is_remote:
             holders |= {item for socket in _find_tunnels() for item in (socket, socket.parent)}
@@ -51,7 +55,7 @@ class EngineSockets:
         self._places = [place for path in sockets if (place := view.find_place(path)) is not None]
 
     def check(self, source: Source) -> None:
-        """See that a source is no engine's socket, and holds none.
+        """See that a source is no engine's socket, holds none, and is in no folder of theirs.
 
         Raises:
             PipelineDirError: it does.
@@ -64,20 +68,25 @@ class EngineSockets:
             if identity in self._identities or any(place.holds(known) for known in self._places if place is not None):
                 held = "by another name"
             beneath = self._view.mounts.find_beneath(walked.path)
-            found = (mount for mount in beneath if any(mount.place.holds(known) for known in self._places))
+            found = (mount for mount in beneath if any(_overlap(mount.place, known) for known in self._places))
             held = held or next((f"by the mount at {mount.point}" for mount in found), None)
+            held = held or next((f"in {path}" for path in self._usual if self._view.find_steps(source, path)), None)
         if held is not None:
-            seen = f"is or holds the engine's socket ({held}), and with it control of the whole host"
+            where = f"is or holds the engine's socket, or is in a folder of such sockets ({held})"
+            seen = f"{where}: whoever can write to one controls the whole host"
             source.refuse(seen, "give another directory; Launcher(allow_engine_socket=True) lets this through")
 
     def _find_name(self, path: Path) -> str | None:
-        """The name of a socket that is at a path of the engine's host, or below."""
+        """The name of a socket, or of a folder of sockets, that a path of the engine's host leads to or into."""
         steps = Path(_without_var(path)).parts
         for pattern in self._patterns:
-            parts = Path(pattern).parts
-            if len(steps) <= len(parts) and all(part in (step, "*") for step, part in zip(steps, parts, strict=False)):
+            if all(part in (step, "*") for step, part in zip(steps, Path(pattern).parts, strict=False)):
                 return pattern
         return None
+
+
+def _overlap(one: Place, other: Place) -> bool:
+    return one.holds(other) or other.holds(one)
 
 
 def _without_var(path: Path) -> str:
@@ -97,8 +106,10 @@ def _find_usual(address: EngineAddress) -> Iterator[Path]:
             yield Path("/var" + pattern.replace("*", name))
 
 
-def _find_real(socket: Path) -> Path | None:
+def _find_real(socket: Path | None) -> Path | None:
     """Where a socket is, links resolved; None where there is none."""
+    if socket is None:
+        return None
     try:
         socket.lstat()
         return socket.resolve()

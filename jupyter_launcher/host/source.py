@@ -47,7 +47,7 @@ class View:
     def __init__(self, address: EngineAddress) -> None:
         self._address = address
         self.mounts = MountTable.read()
-        self._places: dict[Path, Place | None] = {}
+        self._resolved: dict[Path, Path | None] = {}
         self._identities: dict[Path, tuple[int, int] | None] = {}
 
     def look_at(self, text: str | os.PathLike[str]) -> Source:
@@ -73,33 +73,43 @@ class View:
             )
         return Source(kind=source.kind, path=reached, walk=walked)
 
-    def find_steps(self, source: Source, folder: Path) -> Path | None:
-        """The steps from a folder of the engine's host down to a source; None where the source is not in the folder.
+    def find_steps(self, source: Source, folder: Path) -> set[Path]:
+        """The steps from a folder of the engine's host down to a source, by each way; none where it is not in there.
 
-        A bind mount makes one folder seen at several paths. So this compares texts, places in file systems, and
-        devices with inodes.
+        A bind mount makes one folder seen at several paths, and what is mounted beneath a folder is in the folder
+        too. So this compares texts, places in file systems, and devices with inodes.
         """
-        if source.path.is_relative_to(folder):
-            return source.path.relative_to(folder)
+        found = {source.path.relative_to(folder)} if source.path.is_relative_to(folder) else set()
         here = self._address.find_seen(folder)
         if source.walk is None or here is None:
-            return None
-        known, place = self.find_place(here), self.find_place(source.walk.path)
-        if known is not None and place is not None and known.holds(place):
-            return place.path.relative_to(known.path)
+            return found
+        reached = source.walk.path
+        place = self.find_place(reached)
+        if place is not None:
+            real, known = self._resolve(here), self.find_place(here)
+            if known is not None and known.holds(place):
+                found.add(place.path.relative_to(known.path))
+            beneath = () if real is None else self.mounts.find_beneath(real)
+            for mount in (mount for mount in beneath if mount.place.holds(place)):
+                found.add(Path(mount.point).relative_to(real or here) / place.path.relative_to(mount.root))
         identity = self.identify(here)
-        parents = (source.walk.path, *source.walk.path.parents)
-        found = (parent for parent in parents if identity is not None and self.identify(parent) == identity)
-        return next((source.walk.path.relative_to(parent) for parent in found), None)
+        parents = (reached, *reached.parents)
+        same = (parent for parent in parents if identity is not None and self.identify(parent) == identity)
+        return found | {reached.relative_to(parent) for parent in same}
 
     def find_place(self, path: Path) -> Place | None:
         """The place of a path of this process in its file system, links resolved; None where that cannot be seen."""
-        if path not in self._places:
+        real = self._resolve(path)
+        return None if real is None else self.mounts.find_place(real)
+
+    def _resolve(self, path: Path) -> Path | None:
+        """A path of this process without links; None where that cannot be seen."""
+        if path not in self._resolved:
             try:
-                self._places[path] = self.mounts.find_place(path.resolve())
+                self._resolved[path] = path.resolve()
             except (OSError, RuntimeError):  # a link that this process may not read, a loop of links
-                self._places[path] = None
-        return self._places[path]
+                self._resolved[path] = None
+        return self._resolved[path]
 
     def identify(self, path: Path) -> tuple[int, int] | None:
         """The device and the inode of what is at a path of this process; None where that cannot be seen."""

@@ -48,7 +48,7 @@ def _is_of_dead_run(engine: DockerEngine, item: ListedContainer) -> bool:
 
 def _end(engine: DockerEngine, item: ListedContainer) -> bool:
     """Remove a gateway, stop a session; False for a container that is neither, or has another's name."""
-    if is_gateway(item.labels):
+    if is_gateway(item.labels, item.name):
         engine.remove(item.id)
         return True
     try:

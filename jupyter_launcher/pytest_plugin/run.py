@@ -109,9 +109,8 @@ class Run:
         image = self._config.gateway_image or DEFAULT_GATEWAY_IMAGE
         with self._lock:
             self.launcher.ensure_image(image)
-        with self.launcher.run_gateway(
-            folder, image=image, network=self._config.network, keep=self._keep_gateway
-        ) as found:
+        keep = None if self._keep == "never" else self._keep_gateway
+        with self.launcher.run_gateway(folder, image=image, network=self._config.network, keep=keep) as found:
             yield found
 
     def _keep_gateway(self, name: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 from jupyter_launcher.engine.protocol import Engine
 from jupyter_launcher.engine.types import ContainerInfo, ExecResult
@@ -26,8 +27,10 @@ from jupyter_launcher.spec.server import RUN_DIR, read_script
 from jupyter_launcher.waiting import Deadline, NotYetError, attempts
 
 __all__ = [
+    "OTHER_DIRECTORY",
     "StartedServer",
     "describe_failure",
+    "describe_other_directory",
     "read_server_info",
     "renew_lease",
     "start_server",
@@ -43,8 +46,8 @@ _OUTPUT_LIMIT = 2**18
 """Bytes. The scripts print three server_info of 64 KiB at most, and a few lines."""
 _NOT_PREPARED = 70
 """The exit code of start.sh where the server cannot be started."""
-_OTHER_DIRECTORY = 71
-"""The exit code of start.sh where another directory is mounted than the one that the launcher looked at."""
+OTHER_DIRECTORY = 71
+"""The exit code of start.sh and start_gateway.sh where another directory is mounted than the launcher looked at."""
 _OTHER_TOKEN = "other-token"  # noqa: S105 - a word, and no secret
 """What start.sh prints in place of server_info when a server answers that does not have our token."""
 _ENDING = 3
@@ -131,11 +134,8 @@ def _describe_start(
     engine: Engine, container: str, plan: SessionPlan, error: ExecError, deadline: Deadline
 ) -> PipelineDirError | ServerError:
     """The error for a start.sh that did not run, or that failed."""
-    if error.started and error.exit_code == _OTHER_DIRECTORY:
-        path = plan.labels.pipeline_dir
-        msg = f"{path} led to another directory when it was mounted than when it was looked at: {error.output}"
-        hint = "start again; if that gives the same, see who moves or links directories on this path"
-        return PipelineDirError(msg, hint=hint, path=str(path))
+    if error.started and error.exit_code == OTHER_DIRECTORY:
+        return describe_other_directory(plan.labels.pipeline_dir, error.output)
     if error.started and error.exit_code == _NOT_PREPARED:
         msg = f"the server in container {container[:12]} could not be prepared: {error.message}"
         hint = "see that the image has sh, mkfifo and od, and that /tmp or HOME can be written"
@@ -148,6 +148,13 @@ def _describe_start(
         log = engine.log_tail(container)
         return ServerStartError(msg, hint=hint, exit_code=error.exit_code, log_tail=log)
     return describe_failure(engine, container, error.message, deadline)
+
+
+def describe_other_directory(path: Path, seen: str) -> PipelineDirError:
+    """The error for a path that led elsewhere when the engine mounted it; ``seen``: what the container printed."""
+    msg = f"{path} led to another directory when it was mounted than when it was looked at: {seen.strip()}"
+    hint = "start again; if that gives the same, see who moves or links directories on this path"
+    return PipelineDirError(msg, hint=hint, path=str(path))
 
 
 def was_server_started(engine: Engine, container: str, deadline: Deadline) -> bool:

@@ -95,6 +95,8 @@ def check_kernelspecs(api: JupyterApi, gateway: Gateway, engine: Engine, contain
         seen = f"{error} after {deadline.elapsed():.1f} s"
     msg = f"the server does not get kernel specs from the gateway {gateway.name} at {gateway.url} ({seen})"
     hint = "see that a kernel gateway listens there, on all addresses and that port, and what its log says"
+    if status in (401, 403):
+        hint = "the gateway wants a token: give environment={'JUPYTER_GATEWAY_AUTH_TOKEN': ...}"
     raise GatewayUnreachableError(
         msg,
         hint=hint,

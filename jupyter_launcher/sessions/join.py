@@ -206,7 +206,9 @@ def get_session(context: Context, session_id: str) -> Session:
         return join_session(context, info, labels, Deadline(min(left, longest - deadline.elapsed())))
 
 
-def join_session(context: Context, info: ContainerInfo, labels: SessionLabels, deadline: Deadline) -> Session:
+def join_session(
+    context: Context, info: ContainerInfo, labels: SessionLabels, deadline: Deadline, warnings: tuple[str, ...] = ()
+) -> Session:
     """A session whose container is there, once its server answers: what ``start`` and ``get`` have in common.
 
     Raises:
@@ -238,13 +240,15 @@ def join_session(context: Context, info: ContainerInfo, labels: SessionLabels, d
             session_id=labels.session_id,
         ) from error
     wait_until_ready(JupyterApi(context.server_url(info, labels), server_info.token), engine, info.id, deadline)
-    return Session(info, labels, server_info, context=context, timings=Timings(), joined=True)
+    return Session(info, labels, server_info, context=context, timings=Timings(), warnings=warnings, joined=True)
 
 
-def join_starting(context: Context, info: ContainerInfo, labels: SessionLabels) -> Session | None:
+def join_starting(
+    context: Context, info: ContainerInfo, labels: SessionLabels, warnings: tuple[str, ...]
+) -> Session | None:
     """The session that another launcher has started, or is just starting; None when that start failed."""
     try:
-        return join_session(context, info, labels, Deadline(context.timeouts.start))
+        return join_session(context, info, labels, Deadline(context.timeouts.start), warnings)
     except (ServerError, SessionNotFoundError):
         latest = context.engine.inspect(info.id)
         if latest is not None and latest.running:

@@ -5,20 +5,21 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterator
 from dataclasses import replace
+from ipaddress import IPv4Address
+from urllib.parse import urlsplit
 
 from jupyter_launcher.acts import leaves
-from jupyter_launcher.engine.types import ListedContainer
+from jupyter_launcher.engine.types import ContainerInfo, ListedContainer
 from jupyter_launcher.errors import LauncherError
-from jupyter_launcher.host.address import bracket
 from jupyter_launcher.host.process import is_process_dead
 from jupyter_launcher.models import GatewaySummary, ReapedSession, SessionState, StopMethod, StopReport
 from jupyter_launcher.sessions.context import Context
+from jupyter_launcher.spec.container import DEFAULT_NETWORK
 from jupyter_launcher.spec.labels import (
+    ToolLabels,
     gateway_filter,
+    gateway_of,
     helper_filter,
-    names_gateway,
-    owner_of,
-    process_of,
     session_filter,
 )
 
@@ -27,7 +28,7 @@ __all__ = ["list_gateways", "reap_leftovers"]
 _DAY = 86400.0
 # A look ends by itself, and then its process reads what it printed.
 _LOOK_SECONDS = 60.0
-_ENDED = (SessionState.EXITED, SessionState.CREATED)
+_NOT_RUNNING = (SessionState.EXITED, SessionState.CREATED)
 
 
 def list_gateways(context: Context) -> list[GatewaySummary]:
@@ -38,13 +39,21 @@ def list_gateways(context: Context) -> list[GatewaySummary]:
             container_id=item.id,
             image=item.image,
             created=item.created,
-            owner=owner_of(item.labels),
+            owner=labels.owner,
             state=item.state,
             status=item.status,
             exit_code=item.exit_code,
         )
-        for item in context.engine.containers(gateway_filter(context.namespace))
+        for item, labels in _list_tools(context, gateway_filter(context.namespace))
+        if labels.kind == "gateway"
     ]
+
+
+def _list_tools(context: Context, label: str) -> Iterator[tuple[ListedContainer, ToolLabels]]:
+    for item in context.engine.containers(label):
+        labels = ToolLabels.of_container(item.labels, item.name)
+        if labels is not None:  # else it is somebody else's, with a copy of our labels
+            yield item, labels
 
 
 def reap_leftovers(
@@ -58,28 +67,30 @@ def reap_leftovers(
 def _find_leftovers(
     context: Context, min_age: float, keep: Collection[str], owner: str | None
 ) -> Iterator[tuple[ListedContainer, ReapedSession]]:
-    engine, now = context.engine, None
-    kinds = {"gateway": gateway_filter(context.namespace), "helper": helper_filter()}
-    for kind, label in kinds.items():
-        for item in engine.containers(label):
-            if owner not in (None, owner_of(item.labels)):  # a helper has none
+    now = None
+    for kind, label in {"gateway": gateway_filter(context.namespace), "helper": helper_filter()}.items():
+        for item, labels in _list_tools(context, label):
+            if labels.kind != kind or owner not in (None, labels.owner):
                 continue
-            now = engine.now() if now is None else now
+            now = context.engine.now() if now is None else now
             age = now - item.created
-            reason = _find_reason(item, kind, age)
+            reason = _find_reason(labels, item.state, age)
             if reason and age >= min_age and (kind == "helper" or not _is_wanted(context, item, keep)):
                 yield item, _describe(item, kind, reason)
 
 
-def _find_reason(item: ListedContainer, kind: str, age: float) -> str:
+def _find_reason(labels: ToolLabels, state: str, age: float) -> str:
     """Why nobody needs a container any more; empty where somebody may."""
-    dead = is_process_dead(process_of(item.labels))
-    state = SessionState.of_container(item.state)
-    if kind == "helper" and (dead is False or (dead is None and age < _LOOK_SECONDS)):
-        return ""
-    if state in _ENDED:
-        return str(state.value)
-    return "orphaned" if dead or (dead is None and age >= _DAY) else ""
+    dead = is_process_dead(labels.process)
+    found = SessionState.of_container(state)
+    if found is SessionState.EXITED:
+        is_read = labels.kind == "helper" and (dead is False or (dead is None and age < _LOOK_SECONDS))
+        return "" if is_read else found.value
+    if dead and labels.may_stay:  # that process may have wanted it to stay
+        dead = None
+    if dead or (dead is None and age >= _DAY):
+        return found.value if found is SessionState.CREATED else "orphaned"
+    return ""
 
 
 def _describe(item: ListedContainer, kind: str, reason: str) -> ReapedSession:
@@ -87,15 +98,38 @@ def _describe(item: ListedContainer, kind: str, reason: str) -> ReapedSession:
 
 
 def _is_wanted(context: Context, item: ListedContainer, keep: Collection[str]) -> bool:
-    """Whether a gateway is to be kept, or a running session of whatever namespace names it."""
-    if item.name in keep:
-        return True
-    hosts = (item.name, *(bracket(ip) for ip in item.networks.values() if ip))
-    words = (item.id, f'"{item.name}"', f'"{item.name}:', *(f"//{host}:" for host in hosts))
-    return any(
-        SessionState.of_container(session.state) not in _ENDED and names_gateway(session.labels, words)
+    """Whether a gateway is to be kept, or a session of whatever namespace may use it."""
+    return item.name in keep or any(
+        SessionState.of_container(session.state) is not SessionState.EXITED and _may_use(session, item)
         for session in context.engine.containers(session_filter())
     )
+
+
+def _may_use(session: ListedContainer, item: ListedContainer) -> bool:
+    """Whether a session may use a gateway. In doubt it does: a URL may name the gateway by an alias of a network."""
+    named = gateway_of(session.labels)
+    if named is None or named.container_id is not None:
+        return named is not None and named.container_id == item.id
+    words = {item.id, item.name, *filter(None, item.networks.values())}
+    try:
+        parts = urlsplit(named.url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        host, port = "", None
+    if not host:  # the label cannot be read
+        return any(word in named.url for word in words)
+    if host in words or any(port in ports for ports in item.ports.values()):
+        return True
+    shared = {*session.networks} & {*item.networks} - {DEFAULT_NETWORK}  # where the engine resolves no names
+    return bool(shared) and not _is_address(host)
+
+
+def _is_address(host: str) -> bool:
+    try:
+        IPv4Address(host)
+    except ValueError:  # a name, or an address of another kind, which the engine does not list
+        return False
+    return True
 
 
 def _remove(context: Context, item: ListedContainer, leftover: ReapedSession, keep: Collection[str]) -> ReapedSession:
@@ -105,10 +139,8 @@ def _remove(context: Context, item: ListedContainer, leftover: ReapedSession, ke
         info = context.engine.inspect(item.id)
         if info is None:
             return replace(leftover, error="somebody else removed it meanwhile")
-        if leftover.reason != "orphaned" and SessionState.of_container(info.state) not in _ENDED:
-            return replace(leftover, error=f"its container is {info.state} by now; it was left alone")
-        if leftover.kind == "gateway" and _is_wanted(context, item, keep):
-            return replace(leftover, error="it is wanted by now; it was left alone")
+        if reason := _find_objection(context, item, info, leftover, keep):
+            return replace(leftover, error=f"{reason} by now; it was left alone")
         with leaves(f"container {item.name}"):
             context.engine.remove(item.id)
     except LauncherError as error:
@@ -117,3 +149,14 @@ def _remove(context: Context, item: ListedContainer, leftover: ReapedSession, ke
         return replace(leftover, error=f"{type(error).__name__}: {error}")
     method = StopMethod.KILLED if leftover.reason == "orphaned" else StopMethod.ALREADY_STOPPED
     return replace(leftover, report=StopReport(method=method, seconds=time.monotonic() - started))
+
+
+def _find_objection(
+    context: Context, item: ListedContainer, info: ContainerInfo, leftover: ReapedSession, keep: Collection[str]
+) -> str:
+    """Why a container that was judged is to be left alone; empty where it is not."""
+    if info.name != item.name:
+        return f"its container is named {info.name}"
+    if leftover.reason != "orphaned" and SessionState.of_container(info.state) not in _NOT_RUNNING:
+        return f"its container is {info.state}"
+    return "it is wanted" if leftover.kind == "gateway" and _is_wanted(context, item, keep) else ""

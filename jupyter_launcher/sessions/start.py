@@ -36,6 +36,10 @@ __all__ = ["StartRequest", "cancelled_start", "remove_session", "start_session"]
 
 _log = logging.getLogger("jupyter_launcher")
 
+_NOT_COMPARED = (
+    "the session keeps the secrets that it was started with; nobody could compare them with the given ones",
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartRequest:
@@ -72,9 +76,12 @@ def start_session(context: Context, limit: StartLimit, request: StartRequest, op
                 if existing is None:
                     session = _make_session(context, spec, gateway, request.pull, reporter)
                 else:
-                    session = join_starting(context, *existing)
+                    session = join_starting(context, *existing, _NOT_COMPARED if spec.secrets.values else ())
                 if session is None:  # another launcher took the name, or its start failed: look again
                     raise NotYetError
+                if session.joined:
+                    for text in session.warnings:
+                        reporter.warn(Phase.SERVER, text)
                 return session
     name = container_name(spec.namespace, spec.session_id)
     msg = (
@@ -140,7 +147,9 @@ def _check_request(context: Context, request: StartRequest, options: Mapping[str
 
 def _find_gateway(context: Context, spec: SessionSpec, reporter: PhaseReporter) -> Gateway | None:
     with reporter.phase(Phase.GATEWAY):
-        return None if spec.gateway is None else resolve_gateway(context.engine, spec.gateway, spec.network)
+        if spec.gateway is None:
+            return None
+        return resolve_gateway(context.engine, spec.gateway, spec.network, seconds=context.timeouts.gateway)
 
 
 def _make_session(

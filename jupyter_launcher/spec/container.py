@@ -110,6 +110,7 @@ def gateway_config(
     *,
     image: str,
     argv: tuple[str, ...],
+    pipeline_dir_id: str | None,
     relabel: str | None,
     labels: Mapping[str, str],
     publish_ip: str | None,
@@ -122,6 +123,7 @@ def gateway_config(
         user: of the gateway and its kernels.
         image: the gateway's.
         argv: what a container of the image runs by itself.
+        pipeline_dir_id: ``<device>:<inode>`` of the directory that was looked at; None: not known.
         relabel: of the directory, for SELinux.
         labels: of a gateway.
         publish_ip: where the port is published for the look from here; servers use the container's IP. None: it is not.
@@ -129,7 +131,7 @@ def gateway_config(
     """
     return ContainerConfig(
         image=image,
-        entrypoint=("sh", "-c", read_script("start_gateway.sh"), "gateway", RUN_DIR, *argv),
+        entrypoint=("sh", "-c", read_script("start_gateway.sh"), "gateway", RUN_DIR, pipeline_dir_id or "", *argv),
         user=user,
         working_dir=PIPELINE_TARGET,
         labels=labels,

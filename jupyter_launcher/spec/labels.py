@@ -1,4 +1,4 @@
-"""The labels of a session's container: written and read here alone.
+"""The labels of the library's containers, and their names: written and read here alone.
 
 Labels are the only record of sessions. Everyone who may ask the engine can read them, so they hold no
 secrets.
@@ -9,42 +9,55 @@ from __future__ import annotations
 import ipaddress
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
 
-from jupyter_launcher.errors import OptionError, SessionUnreadableError
+from jupyter_launcher.errors import SessionUnreadableError
 from jupyter_launcher.models import Gateway
-from jupyter_launcher.spec.checks import LABEL_PREFIX, MIN_LEASE, check_base_url, check_name
+from jupyter_launcher.spec.checks import LABEL_PREFIX, check_name
+from jupyter_launcher.spec.label_texts import (
+    SCHEMA,
+    SESSION_ID,
+    LabelReader,
+    gateway_to_text,
+    parse_base_url,
+    parse_gateway,
+    parse_identity,
+    parse_options,
+    parse_path,
+    parse_schema,
+    parse_text,
+)
 from jupyter_launcher.spec.options import SessionSpec
 
 __all__ = [
     "SessionLabels",
+    "ToolLabels",
     "container_name",
     "gateway_filter",
     "gateway_labels",
+    "gateway_name",
+    "gateway_of",
     "helper_filter",
     "helper_labels",
+    "helper_name",
     "is_gateway",
-    "names_gateway",
     "owner_filter",
     "owner_of",
-    "process_of",
     "session_filter",
 ]
 
-T = TypeVar("T")
-
-_SCHEMA = "1"
 _NAMESPACE = LABEL_PREFIX + "namespace"
-_SESSION_ID = LABEL_PREFIX + "session-id"
 _OWNER = LABEL_PREFIX + "owner"
 _GATEWAY = LABEL_PREFIX + "gateway"
 _PROCESS = LABEL_PREFIX + "process"
 _PURPOSE = LABEL_PREFIX + "purpose"
 _GATEWAY_OF = LABEL_PREFIX + "gateway-of"
-_IDENTITY = re.compile(r"[0-9]+:[0-9]+")
+_MAY_STAY = LABEL_PREFIX + "may-stay"
+_YES = "yes"
+_UNIQUE_LENGTH = 12
+_UNIQUE = re.compile(r"[0-9a-f]{12}")
 
 
 def container_name(namespace: str, session_id: str) -> str:
@@ -122,13 +135,13 @@ class SessionLabels:
     def to_labels(self) -> dict[str, str]:
         """The labels as a dict for the engine."""
         labels = {
-            "schema": _SCHEMA,
+            "schema": SCHEMA,
             "namespace": self.namespace,
             "session-id": self.session_id,
             "attempt": self.start_id,
             "owner": self.owner,
             "pipeline-dir": str(self.pipeline_dir),
-            "gateway": "" if self.gateway is None else _gateway_to_text(self.gateway),
+            "gateway": "" if self.gateway is None else gateway_to_text(self.gateway),
             "base-url": self.base_url,
             "host-ip": self.host_ip,
             "options": json.dumps(self.options),
@@ -148,19 +161,19 @@ class SessionLabels:
         Raises:
             SessionUnreadableError: naming the container and the label that is missing or malformed.
         """
-        reader = _Reader(labels, container)
-        reader.read("schema", _parse_schema, default=None)
+        reader = LabelReader(labels, container)
+        reader.read("schema", parse_schema, default=None)
         return cls(
             namespace=reader.read("namespace", lambda text: check_name(text, "namespace")),
             session_id=reader.read("session-id", lambda text: check_name(text, "session_id")),
-            start_id=reader.read("attempt", _parse_text),
+            start_id=reader.read("attempt", parse_text),
             owner=reader.read("owner", str, default=""),
-            pipeline_dir=reader.read("pipeline-dir", _parse_path),
-            gateway=reader.read("gateway", _parse_gateway, default=None),
-            base_url=reader.read("base-url", _parse_base_url),
+            pipeline_dir=reader.read("pipeline-dir", parse_path),
+            gateway=reader.read("gateway", parse_gateway, default=None),
+            base_url=reader.read("base-url", parse_base_url),
             host_ip=reader.read("host-ip", lambda text: str(ipaddress.ip_address(text))),
-            options=reader.read("options", _parse_options),
-            pipeline_dir_id=reader.read("pipeline-dir-id", _parse_identity, default=None),
+            options=reader.read("options", parse_options),
+            pipeline_dir_id=reader.read("pipeline-dir-id", parse_identity, default=None),
             process=reader.read("process", str, default=""),
         )
 
@@ -180,127 +193,85 @@ class SessionLabels:
         msg = f"container {container} has the labels of session {parsed.session_id}, but not its name {parsed.name}"
         hint = f"if it is a leftover, remove it with `docker rm -f {container}`"
         raise SessionUnreadableError(
-            msg, hint=hint, session_id=parsed.session_id, container_name=container, label=_SESSION_ID
+            msg, hint=hint, session_id=parsed.session_id, container_name=container, label=SESSION_ID
         )
 
     @staticmethod
     def filters(namespace: str, session_id: str | None = None) -> tuple[str, str]:
         """What the engine's list is asked for: all sessions of a namespace, or those that claim an id."""
-        claim = _SESSION_ID if session_id is None else f"{_SESSION_ID}={session_id}"
+        claim = SESSION_ID if session_id is None else f"{SESSION_ID}={session_id}"
         return f"{_NAMESPACE}={namespace}", claim
 
     @staticmethod
     def claimed_id(labels: Mapping[str, str]) -> str:
         """The session id that a container claims, whatever its other labels are; empty where none."""
-        return labels.get(_SESSION_ID, "")
+        return labels.get(SESSION_ID, "")
 
 
-class _Reader:
-    """Reads one label after another, and names the one that is wrong."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolLabels:
+    """What labels and name say of a container of ours that is no session.
 
-    def __init__(self, labels: Mapping[str, str], container: str) -> None:
-        self._labels = labels
-        self._container = container
+    Attributes:
+        kind: ``gateway`` or ``helper``: a short-lived container that looks at something.
+        namespace, owner: of the launcher that runs a gateway; empty for a helper.
+        process: a mark of the process that made it; empty: not known.
+        may_stay: its maker may have left it behind on purpose.
+    """
 
-    def read(self, name: str, parse: Callable[[str], T], **default: T) -> T:
-        """Parse one label; where a default is given, an absent or empty label has it."""
-        label = LABEL_PREFIX + name
-        text = self._labels.get(label, "")
-        if not text and default:
-            return default["default"]
-        try:
-            if label not in self._labels:
-                msg = "it is missing"
-                raise ValueError(msg)
-            return parse(text)
-        except (ValueError, TypeError, KeyError, RecursionError, OptionError) as error:
-            seen = f"{error} is missing" if isinstance(error, KeyError) else getattr(error, "message", str(error))
-            msg = f"container {self._container} has a session's labels, but {label} cannot be read: {seen}"
-            hint = f"if it is a leftover, remove it with `docker rm -f {self._container}`"
-            claimed = SessionLabels.claimed_id(self._labels)
-            raise SessionUnreadableError(
-                msg, hint=hint, session_id=claimed, container_name=self._container, label=label
-            ) from None
+    kind: str
+    namespace: str = ""
+    owner: str = ""
+    process: str = ""
+    may_stay: bool = False
 
+    @classmethod
+    def of_container(cls, labels: Mapping[str, str], container: str) -> ToolLabels | None:
+        """From the labels and the name of a container; None where it is neither a gateway of ours nor a helper.
 
-def _parse_schema(text: str) -> None:
-    if text != _SCHEMA:
-        msg = f"schema {text!r} is of another version of jupyter_launcher"
-        raise ValueError(msg)
-
-
-def _parse_text(text: str) -> str:
-    if not text:
-        msg = "it is empty"
-        raise ValueError(msg)
-    return text
-
-
-def _parse_path(text: str) -> Path:
-    path = Path(text)
-    if not path.is_absolute() or "\0" in text:
-        msg = f"{text!r} is no absolute path"
-        raise ValueError(msg)
-    return path
+        A container of another name is none, even if its labels are whole: they may be a copy, such as in an image
+        that was committed from a gateway.
+        """
+        unique = container.rpartition(".")[2]
+        namespace, purpose = labels.get(_GATEWAY_OF, ""), labels.get(_PURPOSE, "")
+        process = labels.get(_PROCESS, "")
+        if not _UNIQUE.fullmatch(unique):
+            return None
+        if namespace and container == gateway_name(namespace, unique):
+            return cls(
+                kind="gateway",
+                namespace=namespace,
+                owner=owner_of(labels),
+                process=process,
+                may_stay=labels.get(_MAY_STAY) == _YES,
+            )
+        return cls(kind="helper", process=process) if purpose and container == helper_name(purpose, unique) else None
 
 
-def _parse_identity(text: str) -> str:
-    if not _IDENTITY.fullmatch(text):
-        msg = f"{text!r} is no device and inode"
-        raise ValueError(msg)
-    return text
+def gateway_name(namespace: str, unique: str) -> str:
+    """The name of the container of a gateway that the library starts; ``unique``: at least 12 hexadecimal digits."""
+    return f"kernel-gateway.{namespace}.{unique[:_UNIQUE_LENGTH]}"
 
 
-def _parse_base_url(text: str) -> str:
-    if check_base_url(text, "it") != text:
-        msg = f"{text!r} is no URL path with a slash at both ends"
-        raise ValueError(msg)
-    return text
+def gateway_labels(namespace: str, owner: str, process: str, *, may_stay: bool = False) -> dict[str, str]:
+    """The labels of a gateway that the library starts; see :class:`ToolLabels`."""
+    return {_GATEWAY_OF: namespace, _OWNER: owner, _PROCESS: process, _MAY_STAY: _YES if may_stay else ""}
 
 
-def _gateway_to_text(gateway: Gateway) -> str:
-    return json.dumps({"name": gateway.name, "url": gateway.url, "id": gateway.container_id})
+def gateway_filter(namespace: str | None = None) -> str:
+    """What the engine's list is asked for to find the gateways of ours: of a namespace, or of all."""
+    return _GATEWAY_OF if namespace is None else f"{_GATEWAY_OF}={namespace}"
 
 
-def _parse_gateway(text: str) -> Gateway:
-    known = _parse_object(text)
-    name, url, container_id = known["name"], known["url"], known["id"]
-    if not (isinstance(name, str) and isinstance(url, str) and isinstance(container_id, (str, type(None)))):
-        msg = "its name, url or id is no text"
-        raise TypeError(msg)
-    return Gateway(name=name, url=url, container_id=container_id)
+def is_gateway(labels: Mapping[str, str], container: str) -> bool:
+    """Whether a container of this name is a gateway of ours."""
+    found = ToolLabels.of_container(labels, container)
+    return found is not None and found.kind == "gateway"
 
 
-def _parse_options(text: str) -> dict[str, Any]:
-    options = _parse_object(text)
-    lease = options.get("lease")
-    if lease is not None and (isinstance(lease, bool) or not isinstance(lease, int) or lease < MIN_LEASE):
-        msg = f"its lease {lease!r} is no number of seconds"
-        raise TypeError(msg)
-    return options
-
-
-def _parse_object(text: str) -> dict[str, Any]:
-    value = json.loads(text)
-    if not isinstance(value, dict):
-        msg = "it is no JSON object"
-        raise TypeError(msg)
-    return value
-
-
-def gateway_labels(namespace: str, owner: str, process: str) -> dict[str, str]:
-    """The labels of a gateway that the library starts; ``process``: a mark of the process that does."""
-    return {_GATEWAY_OF: namespace, _OWNER: owner, _PROCESS: process}
-
-
-def gateway_filter(namespace: str) -> str:
-    """What the engine's list is asked for to find the gateways of ours of a namespace."""
-    return f"{_GATEWAY_OF}={namespace}"
-
-
-def is_gateway(labels: Mapping[str, str]) -> bool:
-    """Whether a container is a gateway of ours."""
-    return _GATEWAY_OF in labels
+def helper_name(purpose: str, unique: str) -> str:
+    """The name of a short-lived container; ``unique``: at least 12 hexadecimal digits."""
+    return f"jupyter-launcher-{purpose}.{unique[:_UNIQUE_LENGTH]}"
 
 
 def helper_labels(purpose: str, process: str) -> dict[str, str]:
@@ -315,21 +286,19 @@ def helper_filter() -> str:
 
 def session_filter() -> str:
     """What the engine's list is asked for to find the sessions of all namespaces."""
-    return _SESSION_ID
+    return SESSION_ID
 
 
-def process_of(labels: Mapping[str, str]) -> str:
-    """The mark of the process that made a container of ours; empty where it has none."""
-    return labels.get(_PROCESS, "")
+def gateway_of(labels: Mapping[str, str]) -> Gateway | None:
+    """The gateway that a session names, whatever its other labels are; None: none.
 
-
-def names_gateway(labels: Mapping[str, str], words: Iterable[str]) -> bool:
-    """Whether a session's labels name a gateway by one of these: its name, its id, or an address in its URL.
-
-    The label is not parsed: a gateway is in use also where nobody can read a session's labels.
+    Where the label cannot be read, its whole text is the gateway's name and URL: the gateway may be in use.
     """
     text = labels.get(_GATEWAY, "")
-    return any(word in text for word in words)
+    try:
+        return parse_gateway(text) if text else None
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return Gateway(name=text, url=text)
 
 
 def owner_filter() -> str:

@@ -56,7 +56,11 @@ def check_environment(given: Mapping[str, str] | None, option: str) -> dict[str,
 
 
 def check_secrets(given: HiddenTexts | Mapping[str, str] | None, option: str) -> HiddenTexts:
-    """Secrets by the names of their files; no message shows a value."""
+    """Secrets by the names of their files.
+
+    Raises:
+        OptionError: it names what is wrong, and shows no value.
+    """
     hidden = given if isinstance(given, HiddenTexts) else HiddenTexts({} if given is None else given)
     del given  # what a traceback shows of this frame
     if fault := _find_secrets_fault(hidden):
@@ -72,7 +76,8 @@ def _find_secrets_fault(hidden: HiddenTexts) -> tuple[str, str] | None:
     for name, value in values.items():
         if not _SECRET.fullmatch(name):
             hint = "give 1 to 64 of A-Z a-z 0-9 _ . -, and no dot at the beginning"
-            return f"has the unusable name {show_value(name)}", hint
+            # Without the name: somebody may have exchanged the names and the texts.
+            return f"has an unusable name of {len(name)} characters", hint
         if not is_text(value):
             seen = f"has a value for {name!r} that cannot be encoded"
             return seen, "give characters that UTF-8 has, without NUL; write other bytes as base64"

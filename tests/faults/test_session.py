@@ -338,7 +338,7 @@ def test_the_pipeline_dir_becomes_unreadable(launcher: Launcher, pipeline_dir: P
 def test_the_pipeline_dir_is_on_a_full_disk(launcher: Launcher, tmp_path: Path) -> None:
     folder = tmp_path / "small"
     folder.mkdir()
-    run("mount", "-t", "tmpfs", "-o", "size=64k,mode=777", "none", str(folder))
+    run("mount", "-t", "tmpfs", "-o", "size=64k,mode=755", "none", str(folder))
     try:
         os.truncate(os.open(folder / "ballast", os.O_CREAT | os.O_WRONLY), 0)
         subprocess.run(["/bin/sh", "-c", f"cat /dev/zero >{folder}/ballast"], capture_output=True, check=False)

@@ -24,7 +24,7 @@ from jupyter_launcher.pytest_plugin import LauncherConfig
 ALICE, BOB = 4001, 4002
 ENGINE = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock").removeprefix("unix://")
 SOCKET = Path(ENGINE).resolve()
-Bind = Callable[[Path, str], Path]
+Bind = Callable[..., Path]
 
 needs_root = pytest.mark.skipif(os.getuid() != 0, reason="only root may mount, and give files to others")
 needs_socket = pytest.mark.skipif(not SOCKET.is_socket(), reason="the engine is not reached over a socket of this host")
@@ -38,14 +38,14 @@ needs_usual = pytest.mark.skipif(
 
 @pytest.fixture
 def bind(tmp_path: Path) -> Iterator[Bind]:
-    """Bind mounts below ``tmp_path``, which are undone."""
+    """Mounts below ``tmp_path``, which are undone: bind mounts, unless options say otherwise."""
     made: list[Path] = []
 
-    def mount(source: Path, name: str) -> Path:
+    def mount(source: Path, name: str, *options: str) -> Path:
         target = tmp_path / name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.touch() if source.is_socket() else target.mkdir()
-        subprocess.run(["mount", "--bind", str(source), str(target)], check=True)
+        subprocess.run(["mount", *(options or ["--bind"]), str(source), str(target)], check=True)
         made.append(target)
         return target
 
@@ -83,9 +83,38 @@ def refused(launcher: Launcher, folder: Path, seen: str) -> None:
     assert launcher.list() == []
 
 
-@pytest.mark.parametrize("folder", ["/etc", "/etc/ssl", "/boot", "/proc", "/proc/1", "/sys", "/sys/kernel", "/dev"])
+@pytest.mark.parametrize(
+    "folder",
+    [
+        *("/etc", "/etc/ssl", "/boot", "/proc", "/proc/1", "/sys", "/sys/kernel", "/dev"),
+        *("/usr/bin", "/usr/lib", "/lib", "/sbin", "/run/systemd"),
+    ],
+)
 def test_folders_of_the_system(lenient: Launcher, folder: str) -> None:
+    if not Path(folder).exists():
+        pytest.skip(f"there is no {folder} here")
     refused(lenient, Path(folder), "where the system has its own files")
+
+
+@pytest.mark.parametrize("source", ["/proc/sys/kernel", "/proc", "/sys/fs/cgroup", "/dev", "/dev/null"])
+def test_nothing_of_the_kernels_is_mounted(lenient: Launcher, pipeline: Path, source: str) -> None:
+    with pytest.raises(PipelineDirError, match="where the system has its own files"):
+        lenient.start(pipeline, mounts=[Mount(source=source, target="/m")])
+
+
+@needs_root
+def test_a_file_system_of_the_kernels_elsewhere(lenient: Launcher, pipeline: Path, bind: Bind, tmp_path: Path) -> None:
+    """As the root folder of a chroot has one."""
+    settings = bind(Path("any"), "chroot/settings", "-t", "proc") / "sys" / "kernel"
+    for source, how in ((settings, "is in"), (tmp_path / "chroot", "holds")):
+        seen = rf"{how} {tmp_path}/chroot/settings, a file system of the kernel's own \(proc\)"
+        refused(lenient, source, seen)
+        with pytest.raises(PipelineDirError, match=seen):
+            lenient.start(pipeline, mounts=[Mount(source=str(source), target="/m")])
+    memory = bind(Path("any"), "memory", "-t", "tmpfs")
+    context = lenient._context
+    found = resolve_pipeline_dir(context.engine, context.address, memory, "0:0", image="", rules=context.rules)
+    assert found.path == memory
 
 
 @pytest.mark.parametrize("below", ["", "containers", "volumes", "volumes/made-up"])
@@ -103,10 +132,15 @@ def test_the_engines_data_folder(lenient: Launcher, client: Any, below: str) -> 
             folder.rmdir()
 
 
-@pytest.mark.parametrize("folder", ["/usr", "/run", "/var", "/var/lib", "/root", "/home", "/tmp"])  # noqa: S108
+@pytest.mark.parametrize("folder", ["/usr", "/run", "/var", "/var/lib", "/root", "/home", "/srv", "/opt", "/usr/local"])
 def test_folders_that_only_hold_pipelines(lenient: Launcher, folder: str) -> None:
     refused(lenient, Path(folder), "which holds the files of others")
     refused(lenient, Path("/"), "whole file system")
+
+
+@pytest.mark.parametrize("folder", ["/tmp", "/var/tmp", "/dev/shm"])  # noqa: S108
+def test_folders_that_everybody_uses(lenient: Launcher, folder: str) -> None:
+    refused(lenient, Path(folder), "which holds the files of others")
 
 
 @needs_root
@@ -115,6 +149,20 @@ def test_a_bind_mount_of_a_folder_of_the_system(lenient: Launcher, bind: Bind) -
     refused(lenient, bind(Path("/etc"), "above") / "ssl", "in /etc, where the system has its own files")
     refused(lenient, bind(Path("/etc/ssl"), "part"), "in /etc, where the system has its own files")
     refused(lenient, bind(Path("/home"), "homes"), "which holds the files of others")
+
+
+@needs_root
+def test_a_bind_mount_of_what_is_mounted_in_the_engines_data_folder(
+    lenient: Launcher, client: Any, pipeline: Path, bind: Bind
+) -> None:
+    """The file system of a container is mounted there, on a device of its own."""
+    with lenient.start(pipeline) as session:
+        merged = client.containers.get(session.container_id).attrs["GraphDriver"].get("Data", {}).get("MergedDir")
+        if merged is None or not os.path.ismount(merged):
+            pytest.skip("this engine mounts the file systems of its containers elsewhere")
+        for source, name in ((Path(merged), "whole"), (Path(merged, "etc"), "part")):
+            with pytest.raises(PipelineDirError, match="where the engine has its own files"):
+                lenient.start(bind(source, name))
 
 
 @needs_root
@@ -155,6 +203,33 @@ def test_root_is_not_chosen_over_a_link_of_somebody_else(lenient: Launcher, tmp_
     assert 'user="0:0"' in caught.value.hint
     with lenient.start(path, user="0:0") as session:
         assert session.pipeline_dir == roots
+
+
+@needs_root
+def test_root_is_not_chosen_inside_of_somebody_elses_folder(lenient: Launcher, tmp_path: Path) -> None:
+    """Who owns the folder would run, on the host, what root leaves in there."""
+    alice = home(tmp_path, "alice", ALICE)
+    roots = home(alice, "made-by-sudo", 0)
+    refused(lenient, roots, f"belongs to root, and {alice} belongs to uid {ALICE}")
+    shared = home(tmp_path, "shared", 0)
+    below = home(shared, "below", 0)
+    shared.chmod(0o777)
+    refused(lenient, below, f"belongs to root, and everybody may write to {shared}")
+    refused(lenient, shared, f"belongs to root, and everybody may write to {shared}")
+    with lenient.start(roots, user="0:0") as session:
+        assert session.pipeline_dir == roots
+
+
+@needs_root
+def test_roots_group_is_not_taken(lenient: Launcher, client: Any, tmp_path: Path) -> None:
+    folder = home(tmp_path, "alice", ALICE)
+    os.chown(folder, ALICE, 0)
+    folder.chmod(0o770)
+    with lenient.start(folder) as session:
+        container = client.containers.get(session.container_id)
+        assert container.attrs["Config"]["User"] == f"{ALICE}:{ALICE}"
+        assert container.exec_run(["touch", "/pipeline-dir/mine"]).exit_code == 0
+    assert ((folder / "mine").stat().st_uid, (folder / "mine").stat().st_gid) == (ALICE, ALICE)
 
 
 NOT_ROOT = """
@@ -381,6 +456,19 @@ def test_the_root_of_a_process(launcher: Launcher, pipeline: Path, process: str)
     assert caught.value.hint
     with pytest.raises(PipelineDirError, match=r"cannot be used|leads elsewhere for each process"):
         launcher.start(source)
+
+
+@needs_root
+@needs_usual
+@needs_socket
+def test_what_is_below_a_folder_of_sockets(launcher: Launcher, pipeline: Path, bind: Bind) -> None:
+    folder = next((path for name in ("docker", "podman", "containerd") if (path := Path("/run", name)).is_dir()), None)
+    if folder is None:
+        pytest.skip("no engine has a folder of sockets here")
+    with tempfile.TemporaryDirectory(dir=folder) as name:
+        no_socket(launcher, pipeline, folder)
+        no_socket(launcher, pipeline, Path(name))
+        no_socket(launcher, pipeline, bind(Path(name), "bound"))
 
 
 @needs_root

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,10 +24,21 @@ import requests
 import websocket
 from run_pipeline import kernel_client
 
-from jupyter_launcher import DEFAULT_IMAGE, Event, Launcher, RunningGateway, Session, StopMethod
+from jupyter_launcher import (
+    DEFAULT_IMAGE,
+    Event,
+    GatewayUnreachableError,
+    Launcher,
+    PipelineDirError,
+    RunningGateway,
+    Session,
+    StopMethod,
+)
+from jupyter_launcher.gateway import run as run_module
 from jupyter_launcher.host.address import EngineAddress
 from jupyter_launcher.host.process import process_mark
 from jupyter_launcher.pytest_plugin import ServerFactory as Start
+from jupyter_launcher.spec.labels import helper_name
 from tests.containers import eventually
 from tests.integration.conftest import address_of
 from tests.integration.test_session import authorized, start_kernel
@@ -271,13 +283,45 @@ def test_another_clients_kernel_outlives_a_session(
         )
 
 
+def test_a_directory_that_is_exchanged_before_the_mount_is_not_served(
+    launcher: Launcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, other = tmp_path / "pipeline", tmp_path / "other"
+    folder.mkdir()
+    other.mkdir()
+    before = [item.name for item in launcher.gateways()]
+    find_argv = run_module._find_argv
+
+    def exchange(engine: Any, image: str) -> tuple[str, ...]:
+        folder.rename(tmp_path / "kept")
+        folder.symlink_to(other)
+        return find_argv(engine, image)
+
+    monkeypatch.setattr(run_module, "_find_argv", exchange)
+    with pytest.raises(PipelineDirError, match="led to another directory"), launcher.run_gateway(folder):
+        pytest.fail("it serves another directory")
+    assert [item.name for item in launcher.gateways()] == before
+
+
+def test_a_token_in_a_query_does_not_get_into_the_log(jupyter_gateway: RunningGateway, client: Any) -> None:
+    if "kernel-gateway" not in client.containers.get(jupyter_gateway.name).attrs["Config"]["Image"]:
+        pytest.skip("the gateway of ours alone hides it")
+    for path in ("api/kernels", "no/such/page", "api/swagger.json"):
+        for method in ("GET", "HEAD"):
+            query = {"token": jupyter_gateway.token, "mark": "asked"}
+            requests.request(method, f"{jupyter_gateway.url}{path}", params=query, timeout=30)
+    log = client.containers.get(jupyter_gateway.name).logs().decode()
+    assert "mark=asked" in log
+    assert jupyter_gateway.token not in log
+
+
 # -- what dead processes leave
 
 LEFT = """
 import sys
 from jupyter_launcher import Launcher
 launcher = Launcher(namespace=sys.argv[1])
-gateway = launcher.run_gateway(sys.argv[2])
+gateway = launcher.run_gateway(sys.argv[2], network=sys.argv[3] or None)
 print(gateway.__enter__(), flush=True)
 sys.stdin.read()
 """
@@ -292,7 +336,11 @@ def alone(namespace: str) -> str:
 @pytest.fixture
 def killed(alone: str, pipeline_dir: Path) -> str:
     """The name of the gateway that a killed process has left."""
-    line = [sys.executable, "-c", LEFT, alone, str(pipeline_dir)]
+    return run_and_kill(alone, pipeline_dir)
+
+
+def run_and_kill(alone: str, pipeline_dir: Path, network: str = "") -> str:
+    line = [sys.executable, "-c", LEFT, alone, str(pipeline_dir), network]
     with subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         name = process.stdout.readline().strip()
@@ -317,6 +365,62 @@ def test_a_gateway_that_a_killed_process_has_left_is_listed_and_reaped(
         client.containers.get(killed)
 
 
+def test_a_container_with_a_copy_of_a_gateways_labels_is_left_alone(alone: str, killed: str, client: Any) -> None:
+    gateway = client.containers.get(killed)
+    image = gateway.commit(repository=f"{alone}-copy").tags[0]  # its labels, as every image of a container has them
+    made = client.containers.create(image, ["sleep", "60"], name=f"{alone}-database", entrypoint=[])
+    try:
+        assert made.labels.items() >= gateway.labels.items()
+        with Launcher(namespace=alone) as launcher:
+            assert [item.name for item in launcher.gateways()] == [killed]
+            assert [item.name for item in launcher.reap(min_age=0)] == [killed]
+        made.start()
+        with Launcher(namespace=alone) as launcher:
+            assert launcher.reap(min_age=0) == []
+        made.reload()
+        assert made.status == "running"
+    finally:
+        made.remove(force=True)
+        client.images.remove(image)
+        with contextlib.suppress(docker.errors.NotFound):
+            gateway.remove(force=True)
+
+
+def test_a_gateway_that_a_session_names_by_an_alias_stays(alone: str, pipeline_dir: Path, client: Any) -> None:
+    network = client.networks.create(f"{alone}-alias", driver="bridge")
+    try:
+        killed = run_and_kill(alone, pipeline_dir, network.name)
+        gateway = client.containers.get(killed)
+        network.disconnect(gateway)
+        network.connect(gateway, aliases=["gw"])
+        token = gateway.exec_run(["cat", "/run/jupyter-launcher/token"]).output.decode()
+        with Launcher(namespace=alone) as launcher:
+            environment = {"JUPYTER_GATEWAY_AUTH_TOKEN": token}
+            url = "http://gw:8888"
+            with pytest.raises(GatewayUnreachableError, match="JUPYTER_GATEWAY_AUTH_TOKEN"):
+                launcher.start(pipeline_dir, gateway=url, network=network.name)
+            with launcher.start(pipeline_dir, gateway=url, network=network.name, environment=environment) as session:
+                assert start_kernel(session)
+                assert launcher.reap(min_age=0) == []
+            assert [item.name for item in launcher.reap(min_age=0)] == [killed]
+    finally:
+        for container in client.containers.list(all=True, filters={"label": f"jupyter-launcher.gateway-of={alone}"}):
+            container.remove(force=True)
+        network.remove()
+
+
+def test_the_url_of_a_gateway_of_ours_is_enough(
+    start: Start, jupyter_gateway: RunningGateway, gateway_kernels: Callable[[], set[str]]
+) -> None:
+    session = start(gateway=jupyter_gateway.url)
+    assert session.gateway is not None
+    assert session.gateway.name == jupyter_gateway.url
+    kernel = start_kernel(session)
+    assert kernel in gateway_kernels()
+    session.stop()
+    assert kernel not in gateway_kernels()
+
+
 def test_a_gateway_whose_process_lives_stays(launcher: Launcher, jupyter_gateway: RunningGateway) -> None:
     launcher.reap(min_age=0, keep=[item.session_id for item in launcher.list()])
     assert jupyter_gateway.name in [item.name for item in launcher.gateways()]
@@ -328,7 +432,8 @@ def test_a_look_that_a_killed_process_has_left_is_reaped(alone: str, client: Any
         process.wait()
     mark = ":".join([*process_mark().split(":")[:2], str(process.pid), "1"])
     labels = {"jupyter-launcher.purpose": "look", "jupyter-launcher.process": mark}
-    made = client.containers.create(DEFAULT_IMAGE, ["true"], labels=labels)
+    name = helper_name("look", uuid.uuid4().hex)
+    made = client.containers.create(DEFAULT_IMAGE, ["true"], labels=labels, name=name)
     try:
         with Launcher(namespace=alone) as launcher:
             eventually(lambda: made.id in [item.container_id for item in launcher.reap(min_age=0)], 10)

@@ -20,9 +20,10 @@ ROOT = Path(jupyter_launcher.__file__).parent.parent
 PACKAGES = Path(sysconfig.get_path("purelib"))
 SOCKET = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock").removeprefix("unix://")
 START = """
-from jupyter_launcher import Launcher
+from jupyter_launcher import Launcher, Mount
 import json, sys, requests
 namespace, folder, options = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
+options["mounts"] = [Mount(**item) for item in options.get("mounts", [])]
 with Launcher(namespace=namespace) as launcher:
     session = launcher.start(folder, session_id="inside", **options)
     headers = {"Authorization": f"token {session.server_info.token}"}
@@ -100,6 +101,8 @@ def test_a_session_is_reached_over_the_shared_network(
     before = gateway_kernels()
     folder = pipeline_dir / "steps"
     folder.mkdir()
+    if os.getuid() == 0:
+        os.chown(folder, pipeline_dir.stat().st_uid, pipeline_dir.stat().st_gid)
     found = inside("/work/steps", mounts={str(pipeline_dir): "/work"}, options={"gateway": gateway})
     session = launcher.get("inside")
     assert found["pipeline_dir"] == str(folder) == str(session.pipeline_dir)
@@ -132,6 +135,14 @@ def test_on_the_hosts_network_it_is_reached_as_from_the_host(inside: Inside, pip
 def test_a_named_volume_can_be_a_pipeline_dir(volume: Any, inside: Inside) -> None:
     found = inside("/work", "--stop", mounts={volume.name: "/work"})
     assert found["pipeline_dir"] == volume.attrs["Mountpoint"]
+
+
+@pytest.mark.parametrize("source", ["/proc/self/root{socket}", "/proc/1/root/etc", "/dev/fd/3", "/sys/kernel"])
+def test_a_source_that_only_the_engine_sees_is_not_of_the_kernel(volume: Any, inside: Inside, source: str) -> None:
+    given = source.format(socket=Path(SOCKET).resolve())
+    options = {"user": "0:0", "mounts": [{"source": given, "target": "/m"}]}
+    printed = inside("/work", "--stop", mounts={volume.name: "/work"}, options=options)
+    assert f"PipelineDirError: mount source {given} is in /" in printed
 
 
 def test_a_network_that_the_launcher_is_not_on(inside: Inside, pipeline_dir: Path, network: str) -> None:

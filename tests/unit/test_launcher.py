@@ -38,7 +38,7 @@ from jupyter_launcher import (
 )
 from jupyter_launcher.acts import check_cancelled
 from jupyter_launcher.engine.client import DockerEngine
-from jupyter_launcher.spec.labels import SessionLabels, gateway_labels
+from jupyter_launcher.spec.labels import SessionLabels, gateway_labels, gateway_name
 from jupyter_launcher.waiting import Deadline, NotYetError, attempts
 from tests.unit.fakes import HASTY, NOW, Answer, FakeEngine, FakeJupyter, container, printed, refusal
 from tests.unit.forks import in_a_fork
@@ -596,13 +596,14 @@ def test_reap_removes_gateways_after_the_sessions_that_used_them(
     launcher: Launcher, engine: FakeEngine, tmp_path: Path
 ) -> None:
     labels = gateway_labels("unit", "", "other-boot:1:2:3")
-    engine.known["9" * 64] = container(id="9" * 64, name="gw", labels=labels)
+    name = gateway_name("unit", "0" * 12)
+    engine.known["9" * 64] = container(id="9" * 64, name=name, labels=labels)
     engine.born["9" * 64] = NOW - 2 * 86400
-    launcher.start(tmp_path, gateway="gw", session_id="one")
+    launcher.start(tmp_path, gateway=name, session_id="one")
     assert launcher.reap(min_age=0.0) == []
     found = launcher.reap(min_age=0.0, keep=[])
     assert [(item.kind, item.session_id, item.name, item.error) for item in found] == [
         ("session", "one", "jupyter-server.unit.one", ""),
-        ("gateway", "", "gw", ""),
+        ("gateway", "", name, ""),
     ]
     assert engine.known == {}

@@ -1,7 +1,17 @@
 # The main process of a gateway of ours, below the engine's init: makes the gateway's token, and becomes the gateway.
-# $1: a folder in memory, of this user alone; the rest: the gateway's argv, as its image has it.
-_jl_run=$1
-shift
+# $1: a folder in memory, of this user alone, $2: the pipeline directory's `device:inode`, or nothing; the rest: the
+# gateway's argv, as its image has it.
+_jl_run=$1 _jl_directory=$2
+shift 2
+# As start.sh: the working directory is what the engine mounted at the path that the launcher looked at before.
+if [ -n "$_jl_directory" ]; then
+  _jl_mounted=$(stat -c %d:%i . 2>/dev/null)
+  case $_jl_mounted in
+    "$_jl_directory") ;;
+    ?*) echo "the launcher looked at directory $_jl_directory, and directory $_jl_mounted is mounted"; exit 71 ;;
+    *) echo "nobody looked whether the mounted directory is the one that was asked for: \`stat\` does not work" ;;
+  esac
+fi
 unset _jl_token
 _jl_token=
 for _jl_byte in $(od -An -vtx1 -N32 /dev/urandom); do _jl_token=$_jl_token$_jl_byte; done

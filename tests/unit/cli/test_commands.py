@@ -181,12 +181,13 @@ def test_reap_says_what_it_does(run: Run, add: Add, engine: FakeEngine) -> None:
 
 def test_gateways_are_listed_and_reaped(run: Run, engine: FakeEngine) -> None:
     labels = gateway_labels("unit", "", "other-boot:1:2:3")
-    engine.known["9" * 64] = container(id="9" * 64, name="kernel-gateway.unit.1", labels=labels, state="exited")
+    name = "kernel-gateway.unit.0123456789ab"
+    engine.known["9" * 64] = container(id="9" * 64, name=name, labels=labels, state="exited")
     engine.born["9" * 64] = NOW - 1000
-    assert run("gateways").stdout.splitlines()[1].split()[:2] == ["kernel-gateway.unit.1", "exited"]
+    assert run("gateways").stdout.splitlines()[1].split()[:2] == [name, "exited"]
     assert json.loads(run("gateways", "--format", "json").stdout)[0]["container_id"] == "9" * 64
-    assert run("reap", "--dry-run").stdout == "kernel-gateway.unit.1  exited  would be removed\n"
-    assert run("reap").stdout == "kernel-gateway.unit.1  exited  removed\n"
+    assert run("reap", "--dry-run").stdout == f"{name}  exited  would be removed\n"
+    assert run("reap").stdout == f"{name}  exited  removed\n"
     assert engine.known == {}
 
 

@@ -15,7 +15,7 @@ from jupyter_launcher.cli import doctor
 from jupyter_launcher.cli.doctor import Check, CheckState, examine
 from jupyter_launcher.engine.client import DockerEngine
 from jupyter_launcher.engine.traits import EngineTraits
-from jupyter_launcher.spec.labels import gateway_labels
+from jupyter_launcher.spec.labels import gateway_labels, gateway_name
 from tests.unit.cli.conftest import Run
 from tests.unit.fakes import GATEWAY_TOKEN, Answer, FakeEngine, FakeJupyter, container, not_run, printed, refusal
 
@@ -105,6 +105,12 @@ def test_an_engine_that_labels_files(healthy: FakeEngine) -> None:
     found = checks(healthy)["SELinux"]
     assert found.state is CheckState.WARNING
     assert "pipeline_relabel='z'" in found.hint
+
+
+def test_an_engine_that_writes_down_what_it_is_asked(healthy: FakeEngine) -> None:
+    assert "debug mode" not in checks(healthy)
+    healthy.traits = replace(healthy.traits, debug=True)
+    assert checks(healthy)["debug mode"].state is CheckState.WARNING
 
 
 def test_an_old_engine(healthy: FakeEngine) -> None:
@@ -197,11 +203,12 @@ def test_a_gateway_that_is_not_reached(healthy: FakeEngine, answer: Answer, stat
 
 
 def test_a_gateway_of_ours_is_asked_with_its_token(healthy: FakeEngine) -> None:
-    healthy.known["g"] = replace(healthy.known["g"], labels=gateway_labels("unit", "", ""))
+    name = gateway_name("unit", "0" * 12)
+    healthy.known["g"] = replace(healthy.known["g"], name=name, labels=gateway_labels("unit", "", ""))
     run = healthy.run
     assert run is not None
     healthy.run = lambda found, argv: printed(GATEWAY_TOKEN) if "read" in argv else run(found, argv)
-    assert checks(healthy, gateway="gw")["reach the gateway"].state is CheckState.OK
+    assert checks(healthy, gateway=name)["reach the gateway"].state is CheckState.OK
     assert {"KG_AUTH_TOKEN": GATEWAY_TOKEN} in healthy.environments
 
 

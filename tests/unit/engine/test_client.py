@@ -736,13 +736,21 @@ def test_a_command_has_variables_of_its_own_which_nothing_shows() -> None:
     assert "s3cret" not in repr(command)
 
 
-@pytest.mark.parametrize("status", [403, 404, 500])
-def test_no_traceback_shows_the_variables_of_a_command(status: int) -> None:
+@pytest.mark.parametrize(
+    "answer", [*(api_error(status, "bad KEY=s3cret") for status in (403, 404, 500)), AssertionError("s3cret")]
+)
+def test_neither_a_traceback_nor_a_message_shows_the_variables_of_a_command(answer: Exception) -> None:
     hidden = HiddenTexts({"KEY": "s3cret"})
     with pytest.raises(LauncherError) as caught:
-        run(exec_api(exec_create=api_error(status, "refused")), environment=hidden)
+        run(exec_api(exec_create=answer), environment=hidden)
+    assert "s3cret" not in str(caught.value)
     frames = [*traceback.walk_tb(caught.value.__traceback__)]
     shown = [repr(value) for frame, _ in frames for name, value in frame.f_locals.items() if name != "caught"]
     assert len(frames) > 1
-    assert not any("s3cret" in text for text in shown)
+    assert not any("s3cret" in text for text in shown if "api_error" not in text and "AssertionError" not in text)
     assert caught.value.__context__ is None
+
+
+def test_an_unknown_failure_of_a_command_without_variables_is_not_hidden() -> None:
+    with pytest.raises(AssertionError, match="unknown"):
+        run(exec_api(exec_create=AssertionError("unknown")))

@@ -21,6 +21,7 @@ INFO: dict[str, Any] = {
     "CpuCfsQuota": False,
     "PidsLimit": True,
     "CgroupVersion": "2",
+    "Debug": False,
     "NCPU": 4,
 }
 
@@ -41,6 +42,7 @@ def test_a_docker_that_tells_everything() -> None:
         limits_pids=True,
         cgroup_version="2",
         selinux=False,
+        debug=False,
         cores=4,
         data_root=Path("/var/lib/docker"),
     )

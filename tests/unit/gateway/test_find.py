@@ -17,7 +17,7 @@ from jupyter_launcher import (
 from jupyter_launcher.engine.types import ContainerInfo
 from jupyter_launcher.gateway import find
 from jupyter_launcher.gateway.find import find_token, resolve_gateway
-from jupyter_launcher.spec.labels import gateway_labels
+from jupyter_launcher.spec.labels import gateway_labels, gateway_name
 from jupyter_launcher.spec.server import RUN_DIR
 from tests.unit.fakes import (
     GATEWAY_TOKEN,
@@ -102,12 +102,19 @@ def test_no_such_container() -> None:
     assert caught.value.gateway == "gw:9000"
 
 
-@pytest.mark.parametrize("state", ["exited", "created", "paused", "restarting"])
+@pytest.mark.parametrize("state", ["exited", "created", "restarting"])
 def test_a_gateway_that_does_not_run(state: str) -> None:
     with pytest.raises(GatewayNotRunningError, match=rf"is {state} \(exit code 3\)") as caught:
         resolve_gateway(FakeEngine(container(name="gw", state=state, exit_code=3)), "gw")
     assert (caught.value.state, caught.value.exit_code) == (state, 3)
     assert "`docker start gw`" in caught.value.hint
+
+
+def test_a_gateway_that_is_paused() -> None:
+    with pytest.raises(GatewayNotRunningError, match="container gw is paused") as caught:
+        resolve_gateway(FakeEngine(container(name="gw", state="paused")), "gw")
+    assert (caught.value.state, caught.value.exit_code) == ("paused", None)
+    assert caught.value.hint == "`docker unpause gw` first"
 
 
 def test_a_gateway_on_several_networks() -> None:
@@ -135,15 +142,18 @@ def test_a_gateway_on_no_network_that_a_server_could_share(
     assert caught.value.gateway == "gw"
 
 
+NAME = gateway_name("unit", "0" * 12)
+
+
 def ours(*answers: Any, **changes: Any) -> FakeEngine:
     """An engine with a gateway of ours, whose token is read so."""
     labels = gateway_labels("unit", "me", "mark")
-    return FakeEngine(container(**{"name": "gw", "labels": labels, **changes}), answers=answers)
+    return FakeEngine(container(**{"name": NAME, "labels": labels, **changes}), answers=answers)
 
 
 def test_the_token_of_a_gateway_of_ours_is_read_in_its_container() -> None:
     engine = ours(printed(GATEWAY_TOKEN))
-    found = resolve_gateway(engine, "gw")
+    found = resolve_gateway(engine, NAME)
     assert found.token == GATEWAY_TOKEN
     assert GATEWAY_TOKEN not in repr(found)
     assert engine.execs[0][3:] == ("read", RUN_DIR)
@@ -152,11 +162,11 @@ def test_the_token_of_a_gateway_of_ours_is_read_in_its_container() -> None:
 
 
 def test_the_token_of_a_gateway_of_ours_that_is_just_starting() -> None:
-    assert resolve_gateway(ours(printed("", 1), printed("ab"), printed(GATEWAY_TOKEN)), "gw").token == GATEWAY_TOKEN
+    assert resolve_gateway(ours(printed("", 1), printed("ab"), printed(GATEWAY_TOKEN)), NAME).token == GATEWAY_TOKEN
 
 
 def test_other_gateways_are_not_asked_for_a_token() -> None:
-    engine = FakeEngine(container(name="gw"))
+    engine = FakeEngine(container(name="gw", labels=gateway_labels("unit", "me", "mark")))  # a copy of our labels
     assert resolve_gateway(engine, "gw").token is None
     assert engine.execs == []
 
@@ -165,10 +175,73 @@ def test_other_gateways_are_not_asked_for_a_token() -> None:
 def test_a_gateway_of_ours_whose_token_cannot_be_read(answer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(find, "_TOKEN_SECONDS", 0.05)
     with pytest.raises(GatewayUnreachableError, match="none could be read in its container") as caught:
-        resolve_gateway(ours(answer), "gw:9000")
-    assert (caught.value.gateway, caught.value.gateway_url) == ("gw:9000", "http://172.17.0.9:9000")
+        resolve_gateway(ours(answer), f"{NAME}:9000")
+    assert (caught.value.gateway, caught.value.gateway_url) == (f"{NAME}:9000", "http://172.17.0.9:9000")
 
 
-@pytest.mark.parametrize("info", [None, container(), container(labels=gateway_labels("unit", "", ""), state="exited")])
+@pytest.mark.parametrize("gateway", [NAME, "http://172.17.0.9:8888"])
+@pytest.mark.parametrize(("given", "seconds"), [({}, 15.0), ({"seconds": 3.0}, 3.0), ({"seconds": 60.0}, 15.0)])
+def test_a_token_has_no_more_time_than_the_caller_gives(
+    monkeypatch: pytest.MonkeyPatch, gateway: str, given: dict[str, Any], seconds: float
+) -> None:
+    seen: list[float] = []
+
+    def read(_engine: object, _info: object, limit: float) -> str:
+        seen.append(limit)
+        return GATEWAY_TOKEN
+
+    monkeypatch.setattr(find, "find_token", read)
+    assert resolve_gateway(ours(), gateway, **given).token == GATEWAY_TOKEN
+    assert seen == [seconds]
+
+
+NETWORKS = {"a": "10.1.0.2", "b": "10.2.0.2"}
+
+
+@pytest.mark.parametrize(
+    ("url", "network", "joined"),
+    [
+        ("http://10.1.0.2:8888", None, "a"),
+        ("http://10.2.0.2:8888/", None, "b"),
+        ("http://10.2.0.2:8888/", "b", "b"),
+        (f"http://{NAME}:8888", "b", "b"),
+        (f"http://{NAME}:8888", None, "a"),
+    ],
+)
+def test_a_url_of_a_gateway_of_ours(url: str, network: str | None, joined: str) -> None:
+    found = resolve_gateway(ours(printed(GATEWAY_TOKEN), networks=NETWORKS), url, network)
+    assert (found.name, found.url, found.network) == (url, url, joined)
+    assert (found.container_id, found.token) == ("c" * 64, GATEWAY_TOKEN)
+
+
+@pytest.mark.parametrize(
+    ("url", "network", "changes"),
+    [
+        ("http://10.9.0.2:8888", None, {}),
+        ("http://10.1.0.2:8888", "b", {}),
+        ("http://10.1.0.2:8888", None, {"name": "copy"}),
+        ("http://alias:8888", None, {}),
+        (f"http://{NAME}:8888", None, {"state": "exited", "networks": {"a": ""}}),
+        ("http://10.1.0.2:8888", None, {"state": "exited"}),
+    ],
+)
+def test_a_url_of_another_gateway_is_taken_as_it_is(url: str, network: str | None, changes: Any) -> None:
+    engine = ours(**{"networks": NETWORKS, **changes})
+    found = resolve_gateway(engine, url, network)
+    assert (found.url, found.network, found.container_id, found.token) == (url, network, None, None)
+    assert engine.execs == []
+
+
+def test_a_url_of_a_gateway_of_ours_that_is_paused() -> None:
+    with pytest.raises(GatewayNotRunningError) as caught:
+        resolve_gateway(ours(state="paused"), "http://172.17.0.9:8888")
+    assert caught.value.hint == f"`docker unpause {NAME}` first"
+
+
+OURS_ENDED = container(name=NAME, labels=gateway_labels("unit", "", ""), state="exited")
+COPY = container(name="copy", labels=gateway_labels("unit", "", ""))
+
+
+@pytest.mark.parametrize("info", [None, container(), OURS_ENDED, COPY])
 def test_what_is_no_running_gateway_of_ours_has_no_token(info: ContainerInfo | None) -> None:
     assert find_token(FakeEngine(), info, 5.0) is None

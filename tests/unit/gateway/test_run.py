@@ -51,7 +51,7 @@ Run = Callable[..., Running]
 def run(jupyter: FakeJupyter, tmp_path: Path) -> Run:
     """A gateway of ours whose published port leads to a real HTTP server."""
 
-    def call(keep: Callable[[str], bool] = lambda _: False, **given: Any) -> Running:
+    def call(keep: Callable[[str], bool] | None = None, **given: Any) -> Running:
         known: dict[str, Any] = {
             "pipeline_dir": tmp_path,
             "image": "image",
@@ -79,8 +79,9 @@ def test_a_gateway_of_ours_is_there_until_it_is_left(run: Run, jupyter: FakeJupy
         info = jupyter.engine.named(name)
         config = jupyter.engine.configs[name]
         assert (config.image, config.user) == ("image", f"{tmp_path.stat().st_uid}:{tmp_path.stat().st_gid}")
+        identity = f"{tmp_path.stat().st_dev}:{tmp_path.stat().st_ino}"
         assert config.entrypoint is not None
-        assert config.entrypoint[3:] == ("gateway", RUN_DIR, "run-gateway", "--port=8888")
+        assert config.entrypoint[3:] == ("gateway", RUN_DIR, identity, "run-gateway", "--port=8888")
         assert config.labels == gateway_labels("unit", "me", process_mark())
         assert ("GET", "/api/kernelspecs") in jupyter.asked
         assert set(jupyter.authorizations) == {f"token {GATEWAY_TOKEN}"}
@@ -93,6 +94,7 @@ def test_a_gateway_that_is_kept(run: Run, jupyter: FakeJupyter) -> None:
     with run(keep=lambda name: not asked.append(name)) as gateway:  # type: ignore[func-returns-value]
         pass
     assert asked == [gateway.name]
+    assert jupyter.engine.configs[gateway.name].labels == gateway_labels("unit", "me", process_mark(), may_stay=True)
     assert jupyter.engine.named(gateway.name).running
 
 
@@ -110,6 +112,16 @@ def test_a_gateway_that_ends_is_noticed_at_once(run: Run, jupyter: FakeJupyter) 
     error = caught.value
     assert (error.state, error.exit_code, error.log_tail) == ("exited", 3, "the log")
     assert error.gateway.startswith("kernel-gateway.unit.")
+    assert jupyter.engine.known == {}
+
+
+def test_a_gateway_of_another_directory_than_the_one_that_was_looked_at(
+    run: Run, jupyter: FakeJupyter, tmp_path: Path
+) -> None:
+    jupyter.engine.on_start = lambda found: jupyter.engine.end(found, 71)
+    with pytest.raises(PipelineDirError, match=r"led to another directory .* the log") as caught, run():
+        pytest.fail("it does not run")
+    assert caught.value.path == str(tmp_path)
     assert jupyter.engine.known == {}
 
 

@@ -53,6 +53,15 @@ def test_a_walk_ends_where_the_kernels_does(tree: Path, path: str, reached: str,
         assert os.path.samestat(found.status, (tree / path).stat())
 
 
+def test_each_step_that_was_made_is_told(tree: Path) -> None:
+    parents = [*reversed(tree.parents), tree]
+    found = walk(tree / "a" / ".." / "absolute" / "b")
+    steps = [*parents, tree / "a", *parents[1:], tree / "a", tree / "a" / "b"]
+    assert [step.path for step in found.steps] == steps
+    assert all(os.path.samestat(step.status, step.path.stat()) for step in found.steps)
+    assert [step.path for step in walk(tree / "a" / "none" / "x").steps] == [*parents, tree / "a"]
+
+
 def test_the_root_has_no_parent() -> None:
     assert walk(Path("/../..")).path == Path("/")
 

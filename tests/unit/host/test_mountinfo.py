@@ -57,6 +57,15 @@ def test_which_devices_are_of_processes() -> None:
     assert not MountTable(TABLE).is_of_processes("254:0")
 
 
+@pytest.mark.parametrize("odd", ["\x0b", "\x0c", "\r", "\x1c", "\x85", "\u2028"])
+def test_a_line_ends_where_the_kernel_ends_it(odd: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "mountinfo").write_bytes(f"1 0 8:1 / /a{odd}b rw - ext4 x rw\n2 0 8:2 / /c rw - ext4 x rw\n".encode())
+    monkeypatch.setattr(mountinfo, "_FILE", tmp_path / "mountinfo")
+    table = MountTable.read()
+    assert table.find_place(Path(f"/a{odd}b/x")) == Place("8:1", Path("/x"))
+    assert table.find_place(Path("/c")) == Place("8:2", Path("/"))
+
+
 def test_a_place_holds_itself_and_what_is_below() -> None:
     place = Place("8:1", Path("/a"))
     assert place.holds(place)

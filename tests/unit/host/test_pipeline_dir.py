@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from jupyter_launcher import EngineError, OptionError, PipelineDirError
 from jupyter_launcher.engine.traits import EngineTraits
 from jupyter_launcher.host import address, pipeline_dir
 from jupyter_launcher.host.address import EngineAddress
-from jupyter_launcher.host.links import Link, walk
+from jupyter_launcher.host.links import Link, Step, walk
 from jupyter_launcher.host.pipeline_dir import (
     PipelineDir,
     look_identity,
@@ -150,6 +151,13 @@ def test_a_loop_of_links(tmp_path: Path) -> None:
         resolve(FakeEngine(), tmp_path / "loop")
 
 
+@pytest.mark.parametrize("engine", [FakeEngine(), FakeEngine(endpoint=REMOTE)])
+def test_an_empty_text_is_no_directory(engine: FakeEngine) -> None:
+    """It would be the directory that the process works in."""
+    with pytest.raises(PipelineDirError, match=r"is empty|would be on the engine's host"):
+        resolve(engine, "")
+
+
 @pytest.mark.parametrize("given", ["nul\0", "\udcff", None, 7])
 def test_what_is_no_path_at_all(given: Any) -> None:
     with pytest.raises(PipelineDirError) as caught:
@@ -257,16 +265,14 @@ def test_without_access_lists_the_mode_decides(tmp_path: Path, monkeypatch: pyte
 
 @pytest.fixture
 def of_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A directory that seems to be root's."""
+    """A directory that seems to be root's, as all folders on its path do."""
     folder = tmp_path / "folder"
-    folder.mkdir()
+    folder.mkdir(mode=0o755)
     look = os.fstat
-    inode = folder.stat().st_ino
 
     def pretend(descriptor: int) -> os.stat_result:
         status = look(descriptor)
-        owner = 0 if status.st_ino == inode else status.st_uid
-        return os.stat_result((*status[:4], owner, 0, *status[6:]))
+        return os.stat_result((*status[:4], 0, 0, *status[6:]))
 
     monkeypatch.setattr(os, "fstat", pretend)
     monkeypatch.setattr(os, "geteuid", lambda: 0)
@@ -302,6 +308,77 @@ def test_root_is_not_chosen_over_a_link_of_somebody_else(of_root: Path, monkeypa
     with pytest.raises(PipelineDirError, match="belongs to root, and /home/alice/link is a link of uid 1000"):
         resolve(FakeEngine(), of_root)
     assert resolve(FakeEngine(), of_root, "0:0").user == "0:0"
+
+
+@pytest.mark.parametrize(
+    ("changed", "mode", "owner", "seen"),
+    [
+        (0, 0o755, (4001, 0), "belongs to uid 4001"),
+        (0, 0o700, (4001, 4001), "belongs to uid 4001"),
+        (0, 0o1777, (4001, 0), "belongs to uid 4001"),
+        (0, 0o777, (0, 0), "everybody may write to"),
+        (0, 0o775, (0, 50), "others may write to"),
+        (0, 0o757, (0, 0), "everybody may write to"),
+        (1, 0o777, (0, 0), "everybody may write to"),
+        (1, 0o1777, (0, 0), "everybody may write to"),
+        (1, 0o2775, (0, 50), "others may write to"),
+        (0, 0o1777, (0, 0), None),
+        (0, 0o1775, (0, 50), None),
+        (0, 0o775, (0, 0), None),
+        (0, 0o755, (0, 50), None),
+        (1, 0o775, (0, 0), None),
+        (1, 0o750, (0, 50), None),
+    ],
+)
+def test_root_is_chosen_where_all_folders_on_the_path_are_roots(
+    of_root: Path, monkeypatch: pytest.MonkeyPatch, changed: int, mode: int, owner: tuple[int, int], seen: str | None
+) -> None:
+    """0: the folder that holds the directory; 1: the directory."""
+    walked = walk(of_root)
+    steps = list(walked.steps)
+    at = len(steps) - 2 + changed
+    status = steps[at].status
+    steps[at] = Step(steps[at].path, os.stat_result((stat.S_IFDIR | mode, *status[1:4], *owner, *status[6:])))
+    monkeypatch.setattr(pipeline_dir, "walk", lambda _: replace(walked, steps=tuple(steps)))
+    if seen is None:
+        assert resolve(FakeEngine(), of_root).user == "0:0"
+        return
+    with pytest.raises(PipelineDirError, match=f"belongs to root, and .*{seen}.* so root is not chosen") as caught:
+        resolve(FakeEngine(), of_root)
+    assert 'start with user="0:0"' in caught.value.hint
+    assert str(steps[at].path) in str(caught.value)
+    assert resolve(FakeEngine(), of_root, "0:0").user == "0:0"
+
+
+def test_an_access_list_may_let_others_write(of_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is one, the bits of the group are the most that it gives to anyone."""
+    monkeypatch.setattr(os, "listxattr", lambda path: ["system.posix_acl_access"] * (Path(path) == of_root))
+    assert resolve(FakeEngine(), of_root).user == "0:0"
+    of_root.chmod(0o775)
+    with pytest.raises(PipelineDirError, match="or an access list"):
+        resolve(FakeEngine(), of_root)
+
+
+@pytest.mark.parametrize(
+    ("traits", "user"),
+    [
+        (DOCKER, "4001:4001"),
+        (replace(DOCKER, rootless=True), "4001:0"),
+        (replace(DOCKER, remapped=True), "4001:0"),
+    ],
+)
+def test_roots_group_is_not_taken_for_somebody_else(
+    of_root: Path, monkeypatch: pytest.MonkeyPatch, traits: EngineTraits, user: str
+) -> None:
+    walked = walk(of_root)
+    status = os.stat_result((stat.S_IFDIR | 0o770, *of_root.stat()[1:4], 4001, 0, *of_root.stat()[6:]))
+    monkeypatch.setattr(pipeline_dir, "walk", lambda _: replace(walked, status=status))
+    assert resolve(FakeEngine(traits=traits), of_root).user == user
+    assert resolve(FakeEngine(traits=traits), of_root, "4001:0").user == "4001:0"
+    assert resolve(FakeEngine(traits=traits), of_root, 4001).user == "4001:0"
+    remote = looking("directory 1:2 4001:0")
+    remote.traits = traits
+    assert resolve(remote, "/far/one").user == user
 
 
 def test_with_a_remote_engine_the_look_decides_whether_root_is_chosen() -> None:

@@ -12,7 +12,7 @@ from jupyter_launcher import OptionError, PipelineDirError
 from jupyter_launcher.host import address, mountinfo
 from jupyter_launcher.host.address import EngineAddress
 from jupyter_launcher.host.links import Link, Walk
-from jupyter_launcher.host.rules import check_folder, check_links, check_roots, parse_roots
+from jupyter_launcher.host.rules import check_folder, check_kernel, check_links, check_roots, parse_roots
 from jupyter_launcher.host.source import Source, View
 from tests.unit.fakes import DOCKER, FakeEngine, container
 
@@ -31,11 +31,12 @@ def view(engine: FakeEngine | None = None) -> View:
 
 def source(path: str | Path, here: Path | None = None, links: tuple[Link, ...] = ()) -> Source:
     """A pipeline directory; ``here``: as this process sees it."""
-    walk = None if here is None else Walk(here, here.stat(), links)
+    walk = None if here is None else Walk(here, here.stat(), links, ())
     return Source(kind="pipeline dir", path=Path(path), walk=walk)
 
 
 def check(path: str, here: Path | None = None, **traits: Any) -> None:
+    check_kernel(view(), source(path, here))
     check_folder(view(), source(path, here), replace(DOCKER, **traits))
 
 
@@ -63,6 +64,28 @@ def check(path: str, here: Path | None = None, **traits: Any) -> None:
         ("/root", "is /root, which holds"),
         ("/home", "is /home, which holds"),
         ("/tmp", "is /tmp, which holds"),  # noqa: S108
+        ("/dev/shm", "is /dev/shm, which holds"),  # noqa: S108
+        ("/var/tmp", "is /var/tmp, which holds"),  # noqa: S108
+        ("/srv", "is /srv, which holds"),
+        ("/opt", "is /opt, which holds"),
+        ("/mnt", "is /mnt, which holds"),
+        ("/media", "is /media, which holds"),
+        ("/var/log", "is /var/log, which holds"),
+        ("/usr/local", "is /usr/local, which holds"),
+        ("/usr/bin", "is /usr/bin, where the system"),
+        ("/usr/sbin/x", "is in /usr/sbin, where the system"),
+        ("/usr/lib/x", "is in /usr/lib, where the system"),
+        ("/usr/lib64", "is /usr/lib64, where the system"),
+        ("/bin", "is /bin, where the system"),
+        ("/sbin", "is /sbin, where the system"),
+        ("/lib", "is /lib, where the system"),
+        ("/lib64/x", "is in /lib64, where the system"),
+        ("/run/systemd/x", "is in /run/systemd, where the system"),
+        ("/var/lib/containerd", "is /var/lib/containerd, where the engine"),
+        ("/var/lib/containerd/x/volumes", "is in /var/lib/containerd, where the engine"),
+        ("/var/lib/containers/storage/overlay/x", "is in /var/lib/containers, where the engine"),
+        ("/var/lib/containers/storage/volumes/x", "is in /var/lib/containers, where the engine"),
+        ("/var/lib/docker/overlay2/x/volumes/y/_data", "is in /var/lib/docker, where the engine"),
     ],
 )
 def test_folders_that_hold_no_pipeline(path: str, seen: str) -> None:
@@ -76,7 +99,6 @@ def test_folders_that_hold_no_pipeline(path: str, seen: str) -> None:
     "path",
     [
         "/etcetera",
-        "/dev/shm",  # noqa: S108
         "/dev/shm/one",  # noqa: S108
         "/usr/local/pipelines",
         "/run/pipelines",
@@ -85,7 +107,15 @@ def test_folders_that_hold_no_pipeline(path: str, seen: str) -> None:
         "/root/one",
         "/home/me",
         "/tmp/one",  # noqa: S108
+        "/var/tmp/one",  # noqa: S108
         "/srv/pipelines/me",
+        "/opt/one",
+        "/mnt/one",
+        "/media/one",
+        "/var/log/one",
+        "/usr/library",
+        "/var/lib/containers/storage/volumes/one/_data",
+        "/var/lib/docker/100000.100000/volumes/one/_data/below",
         "/var/lib/docker/volumes/one/_data",
         "/var/lib/docker/volumes/one/_data/below",
     ],
@@ -99,7 +129,12 @@ def test_the_data_folder_is_the_engines_own() -> None:
         with pytest.raises(PipelineDirError, match=seen):
             check(path, data_root=Path("/data/engine"))
     check("/data/pipelines", data_root=Path("/data/engine"))
-    check("/var/lib/docker", data_root=Path("/data/engine"))
+    for data in ("/data/engine", "/var/lib/docker/1.1"):  # another engine's, or the same engine's without a map of ids
+        for path in ("/var/lib/docker", "/var/lib/docker/x", "/var/lib/containerd/x", "/var/lib/containers/x"):
+            with pytest.raises(PipelineDirError, match=r"where the engine has its own files|holds"):
+                check(path, data_root=Path(data))
+        check("/var/lib/docker/volumes/one/_data", data_root=Path(data))
+    check("/var/lib/docker/1.1/volumes/one/_data", data_root=Path("/var/lib/docker/1.1"))
     with pytest.raises(PipelineDirError, match="in /var/lib/docker"):
         check("/var/lib/docker/x", data_root=None)
 
@@ -115,6 +150,80 @@ def test_a_bind_mount_is_what_is_mounted(tmp_path: Path, monkeypatch: pytest.Mon
     check(str(here), here)
     mounts[1] = f"2 1 8:2 /etc/ssl {here} rw - ext4 x rw"
     check(str(here), here)
+
+
+@pytest.fixture
+def mounts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The mounts of this process, which a test adds to."""
+    lines = ["1 0 8:1 / / rw - ext4 x rw", "2 1 0:21 / /proc rw - proc proc rw", "3 1 0:22 / /sys rw - sysfs x rw"]
+    lines += ["4 1 0:6 / /dev rw - devtmpfs x rw", "5 4 0:23 / /dev/shm rw - tmpfs x rw"]
+    monkeypatch.setattr(mountinfo, "read_mountinfo", lambda: "\n".join(lines))
+    return lines
+
+
+@pytest.mark.parametrize(
+    ("mounted", "root", "seen"),
+    [
+        ("8:3 / /boot/efi", "8:3 /", "is in /boot, where the system"),
+        ("8:3 /a /boot/efi", "8:3 /a/b", "is in /boot, where the system"),
+        ("8:3 /a /boot/efi", "8:3 /b", None),
+        ("0:30 / /dev/lock", "0:30 /x", "is in /dev, where the system"),
+        ("", "0:23 /", "is /dev/shm, which holds"),
+        ("", "0:23 /one", None),
+        ("0:70 / /var/lib/docker/overlay2/x/merged", "0:70 /etc", "is in /var/lib/docker, where the engine"),
+        ("0:80 / /var/lib/docker/volumes/one/_data", "0:80 /", None),
+        ("0:80 /exported /var/lib/docker/volumes/one/_data", "0:80 /exported/alice", None),
+        ("8:1 /data/pipelines /var/lib/docker/volumes/one/_data", "8:1 /data/pipelines/alice", None),
+        ("0:80 / /var/lib/containers/storage/volumes/one/_data", "0:80 /x", None),
+    ],
+)
+def test_what_is_mounted_beneath_a_folder_is_in_it(
+    tmp_path: Path, mounts: list[str], mounted: str, root: str, seen: str | None
+) -> None:
+    here = tmp_path.resolve()
+    mounts += [f"6 1 {mounted} rw - ext4 x rw"] * bool(mounted)
+    mounts.append(f"7 1 {root} {here} rw - ext4 x rw")
+    if seen is None:
+        check(str(here), here)
+        return
+    with pytest.raises(PipelineDirError, match=seen):
+        check(str(here), here)
+
+
+def test_what_is_mounted_beneath_a_linked_folder(tmp_path: Path, mounts: list[str]) -> None:
+    folder, real, here = tmp_path / "engine", (tmp_path / "real").resolve(), (tmp_path / "here").resolve()
+    real.mkdir()
+    here.mkdir()
+    folder.symlink_to("real")
+    mounts += [f"6 1 0:70 / {real}/merged rw - overlay x rw", f"7 1 0:70 /etc {here} rw - overlay x rw"]
+    with pytest.raises(PipelineDirError, match="where the engine has its own files"):
+        check(str(here), here, data_root=folder)
+
+
+def test_a_name_in_shared_memory_helps_nobody(mounts: list[str], tmp_path: Path) -> None:
+    mounts.append(f"6 5 8:1 /etc {tmp_path.resolve()} rw - ext4 x rw")
+    with pytest.raises(PipelineDirError, match="is /etc, where the system"):
+        check("/dev/shm/one", tmp_path)  # noqa: S108
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *("proc", "sysfs", "cgroup", "cgroup2", "devtmpfs", "devpts", "mqueue", "debugfs", "tracefs", "securityfs"),
+        *("bpf", "configfs", "pstore", "efivarfs", "fusectl", "binfmt_misc"),
+    ],
+)
+def test_the_kernels_file_systems_are_known_by_their_types(tmp_path: Path, mounts: list[str], kind: str) -> None:
+    here = tmp_path.resolve()
+    (here / "below").mkdir()
+    mounts.append(f"6 1 0:90 /part {here}/below rw - {kind} x rw")
+    for folder, how in ((here / "below", "is in"), (here, "holds")):
+        with pytest.raises(
+            PipelineDirError, match=rf"{how} {here}/below, a file system of the kernel's own \({kind}\)"
+        ):
+            check_kernel(view(), source(folder, folder))
+    mounts[-1] = f"6 1 0:90 /part {here}/below rw - tmpfs x rw"
+    check_kernel(view(), source(here, here))
 
 
 def test_without_a_list_of_mounts_devices_and_inodes_are_compared(

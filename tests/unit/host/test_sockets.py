@@ -67,7 +67,7 @@ def test_it_is_known_whichever_way_the_launcher_speaks(engine_socket: Path, tmp_
 
 
 def test_who_means_it_may_mount_it(engine_socket: Path) -> None:
-    check(FakeEngine(), engine_socket, "/", allow_engine_socket=True)
+    check(FakeEngine(), engine_socket, engine_socket.parent, "/run/containerd", allow_engine_socket=True)
 
 
 def test_the_launchers_own_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,6 +94,16 @@ def test_the_launchers_own_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         "/var/run/docker.sock",
         "/run/x/../docker.sock",
         "/run/containerd",
+        "/run/containerd/s/0123",
+        "/var/run/containerd/s/0123",
+        "/run/docker",
+        "/run/docker/plugins/x",
+        "/run/docker/runtime-runc/moby",
+        "/run/podman/x",
+        "/run/crio/x",
+        "/run/k3s/x",
+        "/run/buildkit/x",
+        "/run/user/1000/containerd/x",
         "/run/podman/podman.sock",
         "/run/user",
         "/run/user/1000",
@@ -105,7 +115,9 @@ def test_usual_names_are_known_where_nothing_is_seen(source: str, endpoint: str)
     refused(FakeEngine(endpoint=endpoint), source)
 
 
-@pytest.mark.parametrize("source", ["/var", "/srv", "/run/user/1000/pipelines", "/run/pipelines", "/run/docker.sock.d"])
+@pytest.mark.parametrize(
+    "source", ["/var", "/srv", "/run/user/1000/pipelines", "/run/pipelines", "/run/docker.sock.d", "/run/dockers/x"]
+)
 def test_names_beside_them_are_not(source: str) -> None:
     check(FakeEngine(endpoint=REMOTE), source)
 
@@ -135,10 +147,41 @@ def test_a_mount_beneath(engine_socket: Path, tmp_path: Path, monkeypatch: pytes
     folder.mkdir()
     check(FakeEngine(), folder)
     table(monkeypatch, f"8:1 {shown.format(folder=tmp_path)} {folder}/a/b")
-    assert refused(FakeEngine(), folder, rf"socket \(by the mount at {folder}/a/b\)") == str(folder)
-    check(FakeEngine(), folder / "a" / "b" / "c")
+    assert refused(FakeEngine(), folder, rf"socket.* \(by the mount at {folder}/a/b\)") == str(folder)
+    if not shown.endswith(".sock"):
+        check(FakeEngine(), folder / "a" / "b" / "c")
     table(monkeypatch, f"8:2 {shown.format(folder=tmp_path)} {folder}/a/b", f"8:1 {folder} {folder}/c")
     check(FakeEngine(), folder)
+
+
+def test_a_folder_of_sockets_is_refused_with_everything_below(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its name, its inode and its place; a part of it and what is mounted beneath it too."""
+    known, bound = tmp_path / "run" / "containerd", tmp_path / "bound"
+    for folder in (known / "s", bound / "below", tmp_path / "link"):
+        folder.mkdir(parents=True)
+    (tmp_path / "link" / "s").symlink_to(known / "s")
+    monkeypatch.setattr(sockets, "_SOCKETS", (str(known),))
+    table(monkeypatch)
+    for source in (known.parent, known, known / "s", known / "missing", tmp_path / "link" / "s"):
+        refused(FakeEngine(), source)
+    check(FakeEngine(), bound)
+    table(monkeypatch, f"8:1 {known}/s {bound}")
+    refused(FakeEngine(), bound / "below", rf"\(in {known}\)")
+    refused(FakeEngine(), bound.parent)
+    table(monkeypatch, f"0:50 / {known}/s", f"0:50 /part {bound}")
+    refused(FakeEngine(), bound, rf"\(in {known}\)")
+    table(monkeypatch, f"8:1 {known}/s/part {bound}/below")
+    refused(FakeEngine(), bound, rf"\(by the mount at {bound}/below\)")
+    table(monkeypatch, f"8:1 {known}/s {known}/t", f"8:2 {known}/s {bound}")
+    check(FakeEngine(), bound)
+
+
+def test_a_folder_of_sockets_by_its_inode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "containerd" / "s").mkdir(parents=True)
+    (tmp_path / "name").symlink_to("containerd")
+    monkeypatch.setattr(sockets, "_SOCKETS", (str(tmp_path / "name"),))
+    monkeypatch.setattr(mountinfo, "read_mountinfo", lambda: "")
+    refused(FakeEngine(), tmp_path / "containerd" / "s")
 
 
 def test_a_mount_of_the_folder_itself_by_its_place(
@@ -147,7 +190,7 @@ def test_a_mount_of_the_folder_itself_by_its_place(
     """A launcher in a container sees neither the host's folders nor their names, but where a mount is taken from."""
     (tmp_path / "mounted").mkdir()
     table(monkeypatch, f"8:1 {tmp_path}/run {tmp_path}/mounted")
-    refused(FakeEngine(), tmp_path / "mounted", r"socket \(by another name\)")
+    refused(FakeEngine(), tmp_path / "mounted", r"socket.* \(by another name\)")
 
 
 def test_a_folder_that_cannot_be_looked_at(engine_socket: Path, tmp_path: Path) -> None:
@@ -189,6 +232,22 @@ def inside(monkeypatch: pytest.MonkeyPatch, mounts: dict[str, str], **options: A
     """An engine in whose container this process runs."""
     monkeypatch.setattr(address, "read_mountinfo", lambda: f"1 2 3 /x/{OWN_ID}/hostname /etc/hostname rw")
     return FakeEngine(container(id=OWN_ID, name="orchestrator", mounts=mounts), **options)
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["/proc/self/root/run/docker.sock", "/proc/1/cwd", "//proc", "/dev/fd/3", "/srv/../sys/kernel", "/dev/sda"],
+)
+@pytest.mark.parametrize("is_remote", [True, False])
+def test_a_source_that_is_not_seen_is_not_of_the_kernel(
+    source: str,
+    monkeypatch: pytest.MonkeyPatch,
+    is_remote: bool,  # noqa: FBT001 - pytest's
+) -> None:
+    """The engine would follow a link of ``/proc`` as a process of its own."""
+    engine = FakeEngine(endpoint=REMOTE) if is_remote else inside(monkeypatch, {"/vol": "/srv/vol"})
+    refused(engine, source, "where the system has its own files")
+    check(engine, "/dev/shm", "/dev/shm/x", "/srv/unseen", "/process")  # noqa: S108
 
 
 def test_the_socket_is_looked_for_where_the_engines_host_has_it(

@@ -18,6 +18,7 @@ from tests.unit.sdk import FakeApi, api_error, docker_engine, http_response, in_
 NOW = "Thu, 01 Jan 2026 00:00:00 GMT"
 DAY = 86400
 NOW_SECONDS = 1767225600
+GATEWAY = "kernel-gateway.unit.0123456789ab"
 GATEWAY_LABELS = {"jupyter-launcher.gateway-of": "unit"}
 
 
@@ -36,7 +37,7 @@ def reaped(*items: dict[str, Any], **answers: Any) -> tuple[list[str], FakeApi]:
 
 def gateway(owned_by: str, **changes: Any) -> dict[str, Any]:
     labels = {**GATEWAY_LABELS, "jupyter-launcher.owner": owned_by}
-    return in_the_list(Names=["/gw"], Labels=labels, **changes)
+    return in_the_list(**{"Names": [f"/{GATEWAY}"], "Labels": labels, **changes})
 
 
 def test_the_mark_names_this_process() -> None:
@@ -47,9 +48,14 @@ def test_the_mark_names_this_process() -> None:
     assert owner_id(keep=True).startswith("pytest-keep:")
 
 
+def test_a_copy_of_a_gateways_labels_is_left_alone() -> None:
+    names, api = reaped(gateway(dead_owner(), Names=["/alices-own-database"]))
+    assert (names, "remove_container" in api.names) == ([], False)
+
+
 def test_a_gateway_of_a_dead_run_is_removed() -> None:
     names, api = reaped(gateway(dead_owner()))
-    assert names == ["gw"]
+    assert names == [GATEWAY]
     assert api.arguments("remove_container") == ("abc",)
     assert api.options("containers")["filters"] == {"label": ["jupyter-launcher.owner"]}
 

@@ -79,7 +79,7 @@ def test_how_to_reach_the_engine_is_handed_on(monkeypatch: pytest.MonkeyPatch, e
 
 def test_what_a_crashed_worker_left_is_reaped(engine: FakeEngine) -> None:
     labels = {"jupyter-launcher.gateway-of": "unit", "jupyter-launcher.owner": "pytest:boot:1:2:3"}
-    left = container(name="gw", labels=labels, state="exited")
+    left = container(name="kernel-gateway.unit.0123456789ab", labels=labels, state="exited")
     engine.known[left.id] = left
     engine.born[left.id] = engine.clock - 2 * 86400
     run_module.reap_dead_runs()

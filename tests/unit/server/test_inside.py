@@ -792,20 +792,45 @@ def eventually(holds: Callable[[], bool]) -> bool:
 # A gateway of ours.
 
 
+def run_gateway_script(run_dir: Path, *argv: str) -> subprocess.CompletedProcess[str]:
+    return run_script("start_gateway.sh", str(run_dir), "", *argv)
+
+
+def test_a_gateway_serves_only_the_directory_that_was_looked_at(tmp_path: Path) -> None:
+    here = Path.cwd().stat()
+    seen = run_script("start_gateway.sh", str(tmp_path), f"{here.st_dev}:{here.st_ino}", "echo", "it runs")
+    assert (seen.returncode, seen.stdout) == (0, "it runs\n")
+    (tmp_path / "token").unlink()
+    other = run_script("start_gateway.sh", str(tmp_path), "1:1", "echo", "it runs")
+    assert (other.returncode, other.stderr) == (71, "")
+    assert "looked at directory 1:1, and directory" in other.stdout
+    assert not (tmp_path / "token").exists()
+
+
+def test_a_gateway_whose_image_cannot_compare_directories_runs_and_says_so(tmp_path: Path) -> None:
+    (tmp_path / "stat").write_text("#!/bin/sh\nexit 127\n")
+    (tmp_path / "stat").chmod(0o755)
+    line = ["sh", "-c", read_script("start_gateway.sh"), "gateway", str(tmp_path), "1:1", "echo", "it runs"]
+    path = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    ended = subprocess.run(line, capture_output=True, text=True, check=True, env=path)
+    assert ended.stdout.startswith("nobody looked")
+    assert ended.stdout.endswith("it runs\n")
+
+
 def test_a_gateway_runs_with_a_token_that_nobody_else_sees(tmp_path: Path) -> None:
     code = "import os, sys; print(os.environ['KG_AUTH_TOKEN'], os.environ['EG_AUTH_TOKEN'], *sys.argv[1:], sep='|')"
-    ended = run_script("start_gateway.sh", str(tmp_path), sys.executable, "-c", code, "an argument", "$x")
+    ended = run_gateway_script(tmp_path, sys.executable, "-c", code, "an argument", "$x")
     kg, eg, *arguments = ended.stdout.strip().split("|")
     assert re.fullmatch(r"[0-9a-f]{64}", kg)
     assert eg == kg == (tmp_path / "token").read_text()
     assert (tmp_path / "token").stat().st_mode & 0o777 == 0o600
     assert arguments == ["an argument", "$x"]
-    assert run_script("start_gateway.sh", str(tmp_path), "true").returncode == 0
+    assert run_gateway_script(tmp_path, "true").returncode == 0
     assert (tmp_path / "token").read_text() != kg
 
 
 def test_a_gateway_takes_the_place_of_the_script(tmp_path: Path) -> None:
-    ended = run_script("start_gateway.sh", str(tmp_path), "sh", "-c", "umask; exit 7")
+    ended = run_gateway_script(tmp_path, "sh", "-c", "umask; exit 7")
     assert (ended.returncode, ended.stdout) == (7, run_script_line("umask"))
 
 
@@ -814,11 +839,11 @@ def run_script_line(line: str) -> str:
 
 
 def test_a_gateway_without_a_token_is_not_run(tmp_path: Path) -> None:
-    ended = run_script("start_gateway.sh", str(tmp_path / "none"), "echo", "it runs")
+    ended = run_gateway_script(tmp_path / "none", "echo", "it runs")
     assert (ended.returncode, ended.stdout) == (70, "")
     (tmp_path / "od").write_text("#!/bin/sh\n")
     (tmp_path / "od").chmod(0o755)
-    line = ["sh", "-c", read_script("start_gateway.sh"), "gateway", str(tmp_path), "echo", "it runs"]
+    line = ["sh", "-c", read_script("start_gateway.sh"), "gateway", str(tmp_path), "", "echo", "it runs"]
     path = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
     without = subprocess.run(line, capture_output=True, text=True, check=False, env=path)
     assert (without.returncode, without.stdout) == (70, "")

@@ -439,7 +439,7 @@ def test_the_time_of_a_start_ends_too(context: Context, jupyter: FakeJupyter, mo
 
 def test_a_start_of_another_launcher_that_succeeds_is_joined(context: Context, jupyter: FakeJupyter) -> None:
     made = jupyter.add(session_info())
-    session = join_starting(context, made, session_labels())
+    session = join_starting(context, made, session_labels(), ())
     assert session is not None
     assert session.joined
 
@@ -451,12 +451,12 @@ def test_a_start_of_another_launcher_that_failed_is_none(
     info = session_info(state=state or "running")
     if state is not None:
         jupyter.add(info)
-    assert join_starting(context, info, session_labels()) is None
+    assert join_starting(context, info, session_labels(), ()) is None
 
 
 def test_a_start_of_another_launcher_that_hangs_is_its_error(context: Context, jupyter: FakeJupyter) -> None:
     made = jupyter.add(session_info())
     jupyter.contents = 500
     with pytest.raises(ServerTimeoutError):
-        join_starting(replace(context, timeouts=Timeouts(start=0.1)), made, session_labels())
+        join_starting(replace(context, timeouts=Timeouts(start=0.1)), made, session_labels(), ())
     assert jupyter.engine.removed == []

@@ -15,19 +15,24 @@ from jupyter_launcher.host.process import process_mark
 from jupyter_launcher.sessions import leftovers
 from jupyter_launcher.sessions.context import Context
 from jupyter_launcher.sessions.leftovers import list_gateways, reap_leftovers
-from jupyter_launcher.spec.labels import gateway_labels, helper_labels
+from jupyter_launcher.spec.labels import gateway_labels, gateway_name, helper_labels, helper_name
 from tests.unit.fakes import NOW, FakeEngine, container, refusal, session_info, session_labels
 
 DAY = 86400.0
 ALIVE = process_mark()
 DEAD = ":".join([*ALIVE.split(":")[:3], "1"])  # its process id is another process's by now
 ELSEWHERE = "other-boot:4026531836:7:1"
+NAME, SECOND = gateway_name("unit", "0" * 12), gateway_name("unit", "2" * 12)
+LOOK = helper_name("look", "3" * 12)
 
 
-def add(engine: FakeEngine, mark: str, *, kind: str = "gateway", age: float = 100.0, **changes: Any) -> ContainerInfo:
+def add(
+    engine: FakeEngine, mark: str, *, kind: str = "gateway", age: float = 100.0, may_stay: bool = False, **changes: Any
+) -> ContainerInfo:
     """A gateway or a helper, of a process with this mark."""
-    labels = helper_labels("look", mark) if kind == "helper" else gateway_labels("unit", "me", mark)
-    made = container(**{"id": "9" * 64, "name": "gw", "labels": labels, **changes})
+    labels = helper_labels("look", mark) if kind == "helper" else gateway_labels("unit", "me", mark, may_stay=may_stay)
+    name = LOOK if kind == "helper" else NAME
+    made = container(**{"id": "9" * 64, "name": name, "labels": labels, **changes})
     engine.known[made.id] = made
     engine.born[made.id] = NOW - age
     return made
@@ -39,10 +44,12 @@ def reap(context: Context, **changes: Any) -> list[ReapedSession]:
 
 def test_gateways_are_listed(context: Context, engine: FakeEngine) -> None:
     add(engine, ALIVE, state="exited", exit_code=3)
-    add(engine, ALIVE, id="8" * 64, name="others", labels=gateway_labels("other", "", ""))
+    other = gateway_name("other", "0" * 12)
+    add(engine, ALIVE, id="8" * 64, name=other, labels=gateway_labels("other", "", ""))
+    add(engine, ALIVE, id="7" * 64, name="alices-own-database")
     assert list_gateways(context) == [
         GatewaySummary(
-            name="gw",
+            name=NAME,
             container_id="9" * 64,
             image="image",
             created=NOW - 100.0,
@@ -61,6 +68,9 @@ def test_gateways_are_listed(context: Context, engine: FakeEngine) -> None:
         (DEAD, "running", 100.0, "orphaned"),
         (DEAD, "exited", 100.0, "exited"),
         (DEAD, "created", 100.0, "created"),
+        (ALIVE, "created", 2 * DAY, ""),
+        (ELSEWHERE, "created", DAY - 1, ""),
+        (ELSEWHERE, "created", DAY, "created"),
         (DEAD, "running", 50.0, ""),
         (ALIVE, "running", 2 * DAY, ""),
         (ELSEWHERE, "running", DAY - 1, ""),
@@ -77,7 +87,7 @@ def test_what_nobody_needs(
     made = add(engine, mark, kind=kind, state=state, age=age)
     found = reap(context)
     assert [(item.reason, item.kind, item.name, item.container_id, item.session_id) for item in found] == (
-        [(reason, kind, "gw", made.id, "")] if reason else []
+        [(reason, kind, made.name, made.id, "")] if reason else []
     )
     assert bool(engine.known) != bool(reason)
     for item in found:
@@ -103,40 +113,113 @@ def test_a_dry_run_removes_nothing(context: Context, engine: FakeEngine) -> None
 
 def test_owners_and_names_that_are_kept(context: Context, engine: FakeEngine) -> None:
     add(engine, DEAD)
-    add(engine, DEAD, kind="helper", id="8" * 64, name="look")
+    add(engine, DEAD, kind="helper", id="8" * 64)
     assert reap(context, owner="them") == []
-    assert reap(context, keep=["gw"], owner="me") == []
-    assert [item.name for item in reap(context, keep=["gw"])] == ["look"]
-    assert [item.name for item in reap(context, keep=[], owner="me")] == ["gw"]
+    assert reap(context, keep=[NAME], owner="me") == []
+    assert [item.name for item in reap(context, keep=[NAME])] == [LOOK]
+    assert [item.name for item in reap(context, keep=[], owner="me")] == [NAME]
 
 
-NAMED: list[Callable[[ContainerInfo], Gateway]] = [
-    lambda info: Gateway(name="other-name", url="http://10.0.0.1:8888", container_id=info.id),
-    lambda _: Gateway(name="http://172.17.0.9:8888", url="http://172.17.0.9:8888"),
-    lambda _: Gateway(name="http://gw:8888", url="http://gw:8888"),
+def named(name: str, url: str = "", container_id: str | None = None) -> Gateway:
+    return Gateway(name=name, url=url or name, container_id=container_id)
+
+
+USED = [
+    named("other-name", "http://10.0.0.1:8888", "9" * 64),
+    named("http://172.17.0.9:8888"),
+    named("http://172.17.0.9:8888/"),
+    named(f"http://{NAME}:8888"),
+    named("http://172.17.0.1:49153"),  # the published port
+    named("http://host.example:49153/"),
 ]
 
 
-@pytest.mark.parametrize("named", NAMED)
-def test_a_gateway_that_a_running_session_names_stays(
-    context: Context, engine: FakeEngine, named: Callable[[ContainerInfo], Gateway]
+@pytest.mark.parametrize("gateway", USED)
+@pytest.mark.parametrize("state", ["running", "created", "paused"])
+def test_a_gateway_that_a_session_names_stays(
+    context: Context, engine: FakeEngine, gateway: Gateway, state: str
 ) -> None:
-    gateway = add(engine, DEAD, age=2 * DAY)
-    labels = replace(session_labels(named(gateway)), namespace="another")
-    session = session_info(labels)
+    add(engine, DEAD, age=2 * DAY)
+    labels = replace(session_labels(gateway), namespace="another")
+    session = session_info(labels, state=state)
     engine.known[session.id] = session
     assert reap(context) == []
     engine.change(session.id, labels={**session.labels, "jupyter-launcher.options": "cut off"})
     assert reap(context) == []
     engine.end(session.id)
-    assert [item.name for item in reap(context)] == ["gw"]
+    assert [item.name for item in reap(context)] == [NAME]
 
 
-def test_sessions_with_other_gateways_keep_none(context: Context, engine: FakeEngine) -> None:
+UNUSED = [
+    None,
+    named(NAME, "http://172.17.0.9:8888", "8" * 64),  # of an earlier container
+    named("gw2", "http://10.0.0.1:8888", "8" * 64),
+    named("http://172.17.0.1:8888"),
+    named("http://gw:8888"),  # no name is resolved on the default network
+]
+
+
+@pytest.mark.parametrize("gateway", UNUSED)
+def test_sessions_with_other_gateways_keep_none(context: Context, engine: FakeEngine, gateway: Gateway | None) -> None:
     add(engine, DEAD)
-    session = session_info(session_labels(Gateway(name="gw2", url="http://10.0.0.1:8888", container_id="8" * 64)))
+    session = session_info(session_labels(gateway))
     engine.known[session.id] = session
-    assert [item.name for item in reap(context)] == ["gw"]
+    assert [item.name for item in reap(context)] == [NAME]
+
+
+@pytest.mark.parametrize(
+    ("url", "networks", "left"),
+    [
+        ("http://gw:8888", ["bridge", "pipelines"], [NAME]),
+        ("http://[fd00::2]:8888", ["pipelines"], [NAME]),
+        ("http://gw:8888", ["others"], []),
+        ("http://10.9.0.3:8888", ["pipelines"], []),
+        ("http://10.9.0.2:8888", ["others"], [NAME]),
+    ],
+)
+def test_a_gateway_that_a_session_may_name_by_an_alias_stays(
+    context: Context, engine: FakeEngine, url: str, networks: list[str], left: list[str]
+) -> None:
+    add(engine, DEAD, age=2 * DAY, networks={"bridge": "172.17.0.9", "pipelines": "10.9.0.2"})
+    session = session_info(session_labels(named(url)), networks=dict.fromkeys(networks, "10.9.0.7"))
+    engine.known[session.id] = session
+    reap(context)
+    assert [info.name for info in engine.known.values() if info.id != session.id] == left
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [(f'{{"name": "{NAME}"', [NAME]), ('"http://172.17.0.9:8888', [NAME]), ("http://[172.17.0.9", [NAME]), ("{", [])],
+)
+def test_a_gateway_that_a_label_names_that_cannot_be_read(
+    context: Context, engine: FakeEngine, text: str, left: list[str]
+) -> None:
+    add(engine, DEAD)
+    session = session_info()
+    engine.known[session.id] = replace(session, labels={**session.labels, "jupyter-launcher.gateway": text})
+    reap(context)
+    assert [info.name for info in engine.known.values() if info.id != session.id] == left
+
+
+def test_a_gateway_that_its_maker_may_have_kept_stays_for_a_day(context: Context, engine: FakeEngine) -> None:
+    add(engine, DEAD, may_stay=True, age=DAY - 1)
+    assert reap(context) == []
+    add(engine, ALIVE, may_stay=True, age=2 * DAY)
+    assert reap(context) == []
+    add(engine, DEAD, may_stay=True, age=DAY)
+    assert [item.reason for item in reap(context)] == ["orphaned"]
+    add(engine, DEAD, may_stay=True, state="exited")
+    assert [item.reason for item in reap(context)] == ["exited"]
+
+
+@pytest.mark.parametrize("kind", ["gateway", "helper"])
+@pytest.mark.parametrize("state", ["running", "exited"])
+def test_copies_of_labels_are_left_alone(context: Context, engine: FakeEngine, kind: str, state: str) -> None:
+    add(engine, DEAD, kind=kind, state=state, name="alices-own-database", age=2 * DAY)
+    assert reap(context) == []
+    labels = {**gateway_labels("unit", "me", DEAD), **helper_labels("look", ALIVE)}
+    add(engine, DEAD, name=LOOK, labels=labels, age=2 * DAY)  # its image was committed from a gateway
+    assert reap(context) == []
 
 
 @pytest.mark.parametrize(
@@ -144,6 +227,7 @@ def test_sessions_with_other_gateways_keep_none(context: Context, engine: FakeEn
     [
         (lambda engine, info: engine.known.pop(info.id), "somebody else removed it meanwhile"),
         (lambda engine, info: engine.change(info.id, state="running"), "its container is running by now"),
+        (lambda engine, info: engine.change(info.id, name="mine"), "its container is named mine by now"),
         (lambda engine, _: engine.fail("remove", refusal(500, "busy")), "busy"),
         (lambda engine, _: engine.fail("remove", ValueError("odd")), "ValueError: odd"),
     ],
@@ -155,7 +239,7 @@ def test_another_look_comes_first_and_errors_are_reported(
     change: Callable[[FakeEngine, ContainerInfo], object],
     error: str,
 ) -> None:
-    first, second = add(engine, DEAD, state="exited"), add(engine, DEAD, id="8" * 64, name="second", state="exited")
+    first, second = add(engine, DEAD, state="exited"), add(engine, DEAD, id="8" * 64, name=SECOND, state="exited")
     found = list(leftovers._find_leftovers(context, 60.0, (), None))
     monkeypatch.setattr(leftovers, "_find_leftovers", lambda *_: found)
     change(engine, first)
@@ -171,7 +255,7 @@ def test_a_gateway_that_is_wanted_by_now_stays(
     add(engine, DEAD)
     found = list(leftovers._find_leftovers(context, 60.0, (), None))
     monkeypatch.setattr(leftovers, "_find_leftovers", lambda *_: found)
-    (left,) = reap(context, keep=["gw"])
+    (left,) = reap(context, keep=[NAME])
     assert "it is wanted by now" in left.error
     assert engine.removed == []
 

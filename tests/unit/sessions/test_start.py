@@ -42,7 +42,7 @@ from jupyter_launcher.sessions.context import Context
 from jupyter_launcher.sessions.phases import StartLimit
 from jupyter_launcher.sessions.start import StartRequest, cancelled_start, remove_session, start_session
 from jupyter_launcher.spec.checks import check_name
-from jupyter_launcher.spec.labels import SessionLabels
+from jupyter_launcher.spec.labels import SessionLabels, gateway_labels, gateway_name
 from jupyter_launcher.waiting import Deadline, NotYetError, attempts
 from tests.unit.fakes import (
     INFO,
@@ -164,6 +164,19 @@ def test_with_a_gateway_its_network_is_joined_and_its_kernel_specs_are_looked_at
     assert engine.configs[session.container_name].network == "net"
     assert f"--gateway-url=http://127.0.0.1:{jupyter.port}" in jupyter.script_of_start
     assert ("GET", "/api/kernelspecs") in jupyter.asked
+
+
+def test_the_token_of_a_gateway_of_ours_has_the_gateways_time(
+    start: Start, context: Context, jupyter: FakeJupyter
+) -> None:
+    gateway_of(jupyter)
+    name = gateway_name("unit", "0" * 12)
+    jupyter.engine.change("gw", name=name, labels=gateway_labels("unit", "me", "mark"))
+    jupyter.gateway_token = printed("a kernel wrote this")
+    begun = Deadline(5.0)
+    with pytest.raises(GatewayUnreachableError, match="needs a token, and none could be read"):
+        start(gateway=name, context=dataclasses.replace(context, timeouts=Timeouts(gateway=0.05)))
+    assert not begun.expired()
 
 
 def test_a_gateway_that_is_not_there_costs_nothing(start: Start, engine: FakeEngine) -> None:
@@ -491,6 +504,18 @@ def test_a_missing_directory_without_a_session_is_the_directorys_error(start: St
     for options in ({}, {"session_id": None}, {"session_id": "Bad Id"}):
         with pytest.raises(PipelineDirError, match="does not exist"):
             start(pipeline_dir=tmp_path / "missing", **options)
+
+
+def test_secrets_of_a_session_that_is_joined_are_not_compared_and_that_is_told(
+    start: Start, events: list[Event]
+) -> None:
+    assert start(secrets={"db": "s3cret"}).warnings == ()
+    events.clear()
+    joined = start(secrets={"db": "another"})
+    (warning,) = joined.warnings
+    assert "keeps the secrets" in warning
+    assert [event.detail for event in events if event.kind is EventKind.WARNING] == [warning]
+    assert start(secrets={"db": "another"}).warnings == (warning,)
 
 
 def test_starting_the_same_id_again_joins(

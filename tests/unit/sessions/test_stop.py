@@ -28,7 +28,7 @@ from jupyter_launcher.server.api import JupyterApi
 from jupyter_launcher.sessions import stop as stop_module
 from jupyter_launcher.sessions.context import Context
 from jupyter_launcher.sessions.stop import stop_session
-from jupyter_launcher.spec.labels import SessionLabels, gateway_labels
+from jupyter_launcher.spec.labels import SessionLabels, gateway_labels, gateway_name
 from jupyter_launcher.waiting import Deadline, NotYetError, attempts
 from tests.unit.fakes import (
     GATEWAY_TOKEN,
@@ -509,7 +509,8 @@ def test_a_gateway_of_ours_gets_its_own_token(context: Context, jupyter: FakeJup
     jupyter.marked = ["a"]
     jupyter.kernels = {"a"}
     labels = on_gateway(jupyter)
-    jupyter.engine.change("gw", labels=gateway_labels("unit", "me", "mark"))
+    name = gateway_name("unit", "0" * 12)
+    jupyter.engine.change("gw", name=name, labels=gateway_labels("unit", "me", "mark"))
     info = session_info(labels, environment={"JUPYTER_GATEWAY_AUTH_TOKEN": "another's"})
     assert stop_session(context, info, labels).kernels_gone == ("a",)
     assert set(jupyter.authorizations) == {f"token {GATEWAY_TOKEN}"}

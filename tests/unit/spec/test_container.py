@@ -124,6 +124,7 @@ def test_a_gateway_sees_the_pipeline_where_the_server_does() -> None:
         "1:2",
         image="gateway",
         argv=("run-gateway", "--port=8888"),
+        pipeline_dir_id="66:1234",
         relabel="z",
         labels={"a": "b"},
         publish_ip="127.0.0.1",
@@ -131,7 +132,7 @@ def test_a_gateway_sees_the_pipeline_where_the_server_does() -> None:
     )
     assert found.entrypoint is not None
     assert found.entrypoint[:2] == ("sh", "-c")
-    assert found.entrypoint[3:] == ("gateway", RUN_DIR, "run-gateway", "--port=8888")
+    assert found.entrypoint[3:] == ("gateway", RUN_DIR, "66:1234", "run-gateway", "--port=8888")
     assert [(item.target, item.mode, item.uid, item.gid) for item in found.tmpfs] == [(RUN_DIR, "0700", 1, 2)]
     assert found.mounts == (BindMount(source="/p", target="/pipeline-dir", relabel="z"),)
     assert (found.image, found.user, found.working_dir, found.network) == ("gateway", "1:2", "/pipeline-dir", "net")
@@ -141,7 +142,15 @@ def test_a_gateway_sees_the_pipeline_where_the_server_does() -> None:
 
 def test_a_gateway_that_is_reached_at_its_own_address_publishes_nothing() -> None:
     found = gateway_config(
-        Path("/p"), "1:2", image="gateway", argv=("run",), relabel=None, labels={}, publish_ip=None, network="net"
+        Path("/p"),
+        "1:2",
+        image="gateway",
+        argv=("run",),
+        pipeline_dir_id=None,
+        relabel=None,
+        labels={},
+        publish_ip=None,
+        network="net",
     )
     assert found.container_port is None
 

@@ -15,16 +15,18 @@ from jupyter_launcher import Gateway, SessionUnreadableError
 from jupyter_launcher.spec.checks import MIN_LEASE
 from jupyter_launcher.spec.labels import (
     SessionLabels,
+    ToolLabels,
     container_name,
     gateway_filter,
     gateway_labels,
+    gateway_name,
+    gateway_of,
     helper_filter,
     helper_labels,
+    helper_name,
     is_gateway,
-    names_gateway,
     owner_filter,
     owner_of,
-    process_of,
     session_filter,
 )
 from jupyter_launcher.spec.options import differences
@@ -188,29 +190,71 @@ def test_names_of_containers() -> None:
     assert container_name("unit", "one") == "jupyter-server.unit.one"
 
 
+UNIQUE = "0123456789ab"
+
+
 def test_gateways_and_helpers_are_no_sessions() -> None:
     labels = gateway_labels("unit", "me", "mark")
-    assert is_gateway(labels)
-    assert not is_gateway(LABELS)
     assert owner_of(labels) == owner_of(LABELS) == "me"
     assert owner_of({}) == ""
     assert owner_filter() in labels
     name, _, value = gateway_filter("unit").partition("=")
-    assert labels[name] == value
+    assert (gateway_filter(), labels[name]) == (name, value)
     assert SessionLabels.claimed_id(labels) == SessionLabels.claimed_id(helper_labels("look", "mark")) == ""
     assert helper_labels("look", "mark") == {PREFIX + "purpose": "look", PREFIX + "process": "mark"}
-    assert process_of(labels) == process_of(helper_labels("look", "mark")) == "mark"
-    assert process_of({}) == ""
     assert helper_filter() in helper_labels("look", "mark")
     assert session_filter() in LABELS
 
 
+def test_names_of_gateways_and_helpers() -> None:
+    assert gateway_name("unit", "0123456789abcdef") == f"kernel-gateway.unit.{UNIQUE}"
+    assert helper_name("look", "0123456789abcdef") == f"jupyter-launcher-look.{UNIQUE}"
+
+
+def test_labels_of_gateways_and_helpers_are_read_as_they_were_written() -> None:
+    labels = gateway_labels("unit", "me", "mark")
+    name = gateway_name("unit", UNIQUE)
+    found = ToolLabels(kind="gateway", namespace="unit", owner="me", process="mark")
+    assert ToolLabels.of_container(labels, name) == found
+    assert is_gateway(labels, name)
+    kept = gateway_labels("unit", "me", "mark", may_stay=True)
+    assert ToolLabels.of_container(kept, name) == replace(found, may_stay=True)
+    # Its image was committed from a gateway, and from a session.
+    labels = {**LABELS, **labels, **helper_labels("look", "mark2")}
+    assert ToolLabels.of_container(labels, helper_name("look", UNIQUE)) == ToolLabels(kind="helper", process="mark2")
+    assert not is_gateway(labels, helper_name("look", UNIQUE))
+
+
+@pytest.mark.parametrize(
+    ("labels", "name"),
+    [
+        (gateway_labels("unit", "me", "mark"), "alices-own-database"),
+        (gateway_labels("unit", "me", "mark"), f"kernel-gateway.other.{UNIQUE}"),
+        (gateway_labels("unit", "me", "mark"), f"a-kernel-gateway.unit.{UNIQUE}"),
+        (gateway_labels("unit", "me", "mark"), "kernel-gateway.unit.mine"),
+        (gateway_labels("unit", "me", "mark"), f"kernel-gateway.unit.{UNIQUE}0"),
+        (gateway_labels("unit", "me", "mark"), "kernel-gateway.unit."),
+        (gateway_labels("unit", "me", "mark"), UNIQUE),
+        (gateway_labels("unit", "me", "mark"), ""),
+        (gateway_labels("", "me", "mark"), f"kernel-gateway..{UNIQUE}"),
+        (helper_labels("look", "mark"), f"jupyter-launcher-doctor.{UNIQUE}"),
+        (helper_labels("look", "mark"), "jupyter-launcher-look.mine"),
+        (helper_labels("", "mark"), f"jupyter-launcher-.{UNIQUE}"),
+        ({}, f"kernel-gateway.unit.{UNIQUE}"),
+        (LABELS, "jupyter-server.unit.one"),
+    ],
+)
+def test_labels_are_a_gateways_or_a_helpers_only_under_its_name(labels: dict[str, str], name: str) -> None:
+    assert ToolLabels.of_container(labels, name) is None
+    assert not is_gateway(labels, name)
+
+
 def test_a_session_names_its_gateway_whatever_else_its_labels_are() -> None:
-    labels = {PREFIX + "gateway": '{"name": "gw", "url": "http://10.0.0.1:8888", "id": "abc"'}  # cut off
-    assert names_gateway(labels, ["xyz", "abc"])
-    assert names_gateway(labels, ["//10.0.0.1:"])
-    assert not names_gateway(labels, ["xyz"])
-    assert not names_gateway({}, ["abc"])
+    assert gateway_of({PREFIX + "gateway": LABELS[PREFIX + "gateway"]}) == GATEWAY
+    cut_off = '{"name": "gw", "url": "http://10.0.0.1:8888", "id": "abc"'
+    assert gateway_of({PREFIX + "gateway": cut_off}) == Gateway(name=cut_off, url=cut_off)
+    assert gateway_of({PREFIX + "gateway": ""}) is None
+    assert gateway_of({}) is None
 
 
 def test_labels_have_no_token() -> None:

@@ -123,6 +123,9 @@ def test_secrets_are_copied_and_hidden() -> None:
     ("given", "seen"),
     [
         (["db"], "not a mapping"),
+        ([("db", "s3cret")], "not a mapping"),
+        ("s3cret", "not a mapping"),
+        ({"s3cret with spaces": "db"}, "unusable name of 18 characters"),
         ({"db": 5}, "not a mapping"),
         ({5: "s3cret"}, "not a mapping"),
         *(({name: "s3cret"}, "unusable name") for name in ("", ".db", "a/b", "a b", "x" * 65, "\u00fc", "a\n", "..")),

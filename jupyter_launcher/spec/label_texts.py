@@ -1,0 +1,137 @@
+"""The text of one label of a session → a value, for ``spec/labels.py``.
+
+What a parser cannot read is a ValueError, a TypeError, a KeyError, a RecursionError or an OptionError.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from jupyter_launcher.errors import OptionError, SessionUnreadableError
+from jupyter_launcher.models import Gateway
+from jupyter_launcher.spec.checks import LABEL_PREFIX, MIN_LEASE, check_base_url
+
+__all__ = [
+    "SCHEMA",
+    "SESSION_ID",
+    "LabelReader",
+    "gateway_to_text",
+    "parse_base_url",
+    "parse_gateway",
+    "parse_identity",
+    "parse_options",
+    "parse_path",
+    "parse_schema",
+    "parse_text",
+]
+
+T = TypeVar("T")
+
+SCHEMA = "1"
+SESSION_ID = LABEL_PREFIX + "session-id"
+_IDENTITY = re.compile(r"[0-9]+:[0-9]+")
+
+
+class LabelReader:
+    """Reads one label after another, and names the one that is wrong."""
+
+    def __init__(self, labels: Mapping[str, str], container: str) -> None:
+        self._texts = labels
+        self._container = container
+
+    def read(self, name: str, parse: Callable[[str], T], **default: T) -> T:
+        """Parse one label; where a default is given, an absent or empty label has it."""
+        label = LABEL_PREFIX + name
+        text = self._texts.get(label, "")
+        if not text and default:
+            return default["default"]
+        try:
+            if label not in self._texts:
+                msg = "it is missing"
+                raise ValueError(msg)
+            return parse(text)
+        except (ValueError, TypeError, KeyError, RecursionError, OptionError) as error:
+            seen = f"{error} is missing" if isinstance(error, KeyError) else getattr(error, "message", str(error))
+            msg = f"container {self._container} has a session's labels, but {label} cannot be read: {seen}"
+            hint = f"if it is a leftover, remove it with `docker rm -f {self._container}`"
+            claimed = self._texts.get(SESSION_ID, "")
+            raise SessionUnreadableError(
+                msg, hint=hint, session_id=claimed, container_name=self._container, label=label
+            ) from None
+
+
+def parse_schema(text: str) -> None:
+    """The version of the labels: this one."""
+    if text != SCHEMA:
+        msg = f"schema {text!r} is of another version of jupyter_launcher"
+        raise ValueError(msg)
+
+
+def parse_text(text: str) -> str:
+    """A text that is not empty."""
+    if not text:
+        msg = "it is empty"
+        raise ValueError(msg)
+    return text
+
+
+def parse_path(text: str) -> Path:
+    """An absolute path."""
+    path = Path(text)
+    if not path.is_absolute() or "\0" in text:
+        msg = f"{text!r} is no absolute path"
+        raise ValueError(msg)
+    return path
+
+
+def parse_identity(text: str) -> str:
+    """``<device>:<inode>``."""
+    if not _IDENTITY.fullmatch(text):
+        msg = f"{text!r} is no device and inode"
+        raise ValueError(msg)
+    return text
+
+
+def parse_base_url(text: str) -> str:
+    """The path of a URL, with a slash at both ends."""
+    if check_base_url(text, "it") != text:
+        msg = f"{text!r} is no URL path with a slash at both ends"
+        raise ValueError(msg)
+    return text
+
+
+def gateway_to_text(gateway: Gateway) -> str:
+    """A gateway without its token, as ``parse_gateway`` reads it."""
+    return json.dumps({"name": gateway.name, "url": gateway.url, "id": gateway.container_id})
+
+
+def parse_gateway(text: str) -> Gateway:
+    """Name, URL and container of a gateway, as JSON."""
+    known = _parse_object(text)
+    name, url, container_id = known["name"], known["url"], known["id"]
+    if not (isinstance(name, str) and isinstance(url, str) and isinstance(container_id, (str, type(None)))):
+        msg = "its name, url or id is no text"
+        raise TypeError(msg)
+    return Gateway(name=name, url=url, container_id=container_id)
+
+
+def parse_options(text: str) -> dict[str, Any]:
+    """The options of a start, as JSON."""
+    options = _parse_object(text)
+    lease = options.get("lease")
+    if lease is not None and (isinstance(lease, bool) or not isinstance(lease, int) or lease < MIN_LEASE):
+        msg = f"its lease {lease!r} is no number of seconds"
+        raise TypeError(msg)
+    return options
+
+
+def _parse_object(text: str) -> dict[str, Any]:
+    value = json.loads(text)
+    if not isinstance(value, dict):
+        msg = "it is no JSON object"
+        raise TypeError(msg)
+    return value
