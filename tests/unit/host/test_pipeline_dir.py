@@ -13,7 +13,7 @@ import pytest
 
 from jupyter_launcher import EngineError, OptionError, PipelineDirError
 from jupyter_launcher.engine.traits import EngineTraits
-from jupyter_launcher.host import address, pipeline_dir
+from jupyter_launcher.host import address, mountinfo, pipeline_dir
 from jupyter_launcher.host.address import EngineAddress
 from jupyter_launcher.host.links import Link, Step, walk
 from jupyter_launcher.host.pipeline_dir import (
@@ -385,12 +385,20 @@ def test_with_a_remote_engine_the_look_decides_whether_root_is_chosen() -> None:
     assert resolve(looking("directory 1:2 0:0"), "/far/one").user == "0:0"
 
 
-@pytest.mark.parametrize("given", ["/etc", "//etc/x", "/home", "/var/lib/docker/x", "/run/docker"])
+@pytest.mark.parametrize(
+    "given", ["/etc", "//etc/x", "/home", "/var/lib/docker/x", "/run/docker", "/proc/1/root/srv", "/dev/x"]
+)
 def test_with_a_remote_engine_its_folders_are_refused_by_their_names(given: str) -> None:
     engine = looking("directory 1:2 0:0")
     with pytest.raises(PipelineDirError, match=r"where the|holds"):
         resolve(engine, given)
     assert engine.calls == []
+
+
+def test_a_file_system_of_the_kernels_is_no_pipeline_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mountinfo, "read_mountinfo", lambda: f"1 0 0:21 / {tmp_path} rw - proc proc rw")
+    with pytest.raises(PipelineDirError, match="a file system of the kernel's own"):
+        resolve(FakeEngine(), tmp_path, "0:0")
 
 
 def test_in_a_container_it_is_the_path_on_the_engines_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

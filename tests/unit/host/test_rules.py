@@ -234,6 +234,8 @@ def test_without_a_list_of_mounts_devices_and_inodes_are_compared(
     monkeypatch.setattr(mountinfo, "read_mountinfo", lambda: "")
     with pytest.raises(PipelineDirError, match="where the engine has its own files"):
         check("/elsewhere/images", tmp_path / "engine" / "images", data_root=tmp_path / "link")
+    with pytest.raises(PipelineDirError, match="where the engine has its own files"):  # a volume by its name alone
+        check(f"{tmp_path}/link/volumes/one/_data", tmp_path / "engine" / "images", data_root=tmp_path / "link")
 
 
 def test_a_folder_that_is_not_there_is_compared_by_its_name(tmp_path: Path) -> None:
