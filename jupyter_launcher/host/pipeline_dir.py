@@ -39,12 +39,13 @@ class PipelineDir:
     """A directory that can be mounted, and the user that works in it.
 
     ``identity`` is ``<device>:<inode>`` of the directory, as ``stat -c %d:%i`` prints it in a container; None: not
-    known.
+    known. ``warning`` tells what its caller may not have meant; empty where there is nothing to tell.
     """
 
     path: Path
     user: str
     identity: str | None = None
+    warning: str = ""
 
 
 def _refuse(path: str | os.PathLike[str], seen: str, hint: str) -> NoReturn:
@@ -52,14 +53,10 @@ def _refuse(path: str | os.PathLike[str], seen: str, hint: str) -> NoReturn:
     raise PipelineDirError(msg, hint=hint, path=os.fspath(path)) from None
 
 
-def _choose_user(given: str | int | None, owner: str, group: str, traits: EngineTraits) -> str:
-    """Who works in a directory: its owner, or who was asked for; a uid alone gets the directory's group.
-
-    Root's group is for root alone: who gets it could leave a program in the directory that gives it to others.
-    """
+def _choose_user(given: str | int | None, owner: str, group: str) -> str:
+    """Who works in a directory: its owner, or who was asked for; a uid alone gets the directory's group."""
     if given is None:
-        is_roots = owner != "0" and group == "0" and not _maps_ids(traits)
-        return f"{owner}:{owner if is_roots else group}"
+        return f"{owner}:{group}"
     user = check_user(given, "user")
     return f"{user}:{group}" if user.isdecimal() else user
 
@@ -132,18 +129,18 @@ def resolve_pipeline_dir(
         path = _remote_path(address, given)
         _check_rules(address, Source(kind=_KIND, path=path, walk=None), rules, traits)
         seen = _look_at_owner(engine, address, path, image)
-        folder = PipelineDir(
-            path=path, user=_choose_user(user, seen["uid"], seen["gid"], traits), identity=seen["identity"]
-        )
+        folder = PipelineDir(path=path, user=_choose_user(user, seen["uid"], seen["gid"]), identity=seen["identity"])
     else:
         walked, status = _walk(given)
         source = Source(kind=_KIND, path=_to_host_path(address, walked.path), walk=walked)
         _check_rules(address, source, rules, traits)
+        warning = ""
         if user is None and status.st_uid == 0 and not _maps_ids(traits):
-            _check_root(source, walked)
-        worker = _choose_user(user, str(status.st_uid), str(status.st_gid), traits)
+            warning = _check_root(source, walked)
+        worker = _choose_user(user, str(status.st_uid), str(status.st_gid))
         _check_access(walked.path, status, worker)
-        folder = PipelineDir(path=source.path, user=worker, identity=f"{status.st_dev}:{status.st_ino}")
+        identity = f"{status.st_dev}:{status.st_ino}"
+        folder = PipelineDir(path=source.path, user=worker, identity=identity, warning=warning)
         if not address.shares_kernel:  # another kernel has other numbers for its devices
             folder = replace(folder, identity=_look_at_owner(engine, address, folder.path, image)["identity"])
     runtime = traits.runtime
@@ -197,26 +194,27 @@ def check_mount_sources(address: EngineAddress, mounts: Iterable[Mount], rules: 
         check_roots(source, rules.roots, is_pipeline=False)
 
 
-def _check_root(source: Source, walked: Walk) -> None:
+def _check_root(source: Source, walked: Walk) -> str:
     """See that uid 0 of the engine's host may be chosen for the server without being asked for.
 
+    Returns a warning where others can reach the directory through a folder of theirs: they can run, on the host, what
+    root leaves in there.
+
     Raises:
-        PipelineDirError: this process is not root's, or somebody else can change what is on the path. Who reaches a
-            directory through a folder of their own can run, on the host, what root leaves in there.
+        PipelineDirError: this process is not root's, or a link on the path is somebody else's.
     """
-    why = next(_find_others(walked), None)
+    why = next((f"{link.path} is a link of uid {link.owner}" for link in walked.links if link.owner != 0), None)
     if os.geteuid() != 0:
         why = "this process does not run as root"
     if why is not None:
         seen = f"belongs to root, and {why}, so root is not chosen for the server"
         source.refuse(seen, f'start with user="0:0" (--user 0:0) if that is meant, or `chown` {source.path}')
+    others = next(_find_others(walked), "")
+    return others and f"the server runs as root, because {source.path} belongs to root, although {others}"
 
 
 def _find_others(walked: Walk) -> Iterator[str]:
-    """What on a path is not root's alone."""
-    for link in walked.links:
-        if link.owner != 0:
-            yield f"{link.path} is a link of uid {link.owner}"
+    """Which folders on a path are not root's alone."""
     for step in walked.steps:
         status = step.status
         # In a sticky folder nobody renames what is root's. The directory itself is not only passed through.

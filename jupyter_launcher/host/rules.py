@@ -25,9 +25,9 @@ _KERNEL_TYPES = frozenset((*_SETTINGS, "devtmpfs", "devpts", "mqueue", "efivarfs
 _PROGRAMS = ("/usr/bin", "/usr/sbin", "/usr/lib", "/usr/lib64", "/bin", "/sbin", "/lib", "/lib64")
 _SYSTEM = tuple(map(Path, ("/etc", "/boot", *_PROGRAMS, "/run/systemd")))
 # Pipelines are below these, but not these.
-_SHARED = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - nothing is made there
+_SHARED = ("/tmp", "/var/tmp")  # noqa: S108 - nothing is made there
 _HOLDERS = ("/usr", "/usr/local", "/run", "/var", "/var/lib", "/var/log", "/root", "/home")
-_ONLY_BELOW = tuple(map(Path, ("/", *_HOLDERS, *_SHARED, "/srv", "/opt", "/mnt", "/media")))
+_ONLY_BELOW = tuple(map(Path, ("/", *_HOLDERS, *_SHARED)))
 # Engines' own, whichever engine is used.
 _DATA = tuple(map(Path, ("/var/lib/docker", "/var/lib/containerd", "/var/lib/containers")))
 # From an engine's data folder into a volume. The first step is that of an engine that maps ids, or Podman's storage.

@@ -66,8 +66,10 @@ def start_session(context: Context, limit: StartLimit, request: StartRequest, op
     Raises:
         LauncherError: as ``Launcher.start`` says. Nothing that was made stays behind.
     """
-    spec = _check_request(context, request, options)
+    spec, warning = _check_request(context, request, options)
     reporter = context.reporter.for_session(spec.session_id)
+    if warning:
+        reporter.warn(Phase.CONTAINER, warning)
     with limit.slot(Deadline(context.timeouts.image + context.timeouts.start)):
         gateway = _find_gateway(context, spec, reporter)
         for attempt in attempts(Deadline(context.timeouts.start), NotYetError):
@@ -107,8 +109,8 @@ def cancelled_start(session_id: str, left: str) -> StartCancelledError:
     return StartCancelledError(msg, hint=hint, session_id=session_id)
 
 
-def _check_request(context: Context, request: StartRequest, options: Mapping[str, Any]) -> SessionSpec:
-    """Check everything that can be checked before anything is made."""
+def _check_request(context: Context, request: StartRequest, options: Mapping[str, Any]) -> tuple[SessionSpec, str]:
+    """Check everything that can be checked before anything is made. The second is a warning, or empty."""
     check_image(request.image, "image")
     if not context.address.shares_kernel:  # a container of the image looks at the directory there
         context.ensure_image(request.image, request.pull, context.reporter)
@@ -142,7 +144,7 @@ def _check_request(context: Context, request: StartRequest, options: Mapping[str
         spec,
         ensure_image=lambda: context.ensure_image(request.image, request.pull, context.reporter),
     )
-    return spec
+    return spec, folder.warning
 
 
 def _find_gateway(context: Context, spec: SessionSpec, reporter: PhaseReporter) -> Gateway | None:

@@ -14,7 +14,6 @@ import pytest
 import requests
 
 from jupyter_launcher import (
-    DEFAULT_GATEWAY_IMAGE,
     Event,
     EventKind,
     GatewayUnreachableError,
@@ -277,21 +276,10 @@ def test_a_gateway_that_comes_back_on_another_ip(
     network: str, launcher: Launcher, client: Any, pipeline_dir: Path
 ) -> None:
     """Named by its container it is lost; by its DNS name on a user-defined network it is found again."""
-    token = {"JUPYTER_GATEWAY_AUTH_TOKEN": "of-its-own"}
-    # An orchestrator's own gateway, whose token stays.
-    container = client.containers.run(
-        DEFAULT_GATEWAY_IMAGE,
-        detach=True,
-        init=True,
-        network=network,
-        environment=dict.fromkeys(("KG_AUTH_TOKEN", "EG_AUTH_TOKEN"), "of-its-own"),
-    )
-    squatter = None
-    try:
-        assert eventually(lambda: b"available at" in container.logs(), 60)
-        by_name = launcher.start(pipeline_dir, gateway=container.name, network=network, environment=token)
-        url = f"http://{container.name}:8888"
-        by_dns = launcher.start(pipeline_dir, gateway=url, network=network, environment=token)
+    with launcher.run_gateway(pipeline_dir, network=network) as gateway:
+        by_name = launcher.start(pipeline_dir, gateway=gateway, network=network)
+        by_dns = launcher.start(pipeline_dir, gateway=f"http://{gateway}:8888", network=network)
+        container = client.containers.get(gateway.name)
         container.stop(timeout=5)
         squatter = client.containers.run(launcher.image, "sleep 100", detach=True, init=True, network=network)
         container.start()
@@ -311,9 +299,7 @@ def test_a_gateway_that_comes_back_on_another_ip(
         assert kernel_specs(by_name) != 200
         by_name.stop()
         by_dns.stop()
-    finally:
-        for made in filter(None, (squatter, container)):
-            made.remove(force=True)
+        squatter.remove(force=True)
 
 
 # -- the pipeline directory
@@ -338,7 +324,7 @@ def test_the_pipeline_dir_becomes_unreadable(launcher: Launcher, pipeline_dir: P
 def test_the_pipeline_dir_is_on_a_full_disk(launcher: Launcher, tmp_path: Path) -> None:
     folder = tmp_path / "small"
     folder.mkdir()
-    run("mount", "-t", "tmpfs", "-o", "size=64k,mode=755", "none", str(folder))
+    run("mount", "-t", "tmpfs", "-o", "size=64k,mode=777", "none", str(folder))
     try:
         os.truncate(os.open(folder / "ballast", os.O_CREAT | os.O_WRONLY), 0)
         subprocess.run(["/bin/sh", "-c", f"cat /dev/zero >{folder}/ballast"], capture_output=True, check=False)

@@ -31,7 +31,7 @@ from jupyter_launcher.server.process import start_server
 from jupyter_launcher.spec.options import SessionSpec
 from jupyter_launcher.spec.plan import plan
 from jupyter_launcher.waiting import Deadline
-from tests.containers import owned, pause
+from tests.containers import pause
 from tests.integration.conftest import executable
 
 Start = Callable[..., Session]
@@ -175,7 +175,6 @@ def test_started_and_joined_are_told_apart(start: Start, launcher: Launcher, pip
 def test_a_session_outlives_its_deleted_directory(start: Start, launcher: Launcher, tmp_path: Path) -> None:
     folder = tmp_path / "deleted"
     folder.mkdir(mode=0o777)
-    owned(folder)
     session = start(folder, session_id="outlives", lease=60)
     shutil.rmtree(folder)
     with pytest.raises(SessionConflictError, match="was deleted or replaced"):

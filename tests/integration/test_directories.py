@@ -132,13 +132,13 @@ def test_the_engines_data_folder(lenient: Launcher, client: Any, below: str) -> 
             folder.rmdir()
 
 
-@pytest.mark.parametrize("folder", ["/usr", "/run", "/var", "/var/lib", "/root", "/home", "/srv", "/opt", "/usr/local"])
+@pytest.mark.parametrize("folder", ["/usr", "/run", "/var", "/var/lib", "/root", "/home", "/usr/local"])
 def test_folders_that_only_hold_pipelines(lenient: Launcher, folder: str) -> None:
     refused(lenient, Path(folder), "which holds the files of others")
     refused(lenient, Path("/"), "whole file system")
 
 
-@pytest.mark.parametrize("folder", ["/tmp", "/var/tmp", "/dev/shm"])  # noqa: S108
+@pytest.mark.parametrize("folder", ["/tmp", "/var/tmp"])  # noqa: S108
 def test_folders_that_everybody_uses(lenient: Launcher, folder: str) -> None:
     refused(lenient, Path(folder), "which holds the files of others")
 
@@ -206,30 +206,15 @@ def test_root_is_not_chosen_over_a_link_of_somebody_else(lenient: Launcher, tmp_
 
 
 @needs_root
-def test_root_is_not_chosen_inside_of_somebody_elses_folder(lenient: Launcher, tmp_path: Path) -> None:
-    """Who owns the folder would run, on the host, what root leaves in there."""
+def test_root_inside_of_somebody_elses_folder_is_told(lenient: Launcher, tmp_path: Path) -> None:
+    """Who owns the folder could run, on the host, what root leaves in there."""
     alice = home(tmp_path, "alice", ALICE)
     roots = home(alice, "made-by-sudo", 0)
-    refused(lenient, roots, f"belongs to root, and {alice} belongs to uid {ALICE}")
-    shared = home(tmp_path, "shared", 0)
-    below = home(shared, "below", 0)
-    shared.chmod(0o777)
-    refused(lenient, below, f"belongs to root, and everybody may write to {shared}")
-    refused(lenient, shared, f"belongs to root, and everybody may write to {shared}")
+    with lenient.start(roots) as session:
+        (warning,) = session.warnings
+    assert f"belongs to root, although {alice} belongs to uid {ALICE}" in warning
     with lenient.start(roots, user="0:0") as session:
-        assert session.pipeline_dir == roots
-
-
-@needs_root
-def test_roots_group_is_not_taken(lenient: Launcher, client: Any, tmp_path: Path) -> None:
-    folder = home(tmp_path, "alice", ALICE)
-    os.chown(folder, ALICE, 0)
-    folder.chmod(0o770)
-    with lenient.start(folder) as session:
-        container = client.containers.get(session.container_id)
-        assert container.attrs["Config"]["User"] == f"{ALICE}:{ALICE}"
-        assert container.exec_run(["touch", "/pipeline-dir/mine"]).exit_code == 0
-    assert ((folder / "mine").stat().st_uid, (folder / "mine").stat().st_gid) == (ALICE, ALICE)
+        assert session.warnings == ()
 
 
 NOT_ROOT = """

@@ -35,7 +35,6 @@ from jupyter_launcher import (
 from jupyter_launcher.server.api import JupyterApi
 from jupyter_launcher.sessions import stop
 from jupyter_launcher.waiting import Deadline
-from tests.containers import owned
 from tests.integration.conftest import OWNER, address_of, executable
 
 Start = Callable[..., Session]
@@ -345,7 +344,6 @@ def test_the_name_of_a_foreign_container_is_left_alone(
 def test_any_folder_name_works(start: Start, tmp_path: Path, name: str) -> None:
     folder = tmp_path / name
     folder.mkdir()
-    owned(folder)
     (folder / "here.txt").write_text("found")
     session = start(folder)
     got = requests.get(f"{session.url}api/contents/here.txt", headers=authorized(session), timeout=10).json()

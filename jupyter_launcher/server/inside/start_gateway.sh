@@ -14,9 +14,13 @@ if [ -n "$_jl_directory" ]; then
 fi
 unset _jl_token
 _jl_token=
-for _jl_byte in $(od -An -vtx1 -N32 /dev/urandom); do _jl_token=$_jl_token$_jl_byte; done
+# A restart of the container empties the folder in memory, and the sessions of this gateway know its token.
+_jl_kept=${TMPDIR:-/tmp}/.jupyter-launcher-gateway-token
+[ ! -f "$_jl_kept" ] || [ ! -O "$_jl_kept" ] || read -r _jl_token <"$_jl_kept"
+[ -n "$_jl_token" ] || for _jl_byte in $(od -An -vtx1 -N32 /dev/urandom); do _jl_token=$_jl_token$_jl_byte; done
 [ "${#_jl_token}" -eq 64 ] || { echo "no random bytes for a token" >&2; exit 70; }
 (umask 077 && printf %s "$_jl_token" >"$_jl_run/token") || exit 70
+(umask 077 && echo "$_jl_token" >"$_jl_kept") 2>/dev/null
 # The names that Kernel Gateway and Enterprise Gateway know. Both keep them from their kernels.
 export KG_AUTH_TOKEN="$_jl_token" EG_AUTH_TOKEN="$_jl_token"
 exec "$@"

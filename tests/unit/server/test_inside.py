@@ -793,10 +793,31 @@ def eventually(holds: Callable[[], bool]) -> bool:
 
 
 def run_gateway_script(run_dir: Path, *argv: str) -> subprocess.CompletedProcess[str]:
-    return run_script("start_gateway.sh", str(run_dir), "", *argv)
+    """In a folder of its own for what a restart keeps."""
+    line = ["sh", "-c", read_script("start_gateway.sh"), "gateway", str(run_dir), "", *argv]
+    with tempfile.TemporaryDirectory() as kept:
+        environment = {**os.environ, "TMPDIR": kept}
+        return subprocess.run(line, capture_output=True, text=True, check=False, env=environment)
 
 
-def test_a_gateway_serves_only_the_directory_that_was_looked_at(tmp_path: Path) -> None:
+def test_a_gateway_keeps_its_token_over_a_restart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    tokens = []
+    for _ in range(2):
+        assert run_script("start_gateway.sh", str(tmp_path), "", "true").returncode == 0
+        tokens.append((tmp_path / "token").read_text())
+        (tmp_path / "token").unlink()
+    assert tokens[0] == tokens[1]
+    (kept,) = tmp_path.glob(".jupyter*")
+    assert kept.stat().st_mode & 0o777 == 0o600
+    kept.write_text("bad\n")
+    assert run_script("start_gateway.sh", str(tmp_path), "", "true").returncode == 70
+
+
+def test_a_gateway_serves_only_the_directory_that_was_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     here = Path.cwd().stat()
     seen = run_script("start_gateway.sh", str(tmp_path), f"{here.st_dev}:{here.st_ino}", "echo", "it runs")
     assert (seen.returncode, seen.stdout) == (0, "it runs\n")
@@ -811,7 +832,7 @@ def test_a_gateway_whose_image_cannot_compare_directories_runs_and_says_so(tmp_p
     (tmp_path / "stat").write_text("#!/bin/sh\nexit 127\n")
     (tmp_path / "stat").chmod(0o755)
     line = ["sh", "-c", read_script("start_gateway.sh"), "gateway", str(tmp_path), "1:1", "echo", "it runs"]
-    path = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    path = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "TMPDIR": str(tmp_path)}
     ended = subprocess.run(line, capture_output=True, text=True, check=True, env=path)
     assert ended.stdout.startswith("nobody looked")
     assert ended.stdout.endswith("it runs\n")
@@ -844,7 +865,7 @@ def test_a_gateway_without_a_token_is_not_run(tmp_path: Path) -> None:
     (tmp_path / "od").write_text("#!/bin/sh\n")
     (tmp_path / "od").chmod(0o755)
     line = ["sh", "-c", read_script("start_gateway.sh"), "gateway", str(tmp_path), "", "echo", "it runs"]
-    path = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    path = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "TMPDIR": str(tmp_path)}
     without = subprocess.run(line, capture_output=True, text=True, check=False, env=path)
     assert (without.returncode, without.stdout) == (70, "")
     assert "no random bytes" in without.stderr
