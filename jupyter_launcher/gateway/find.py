@@ -66,7 +66,7 @@ def resolve_gateway(
 
 
 def _resolve_url(engine: Engine, gateway: str, network: str | None, seconds: float) -> Gateway:
-    """A URL as it is; where it leads to a gateway of ours, with its container, network and token."""
+    """A URL as it is; where it leads to a gateway of ours, with its network and token."""
     found = Gateway(name=gateway, url=_check_url(gateway), network=network)
     host = urlsplit(found.url).hostname
     for item in engine.containers(gateway_filter()):
@@ -74,7 +74,7 @@ def _resolve_url(engine: Engine, gateway: str, network: str | None, seconds: flo
         if is_gateway(item.labels, item.name) and names and network in (None, *names):
             info = engine.inspect(item.id)
             if info is not None and info.running:
-                found = replace(found, container_id=info.id, network=network or names[0])
+                found = replace(found, network=network or names[0])
                 return _with_token(engine, info, found, seconds)
     return found
 

@@ -127,8 +127,8 @@ def resolve_pipeline_dir(
     traits = engine.traits
     if address.is_remote:
         path = _remote_path(address, given)
-        _check_rules(address, Source(kind=_KIND, path=path, walk=None), rules, traits)
         seen = _look_at_owner(engine, address, path, image)
+        _check_rules(address, Source(kind=_KIND, path=path, walk=None), rules, traits)
         folder = PipelineDir(path=path, user=_choose_user(user, seen["uid"], seen["gid"]), identity=seen["identity"])
     else:
         walked, status = _walk(given)

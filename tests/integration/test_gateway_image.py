@@ -16,7 +16,7 @@ import pytest
 import requests
 import websocket
 
-from jupyter_launcher import DEFAULT_GATEWAY_IMAGE, Launcher, Session
+from jupyter_launcher import DEFAULT_GATEWAY_IMAGE, Launcher, RunningGateway, Session
 from jupyter_launcher.engine.images import context_dir
 from jupyter_launcher.waiting import Deadline
 from tests.containers import eventually, owned
@@ -119,9 +119,12 @@ def test_requests_at_the_same_time_keep_their_environments_apart(own_gateway: Ga
 
 
 def test_a_kernel_of_a_request_without_an_environment_is_no_sessions(
-    start: Callable[..., Session], client: Any, gateway: str, gateway_kernels: Callable[[], set[str]]
+    start: Callable[..., Session],
+    client: Any,
+    jupyter_gateway: RunningGateway,
+    gateway_kernels: Callable[[], set[str]],
 ) -> None:
-    session = start(gateway=gateway)
+    session = start(gateway=jupyter_gateway)
 
     def start_one(_: int) -> str:
         body = {"name": "python3"}
@@ -130,13 +133,14 @@ def test_a_kernel_of_a_request_without_an_environment_is_no_sessions(
 
     with ThreadPoolExecutor(4) as pool:
         ours = set(pool.map(start_one, range(4)))
-    url = f"http://{address_of(client, gateway)}:8888/api/kernels"
-    foreign = str(requests.post(url, json={"name": "python3"}, timeout=60).json()["id"])
+    url = f"http://{address_of(client, jupyter_gateway.name)}:8888/api/kernels"
+    headers = {"Authorization": f"token {jupyter_gateway.token}"}
+    foreign = str(requests.post(url, json={"name": "python3"}, headers=headers, timeout=60).json()["id"])
     try:
         assert set(session.stop().kernels) == ours
         assert foreign in gateway_kernels()
     finally:
-        requests.delete(f"{url}/{foreign}", timeout=60)
+        requests.delete(f"{url}/{foreign}", headers=headers, timeout=60)
 
 
 def test_a_kernel_runs_in_the_folder_of_its_notebook(

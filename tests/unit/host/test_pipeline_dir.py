@@ -369,7 +369,7 @@ def test_with_a_remote_engine_its_folders_are_refused_by_their_names(given: str)
     engine = looking("directory 1:2 0:0")
     with pytest.raises(PipelineDirError, match=r"where the|holds"):
         resolve(engine, given)
-    assert engine.calls == []
+    assert engine.known == {}
 
 
 def test_a_file_system_of_the_kernels_is_no_pipeline_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
