@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import signal
 from typing import Any
 
 import pytest
@@ -12,6 +13,10 @@ from jupyter_launcher import Event
 from jupyter_launcher.pytest_plugin import LauncherConfig
 
 pytest_plugins = ["pytester"]
+
+# A shell starts what runs in its background with SIGINT ignored; tests send themselves interrupts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Tests of one group run on one worker, one after another: an engine of their own, one browser, processes that are
 # counted, or nested runs that remove what dead runs have left.
