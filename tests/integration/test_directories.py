@@ -231,16 +231,15 @@ with Launcher(docker_host=sys.argv[2]) as launcher:
 
 @needs_root
 @needs_socket
-def test_root_is_not_chosen_by_a_launcher_that_is_not_root(tmp_path: Path) -> None:
-    folder = tmp_path / "pipeline"
-    folder.mkdir()
-    for parent in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        parent.chmod(0o755)
-    with over_another_socket(tmp_path) as url:
-        (tmp_path / "relay.sock").chmod(0o666)
-        ran = subprocess.run(
-            [sys.executable, "-c", NOT_ROOT, str(folder), url], capture_output=True, text=True, check=True, timeout=60
-        )
+def test_root_is_not_chosen_by_a_launcher_that_is_not_root() -> None:
+    with tempfile.TemporaryDirectory() as name:  # pytest's own folders are for one user
+        outer, folder = Path(name), Path(name, "pipeline")
+        outer.chmod(0o755)
+        folder.mkdir()
+        with over_another_socket(outer) as url:
+            (outer / "relay.sock").chmod(0o666)
+            line = [sys.executable, "-c", NOT_ROOT, str(folder), url]
+            ran = subprocess.run(line, capture_output=True, text=True, check=True, timeout=60)
     assert "does not run as root" in ran.stdout
     assert 'user="0:0"' in ran.stdout
 
