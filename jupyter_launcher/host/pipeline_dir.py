@@ -169,10 +169,7 @@ def _walk(given: str | os.PathLike[str]) -> tuple[Walk, os.stat_result]:
 
 def _check_rules(address: EngineAddress, source: Source, rules: DirectoryRules, traits: EngineTraits) -> None:
     view = View(address)
-    check_links(view, source)
-    if not rules.allow_engine_socket:
-        EngineSockets(view, address).check(source)
-    check_kernel(view, source)
+    _check_source(view, _find_sockets(view, address, rules), source)
     check_folder(view, source, traits)
     check_roots(source, rules.roots, is_pipeline=True)
 
@@ -184,14 +181,24 @@ def check_mount_sources(address: EngineAddress, mounts: Iterable[Mount], rules: 
         PipelineDirError: they do not, or this process may not look at one.
     """
     view = View(address)
-    sockets = EngineSockets(view, address)
+    sockets = _find_sockets(view, address, rules)
     for mount in mounts:
         source = view.look_at(mount.source)
-        check_links(view, source)
-        if not rules.allow_engine_socket:
-            sockets.check(source)
-        check_kernel(view, source)
+        _check_source(view, sockets, source)
         check_roots(source, rules.roots, is_pipeline=False)
+
+
+def _find_sockets(view: View, address: EngineAddress, rules: DirectoryRules) -> EngineSockets | None:
+    """The sockets that may not be mounted; None where they may."""
+    return None if rules.allow_engine_socket else EngineSockets(view, address)
+
+
+def _check_source(view: View, sockets: EngineSockets | None, source: Source) -> None:
+    """What holds for each source of a mount, the pipeline directory too."""
+    check_links(view, source)
+    if sockets is not None:
+        sockets.check(source)
+    check_kernel(view, source)
 
 
 def _check_root(source: Source, walked: Walk) -> str:
