@@ -26,6 +26,7 @@ __all__ = [
     "nothing_left",
     "owned",
     "pause",
+    "recorded_events",
 ]
 
 OWNER = 1234
@@ -106,3 +107,18 @@ def pause(container: Any) -> None:
         return bool(container.status == "paused")
 
     assert eventually(paused)
+
+
+@contextlib.contextmanager
+def recorded_events() -> Iterator[list[str]]:
+    """What the engine tells of its containers meanwhile, as JSON."""
+    found: list[str] = []
+    with contextlib.closing(docker.from_env()) as watcher:
+        stream: Any = watcher.events()
+        reader = threading.Thread(target=lambda: found.extend(item.decode() for item in stream))
+        reader.start()
+        try:
+            yield found
+        finally:
+            stream.close()
+            reader.join(timeout=10)

@@ -39,7 +39,7 @@ from jupyter_launcher.host.address import EngineAddress
 from jupyter_launcher.host.process import process_mark
 from jupyter_launcher.pytest_plugin import ServerFactory as Start
 from jupyter_launcher.spec.labels import helper_name
-from tests.containers import eventually
+from tests.containers import eventually, recorded_events
 from tests.integration.conftest import address_of
 from tests.integration.test_session import authorized, start_kernel
 
@@ -176,36 +176,29 @@ def test_terminals_and_kernels_do_not_inherit_secrets(
     launcher: Launcher, pipeline_dir: Path, client: Any, events: list[Event], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    watcher = docker.from_env()
-    stream: Any = watcher.events()
-    engine_events: list[str] = []
-    reader = threading.Thread(target=lambda: engine_events.extend(item.decode() for item in stream))
-    reader.start()
-    given = {"db": "s3cret value\nof 'two' lines $x", "api.key": "s3cret too"}
-    with launcher.start(pipeline_dir, secrets=given, session_id="secrets") as session:
-        container = client.containers.get(session.container_id)
-        with kernel_client(session) as kernel:
-            reply = kernel.execute("print(open('/run/jupyter-launcher/secrets/db').read(), end='')")
-            seen = kernel.execute(CODE)["outputs"][0]["text"]
-        assert reply["outputs"][0]["text"] == given["db"]
-        read = "cat /proc/[0-9]*/environ | tr '\\0' '\\n'"
-        places = {
-            **places_of(container),
-            "environment of every process": container.exec_run(["sh", "-c", read]).output.decode(),
-            "environment of a kernel": seen,
-            "ours": repr(session) + repr(launcher.list()) + repr(events) + json.dumps(container.labels),
-        }
-        listing = ["sh", "-c", "cd /run/jupyter-launcher; stat -c '%a %u %n' secrets secrets/*"]
-        owner = pipeline_dir.stat().st_uid
-        assert container.exec_run(listing).output.decode().splitlines() == [
-            f"700 {owner} secrets",
-            f"600 {owner} secrets/api.key",
-            f"600 {owner} secrets/db",
-        ]
-        assert launcher.start(pipeline_dir, secrets={"db": "other", "api.key": ""}, session_id="secrets").joined
-    stream.close()
-    reader.join(timeout=10)
-    watcher.close()
+    with recorded_events() as engine_events:
+        given = {"db": "s3cret value\nof 'two' lines $x", "api.key": "s3cret too"}
+        with launcher.start(pipeline_dir, secrets=given, session_id="secrets") as session:
+            container = client.containers.get(session.container_id)
+            with kernel_client(session) as kernel:
+                reply = kernel.execute("print(open('/run/jupyter-launcher/secrets/db').read(), end='')")
+                seen = kernel.execute(CODE)["outputs"][0]["text"]
+            assert reply["outputs"][0]["text"] == given["db"]
+            read = "cat /proc/[0-9]*/environ | tr '\\0' '\\n'"
+            places = {
+                **places_of(container),
+                "environment of every process": container.exec_run(["sh", "-c", read]).output.decode(),
+                "environment of a kernel": seen,
+                "ours": repr(session) + repr(launcher.list()) + repr(events) + json.dumps(container.labels),
+            }
+            listing = ["sh", "-c", "cd /run/jupyter-launcher; stat -c '%a %u %n' secrets secrets/*"]
+            owner = pipeline_dir.stat().st_uid
+            assert container.exec_run(listing).output.decode().splitlines() == [
+                f"700 {owner} secrets",
+                f"600 {owner} secrets/api.key",
+                f"600 {owner} secrets/db",
+            ]
+            assert launcher.start(pipeline_dir, secrets={"db": "other", "api.key": ""}, session_id="secrets").joined
     places |= {
         "the engine's events": "\n".join(engine_events),
         "log records": "\n".join(record.getMessage() for record in caplog.records),

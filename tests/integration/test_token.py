@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 import logging
 import re
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import docker
 import pytest
 from run_pipeline import kernel_client
 
 from jupyter_launcher import Event, Launcher, Session
+from tests.containers import recorded_events
 
 
 def test_the_token_is_nowhere_to_be_found(
@@ -27,30 +26,23 @@ def test_the_token_is_nowhere_to_be_found(
 ) -> None:
     events.clear()
     caplog.set_level(logging.DEBUG)
-    watcher = docker.from_env()
-    stream: Any = watcher.events()
-    engine_events: list[str] = []
-    reader = threading.Thread(target=lambda: engine_events.extend(item.decode() for item in stream))
-    reader.start()
-    session = launcher.start(pipeline_dir, gateway=gateway)
-    token = session.server_info.token
-    container = client.containers.get(session.container_id)
-    places = {
-        "inspect": json.dumps(container.attrs),
-        "argv of every process": "\n".join(_read(path) for path in Path("/proc").glob("[0-9]*/cmdline")),
-        "environment of every process in the container": container.exec_run(
-            ["sh", "-c", "cat /proc/[0-9]*/environ | tr '\\0' '\\n'"]
-        ).output.decode(),
-        "docker logs": container.logs().decode(),
-        "the list": repr(launcher.list()),
-        "the session": repr(session) + repr(session.server_info) + repr(session.status()),
-    }
-    with kernel_client(session) as kernel:
-        kernel.execute("import os")
-        report = session.stop()
-    stream.close()
-    reader.join(timeout=10)
-    watcher.close()
+    with recorded_events() as engine_events:
+        session = launcher.start(pipeline_dir, gateway=gateway)
+        token = session.server_info.token
+        container = client.containers.get(session.container_id)
+        places = {
+            "inspect": json.dumps(container.attrs),
+            "argv of every process": "\n".join(_read(path) for path in Path("/proc").glob("[0-9]*/cmdline")),
+            "environment of every process in the container": container.exec_run(
+                ["sh", "-c", "cat /proc/[0-9]*/environ | tr '\\0' '\\n'"]
+            ).output.decode(),
+            "docker logs": container.logs().decode(),
+            "the list": repr(launcher.list()),
+            "the session": repr(session) + repr(session.server_info) + repr(session.status()),
+        }
+        with kernel_client(session) as kernel:
+            kernel.execute("import os")
+            report = session.stop()
     places |= {
         "the engine's events": "\n".join(engine_events),
         "our events": repr(events),
