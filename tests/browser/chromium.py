@@ -35,11 +35,20 @@ def launched() -> Iterator[Browser]:
 
 def open_notebook(lab: Page | FrameLocator, page: Page, name: str) -> Locator:
     """Open a notebook from the file browser, and wait until its kernel is there; gives its panel."""
+    _theme_settled(lab)
     # Without a kernel, running the cells would ask for one; and before it has one, a notebook shows it as idle.
     with page.expect_response(_kernel_started):
         lab.locator(".jp-DirListing-item", has_text=name).dblclick()
     expect(lab.locator("#jp-main-statusbar")).to_contain_text("| Idle")
     return lab.locator(".jp-NotebookPanel")
+
+
+def _theme_settled(lab: Page | FrameLocator) -> None:
+    # JupyterLab gives its theme's stylesheet 1.5 s. On a busy machine it then shows a dialog, above all else.
+    failed = lab.get_by_role("dialog", name="Error Loading Theme")
+    expect(failed.or_(lab.locator("body[data-jp-theme-name]")).first).to_be_attached()
+    if failed.is_visible():
+        failed.get_by_role("button", name="OK").click()
 
 
 def run_all(lab: Page | FrameLocator) -> None:
