@@ -25,10 +25,10 @@ INDEX_URL ?=
 BUILD_FLAGS = $(foreach file,$(CA_CERTIFICATES),--ca-certificate '$(file)') $(if $(INDEX_URL),--index-url '$(INDEX_URL)')
 
 .DEFAULT_GOAL := help
-.PHONY: help run test alone docs test-eg test-newest-jupyter check unit integration browser faults soak test-engines tools bench pictures images engine engine-down venv wheel image-requirements clean
+.PHONY: help run test alone docs test-eg test-newest-jupyter check unit integration browser faults soak test-engines test-cgroup2 tools bench pictures images engine engine-down venv wheel image-requirements clean
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 22
+	@sed -n 's/^\([a-z0-9-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 22
 
 run: images ## a session for PIPELINE_DIR with a gateway, until Ctrl-C; ONCE=1: only prove it
 	@$(PYTHON) examples/run_pipeline.py '$(PIPELINE_DIR)' $(if $(ONCE),--once)
@@ -65,6 +65,9 @@ soak: images tools ## 500 starts and stops with random kills, on an engine of it
 
 test-engines: images ## the integration tests on Docker 20.10, 26.1, 28.5 and Podman 5; ENGINES="docker-28 podman-5": on these; needs root
 	$(PYTHON) scripts/engine_matrix.py $(ENGINES)
+
+test-cgroup2: images ## twelve integration tests in a virtual machine with control groups of version 2, in an hour or so; needs root
+	$(PYTHON) scripts/vm_engine.py
 
 # What the fault suite makes its engine with, a registry to pull from, an sshd to go through, a browser
 # and a reverse proxy; without them, or without root, those tests skip loudly. Where systemd would start
