@@ -66,7 +66,7 @@ soak: images tools ## 500 starts and stops with random kills, on an engine of it
 test-engines: images ## the integration tests on Docker 20.10, 26.1, 28.5 and Podman 5; ENGINES="docker-28 podman-5": on these; needs root
 	$(PYTHON) scripts/engine_matrix.py $(ENGINES)
 
-test-cgroup2: images ## twelve integration tests in a virtual machine with control groups of version 2, in an hour or so; needs root
+test-cgroup2: images ## twelve integration tests in a virtual machine with control groups of version 2, in half an hour; needs root
 	$(PYTHON) scripts/vm_engine.py
 
 # What the fault suite makes its engine with, a registry to pull from, an sshd to go through, a browser

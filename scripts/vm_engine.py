@@ -76,6 +76,7 @@ KERNEL = (
     "rw",
     "console=ttyS0",
     "quiet",
+    "loglevel=3",
     "panic=-1",
     "mitigations=off",
     "systemd.wants=tests.service",
@@ -161,6 +162,8 @@ def boot(root: Path) -> int:
     say("the machine starts; its first words come after some minutes")
     try:
         subprocess.run(line, stdin=subprocess.DEVNULL, check=True, timeout=HOURS * 3600)
+    except subprocess.TimeoutExpired:
+        sys.exit(f"vm engine: the tests did not end within {HOURS} hours")
     finally:
         disk.unlink()
     if not (code := result.read_text().strip()):
