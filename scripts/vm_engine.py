@@ -40,15 +40,19 @@ TESTS = (
     "tests/integration/test_registry.py::test_a_session_without_a_renewal_ends_itself",
     "tests/integration/test_registry.py::test_list_has_every_state",
 )
+SUITE = "trixie"
 ENGINE = "docker-26"
-"""Whose suite and packages the machine has, and whose folder has the images."""
+"""The one of other_engine.py that is of this suite: it stores the images as the machine's engine does."""
 
 CACHE = Path(os.environ.get("VM_DIR", "/var/cache/jupyter-launcher/vm"))
 CHECKOUT = other_engine.CHECKOUT
 PYTHON = "3.13"
 """The suite's own, for which the wheels are."""
 
-PACKAGES = ("linux-image-amd64", "systemd-sysv", "udev", "dbus", "kmod", "python3", "docker-cli")
+PACKAGES = (
+    *("linux-image-amd64", "systemd-sysv", "udev", "dbus", "kmod", "iproute2", "iptables", "ca-certificates"),
+    *("docker.io", "docker-cli", "python3"),
+)
 HOURS = 3
 
 # $TESTS are names of tests, without spaces. The exit code leaves by a port, the words by the console.
@@ -109,14 +113,11 @@ def system() -> Path:
     """The folder with the Debian system, unless there is one already."""
     root = CACHE / "root"
     if not root.exists():
-        engine = other_engine.ENGINES[ENGINE]
-        say(f"making {root} from {engine.suite}")
+        say(f"making {root} from {SUITE}")
         part = CACHE / "root.part"
         subprocess.run(["rm", "-rf", "--one-file-system", str(part)], check=True)
-        packages = f"--include={','.join((*engine.packages, *PACKAGES))}"
-        subprocess.run(
-            ["mmdebstrap", "--quiet", "--variant=minbase", packages, engine.suite, part, mirror()], check=True
-        )
+        line = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(PACKAGES)}", SUITE]
+        subprocess.run([*line, str(part), mirror()], check=True)
         part.rename(root)
     return root
 
