@@ -16,6 +16,7 @@ __all__ = [
     "group_bindings",
     "group_ports",
     "parse_addresses",
+    "parse_amount",
     "parse_exit_code",
     "parse_id",
     "parse_list",
@@ -51,6 +52,14 @@ def parse_text(value: object) -> str:
         msg = f"a {type(value).__name__} stands in place of a text"
         raise TypeError(msg)
     return value
+
+
+def parse_amount(value: object) -> int | None:
+    """A whole number, 0 in place of a negative one; None: none is told."""
+    if not isinstance(value, (int, type(None))):
+        msg = f"a {type(value).__name__} stands in place of a whole number"
+        raise TypeError(msg)
+    return None if value is None else max(0, int(value))
 
 
 def parse_port(value: object) -> int:

@@ -31,6 +31,7 @@ __all__ = [
     "open_stream",
     "raise_for_status",
     "read_frames",
+    "read_log",
     "read_output",
     "run_exec",
 ]
@@ -41,6 +42,10 @@ MARK = b"\x02"
 END = b"\x04"
 """A command that keeps running prints this byte (ASCII EOT) after its last output, so that the reader can stop."""
 
+_LOG_HINT = (
+    "`docker info -f '{{.LoggingDriver}}'`, or `podman info -f '{{.Host.LogDriver}}'`, shows the engine's logging "
+    "driver; not every one can be read"
+)
 _LAST_MOMENT = 1.0
 _GUESSED = 3  # characters; so short a text is no secret, and in too many words
 _LEAST_SECONDS = 0.001  # a time-out of 0 means something else
@@ -193,6 +198,37 @@ def decode_log(frames: Iterable[tuple[int, bytes]]) -> Iterator[str]:
         yield decoder.decode(piece)
     if rest := decoder.decode(b"", final=True):
         yield rest
+
+
+def read_log(
+    api: APIClient, endpoint: str, container: str, tail: int | None = None, *, follow: bool = False
+) -> Iterator[str]:
+    """A container's log in pieces, as the protocol's ``read_log`` says."""
+    # Not the SDK's call, which would give up after a minute without a line.
+    action = f"read the log of container {container[:12]}"
+    try:
+        with translate_errors(action, endpoint):
+            response = api.get(
+                f"{api.base_url}/v{api.api_version}/containers/{container}/logs",
+                params={"stdout": 1, "stderr": 1, "follow": int(follow), "tail": "all" if tail is None else tail},
+                stream=True,
+                timeout=None if follow else api.timeout,
+            )
+            with contextlib.ExitStack() as opened:
+                opened.callback(response.close)
+                raise_for_status(response)
+                opened.pop_all()
+    except EngineError as error:
+        # Podman answers 500, and only its text tells.
+        if error.status == 501 or (error.status == 500 and "cannot read logs" in error.message):
+            raise EngineError(error.message, hint=_LOG_HINT, status=501) from error
+        raise
+
+    def read_pieces() -> Iterator[str]:
+        with translate_errors(action, endpoint), open_stream(response):
+            yield from decode_log(read_frames(response))
+
+    return read_pieces()
 
 
 def raise_for_status(response: requests.Response) -> None:

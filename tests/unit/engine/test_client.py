@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -435,6 +436,31 @@ def test_a_log_that_cannot_be_read() -> None:
     assert caught.value.status == 501
     assert "logging driver" in caught.value.hint
     assert engine.log_tail("abc").startswith("(no log: the engine refused to read the log of container abc: no driver")
+
+
+def test_the_end_of_a_log_for_a_message() -> None:
+    api = FakeApi(get=lambda *_, **__: http_response(LOG))
+    assert docker_engine(api).log_tail("abc") == "one\ntwo\n"
+    assert api.options("get")["params"]["tail"] == 40
+
+
+def test_the_end_of_a_log_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "_TAIL_SIZE", 5)
+    assert docker_engine(FakeApi(get=http_response(LOG))).log_tail("abc") == "\ntwo\n"
+
+
+def test_a_log_without_an_end_does_not_hold_up_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "_TAIL_SECONDS", 0.0)
+    monkeypatch.setattr(streams, "read_frames", lambda _: itertools.repeat((1, b"again\n")))
+    tail = docker_engine(FakeApi(get=http_response())).log_tail("abc")
+    assert tail == "again\n\n(the log did not end within 0 s)"
+
+
+def test_a_log_that_breaks_off_in_a_message() -> None:
+    with answer_on_a_socket(framed((1, b"one\n"))) as (response, _):
+        streams.limit_read(response, Deadline(0.01))
+        tail = docker_engine(FakeApi(get=response)).log_tail("abc")
+    assert tail.startswith("one\n\n(the log breaks off: could not read the log of container abc")
 
 
 def test_a_log_of_what_is_gone() -> None:
