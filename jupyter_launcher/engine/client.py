@@ -26,7 +26,7 @@ from jupyter_launcher.engine.types import (
 from jupyter_launcher.errors import EngineError, EngineUnavailableError, PortInUseError
 from jupyter_launcher.forks import PerProcess
 from jupyter_launcher.models.options import HiddenTexts
-from jupyter_launcher.waiting import Deadline, NotYetError, attempts, within
+from jupyter_launcher.waiting import Deadline, NotYetError, attempts
 
 __all__ = ["DockerEngine"]
 
@@ -292,13 +292,11 @@ class DockerEngine:
         """The last lines of the log for a message; see the protocol."""
         text, deadline = "", Deadline(_TAIL_SECONDS)
         try:
-            with within(deadline):
-                for piece in self.read_log(container, lines):
-                    text = (text + piece)[-_TAIL_SIZE:]
-                    if deadline.expired():
-                        return f"{text}\n(the log did not end within {_TAIL_SECONDS:g} s)"
+            for piece in streams.read_log(self.api, self.endpoint, container, lines, deadline=deadline):
+                text = (text + piece)[-_TAIL_SIZE:]
         except EngineError as error:
-            return f"{text}\n(the log breaks off: {error.message})" if text else f"(no log: {error.message})"
+            seen = f"it did not end within {deadline.seconds:g} s" if deadline.expired() else error.message
+            return f"{text}\n(the log breaks off: {seen})" if text else f"(no log: {seen})"
         return text
 
     def read_log(self, container: str, tail: int | None = None, *, follow: bool = False) -> Iterator[str]:

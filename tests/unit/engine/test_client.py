@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import signal
@@ -450,16 +449,25 @@ def test_the_end_of_a_log_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_log_without_an_end_does_not_hold_up_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "_TAIL_SECONDS", 0.0)
-    monkeypatch.setattr(streams, "read_frames", lambda _: itertools.repeat((1, b"again\n")))
-    tail = docker_engine(FakeApi(get=http_response())).log_tail("abc")
-    assert tail == "again\n\n(the log did not end within 0 s)"
-
-
-def test_a_log_that_breaks_off_in_a_message() -> None:
+    monkeypatch.setattr(client, "_TAIL_SECONDS", 0.2)
     with answer_on_a_socket(framed((1, b"one\n"))) as (response, _):
-        streams.limit_read(response, Deadline(0.01))
         tail = docker_engine(FakeApi(get=response)).log_tail("abc")
+    assert tail == "one\n\n(the log breaks off: it did not end within 0.2 s)"
+
+
+def test_a_log_that_goes_on_and_on_does_not_hold_up_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "_TAIL_SECONDS", 0.0)
+    tail = docker_engine(FakeApi(get=http_response(LOG * 9))).log_tail("abc")
+    assert tail == "(no log: it did not end within 0 s)"
+
+
+def test_a_log_that_breaks_off_in_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    def break_off(*_: object) -> Iterator[tuple[int, bytes]]:
+        yield 1, b"one\n"
+        raise requests.ConnectionError
+
+    monkeypatch.setattr(streams, "read_frames", break_off)
+    tail = docker_engine(FakeApi(get=http_response())).log_tail("abc")
     assert tail.startswith("one\n\n(the log breaks off: could not read the log of container abc")
 
 
