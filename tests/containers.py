@@ -13,6 +13,7 @@ from typing import Any
 
 import docker
 import pytest
+from docker.errors import APIError
 
 from jupyter_launcher import Launcher
 
@@ -22,6 +23,7 @@ __all__ = [
     "eventually",
     "jupyter_gateway_dir",
     "jupyter_pipeline_dir",
+    "log_of",
     "namespace",
     "nothing_left",
     "owned",
@@ -39,6 +41,16 @@ def client() -> Iterator[Any]:
     client = docker.from_env()
     yield client
     client.close()
+
+
+def log_of(container: Any) -> str:
+    """What a container printed; empty where the engine's logging driver cannot be read."""
+    try:
+        return str(container.logs().decode())
+    except APIError as error:
+        if error.status_code == 501 or "cannot read logs" in str(error):
+            return ""
+        raise
 
 
 def owned(path: Path) -> Path:

@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from email.utils import parsedate_to_datetime
 
-import requests
 from docker import APIClient, DockerClient
 from docker.errors import APIError
 
@@ -32,7 +31,8 @@ from jupyter_launcher.waiting import Deadline, NotYetError, attempts
 __all__ = ["DockerEngine"]
 
 _REMOVAL_SECONDS = 5.0
-_LOG_HINT = "`docker info -f '{{.LoggingDriver}}'` shows the engine's logging driver; not every one can be read"
+_TAIL_SECONDS = 5.0
+_TAIL_SIZE = 64 * 1024  # characters
 
 
 class DockerEngine:
@@ -102,7 +102,13 @@ class DockerEngine:
             version = None
         with contextlib.suppress(EngineError), self._translate("ask for its information"):
             info = self.api.info()
-        return EngineTraits.from_answers(version, info, self.api.api_version)
+        traits = EngineTraits.from_answers(version, info, self.api.api_version)
+        if traits.is_podman:
+            with contextlib.suppress(EngineError), self._translate("ask for Podman's own information"):
+                response = self.api.get(self._url("libpod/info"), timeout=self.api.timeout)
+                streams.raise_for_status(response)
+                return traits.with_podman(response.json())
+        return traits
 
     def now(self) -> float:
         """The engine's clock, in seconds since the epoch: the Date of its answer to a ping."""
@@ -144,7 +150,12 @@ class DockerEngine:
         Raises:
             EngineError: with status 409 when there is one of this name.
         """
-        body = podman.to_podman(config) if self.traits.is_podman else config.to_docker(self.traits.log_driver)
+        traits = self.traits
+        limits_pids = traits.limits_pids is not False
+        if traits.is_podman:
+            body = podman.to_podman(config, limits_pids=limits_pids)
+        else:
+            body = config.to_docker(traits.log_driver, limits_pids=limits_pids)
         try:
             with self._translate(f"create container {name}"):
                 return parse_id(self.api.create_container_from_config(body, name))
@@ -278,11 +289,15 @@ class DockerEngine:
         return "".join(self.read_log(container, tail))
 
     def log_tail(self, container: str, lines: int = 40) -> str:
-        """The last lines of the log for a message: never raises, and says why there is none."""
+        """The last lines of the log for a message; see the protocol."""
+        text, deadline = "", Deadline(_TAIL_SECONDS)
         try:
-            return self.logs(container, lines)
+            for piece in streams.read_log(self.api, self.endpoint, container, lines, deadline=deadline):
+                text = (text + piece)[-_TAIL_SIZE:]
         except EngineError as error:
-            return f"(no log: {error.message})"
+            seen = f"it did not end within {deadline.seconds:g} s" if deadline.expired() else error.message
+            return f"{text}\n(the log breaks off: {seen})" if text else f"(no log: {seen})"
+        return text
 
     def read_log(self, container: str, tail: int | None = None, *, follow: bool = False) -> Iterator[str]:
         """As ``logs``, in pieces; ``follow``: and what the container writes from then on, until it ends.
@@ -290,28 +305,7 @@ class DockerEngine:
         Raises:
             EngineError: at the call, not at the first piece.
         """
-        # Not the SDK's call, which would give up after a minute without a line.
-        try:
-            with self._translate(f"read the log of container {container[:12]}"):
-                response = self.api.get(
-                    self._url(f"containers/{container}/logs"),
-                    params={"stdout": 1, "stderr": 1, "follow": int(follow), "tail": "all" if tail is None else tail},
-                    stream=True,
-                    timeout=None if follow else self.api.timeout,
-                )
-                with contextlib.ExitStack() as opened:
-                    opened.callback(response.close)
-                    streams.raise_for_status(response)
-                    opened.pop_all()
-        except EngineError as error:
-            if error.status == 501:
-                raise EngineError(error.message, hint=_LOG_HINT, status=501) from error
-            raise
-        return self._read_pieces(container, response)
-
-    def _read_pieces(self, container: str, response: requests.Response) -> Iterator[str]:
-        with self._translate(f"read the log of container {container[:12]}"), streams.open_stream(response):
-            yield from streams.decode_log(streams.read_frames(response))
+        return streams.read_log(self.api, self.endpoint, container, tail, follow=follow)
 
     def exec(
         self,

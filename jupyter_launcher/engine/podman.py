@@ -55,13 +55,13 @@ def _rename_default_network(networks: object) -> dict[str, Any]:
     return {"bridge" if name == "podman" else name: item for name, item in _mapping(networks).items()}
 
 
-def to_podman(config: ContainerConfig) -> dict[str, Any]:
-    """The body of the call that creates a container, as Podman takes it.
+def to_podman(config: ContainerConfig, *, limits_pids: bool = True) -> dict[str, Any]:
+    """The body of the call that creates a container, as Podman takes it; ``limits_pids`` as for Docker.
 
     Raises:
         EngineError: Podman cannot mount one of the paths.
     """
-    body = config.to_docker()
+    body = config.to_docker(limits_pids=limits_pids)
     long, short = _split_mounts(config.mounts)
     body["HostConfig"] |= {
         "Mounts": [mount for mount in body["HostConfig"]["Mounts"] if mount["Target"] in long],

@@ -137,7 +137,10 @@ class Engine(Protocol):
         """What the container wrote to stdout and stderr; ``tail``: that many last lines."""
 
     def log_tail(self, container: str, lines: int = 40) -> str:
-        """The last lines of the log for a message: never raises, and says why there is none."""
+        """The last lines of the log for a message, at most 64 Ki characters of them, and what came within 5 s.
+
+        No engine's error is raised: the text says why there is no log, or why it breaks off.
+        """
 
     def read_log(self, container: str, tail: int | None = None, *, follow: bool = False) -> Iterator[str]:
         """As ``logs``, in pieces; ``follow``: and what the container writes from then on, until it ends.

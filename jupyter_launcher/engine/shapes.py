@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import math
 import re
@@ -12,10 +13,12 @@ from typing import Any
 from jupyter_launcher.errors import EngineError
 
 __all__ = [
+    "decode_log",
     "expect_shape",
     "group_bindings",
     "group_ports",
     "parse_addresses",
+    "parse_amount",
     "parse_exit_code",
     "parse_id",
     "parse_list",
@@ -45,12 +48,29 @@ def expect_shape(what: str) -> Iterator[None]:
         raise EngineError(msg, hint=hint) from error
 
 
+def decode_log(frames: Iterable[tuple[int, bytes]]) -> Iterator[str]:
+    """A log's frames as text; a character that two frames share is put together."""
+    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+    for _, piece in frames:
+        yield decoder.decode(piece)
+    if rest := decoder.decode(b"", final=True):
+        yield rest
+
+
 def parse_text(value: object) -> str:
     """A text."""
     if not isinstance(value, str):
         msg = f"a {type(value).__name__} stands in place of a text"
         raise TypeError(msg)
     return value
+
+
+def parse_amount(value: object) -> int | None:
+    """A whole number, 0 in place of a negative one; None: none is told."""
+    if not isinstance(value, (int, type(None))):
+        msg = f"a {type(value).__name__} stands in place of a whole number"
+        raise TypeError(msg)
+    return None if value is None else max(0, int(value))
 
 
 def parse_port(value: object) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ class EngineTraits:
         name: ``Docker``, ``Podman`` or ``unknown``.
         version: the engine's own version.
         api_version: the version of the API that is spoken with it.
-        log_driver: the default logging driver, such as ``json-file``. Podman does not tell it.
+        log_driver: the default logging driver, such as ``json-file``, or Podman's ``k8s-file``.
         runtime: the default runtime of containers, such as ``runc``.
         rootless: the engine runs without root, so uid 0 in a container is the engine's user.
         remapped: uids in containers are others on the host (``userns-remap``).
@@ -90,6 +90,25 @@ class EngineTraits:
             selinux=None if options is None else _has(options, "selinux"),
             cores=_count(info.get("NCPU")),
             data_root=None if data_root is None else Path(data_root),
+        )
+
+    def with_podman(self, answer: object) -> EngineTraits:
+        """These traits, with what Podman's own information says in place of what it tells as Docker.
+
+        To Docker's clients, Podman does not tell its logging driver, and calls limits enforced that are not.
+        """
+        host = answer.get("host") if isinstance(answer, Mapping) else None
+        if not isinstance(host, Mapping):
+            return self
+        found = replace(self, log_driver=_text(host.get("logDriver")))
+        controllers = _texts(host.get("cgroupControllers"))
+        if controllers is None:
+            return found
+        return replace(
+            found,
+            limits_memory="memory" in controllers,
+            limits_cpus="cpu" in controllers,
+            limits_pids="pids" in controllers,
         )
 
 

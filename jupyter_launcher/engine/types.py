@@ -12,6 +12,7 @@ from jupyter_launcher.engine.shapes import (
     group_bindings,
     group_ports,
     parse_addresses,
+    parse_amount,
     parse_number,
     parse_port,
     parse_published,
@@ -137,11 +138,12 @@ class ContainerConfig:
     log_size: int | None = LOG_SIZE
     log_is_read: bool = False
 
-    def to_docker(self, log_driver: str | None = None) -> dict[str, Any]:
+    def to_docker(self, log_driver: str | None = None, *, limits_pids: bool = True) -> dict[str, Any]:
         """The body of Docker's call that creates a container.
 
         Args:
             log_driver: the engine's logging driver; None: not known. Only ``json-file`` is given a size.
+            limits_pids: False: ask for no limit of processes, since the engine has none and may refuse the container.
         """
         body: dict[str, Any] = {
             "Image": self.image,
@@ -154,7 +156,7 @@ class ContainerConfig:
                 "Init": True,
                 "CapDrop": ["ALL"],
                 "SecurityOpt": ["no-new-privileges"],
-                "PidsLimit": _PIDS_LIMIT,
+                "PidsLimit": _PIDS_LIMIT if limits_pids else 0,  # where it is left out, Podman asks for its own
                 "Mounts": [_long_form(mount) for mount in self.mounts if mount.relabel is None],
                 "Binds": [mount.to_short_form() for mount in self.mounts if mount.relabel is not None],
                 "Tmpfs": {item.target: _tmpfs_options(item) for item in self.tmpfs},
@@ -218,6 +220,8 @@ class ContainerInfo:
         bindings: the same port → an address of the host → the host port there.
         mounts: a path in the container → the path on the engine's host that is mounted there.
         environment: may hold secrets of whoever created the container.
+        memory, cpus, shm_size, pids, read_only: what the container has of what :class:`ContainerConfig` asked for.
+            0: no limit; None: the engine does not tell.
     """
 
     id: str
@@ -235,6 +239,11 @@ class ContainerInfo:
     mounts: Mapping[str, str]
     environment: Mapping[str, str] = field(repr=False)
     bindings: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    memory: int | None = None
+    cpus: float | None = None
+    shm_size: int | None = None
+    pids: int | None = None
+    read_only: bool | None = None
 
     @property
     def running(self) -> bool:
@@ -249,7 +258,7 @@ class ContainerInfo:
             EngineError: it has an unexpected shape.
         """
         with expect_shape("a container"):
-            state, settings = raw["State"], raw["NetworkSettings"]
+            state, settings, host = raw["State"], raw["NetworkSettings"], raw["HostConfig"]
             published = tuple(parse_published(settings))
             return cls(
                 id=parse_text(raw["Id"]),
@@ -261,7 +270,7 @@ class ContainerInfo:
                 oom_killed=bool(state.get("OOMKilled", False)),
                 error=parse_text(state.get("Error") or ""),
                 image=parse_text(raw["Config"]["Image"]),
-                network_mode=parse_text(raw["HostConfig"].get("NetworkMode") or ""),
+                network_mode=parse_text(host.get("NetworkMode") or ""),
                 networks=parse_addresses(settings),
                 ports={**dict.fromkeys(settings.get("Ports") or (), ()), **group_ports(published)},
                 bindings=group_bindings(published),
@@ -271,6 +280,11 @@ class ContainerInfo:
                     if item.get("Source")
                 },
                 environment=dict(parse_text(item).partition("=")[::2] for item in raw["Config"].get("Env") or ()),
+                memory=parse_amount(host.get("Memory")),
+                cpus=None if (nano := parse_amount(host.get("NanoCpus"))) is None else nano / 1e9,
+                shm_size=parse_amount(host.get("ShmSize")),
+                pids=parse_amount(host.get("PidsLimit")),
+                read_only=None if (flag := host.get("ReadonlyRootfs")) is None else bool(flag),
             )
 
 

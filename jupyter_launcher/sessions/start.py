@@ -12,7 +12,13 @@ from typing import Any
 
 from jupyter_launcher.acts import leaves, note_left, shielded
 from jupyter_launcher.engine.types import ContainerInfo
-from jupyter_launcher.errors import EngineError, PipelineDirError, SessionConflictError, StartCancelledError
+from jupyter_launcher.errors import (
+    EngineError,
+    OptionError,
+    PipelineDirError,
+    SessionConflictError,
+    StartCancelledError,
+)
 from jupyter_launcher.gateway.find import resolve_gateway
 from jupyter_launcher.host.mounts import check_mount_points
 from jupyter_launcher.host.pipeline_dir import check_mount_sources, resolve_pipeline_dir
@@ -26,7 +32,7 @@ from jupyter_launcher.sessions.join import find_or_clear, join_starting, refuse_
 from jupyter_launcher.sessions.phases import PhaseReporter, StartLimit
 from jupyter_launcher.sessions.session import Session
 from jupyter_launcher.spec.checks import check_cores, check_image
-from jupyter_launcher.spec.container import PORT_KEY
+from jupyter_launcher.spec.container import PORT_KEY, find_unheld
 from jupyter_launcher.spec.labels import container_name
 from jupyter_launcher.spec.options import SessionSpec
 from jupyter_launcher.spec.plan import SessionPlan, plan
@@ -36,6 +42,10 @@ __all__ = ["StartRequest", "cancelled_start", "remove_session", "start_session"]
 
 _log = logging.getLogger("jupyter_launcher")
 
+_LIMITS_HINT = (
+    "let the engine control memory, cpu and pids: a rootless engine needs control groups of version 2, with these "
+    "controllers delegated to its user"
+)
 _NOT_COMPARED = (
     "the session keeps the secrets that it was started with; nobody could compare them with the given ones",
 )
@@ -136,7 +146,7 @@ def _check_request(context: Context, request: StartRequest, options: Mapping[str
         pipeline_dir_id=folder.identity,
         **{**options, "host_ip": context.address.choose_publish_ip(options["host_ip"])},
     )
-    check_cores(spec.cpus, context.engine.traits.cores)
+    _check_limits(context, spec)
     check_mount_sources(context.address, spec.mounts, context.rules)
     check_mount_points(
         context.engine,
@@ -145,6 +155,26 @@ def _check_request(context: Context, request: StartRequest, options: Mapping[str
         ensure_image=lambda: context.ensure_image(request.image, request.pull, context.reporter),
     )
     return spec, folder.warning
+
+
+def _check_limits(context: Context, spec: SessionSpec) -> None:
+    """Refuse limits that the engine does not enforce, by its own information.
+
+    Raises:
+        OptionError: names the limit.
+    """
+    traits = context.engine.traits
+    check_cores(spec.cpus, traits.cores)
+    limits = {"memory": (spec.memory, traits.limits_memory), "cpus": (spec.cpus, traits.limits_cpus)}
+    for option, (asked, is_enforced) in limits.items():
+        if asked is not None and is_enforced is False:
+            raise _describe_unheld(option)
+
+
+def _describe_unheld(option: str) -> OptionError:
+    msg = f"the engine does not enforce {option}: the session would run without it"
+    mend = _LIMITS_HINT if option in ("memory", "cpus") else "use another engine"
+    return OptionError(msg, hint=f"start without {option}, or {mend}", option=option)
 
 
 def _find_gateway(context: Context, spec: SessionSpec, reporter: PhaseReporter) -> Gateway | None:
@@ -180,7 +210,7 @@ def _make_session(
                 check_kernelspecs(api, gateway, engine, info.id, timeouts.gateway)
             if planned.lease is not None:
                 renew_lease(engine, info.id, planned.lease)
-        _warn(context, planned, server.warnings, reporter)
+        _warn(context, planned, info, server.warnings, reporter)
         return Session(
             info,
             planned.labels,
@@ -208,12 +238,15 @@ def _start_container(context: Context, container_id: str, planned: SessionPlan) 
     Raises:
         PortInUseError: the host port is taken.
         ServerStartError: the container has ended already, with its exit code and log.
+        OptionError: the container is without a limit that was asked for.
         EngineError: the engine could not start it, or its network cannot publish.
     """
     context.engine.start(container_id, host_port=planned.container.host_port)
     info = context.engine.inspect(container_id)
     if info is None or not info.running:
         raise describe_failure(context.engine, container_id, "its first process has ended", Deadline(0.0))
+    for option in find_unheld(planned.container, info):
+        raise _describe_unheld(option)
     if not info.ports.get(PORT_KEY):
         msg = f"container {info.name} has no published port on network {info.network_mode!r}"
         raise EngineError(msg, hint="use a bridge network that can publish: an internal one cannot")
@@ -244,18 +277,13 @@ def _remove_own(context: Context, planned: SessionPlan) -> None:
         note_left(f"container {name}")
 
 
-def _warn(context: Context, planned: SessionPlan, seen: tuple[str, ...], reporter: PhaseReporter) -> None:
+def _warn(
+    context: Context, planned: SessionPlan, info: ContainerInfo, seen: tuple[str, ...], reporter: PhaseReporter
+) -> None:
     """Report what works, but not as it was asked for."""
     for text in seen:
         reporter.warn(Phase.SERVER, text)
     if planned.pipeline_dir_id is None:
         reporter.warn(Phase.CONTAINER, "nobody could see whether the mounted directory is the one that was looked at")
-    traits, config = context.engine.traits, planned.container
-    limits = {
-        "memory": (config.memory is not None, traits.limits_memory),
-        "cpus": (config.cpus is not None, traits.limits_cpus),
-        "the limit of processes": (True, traits.limits_pids),
-    }
-    for name, (is_wanted, is_enforced) in limits.items():
-        if is_wanted and is_enforced is False:
-            reporter.warn(Phase.CONTAINER, f"the engine does not enforce {name} (`docker info` shows its warnings)")
+    if context.engine.traits.limits_pids is False or info.pids == 0:
+        reporter.warn(Phase.CONTAINER, f"the engine does not enforce the limit of processes: {_LIMITS_HINT}")

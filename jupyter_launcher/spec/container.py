@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import posixpath
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from jupyter_launcher.engine.types import BindMount, ContainerConfig, Tmpfs
+from jupyter_launcher.engine.types import BindMount, ContainerConfig, ContainerInfo, Tmpfs
 from jupyter_launcher.models import Gateway
 from jupyter_launcher.spec.checks import LOOPBACK, PIPELINE_TARGET, SERVER_PORT
 from jupyter_launcher.spec.labels import SessionLabels
@@ -19,6 +20,7 @@ __all__ = [
     "KERNEL_MARK",
     "LOOK_TARGET",
     "PORT_KEY",
+    "find_unheld",
     "gateway_config",
     "look_config",
     "mount_points_config",
@@ -39,6 +41,7 @@ _STOP_SECONDS = 30
 # Between the container's start and the exec lies one call to the engine; a busy engine takes its time.
 _SERVER_PATIENCE = 60
 _MIB = 2**20
+_ROUNDED = 0.01  # Podman rounds cpus to a hundred-thousandth of a core
 _RUN_SIZE = 16 * _MIB
 _GATEWAY_RUN_SIZE = _MIB
 _TMP = "/tmp"  # noqa: S108 - in the container
@@ -102,6 +105,21 @@ def _run_dir(user: str, size: int) -> Tmpfs:
         uid=int(uid) if uid.isdecimal() else None,
         gid=int(gid) if gid.isdecimal() else None,
     )
+
+
+def find_unheld(config: ContainerConfig, info: ContainerInfo) -> list[str]:
+    """The options of a session that its container does not hold, by the engine's own word. What is not told is held."""
+    pairs = {
+        "memory": (config.memory, info.memory),
+        "cpus": (config.cpus, info.cpus),
+        "shm_size": (config.shm_size, info.shm_size),
+        "read_only": (config.read_only or None, info.read_only),
+    }
+    return [
+        name
+        for name, (asked, found) in pairs.items()
+        if asked is not None and found is not None and not math.isclose(asked, found, rel_tol=_ROUNDED)
+    ]
 
 
 def gateway_config(

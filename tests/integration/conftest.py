@@ -81,6 +81,37 @@ def gateway_kernels(client: Any, jupyter_gateway: RunningGateway) -> Callable[[]
 
 
 @pytest.fixture
+def enforces_limits(launcher: Launcher) -> bool:
+    """Whether the engine limits memory and cpus: a rootless one does not with control groups of version 1."""
+    traits = launcher._engine.traits
+    return traits.limits_memory is not False and traits.limits_cpus is not False
+
+
+@pytest.fixture
+def needs_limits(enforces_limits: bool) -> None:  # noqa: FBT001 - pytest's
+    if not enforces_limits:
+        pytest.skip("the engine does not limit memory and cpus")
+
+
+@pytest.fixture
+def keeps_logs(launcher: Launcher) -> bool:
+    """Whether the engine's logging driver can be read."""
+    return launcher._engine.traits.log_driver not in ("none", "passthrough")
+
+
+@pytest.fixture
+def needs_logs(keeps_logs: bool) -> None:  # noqa: FBT001 - pytest's
+    if not keeps_logs:
+        pytest.skip("the engine's logging driver cannot be read")
+
+
+@pytest.fixture
+def log_says(keeps_logs: bool) -> Callable[[str], str]:  # noqa: FBT001 - pytest's
+    """A text of a log as an error has it: where the log cannot be read, the error says that."""
+    return lambda text: text if keeps_logs else "(no log: "
+
+
+@pytest.fixture
 def hasty() -> Timeouts:
     """Patience for servers that will never do what is waited for."""
     return Timeouts(start=4, gateway=3, shutdown=2, terminate=1)

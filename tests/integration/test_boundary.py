@@ -159,8 +159,8 @@ def test_a_session_of_version_0_1_0_is_joined(launcher: Launcher, pipeline_dir: 
     assert [item.state for item in launcher.list()] == [SessionState.READY]
     assert (joined.container_id, joined.joined, joined.lease) == (made, True, None)
     with pytest.raises(SessionConflictError) as caught:
-        launcher.start(pipeline_dir, session_id="older", memory="1g")
-    assert [line.partition(" ")[0] for line in caught.value.differences] == ["memory"]
+        launcher.start(pipeline_dir, session_id="older", shm_size="1g")
+    assert [line.partition(" ")[0] for line in caught.value.differences] == ["shm_size"]
     assert launcher.stop("older").method is StopMethod.API
 
 

@@ -62,7 +62,11 @@ def terminal(namespace: str, environment: dict[str, str]) -> Iterator[Open]:
 
 
 def test_piped_json_is_one_document_and_nothing_else(
-    run: Run, pipeline_dir: Path, launcher: Launcher, gateway: str
+    run: Run,
+    pipeline_dir: Path,
+    launcher: Launcher,
+    gateway: str,
+    keeps_logs: bool,  # noqa: FBT001 - pytest's
 ) -> None:
     started = run("start", str(pipeline_dir), "--session-id", "abc-1", "--gateway", gateway, "--format", "json")
     document = json.loads(started.stdout)
@@ -76,7 +80,8 @@ def test_piped_json_is_one_document_and_nothing_else(
     assert document["server_info"]["token"] not in shown.stdout + shown.stderr
     assert json.loads(run("info", "a", "--show-token", "--format", "json").stdout) == document
     assert json.loads(run("url", "abc-1", "--format", "json").stdout) == {"url": document["lab_url"]}
-    assert "JupyterLab extension loaded" in json.loads(run("logs", "a", "--format", "json").stdout)["log"]
+    answer = json.loads(run("logs", "a", "--format", "json").stdout)
+    assert "JupyterLab extension loaded" in answer["log"] if keeps_logs else "logging driver" in answer["error"]["hint"]
     stopped = run("stop", "abc-1", "--format", "json", "-q")
     assert json.loads(stopped.stdout)[0]["report"]["method"] == "api"
     assert stopped.stderr == ""
@@ -212,8 +217,15 @@ def test_ctrl_c_while_it_starts_leaves_nothing(terminal: Open, pipeline_dir: Pat
     ],
 )
 def test_each_branch_of_the_errors_has_its_exit_code(
-    run: Run, pipeline_dir: Path, line: tuple[str, ...], code: int, kind: str
+    run: Run,
+    pipeline_dir: Path,
+    line: tuple[str, ...],
+    code: int,
+    kind: str,
+    enforces_limits: bool,  # noqa: FBT001 - pytest's
 ) -> None:
+    if "--memory" in line and not enforces_limits:
+        code, kind = 2, "OptionError"
     argv = [part.replace("DIR", str(pipeline_dir)) for part in line]
     ended = run(*argv, "--progress", "none")
     assert (ended.returncode, ended.stdout) == (code, "")
@@ -270,6 +282,7 @@ def test_ids_may_be_shortened_while_they_are_clear(run: Run, start: Start) -> No
     assert run("stop", "--all").returncode == 0
 
 
+@pytest.mark.usefixtures("needs_logs")
 def test_logs_of_the_dead_and_of_the_living(run: Run, start: Start, client: Any, namespace: str) -> None:
     session = start(session_id="talks")
     line = [COMMAND, "--namespace", namespace, "logs", "talks", "-f", "--tail", "1"]

@@ -98,13 +98,21 @@ def built(page: Path, files: Path, client: Any) -> Iterator[None]:
         client.images.remove(tag, force=True)
 
 
+@pytest.fixture
+def limits_of_page(page: Path, enforces_limits: bool) -> None:  # noqa: FBT001 - pytest's
+    text = "".join(block.text for block in read_blocks(page))
+    if "memory=" in text and not enforces_limits:
+        pytest.skip("the engine does not limit memory and cpus, as the page's examples want it")
+
+
 @named([page for page in PAGES if has_program(page)])
-@pytest.mark.usefixtures("built")
+@pytest.mark.usefixtures("limits_of_page", "built")
 def test_the_examples_run(client: Any, page: Path, tmp_path: Path, namespace: str) -> None:
     run_page(client, page, tmp_path, f"{namespace}-{page.stem}")
 
 
 @named([page for page in PAGES if any(block.file.startswith("test_") for block in read_blocks(page))])
+@pytest.mark.usefixtures("limits_of_page")
 def test_the_tests_pass(page: Path, files: Path) -> None:
     tests = sum(path.read_text().count("\ndef test_") for path in files.glob("test_*.py"))
     assert f"{tests} passed" in run_pytest(files)

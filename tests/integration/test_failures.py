@@ -150,11 +150,13 @@ def test_a_gateway_on_several_networks(
         session.stop()
 
 
-def test_a_container_that_is_no_gateway(start: Start, sleeper: Callable[..., Any]) -> None:
+def test_a_container_that_is_no_gateway(
+    start: Start, sleeper: Callable[..., Any], log_says: Callable[[str], str]
+) -> None:
     with pytest.raises(GatewayUnreachableError) as caught:
         start(gateway=sleeper().name, timeouts=Timeouts(gateway=3))
     assert caught.value.gateway_url in str(caught.value)
-    assert "is running at" in caught.value.log_tail
+    assert log_says("is running at") in caught.value.log_tail
 
 
 def test_a_server_that_is_no_gateway(start: Start, sleeper: Callable[..., Any]) -> None:
@@ -249,17 +251,40 @@ def test_a_server_that_dies_at_start(start: Start) -> None:
     assert not caught.value.oom_killed
 
 
-def test_an_image_without_jupyter(start: Start, fake_jupyter: Callable[[str], dict[str, Any]]) -> None:
+def test_an_image_without_jupyter(
+    start: Start, fake_jupyter: Callable[[str], dict[str, Any]], log_says: Callable[[str], str]
+) -> None:
     with pytest.raises(ServerStartError) as caught:
         start(environment={"PATH": "/usr/bin:/bin"})
     assert caught.value.exit_code == 127
-    assert "not found" in caught.value.log_tail
+    assert log_says("not found") in caught.value.log_tail
 
 
+@pytest.mark.usefixtures("needs_limits")
 def test_too_little_memory(start: Start) -> None:
     with pytest.raises(ServerStartError, match="raise memory=") as caught:
         start(memory="24m")
     assert caught.value.oom_killed
+
+
+@pytest.mark.parametrize("options", [{"memory": "2g"}, {"cpus": 0.9}], ids=["memory", "cpus"])
+def test_a_limit_is_enforced_or_refused(
+    start: Start,
+    client: Any,
+    launcher: Launcher,
+    options: dict[str, Any],
+    enforces_limits: bool,  # noqa: FBT001 - pytest's
+) -> None:
+    if enforces_limits:
+        session = start(**options)
+        info = launcher._engine.inspect(session.container_id)
+        assert info is not None
+        assert (info.memory, info.cpus) == (2**31 * ("memory" in options), options.get("cpus", 0))
+        return
+    (name,) = options
+    with pytest.raises(OptionError, match=f"does not enforce {name}") as caught:
+        start(**options)
+    assert caught.value.option == name
 
 
 @pytest.mark.skipif(Path("/dev/nvidia0").exists(), reason="this machine has a GPU")
@@ -270,13 +295,13 @@ def test_gpus_that_are_not_there(start: Start, gpus: int | str) -> None:
 
 
 def test_a_server_that_never_answers(
-    start: Start, fake_jupyter: Callable[[str], dict[str, Any]], hasty: Timeouts
+    start: Start, fake_jupyter: Callable[[str], dict[str, Any]], hasty: Timeouts, log_says: Callable[[str], str]
 ) -> None:
     with pytest.raises(ServerTimeoutError, match=r"timeouts\.start") as caught:
         start(**fake_jupyter("echo here I hang; exec sleep 300"), timeouts=hasty)
     assert isinstance(caught.value, TimeoutError)
     assert caught.value.seconds >= hasty.start
-    assert "here I hang" in caught.value.log_tail
+    assert log_says("here I hang") in caught.value.log_tail
 
 
 # A server_info of ours, of a server that does nothing else.

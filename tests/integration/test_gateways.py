@@ -39,7 +39,7 @@ from jupyter_launcher.host.address import EngineAddress
 from jupyter_launcher.host.process import process_mark
 from jupyter_launcher.pytest_plugin import ServerFactory as Start
 from jupyter_launcher.spec.labels import helper_name
-from tests.containers import eventually, recorded_events
+from tests.containers import eventually, log_of, recorded_events
 from tests.integration.conftest import address_of
 from tests.integration.test_session import authorized, start_kernel
 
@@ -135,7 +135,7 @@ def places_of(container: Any) -> dict[str, str]:
         "inspect": json.dumps(known),
         "inspect of its execs": json.dumps([api.exec_inspect(item) for item in known["ExecIDs"] or ()]),
         "argv of every process": subprocess.run(argv, capture_output=True, text=True, check=True).stdout,
-        "docker logs": container.logs().decode(),
+        "docker logs": log_of(container),
     }
 
 
@@ -296,6 +296,7 @@ def test_a_directory_that_is_exchanged_before_the_mount_is_not_served(
     assert [item.name for item in launcher.gateways()] == before
 
 
+@pytest.mark.usefixtures("needs_logs")
 def test_a_token_in_a_query_does_not_get_into_the_log(jupyter_gateway: RunningGateway, client: Any) -> None:
     if "kernel-gateway" not in client.containers.get(jupyter_gateway.name).attrs["Config"]["Image"]:
         pytest.skip("the gateway of ours alone hides it")

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import requests
+from docker.types import LogConfig
 
 import jupyter_launcher
 from jupyter_launcher import Launcher
@@ -65,6 +66,7 @@ def inside(client: Any, launcher: Launcher, namespace: str) -> Iterator[Inside]:
             environment={"PYTHONPATH": f"{ROOT}:{PACKAGES}", "PYTHONDONTWRITEBYTECODE": "1"},
             volumes={source: {"bind": target, "mode": "rw"} for source, target in paths.items()},
             network=network,
+            log_config=LogConfig(type="json-file"),  # it is read, whatever the engine's own driver is
         )
         made.append(container)
         container.start()

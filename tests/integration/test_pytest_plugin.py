@@ -155,7 +155,7 @@ def test_the_configuration_reaches_servers_and_gateway(
         @pytest.fixture(scope="session")
         def jupyter_launcher_config(jupyter_launcher_config):
             return dataclasses.replace(jupyter_launcher_config, gateway={gateway!r}, network={network.name!r},
-                                       options={{"memory": "1g", "environment": {{"FLAVOUR": "salt"}}}})
+                                       options={{"shm_size": "1g", "environment": {{"FLAVOUR": "salt"}}}})
     """)
     try:
         result = run(
@@ -169,7 +169,7 @@ def test_the_configuration_reaches_servers_and_gateway(
                 assert jupyter_gateway == jupyter_server.gateway.name == {gateway!r}
                 assert jupyter_launcher.timeouts.start == 31.5
                 attrs = docker.from_env().containers.get(jupyter_server.container_id).attrs
-                assert attrs["HostConfig"]["Memory"] == 2**30
+                assert attrs["HostConfig"]["ShmSize"] == 2**30
                 assert "FLAVOUR=salt" in attrs["Config"]["Env"]
                 assert attrs["Config"]["Image"].endswith("jupyter-launcher/test:own")
                 assert list(attrs["NetworkSettings"]["Networks"]) == [{network.name!r}]

@@ -60,7 +60,7 @@ def test_list_has_every_state(start: Start, client: Any, launcher: Launcher, gat
     alive = start(session_id="alive", gateway=gateway)
     dead = start(session_id="dead")
     client.containers.get(dead.container_id).kill()
-    starved = start(session_id="starved", memory="512m")
+    starved = start(session_id="starved")
     in_container(client, starved, "kill -KILL $(cat /run/jupyter-launcher/server.pid)")
     wait_for_exit(client, starved)
     created = leave_created(client, launcher, pipeline_dir, "created", run=False)
@@ -90,6 +90,7 @@ def test_list_has_every_state(start: Start, client: Any, launcher: Launcher, gat
         container.remove(force=True)
 
 
+@pytest.mark.usefixtures("needs_limits")
 def test_a_server_ended_for_memory_is_listed_so(start: Start, client: Any, launcher: Launcher) -> None:
     session = start(session_id="hungry", memory="160m")
     code = "x = b'x' * 2**30"
@@ -174,6 +175,7 @@ def test_a_session_that_was_never_started_is_started_anew(
     assert session.status().state is SessionState.READY
 
 
+@pytest.mark.usefixtures("needs_logs")
 def test_a_session_without_a_renewal_ends_itself(
     start: Start, gateway: str, gateway_kernels: Kernels, client: Any
 ) -> None:
@@ -233,6 +235,7 @@ def test_a_session_ends_when_its_orchestrator_is_gone(
     launcher.stop("o")
 
 
+@pytest.mark.usefixtures("needs_logs")
 def test_a_server_that_hangs_ends_with_its_lease_when_the_launcher_was_killed(
     namespace: str, pipeline_dir: Path, tmp_path: Path, client: Any, launcher: Launcher
 ) -> None:

@@ -13,7 +13,7 @@ import pytest
 from run_pipeline import kernel_client
 
 from jupyter_launcher import Event, Launcher, Session
-from tests.containers import recorded_events
+from tests.containers import log_of, recorded_events
 
 
 def test_the_token_is_nowhere_to_be_found(
@@ -36,7 +36,7 @@ def test_the_token_is_nowhere_to_be_found(
             "environment of every process in the container": container.exec_run(
                 ["sh", "-c", "cat /proc/[0-9]*/environ | tr '\\0' '\\n'"]
             ).output.decode(),
-            "docker logs": container.logs().decode(),
+            "docker logs": log_of(container),
             "the list": repr(launcher.list()),
             "the session": repr(session) + repr(session.server_info) + repr(session.status()),
         }

@@ -437,6 +437,40 @@ def test_a_log_that_cannot_be_read() -> None:
     assert engine.log_tail("abc").startswith("(no log: the engine refused to read the log of container abc: no driver")
 
 
+def test_the_end_of_a_log_for_a_message() -> None:
+    api = FakeApi(get=lambda *_, **__: http_response(LOG))
+    assert docker_engine(api).log_tail("abc") == "one\ntwo\n"
+    assert api.options("get")["params"]["tail"] == 40
+
+
+def test_the_end_of_a_log_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "_TAIL_SIZE", 5)
+    assert docker_engine(FakeApi(get=http_response(LOG))).log_tail("abc") == "\ntwo\n"
+
+
+def test_a_log_without_an_end_does_not_hold_up_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "_TAIL_SECONDS", 0.2)
+    with answer_on_a_socket(framed((1, b"one\n"))) as (response, _):
+        tail = docker_engine(FakeApi(get=response)).log_tail("abc")
+    assert tail == "one\n\n(the log breaks off: it did not end within 0.2 s)"
+
+
+def test_a_log_that_goes_on_and_on_does_not_hold_up_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "_TAIL_SECONDS", 0.0)
+    tail = docker_engine(FakeApi(get=http_response(LOG * 9))).log_tail("abc")
+    assert tail == "(no log: it did not end within 0 s)"
+
+
+def test_a_log_that_breaks_off_in_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    def break_off(*_: object) -> Iterator[tuple[int, bytes]]:
+        yield 1, b"one\n"
+        raise requests.ConnectionError
+
+    monkeypatch.setattr(streams, "read_frames", break_off)
+    tail = docker_engine(FakeApi(get=http_response())).log_tail("abc")
+    assert tail.startswith("one\n\n(the log breaks off: could not read the log of container abc")
+
+
 def test_a_log_of_what_is_gone() -> None:
     engine = docker_engine(FakeApi(get=lambda *_, **__: http_response(b'{"message": "no such container"}', 404)))
     with pytest.raises(EngineError) as caught:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,7 @@ from hypothesis import given
 from jupyter_launcher import EngineError
 from jupyter_launcher.engine import podman
 from jupyter_launcher.engine.types import BindMount, ContainerConfig, ContainerInfo, ListedContainer, Tmpfs
-from tests.unit.sdk import FakeApi, api_error, docker_engine, in_the_list, inspected, podman_api
+from tests.unit.sdk import FakeApi, api_error, docker_engine, http_response, in_the_list, inspected, podman_api
 from tests.unit.strategies import FEW, json_values, replaced
 
 
@@ -104,6 +105,56 @@ def test_the_size_of_the_log_leaves_the_driver_alone(options: dict[str, Any], lo
 def test_the_logging_driver_of_docker_decides() -> None:
     assert "LogConfig" not in created(FakeApi())
     assert created(FakeApi(info={"LoggingDriver": "json-file"}))["LogConfig"]["Type"] == "json-file"
+
+
+def libpod(**host: Any) -> Callable[..., Any]:
+    """Podman's answer about itself."""
+    return lambda *_, **__: http_response(json.dumps({"host": host}).encode())
+
+
+@pytest.mark.parametrize(
+    ("api", "limit"),
+    [
+        (FakeApi(), 4096),
+        (FakeApi(info={"PidsLimit": True}), 4096),
+        (FakeApi(info={"PidsLimit": False}), 0),
+        (podman_api(get=libpod(cgroupControllers=["memory", "pids"])), 4096),
+        (podman_api(get=libpod(cgroupControllers=["memory"]), info={"PidsLimit": True}), 0),
+        (podman_api(get=api_error(403, "forbidden")), 4096),
+    ],
+)
+def test_no_limit_of_processes_is_asked_of_an_engine_without_it(api: FakeApi, limit: int) -> None:
+    assert created(api)["PidsLimit"] == limit
+
+
+def test_podman_tells_its_controllers_and_its_logging_driver_itself() -> None:
+    told = {"MemoryLimit": True, "CpuCfsQuota": True, "PidsLimit": True, "LoggingDriver": ""}
+    api = podman_api(info=told, get=libpod(cgroupControllers=["memory"], logDriver="journald"))
+    traits = docker_engine(api).traits
+    assert (traits.limits_memory, traits.limits_cpus, traits.limits_pids) == (True, False, False)
+    assert traits.log_driver == "journald"
+    assert api.arguments("get") == ("http+docker://localhost/v1.41/libpod/info",)
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b'{"host": 1}', b'{"host": {"cgroupControllers": "pids"}}', b"[" * 9999])
+def test_podmans_own_information_of_another_shape_is_none(body: bytes) -> None:
+    traits = docker_engine(podman_api(info={"PidsLimit": True}, get=http_response(body))).traits
+    assert (traits.name, traits.limits_pids, traits.limits_memory, traits.log_driver) == ("Podman", True, None, None)
+
+
+def test_docker_is_not_asked_for_podmans_information() -> None:
+    api = FakeApi()
+    _ = docker_engine(api).traits
+    assert api.names == []
+
+
+def test_a_log_that_podman_cannot_read_has_dockers_status() -> None:
+    text = "failed to obtain logs for Container 'abc': this container is using the 'none' log driver, cannot read logs"
+    api = podman_api(get=lambda *_, **__: http_response(json.dumps({"message": text}).encode(), 500))
+    with pytest.raises(EngineError, match="cannot read logs") as caught:
+        docker_engine(api).logs("abc")
+    assert caught.value.status == 501
+    assert "podman info" in caught.value.hint
 
 
 @pytest.mark.parametrize(("gpus", "names"), [("all", ["all"]), (2, ["0", "1"])])

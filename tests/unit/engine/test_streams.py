@@ -19,6 +19,7 @@ from urllib3.exceptions import ReadTimeoutError
 
 from jupyter_launcher.acts import Cancel, run_act
 from jupyter_launcher.engine import streams
+from jupyter_launcher.engine.shapes import decode_log
 from jupyter_launcher.engine.streams import END, MARK, Output
 from jupyter_launcher.waiting import Deadline
 from tests.unit.sdk import answer_on_a_socket, framed, http_response
@@ -211,11 +212,11 @@ def test_a_head_that_is_cut_off_ends_the_frames() -> None:
 
 def test_a_character_that_two_frames_share_is_put_together() -> None:
     text = "é".encode()
-    assert "".join(streams.decode_log([(1, text[:1]), (1, text[1:]), (2, b"\xff")])) == "é\N{REPLACEMENT CHARACTER}"
+    assert "".join(decode_log([(1, text[:1]), (1, text[1:]), (2, b"\xff")])) == "é\N{REPLACEMENT CHARACTER}"
 
 
 def test_a_character_that_is_cut_off_at_the_end_is_shown_as_one() -> None:
-    assert list(streams.decode_log([(1, b"a\xc3")])) == ["a", "\N{REPLACEMENT CHARACTER}"]
+    assert list(decode_log([(1, b"a\xc3")])) == ["a", "\N{REPLACEMENT CHARACTER}"]
 
 
 def test_of_a_secret_only_stderr_is_told() -> None:
@@ -278,7 +279,7 @@ def test_frames_are_read_as_they_were_written(frames: list[tuple[int, bytes]]) -
 
 @given(st.binary())
 def test_any_bytes_are_frames_until_they_end(body: bytes) -> None:
-    assert "".join(streams.decode_log(streams.read_frames(http_response(body)))) is not None
+    assert "".join(decode_log(streams.read_frames(http_response(body)))) is not None
 
 
 @given(st.binary() | FRAMES.map(lambda frames: framed(*frames)), st.integers(0, 60), st.integers(1, 5))

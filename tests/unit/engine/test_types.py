@@ -25,7 +25,14 @@ from tests.unit.strategies import FEW, json_values, replaced
 FULL = inspected(
     Config={"Image": "image", "Labels": {"a": "b"}, "Env": ["A=b"]},
     State={"Status": "exited", "ExitCode": 137, "OOMKilled": True, "Error": "killed"},
-    HostConfig={"NetworkMode": "bridge"},
+    HostConfig={
+        "NetworkMode": "bridge",
+        "Memory": 2**30,
+        "NanoCpus": 1_500_000_000,
+        "ShmSize": 2**26,
+        "PidsLimit": 4096,
+        "ReadonlyRootfs": True,
+    },
     NetworkSettings={
         "Networks": {"bridge": {"IPAddress": "172.17.0.2"}},
         "Ports": {"8888/tcp": [{"HostIp": "127.0.0.1", "HostPort": "49153"}]},
@@ -49,6 +56,24 @@ def test_a_container_that_ended() -> None:
     info = ContainerInfo.from_inspect(FULL)
     assert (info.state, info.exit_code, info.oom_killed, info.error) == ("exited", 137, True, "killed")
     assert (info.labels, info.mounts, info.ports) == ({"a": "b"}, {"/b": "/a"}, {"8888/tcp": (49153,)})
+
+
+def limits(info: ContainerInfo) -> tuple[object, ...]:
+    return (info.memory, info.cpus, info.shm_size, info.pids, info.read_only)
+
+
+def test_what_a_container_is_limited_to() -> None:
+    assert limits(ContainerInfo.from_inspect(FULL)) == (2**30, 1.5, 2**26, 4096, True)
+    assert limits(ContainerInfo.from_inspect(inspected())) == (None, None, None, None, None)
+    nothing = {"Memory": 0, "NanoCpus": 0, "ShmSize": 0, "PidsLimit": -1, "ReadonlyRootfs": False}
+    assert limits(ContainerInfo.from_inspect(inspected(HostConfig=nothing))) == (0, 0.0, 0, 0, False)
+
+
+@pytest.mark.parametrize("name", ["Memory", "NanoCpus", "ShmSize", "PidsLimit"])
+@pytest.mark.parametrize("value", ["1", 1.5, [1], {}])
+def test_a_limit_that_is_no_whole_number(name: str, value: object) -> None:
+    with pytest.raises(EngineError, match="unexpected shape"):
+        ContainerInfo.from_inspect(inspected(HostConfig={name: value}))
 
 
 def test_ports_of_both_address_families() -> None:
@@ -318,6 +343,10 @@ def test_every_container_is_hardened_and_publishes_nothing_unasked() -> None:
     assert not {"Entrypoint", "Cmd", "ExposedPorts", "StopSignal", "StopTimeout"} & set(body)
     assert (host["Memory"], host["NanoCpus"], host["ShmSize"], host["DeviceRequests"]) == (0, 0, 0, [])
     assert "LogConfig" not in host
+
+
+def test_a_limit_of_processes_is_not_asked_of_an_engine_without_it() -> None:
+    assert ContainerConfig(image="image").to_docker(limits_pids=False)["HostConfig"]["PidsLimit"] == 0
 
 
 def test_the_log_has_two_files_of_a_size() -> None:

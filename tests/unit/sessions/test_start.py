@@ -677,30 +677,78 @@ def test_a_directory_that_nobody_could_compare_is_a_warning(
 
 
 @pytest.mark.parametrize(
-    ("limits", "options", "names"),
+    ("limits", "options", "option"),
     [
-        ({"limits_memory": False}, {"memory": "1g"}, ["memory"]),
-        ({"limits_memory": False}, {}, []),
-        ({"limits_cpus": False}, {"cpus": 1}, ["cpus"]),
-        ({"limits_pids": False}, {}, ["the limit of processes"]),
-        ({"limits_memory": None, "limits_cpus": None, "limits_pids": None}, {"memory": "1g", "cpus": 1}, []),
+        ({"limits_memory": False}, {"memory": "1g", "cpus": 1}, "memory"),
+        ({"limits_cpus": False}, {"memory": "1g", "cpus": 1}, "cpus"),
     ],
 )
-def test_a_limit_that_the_engine_does_not_enforce_is_a_warning(
+def test_a_limit_that_the_engine_says_it_does_not_enforce_is_refused_before_anything_is_made(
+    start: Start, engine: FakeEngine, limits: dict[str, Any], options: dict[str, Any], option: str
+) -> None:
+    engine.traits = dataclasses.replace(engine.traits, **limits)
+    with pytest.raises(OptionError, match=f"does not enforce {option}") as caught:
+        start(**options)
+    assert (caught.value.option, engine.configs) == (option, {})
+    assert "version 2" in caught.value.hint
+
+
+@pytest.mark.parametrize("value", [None, False])
+def test_limits_that_are_not_asked_for_or_not_known_are_no_hindrance(
+    start: Start,
+    engine: FakeEngine,
+    value: bool | None,  # noqa: FBT001 - pytest's
+) -> None:
+    engine.traits = dataclasses.replace(engine.traits, limits_memory=value, limits_cpus=value)
+    assert start(**({"memory": "1g", "cpus": 1} if value is None else {})).warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("options", "found", "option"),
+    [
+        ({"memory": "1g", "cpus": 1.5}, {"memory": 0, "cpus": 0.0}, "memory"),
+        ({"memory": "1g"}, {"memory": 2**29}, "memory"),
+        ({"cpus": 1.5}, {"cpus": 0.0}, "cpus"),
+        ({"shm_size": "1g"}, {"shm_size": 2**26}, "shm_size"),
+        ({"read_only": True}, {"read_only": False}, "read_only"),
+    ],
+)
+def test_what_the_container_turns_out_to_be_without_is_refused_and_the_container_removed(
+    start: Start, engine: FakeEngine, options: dict[str, Any], found: dict[str, Any], option: str
+) -> None:
+    engine.on_start = lambda name: engine.change(name, **found)
+    with pytest.raises(OptionError, match=f"does not enforce {option}") as caught:
+        start(**options)
+    assert (caught.value.option, engine.known) == (option, {})
+    assert ("version 2" in caught.value.hint) == (option in ("memory", "cpus"))
+
+
+@pytest.mark.parametrize(
+    ("traits", "found"), [({"limits_pids": False}, {}), ({}, {"pids": 0}), ({"limits_pids": False}, {"pids": 0})]
+)
+def test_without_a_limit_of_processes_a_session_starts_and_tells(
     start: Start,
     engine: FakeEngine,
     events: list[Event],
     caplog: pytest.LogCaptureFixture,
-    limits: dict[str, Any],
-    options: dict[str, Any],
-    names: list[str],
+    traits: dict[str, Any],
+    found: dict[str, Any],
 ) -> None:
-    engine.traits = dataclasses.replace(engine.traits, **limits)
-    session = start(**options)
-    texts = [f"the engine does not enforce {name} (`docker info` shows its warnings)" for name in names]
-    assert session.warnings == tuple(texts)
-    assert [event.detail for event in events if event.kind is EventKind.WARNING] == texts
-    assert all(text in caplog.text for text in texts)
+    engine.traits = dataclasses.replace(engine.traits, **traits)
+    engine.on_start = lambda name: engine.change(name, **found)
+    (text,) = start().warnings
+    assert text.startswith("the engine does not enforce the limit of processes: ")
+    assert [event.detail for event in events if event.kind is EventKind.WARNING] == [text]
+    assert text in caplog.text
+
+
+@pytest.mark.parametrize("pids", [None, 4096, 2048])
+def test_a_limit_of_processes_that_holds_or_is_not_known_is_no_warning(
+    start: Start, engine: FakeEngine, pids: int | None
+) -> None:
+    engine.traits = dataclasses.replace(engine.traits, limits_pids=None)
+    engine.on_start = lambda name: engine.change(name, pids=pids)
+    assert start().warnings == ()
 
 
 def test_with_a_remote_engine_the_image_comes_first_and_looks_at_the_directory(jupyter: FakeJupyter) -> None:

@@ -13,6 +13,7 @@ from jupyter_launcher.engine.types import BindMount, ContainerConfig, Tmpfs
 from jupyter_launcher.spec.container import (
     KERNEL_MARK,
     LOOK_TARGET,
+    find_unheld,
     gateway_config,
     look_config,
     mount_points_config,
@@ -22,7 +23,7 @@ from jupyter_launcher.spec.container import (
 from jupyter_launcher.spec.labels import SessionLabels
 from jupyter_launcher.spec.mounts import DIRECTORY, LINK, NOTHING, find_mount_points
 from jupyter_launcher.spec.server import RUN_DIR, read_script
-from tests.unit.fakes import session_spec
+from tests.unit.fakes import container, session_spec
 
 GATEWAY = Gateway(name="gw", url="http://10.0.0.1:8888")
 
@@ -202,3 +203,30 @@ def test_the_doctors_probe_answers_where_a_server_would(folder: Path | None) -> 
     assert "http.server 8888" in found.entrypoint[2]
     assert found.container_port == 8888
     assert [mount.source for mount in found.mounts] == ([] if folder is None else ["/p"])
+
+
+ASKED = config(memory="1g", cpus=1 / 3, shm_size="64m", read_only=True)
+AS_ASKED: dict[str, Any] = {"memory": 2**30, "cpus": 0.33333, "shm_size": 2**26, "read_only": True}
+
+
+@pytest.mark.parametrize(
+    ("found", "unheld"),
+    [
+        ({}, []),
+        ({"memory": 0}, ["memory"]),
+        ({"memory": 2**29}, ["memory"]),
+        ({"memory": 2**31}, ["memory"]),
+        ({"cpus": 0.0}, ["cpus"]),
+        ({"cpus": 0.3}, ["cpus"]),
+        ({"shm_size": 65_536_000}, ["shm_size"]),
+        ({"read_only": False}, ["read_only"]),
+        ({"memory": 0, "cpus": 0.0}, ["memory", "cpus"]),
+        (dict.fromkeys(AS_ASKED), []),
+    ],
+)
+def test_what_a_container_does_not_hold(found: dict[str, Any], unheld: list[str]) -> None:
+    assert find_unheld(ASKED, container(**{**AS_ASKED, **found})) == unheld
+
+
+def test_what_was_not_asked_for_is_held() -> None:
+    assert find_unheld(config(), container(memory=0, cpus=0.0, shm_size=2**26, read_only=False)) == []
