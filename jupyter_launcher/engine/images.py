@@ -29,7 +29,7 @@ from jupyter_launcher.engine.shapes import expect_shape
 from jupyter_launcher.engine.types import ImageInfo, Progress
 from jupyter_launcher.errors import EngineError, ImageBuildError, ImageNotFoundError, OptionError
 from jupyter_launcher.models import BuildOptions
-from jupyter_launcher.models.options import show_value
+from jupyter_launcher.models.options import HiddenTexts, show_value
 from jupyter_launcher.threads import run_in_thread
 from jupyter_launcher.waiting import Deadline, within
 
@@ -80,9 +80,10 @@ def context_dir(name: str) -> Path:
 class ImageStore:
     """The images of one engine: what :class:`~jupyter_launcher.engine.protocol.Images` says."""
 
-    def __init__(self, api: Callable[[], APIClient], endpoint: str) -> None:
+    def __init__(self, api: Callable[[], APIClient], endpoint: str, proxies: HiddenTexts | None = None) -> None:
         self._find_api = api
         self._endpoint = endpoint
+        self._proxies = proxies or HiddenTexts()
 
     @property
     def _api(self) -> APIClient:
@@ -163,7 +164,8 @@ class ImageStore:
                     forcerm=True,
                     nocache=force,
                     decode=True,
-                    buildargs={**options.to_build_args(), "BUILD_ID": build_id},
+                    use_config_proxy=False,  # the SDK does not find what is for one engine alone
+                    buildargs={**options.to_build_args(self._proxies), "BUILD_ID": build_id},
                     labels={_INPUTS: inputs},
                     timeout=math.ceil(deadline.seconds),
                 )

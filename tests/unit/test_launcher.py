@@ -86,7 +86,9 @@ def test_how_to_reach_the_engine_is_handed_on(engine: FakeEngine, monkeypatch: p
 
     monkeypatch.setattr(DockerEngine, "connect", connect)
     Launcher(docker_host="tcp://x", context="y", timeouts=Timeouts(engine=7.0))
-    assert seen == [{"docker_host": "tcp://x", "context": "y", "client": None, "timeout": 7.0}]
+    assert seen == [
+        {"docker_host": "tcp://x", "context": "y", "client": None, "timeout": 7.0, "use_config_proxy": False}
+    ]
 
 
 def test_a_launcher_over_a_client_of_the_callers() -> None:
