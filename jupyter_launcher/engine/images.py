@@ -81,13 +81,9 @@ class ImageStore:
     """The images of one engine: what :class:`~jupyter_launcher.engine.protocol.Images` says."""
 
     def __init__(self, api: Callable[[], APIClient], endpoint: str, proxies: HiddenTexts | None = None) -> None:
-        self._find_api = api
+        self._api = api
         self._endpoint = endpoint
         self._proxies = proxies or HiddenTexts()
-
-    @property
-    def _api(self) -> APIClient:
-        return self._find_api()
 
     def find(self, image: str) -> str | None:
         """The id of an image; None when the engine has none of this name."""
@@ -121,7 +117,7 @@ class ImageStore:
         try:
             with translate_errors(f"pull {name}", self._endpoint):
                 layers: dict[str, tuple[int, int]] = {}
-                for item in _read(lambda: self._api.pull(name, stream=True, decode=True), deadline):
+                for item in _read(lambda: self._api().pull(name, stream=True, decode=True), deadline):
                     with expect_shape(f"a pull of {name}"):
                         _report_pull(item, layers, on_progress)
         except EngineError as error:
@@ -156,7 +152,7 @@ class ImageStore:
         try:
             with translate_errors(f"build {tag}", self._endpoint):
                 start = functools.partial(
-                    self._api.build,
+                    self._api().build,
                     fileobj=_tar(files),
                     custom_context=True,
                     tag=tag,
@@ -184,13 +180,13 @@ class ImageStore:
     def _prune(self, build_id: str) -> None:
         # The first stage of a build stays behind as an image without a name; the Dockerfiles label it.
         with translate_errors("remove the build's first stage", self._endpoint):
-            self._api.prune_images(filters={"dangling": True, "label": f"jupyter-launcher.build={build_id}"})
+            self._api().prune_images(filters={"dangling": True, "label": f"jupyter-launcher.build={build_id}"})
 
     def _remove_replaced(self, image: str) -> None:
         # Its name is the new image's now; where containers still use it, it stays.
         try:
             with translate_errors("remove the image that was replaced", self._endpoint):
-                self._api.remove_image(image)
+                self._api().remove_image(image)
         except EngineError as error:
             if error.status not in (404, 409):
                 raise
@@ -199,7 +195,7 @@ class ImageStore:
         """An image by its name; None when the engine has none of this name."""
         try:
             with translate_errors(f"inspect image {image}", self._endpoint):
-                return ImageInfo.from_inspect(self._api.inspect_image(image))
+                return ImageInfo.from_inspect(self._api().inspect_image(image))
         except EngineError as error:
             if error.status == 404:
                 return None
