@@ -106,9 +106,7 @@ def _check_engine(engine: Engine) -> Iterator[Check]:
         yield checks.ok("API version", traits.api_version)
     if traits.cores is None and traits.rootless is None:
         hint = "let the socket proxy pass GET /info: INFO=1 of tecnativa's, -allowGET of wollomatic's"
-        yield checks.warning(
-            "information", "the engine, or a proxy before it, does not tell what it is and enforces", hint
-        )
+        yield checks.warning("information", "the engine does not tell what it is and what it enforces", hint)
     yield _check_limits(traits)
     if traits.debug:
         hint = "start the engine without --debug, or give no secrets"
