@@ -72,7 +72,7 @@ test-engines: images ## the integration tests on Docker 20.10, 26.1, 28.5 and Po
 tools:
 	@[ "$$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null || \
 	  RUNLEVEL=1 scripts/apt-install.sh iproute2 iptables e2fsprogs openssl chromium \
-	    $$([ -d /run/systemd/system ] || echo docker-registry nginx openssh-server)
+	    $$([ -d /run/systemd/system ] || echo docker-registry nginx openssh-server haproxy)
 
 bench: images $(BENCH_VENV)/.made ## sessions beside their peers: docs/performance.md and its picture; ROUNDS=3, BENCH_FLAGS='--parts starts'
 	$(BENCH_VENV)/bin/python -m benchmarks --rounds $(ROUNDS) $(BENCH_FLAGS)
