@@ -19,7 +19,8 @@ __all__ = ["HAPROXY", "SWITCHES", "Request", "SocketProxy"]
 HAPROXY = shutil.which("haproxy") or "/usr/sbin/haproxy"
 SWITCHES = ("PING", "VERSION", "INFO", "CONTAINERS", "EXEC", "IMAGES", "NETWORKS", "POST")
 _CONFIG = Path(__file__).parents[2] / "scripts" / "socket_proxy.cfg"
-_LINE = re.compile(r"(\d+) ([A-Z]+) (?:/v[0-9.]+(?=/))?/(\S+)")
+_LINE = re.compile(r"(\d+) ([A-Z]+) (/\S+)")
+_VERSION = re.compile(r"/v[0-9.]+(?=/)")
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Request:
     @property
     def switches(self) -> set[str]:
         """Those that it needs."""
-        section = self.path.partition("/")[0].lstrip("_").upper()
+        section = _VERSION.sub("", self.path).split("/")[1].lstrip("_").upper()
         return {section} | ({"POST"} if self.method not in ("GET", "HEAD") else set())
 
 
@@ -66,7 +67,7 @@ class SocketProxy:
         assert eventually(lambda: marker in self._log.read_text()), self._log.read_text()
         found = [Request(int(status), method, path) for status, method, path in _LINE.findall(self._log.read_text())]
         new, self._seen = found[self._seen :], len(found)
-        return [item for item in new if item.path != marker]
+        return [item for item in new if item.path != f"/{marker}"]
 
     def close(self) -> None:
         self._process.terminate()

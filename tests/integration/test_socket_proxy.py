@@ -21,6 +21,7 @@ pytestmark = pytest.mark.skipif(not Path(HAPROXY).exists(), reason="needs haprox
 
 PAGE = Path(__file__).parents[2] / "docs" / "where-it-runs.md"
 ROW = re.compile(r"^\| `(\w+)(?:\(\))?` \| ([A-Z ]*) \| ([A-Z ]*)\|$", re.MULTILINE)
+PATHS = re.compile(r"^-allow([A-Z]+)=(\S+)$", re.MULTILINE)  # as wollomatic's proxy takes them
 USUAL = tuple(switch for switch in SWITCHES if switch not in ("INFO", "NETWORKS"))
 Make = Callable[..., SocketProxy]
 
@@ -46,10 +47,12 @@ def make(launcher: Launcher, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 def test_each_call_needs_the_switches_that_the_docs_name(make: Make, namespace: str, pipeline_dir: Path) -> None:
     proxy = make(*USUAL)
+    paths = dict(PATHS.findall(PAGE.read_text()))
     asked: dict[str, tuple[set[str], set[str]]] = {}
 
     def note(call: str) -> None:
         found = proxy.requests()
+        assert [item for item in found if not re.fullmatch(paths[item.method.replace("HEAD", "GET")], item.path)] == []
         passed = {switch for request in found if request.status != 403 for switch in request.switches}
         refused = {switch for request in found if request.status == 403 for switch in request.switches}
         asked[call] = (passed, refused)

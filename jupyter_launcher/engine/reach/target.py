@@ -146,7 +146,10 @@ def _read_context(folder: Path, name: str) -> tuple[str, TLSConfig | None]:
         raise OptionError(
             msg, hint="see `docker context inspect`, or create the context anew", option="context"
         ) from error
-    return host, _read_tls(folder / "tls" / identity / "docker", verify=not is_trusting)
+    if not host.startswith(_TCP):
+        return host, None
+    found = _read_tls(folder / "tls" / identity / "docker", verify=not is_trusting)
+    return host, TLSConfig(verify=False) if found is None and is_trusting else found
 
 
 def _read_environment_tls(folder: Path) -> TLSConfig | None:

@@ -216,6 +216,10 @@ def test_certificates_of_a_context(folder: Path, monkeypatch: pytest.MonkeyPatch
     write_certificates(place, "ca", "cert", "key")
     pair = (str(place / "cert.pem"), str(place / "key.pem"))
     assert tls_of(find_target(None, "far")) == (pair, str(place / "ca.pem"), True)
+    write_context(folder, "blind", Host="tcp://host:1", SkipTLSVerify=True)
+    assert tls_of(find_target(None, "blind")) == (None, None, False)
+    write_context(folder, "near", Host="unix:///x", SkipTLSVerify=True)
+    assert find_target(None, "near").tls is None
     trusting = write_context(folder, "trusting", Host="tcp://host:1", SkipTLSVerify=True)
     write_certificates(trusting, "ca")
     assert tls_of(find_target(None, "trusting")) == (None, str(trusting / "ca.pem"), False)
