@@ -216,7 +216,7 @@ def _check_from_inside(
 
 
 def _check_log(engine: Engine, container: str) -> Check:
-    driver = engine.traits.log_driver or "a logging driver that the engine does not tell"
+    driver = f"logging driver {engine.traits.log_driver or 'unknown'}"
     try:
         engine.logs(container, 1)
     except EngineError as error:
