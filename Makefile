@@ -75,7 +75,7 @@ test-cgroup2: images ## twelve integration tests in a virtual machine with contr
 tools:
 	@[ "$$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null || \
 	  RUNLEVEL=1 scripts/apt-install.sh iproute2 iptables e2fsprogs openssl chromium \
-	    $$([ -d /run/systemd/system ] || echo docker-registry nginx openssh-server)
+	    $$([ -d /run/systemd/system ] || echo docker-registry nginx openssh-server haproxy)
 
 bench: images $(BENCH_VENV)/.made ## sessions beside their peers: docs/performance.md and its picture; ROUNDS=3, BENCH_FLAGS='--parts starts'
 	$(BENCH_VENV)/bin/python -m benchmarks --rounds $(ROUNDS) $(BENCH_FLAGS)

@@ -84,6 +84,8 @@ class Launcher:
             ``start`` takes the pipeline directory, and is read when the launcher is made. None: anywhere.
         allow_engine_socket: let an engine's socket be mounted, or a folder that holds one. Who can write to it controls
             the whole host.
+        use_config_proxy: sessions, gateways of ``run_gateway`` and builds get the proxies of Docker's ``config.json``,
+            as ``docker run`` and ``docker build`` give them. What ``environment`` or ``build`` sets has precedence.
         on_event: called in the thread that works, with each :class:`Event`. What it raises is
             logged and changes nothing.
 
@@ -93,6 +95,7 @@ class Launcher:
     Raises:
         OptionError: an option has a value that cannot work.
         EngineUnavailableError: no engine answers, or this user may not talk to it.
+        EngineError: what answers is no engine, or something before the engine forbids to ask for its version.
     """
 
     def __init__(
@@ -109,6 +112,7 @@ class Launcher:
         timeouts: Timeouts | None = None,
         roots: Iterable[str | os.PathLike[str]] | None = None,
         allow_engine_socket: bool = False,
+        use_config_proxy: bool = True,
         on_event: Callable[[Event], None] | None = None,
     ) -> None:
         self.namespace = check_name(namespace, "namespace")
@@ -118,8 +122,13 @@ class Launcher:
         build = BuildOptions() if build is None else check_instance(build, BuildOptions, "build")
         check_callback(on_event, "on_event")
         check_flag(allow_engine_socket, "allow_engine_socket")
+        check_flag(use_config_proxy, "use_config_proxy")
         self._engine = DockerEngine.connect(
-            docker_host=docker_host, context=context, client=client, timeout=self.timeouts.engine
+            docker_host=docker_host,
+            context=context,
+            client=client,
+            timeout=self.timeouts.engine,
+            use_config_proxy=use_config_proxy,
         )
         self._limit = StartLimit(max_starts, lambda: self._engine.traits.cores)
         address = EngineAddress(self._engine)

@@ -256,7 +256,8 @@ def doctor(
 
     Example: jupyter-launcher doctor my-pipeline --gateway my-gateway
     """
-    from jupyter_launcher.cli.doctor import CheckState, examine
+    from jupyter_launcher.cli.checks import CheckState
+    from jupyter_launcher.cli.doctor import examine
     from jupyter_launcher.engine.client import DockerEngine
     from jupyter_launcher.engine.images import DEFAULT_IMAGE
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
 
+from jupyter_launcher.cli import checks
+from jupyter_launcher.cli.checks import Check, CheckState
 from jupyter_launcher.engine.client import DockerEngine
 from jupyter_launcher.engine.connection import OLDEST_API
 from jupyter_launcher.engine.images import DEFAULT_IMAGE
 from jupyter_launcher.engine.protocol import Engine
-from jupyter_launcher.errors import LauncherError
+from jupyter_launcher.engine.traits import EngineTraits
+from jupyter_launcher.errors import EngineError, LauncherError
 from jupyter_launcher.gateway.find import resolve_gateway
 from jupyter_launcher.host.address import EngineAddress
 from jupyter_launcher.host.pipeline_dir import PipelineDir, resolve_pipeline_dir
@@ -30,58 +32,12 @@ from jupyter_launcher.spec.labels import helper_labels, helper_name
 from jupyter_launcher.spec.server import read_script
 from jupyter_launcher.waiting import Deadline, NotYetError, attempts
 
-__all__ = ["Check", "CheckState", "examine"]
+__all__ = ["examine"]
 
 _DISK_NEEDED, _DISK_WANTED = 0.5, 3.0  # GB: one session's files; a build of the image
 _SECONDS = 10.0
+_DF = re.compile(r"^\S.*\s(\d+)\s+\d+%\s+/$", re.MULTILINE)  # the blocks of 1024 bytes that are free
 _WRITE = 'file="$1/.jupyter-launcher-doctor-$$"; : >"$file" && rm -f "$file"'
-
-
-class CheckState(str, Enum):
-    """How a check ended. The values are what the command prints."""
-
-    OK = "ok"
-    WARNING = "warning"
-    FAILED = "failed"
-    SKIPPED = "skipped"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
-    """One thing that a start needs: what was seen, and a hint what to do where it failed."""
-
-    name: str
-    state: CheckState
-    detail: str
-    hint: str = ""
-
-
-def _ok(name: str, detail: str) -> Check:
-    return Check(name=name, state=CheckState.OK, detail=detail)
-
-
-def _warning(name: str, detail: str, hint: str) -> Check:
-    return Check(name=name, state=CheckState.WARNING, detail=detail, hint=hint)
-
-
-def _failed(name: str, detail: str, hint: str) -> Check:
-    return Check(name=name, state=CheckState.FAILED, detail=detail, hint=hint)
-
-
-def _skipped(name: str, reason: str) -> Check:
-    return Check(name=name, state=CheckState.SKIPPED, detail=reason)
-
-
-def _from_error(name: str, error: LauncherError) -> Check:
-    return _failed(name, error.message, error.hint)
-
-
-def _attempt(name: str, check: Callable[[], Check]) -> Check:
-    """A check; an error in it is its failure."""
-    try:
-        return check()
-    except LauncherError as error:
-        return _from_error(name, error)
 
 
 def examine(
@@ -103,77 +59,129 @@ def examine(
     try:
         engine = connect()
     except LauncherError as error:
-        yield _from_error("engine", error)
-        yield _skipped("everything else", "without an engine there is nothing to check")
+        yield checks.from_error("engine", error)
+        yield checks.skipped("everything else", "without an engine there is nothing to check")
         return
     with contextlib.closing(engine):
         address = EngineAddress(engine)
         yield from _check_engine(engine)
-        found_image = _attempt("image", lambda: _check_image(engine, image))
+        found_image = checks.attempt("image", lambda: _check_image(engine, image))
         yield found_image
-        yield _attempt("free disk", lambda: _check_disk(engine))
         folder: PipelineDir | None = None
         if pipeline_dir is not None:
             try:
                 rules = DirectoryRules(roots=parse_roots(address, roots), allow_engine_socket=allow_engine_socket)
                 folder = resolve_pipeline_dir(engine, address, pipeline_dir, user, image=image, rules=rules)
-                yield _ok("pipeline dir", f"{folder.path}, the server will run as {folder.user}")
+                yield checks.ok("pipeline dir", f"{folder.path}, the server will run as {folder.user}")
             except LauncherError as error:
-                yield _from_error("pipeline dir", error)
+                yield checks.from_error("pipeline dir", error)
         found: Gateway | None = None
         if gateway is not None:
             try:
                 found = resolve_gateway(engine, gateway, network)
-                yield _ok("gateway", f"{gateway} is {found.url}" + (f" on {found.network}" if found.network else ""))
+                yield checks.ok(
+                    "gateway", f"{gateway} is {found.url}" + (f" on {found.network}" if found.network else "")
+                )
             except LauncherError as error:
-                yield _from_error("gateway", error)
-        if found_image.state is CheckState.OK:
+                yield checks.from_error("gateway", error)
+        if found_image.state is not CheckState.WARNING:  # it is there, or nobody may look
             yield from _check_from_inside(
                 engine, address, image, folder, found, (found.network if found else None) or network
             )
         else:
-            yield _skipped("from inside a container", "needs the image")
+            yield checks.attempt("free disk", lambda: _check_disk_here(engine))
+            yield checks.skipped("from inside a container", "needs the image")
 
 
 def _check_engine(engine: Engine) -> Iterator[Check]:
     try:
         traits = engine.traits
     except LauncherError as error:
-        yield _from_error("engine", error)
+        yield checks.from_error("engine", error)
         return
-    yield _ok("engine", f"{traits.name} {traits.version} at {engine.endpoint}")
+    yield checks.ok("engine", f"{traits.name} {traits.version} at {engine.endpoint}, {_describe_kind(traits)}")
     if tuple(map(int, traits.api_version.split("."))) < tuple(map(int, OLDEST_API.split("."))):
-        yield _failed("API version", f"{traits.api_version} is too old", "update Docker to 20.10 or newer")
+        yield checks.failed("API version", f"{traits.api_version} is too old", "update Docker to 20.10 or newer")
     else:
-        yield _ok("API version", traits.api_version)
+        yield checks.ok("API version", traits.api_version)
+    if traits.cores is None and traits.rootless is None:
+        hint = "let the socket proxy pass GET /info: INFO=1 of tecnativa's, -allowGET of wollomatic's"
+        yield checks.warning("information", "the engine does not tell what it is and what it enforces", hint)
+    yield _check_limits(traits)
     if traits.debug:
         hint = "start the engine without --debug, or give no secrets"
-        yield _warning("debug mode", "the engine's log has what it is asked, with secrets and gateways' tokens", hint)
+        yield checks.warning(
+            "debug mode", "the engine's log has what it is asked, with secrets and gateways' tokens", hint
+        )
     if traits.selinux:
         hint = "where a session cannot read or write its directory: pipeline_relabel='z', Mount(relabel='z')"
-        yield _warning("SELinux", "the engine's containers use files with a container's label alone", hint)
+        yield checks.warning("SELinux", "the engine's containers use files with a container's label alone", hint)
+
+
+def _describe_kind(traits: EngineTraits) -> str:
+    if traits.rootless is None:
+        return "whether it has root is not known"
+    words = ["rootless" if traits.rootless else "with root"]
+    words += ["its user ids are remapped"] if traits.remapped else []
+    words += ["Docker Desktop"] if traits.desktop else []
+    words += ["with a kernel of its own"] if traits.same_kernel is False else []
+    return ", ".join(words)
+
+
+def _check_limits(traits: EngineTraits) -> Check:
+    """Which limits of a session the engine holds, by its own words."""
+    name = "limits"
+    held = {"memory": traits.limits_memory, "cpus": traits.limits_cpus, "processes": traits.limits_pids}
+    groups = f"control groups v{traits.cgroup_version}" if traits.cgroup_version else "control groups"
+    texts = {
+        word: ", ".join(limit for limit, is_held in held.items() if is_held is state)
+        for word, state in (("enforced", True), ("not enforced", False), ("not told", None))
+    }
+    detail = "; ".join(f"{word}: {limits}" for word, limits in texts.items() if limits)
+    if texts["not enforced"]:
+        hint = "start without these limits; a rootless engine needs control groups v2, and systemd to delegate them"
+        return checks.warning(name, f"{groups}, {detail}", hint)
+    return (
+        checks.ok(name, f"{groups}, {detail}")
+        if texts["enforced"]
+        else checks.skipped(name, "the engine does not tell")
+    )
 
 
 def _check_image(engine: Engine, image: str) -> Check:
     if engine.images.find(image) is not None:
-        return _ok("image", image)
+        return checks.ok("image", image)
     way = "`jupyter-launcher build` makes it" if image == DEFAULT_IMAGE else f"`docker pull {image}` fetches it"
-    return _warning("image", f"{image} is not on the engine", f"{way}, or the first start does")
+    return checks.warning("image", f"{image} is not on the engine", f"{way}, or the first start does")
 
 
-def _check_disk(engine: Engine) -> Check:
+def _check_disk(engine: Engine, container: str) -> Check:
+    """The disk of the engine's machine, as a container sees it: its own files are on it."""
+    with contextlib.suppress(LauncherError):  # this machine may know it too
+        result = engine.exec(container, ["df", "-Pk", "/"], Deadline(_SECONDS))
+        if found := _DF.search(result.stdout):
+            return _judge_disk(int(found[1]) * 1024, "the engine")
+    return _check_disk_here(engine)
+
+
+def _check_disk_here(engine: Engine) -> Check:
     traits = engine.traits
     if traits.data_root is None or not traits.same_kernel:
-        return _skipped("free disk", "the engine's disk is not on this machine, or the engine does not tell")
+        return checks.skipped("free disk", "the engine's disk is not on this machine, or the engine does not tell")
     try:
-        free = shutil.disk_usage(traits.data_root).free / 1e9
+        free = shutil.disk_usage(traits.data_root).free
     except OSError:
-        return _skipped("free disk", f"{traits.data_root} is not on this machine, or may not be read")
-    detail = f"{free:.1f} GB at {traits.data_root}"
+        return checks.skipped("free disk", f"{traits.data_root} is not on this machine, or may not be read")
+    return _judge_disk(free, str(traits.data_root))
+
+
+def _judge_disk(size: int, place: str) -> Check:
+    free = size / 1e9
+    detail = f"{free:.1f} GB at {place}"
     hint = "`docker system df` shows what uses it, `docker system prune` frees it"
     if free < _DISK_NEEDED:
-        return _failed("free disk", detail, hint)
-    return _warning("free disk", detail, hint) if free < _DISK_WANTED else _ok("free disk", detail)
+        return checks.failed("free disk", detail, hint)
+    return checks.warning("free disk", detail, hint) if free < _DISK_WANTED else checks.ok("free disk", detail)
 
 
 def _check_from_inside(
@@ -195,13 +203,34 @@ def _check_from_inside(
             network=address.choose_network(network),
         )
         with engine.temporary(config, helper_name("doctor", uuid.uuid4().hex)) as container:
+            yield checks.attempt("free disk", lambda: _check_disk(engine, container))
+            yield checks.attempt("log", lambda: _check_log(engine, container))
             if folder is not None:
-                yield _attempt("write to the pipeline dir", lambda: _check_writing(engine, container, folder))
+                yield checks.attempt("write to the pipeline dir", lambda: _check_writing(engine, container, folder))
             if gateway is not None:
-                yield _attempt("reach the gateway", lambda: _check_gateway(engine, container, gateway))
-            yield _attempt("published port", lambda: _check_port(engine, address, container, host_ip))
+                yield checks.attempt("reach the gateway", lambda: _check_gateway(engine, container, gateway))
+            yield checks.attempt("published port", lambda: _check_port(engine, address, container, host_ip))
+            yield checks.attempt("container IPs", lambda: _check_ips(address))
     except LauncherError as error:
-        yield _from_error("container", error)
+        yield checks.from_error("container", error)
+
+
+def _check_log(engine: Engine, container: str) -> Check:
+    driver = f"logging driver {engine.traits.log_driver or 'unknown'}"
+    try:
+        engine.logs(container, 1)
+    except EngineError as error:
+        if error.status != 501:
+            raise
+        hint = "give the engine a logging driver that can be read, such as json-file"
+        return checks.warning("log", f"{driver} cannot be read: errors have no end of a server's log", hint)
+    return checks.ok("log", f"{driver}, can be read")
+
+
+def _check_ips(address: EngineAddress) -> Check:
+    if address.reaches_bridge:
+        return checks.ok("container IPs", "reached from here")
+    return checks.ok("container IPs", "not reached from here: gateways are asked at published ports, or from inside")
 
 
 def _check_writing(engine: Engine, container: str, folder: PipelineDir) -> Check:
@@ -209,9 +238,9 @@ def _check_writing(engine: Engine, container: str, folder: PipelineDir) -> Check
     command = ["sh", "-c", _WRITE, "write", PIPELINE_TARGET]
     result = engine.exec(container, command, Deadline(_SECONDS), check=False)
     if result.exit_code == 0:
-        return _ok(name, f"user {folder.user} can")
+        return checks.ok(name, f"user {folder.user} can")
     seen = result.stderr.strip().rpartition(": ")[2] or f"exit code {result.exit_code}"
-    return _failed(
+    return checks.failed(
         name, f"user {folder.user} can't: {seen}", f"`chmod u+rwx {folder.path}`, or start with another user"
     )
 
@@ -224,13 +253,13 @@ def _check_gateway(engine: Engine, container: str, gateway: Gateway) -> Check:
     result = engine.exec(container, command, Deadline(_SECONDS), check=False, environment=token)
     status = result.stdout.partition("\n")[0].strip()
     if status == "200":
-        return _ok(name, url)
+        return checks.ok(name, url)
     if status in ("401", "403"):
         hint = "start with JUPYTER_GATEWAY_AUTH_TOKEN in the environment"
-        return _warning(name, f"{url} wants a token (HTTP {status})", hint)
+        return checks.warning(name, f"{url} wants a token (HTTP {status})", hint)
     seen = f"HTTP {status}" if status else (result.stderr.strip() or f"exit code {result.exit_code}").splitlines()[-1]
     hint = f"see `docker logs {gateway.name}`, its port, and that both are on one network"
-    return _failed(name, f"{url}: {seen}", hint)
+    return checks.failed(name, f"{url}: {seen}", hint)
 
 
 def _check_port(engine: Engine, address: EngineAddress, container: str, host_ip: str) -> Check:
@@ -238,12 +267,12 @@ def _check_port(engine: Engine, address: EngineAddress, container: str, host_ip:
     info = engine.inspect(container)
     if info is None or not info.ports.get(PORT_KEY):
         hint = "use a bridge network that can publish: not `none`, not `host`, not an internal one"
-        return _failed(name, "the network publishes none", hint)
+        return checks.failed(name, "the network publishes none", hint)
     url = address.server_url(info, host_ip)
     for attempt in attempts(Deadline(_SECONDS), NotYetError):
         with attempt:
             if JupyterApi(url).is_alive(Deadline(2.0)):
-                return _ok(name, f"{url} answers")
+                return checks.ok(name, f"{url} answers")
             raise NotYetError
     hint = "see whether a firewall, a VPN or a proxy blocks the port, for example with `iptables -L DOCKER-USER`"
-    return _failed(name, f"{url} did not answer within {_SECONDS:g} s", hint)
+    return checks.failed(name, f"{url} did not answer within {_SECONDS:g} s", hint)

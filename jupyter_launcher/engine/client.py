@@ -6,6 +6,7 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING
 
 from docker import APIClient, DockerClient
 from docker.errors import APIError
@@ -28,6 +29,11 @@ from jupyter_launcher.forks import PerProcess
 from jupyter_launcher.models.options import HiddenTexts
 from jupyter_launcher.waiting import Deadline, NotYetError, attempts
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from jupyter_launcher.engine.connection import ConnectOptions
+
 __all__ = ["DockerEngine"]
 
 _REMOVAL_SECONDS = 5.0
@@ -40,7 +46,8 @@ class DockerEngine:
 
     def __init__(self, made: connection.Connection) -> None:
         self.endpoint = made.endpoint
-        self.images = ImageStore(lambda: self.api, self.endpoint)
+        self.proxies = made.proxies
+        self.images = ImageStore(lambda: self.api, self.endpoint, self.proxies)
         self._connection = made
         self._traits = PerProcess(self._ask_traits)
 
@@ -59,21 +66,15 @@ class DockerEngine:
         return self.client.api
 
     @classmethod
-    def connect(
-        cls,
-        *,
-        docker_host: str | None = None,
-        context: str | None = None,
-        client: DockerClient | None = None,
-        timeout: float = 60.0,
-    ) -> DockerEngine:
-        """Reach an engine: a client handed in, else a host, else a context, else the environment.
+    def connect(cls, **given: Unpack[ConnectOptions]) -> DockerEngine:
+        """Reach an engine; the options are those of :func:`~jupyter_launcher.engine.connection.connect`.
 
         Raises:
-            OptionError: more than one was given, or there is no such context.
+            OptionError: more than one was given, there is no such context, or the address or its TLS cannot be used.
             EngineUnavailableError: no engine answers, or this user may not talk to it.
+            EngineError: what answers refuses to say which version it speaks.
         """
-        return cls(connection.connect(docker_host=docker_host, context=context, client=client, timeout=timeout))
+        return cls(connection.connect(**given))
 
     def close(self) -> None:
         """Close the connections, unless the client was handed in."""

@@ -5,27 +5,39 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypedDict
 
 import requests
 from docker import APIClient, DockerClient
-from docker.context import ContextAPI
+from docker.errors import APIError
 from docker.transport import UnixHTTPAdapter
-from docker.utils import kwargs_from_env
 
-from jupyter_launcher.engine.errors import translate_errors
-from jupyter_launcher.engine.ssh import SshTunnel
+from jupyter_launcher.engine.errors import FORBIDDEN, translate_errors
+from jupyter_launcher.engine.reach.ssh import SshTunnel
+from jupyter_launcher.engine.reach.target import Target, container_proxies, find_target
+from jupyter_launcher.engine.shapes import expect_shape, parse_text
 from jupyter_launcher.errors import EngineUnavailableError, OptionError
 from jupyter_launcher.forks import PerProcess
+from jupyter_launcher.models.options import HiddenTexts
 from jupyter_launcher.waiting import shorten
 
-__all__ = ["OLDEST_API", "Connection", "DockerClient", "connect"]
+__all__ = ["OLDEST_API", "ConnectOptions", "Connection", "DockerClient", "connect"]
 
 OLDEST_API = "1.41"
 """Docker 20.10's."""
 
 _CONNECTIONS = 64
 _Made = tuple[DockerClient, SshTunnel | None]
+
+
+class ConnectOptions(TypedDict, total=False):
+    """The options of :func:`connect`."""
+
+    docker_host: str | None
+    context: str | None
+    client: DockerClient | None
+    timeout: float
+    use_config_proxy: bool
 
 
 class Connection:
@@ -37,11 +49,15 @@ class Connection:
     Attributes:
         endpoint: the engine's address as the user knows it.
         owned: the client was made here, so it is closed here.
+        proxies: variables for the engine's containers, as Docker's configuration file has them for this engine.
     """
 
-    def __init__(self, endpoint: str, make: Callable[[], _Made], *, owned: bool) -> None:
+    def __init__(
+        self, endpoint: str, make: Callable[[], _Made], *, owned: bool, proxies: HiddenTexts | None = None
+    ) -> None:
         self.endpoint = endpoint
         self.owned = owned
+        self.proxies = proxies or HiddenTexts()
         self._made = PerProcess(make)
         self._made.get()
 
@@ -70,12 +86,16 @@ def connect(
     context: str | None = None,
     client: DockerClient | None = None,
     timeout: float = 60.0,
+    use_config_proxy: bool = True,
 ) -> Connection:
     """Reach an engine: a client handed in, else a host, else a context, else the environment.
 
+    ``use_config_proxy``: containers and builds get the proxies of Docker's configuration file.
+
     Raises:
-        OptionError: more than one was given, or there is no such context.
+        OptionError: more than one was given, there is no such context, or the address or its TLS cannot be used.
         EngineUnavailableError: no engine answers, or this user may not talk to it.
+        EngineError: what answers refuses to say which version it speaks.
     """
     if sum(given is not None for given in (docker_host, context, client)) > 1:
         msg = "docker_host, context and client each name an engine, and more than one is given"
@@ -89,10 +109,12 @@ def connect(
         raise OptionError(msg, hint="give a docker.DockerClient, or leave it out", option="client")
     if client is not None:
         _bound_requests(client.api)
-        return Connection(client.api.base_url, _use_only_here(client), owned=False)
-    endpoint = _find_endpoint(docker_host, context)
-    environment = dict(os.environ)  # a fork reaches the same engine, whatever has changed since then
-    return Connection(endpoint, lambda: _make_client(endpoint, docker_host, context, timeout, environment), owned=True)
+        endpoint = client.api.base_url
+        proxies = container_proxies(endpoint) if use_config_proxy else None
+        return Connection(endpoint, _use_only_here(client), owned=False, proxies=proxies)
+    target = find_target(docker_host, context)  # a fork reaches the same engine, whatever has changed since then
+    proxies = container_proxies(target.endpoint) if use_config_proxy else None
+    return Connection(target.endpoint, lambda: _make_client(target, timeout), owned=True, proxies=proxies)
 
 
 def _use_only_here(client: DockerClient) -> Callable[[], _Made]:
@@ -108,39 +130,46 @@ def _use_only_here(client: DockerClient) -> Callable[[], _Made]:
     return use
 
 
-def _make_client(
-    endpoint: str, docker_host: str | None, context: str | None, timeout: float, environment: dict[str, str]
-) -> _Made:
-    tunnel = SshTunnel(endpoint, timeout) if endpoint.startswith("ssh://") else None
-    with translate_errors("connect", endpoint), _close_on_failure(tunnel):
-        if tunnel is not None:
-            # The SDK takes seconds as a float too, as requests does; its types say int.
-            made = DockerClient(base_url=tunnel.url, timeout=timeout)  # type: ignore[arg-type]
-        elif docker_host is not None:
-            # TLS as the docker command has it: by DOCKER_TLS_VERIFY and DOCKER_CERT_PATH.
-            given = kwargs_from_env(environment={**environment, "DOCKER_HOST": docker_host})
-            made = _create_client(DockerClient, **given, timeout=timeout)
-        elif context is not None:
-            made = _create_client(DockerClient.from_context, name=context, timeout=timeout)
-        else:
-            made = _create_client(DockerClient.from_env, environment=environment, timeout=timeout)
+def _make_client(target: Target, timeout: float) -> _Made:
+    tunnel = SshTunnel(target.endpoint, timeout) if target.endpoint.startswith("ssh://") else None
+    with translate_errors("connect", target.endpoint), _close_on_failure(tunnel):
+        url = target.endpoint if tunnel is None else tunnel.url
+        with contextlib.closing(_create_client(target, url, timeout, OLDEST_API)) as first:
+            version = _ask_version(first.api)
+        made = _create_client(target, url, timeout, version)
     _share_connections(made.api)
     _bound_requests(made.api)
     return made, tunnel
 
 
-def _find_endpoint(docker_host: str | None, context: str | None) -> str:
-    host = docker_host or (None if context else os.environ.get("DOCKER_HOST"))
-    if host is not None:
-        return host
-    name = context or os.environ.get("DOCKER_CONTEXT")
-    with translate_errors("read the context", name or "default"):
-        found: Any = ContextAPI.get_context(name)  # None for a context that does not exist
-    # The SDK would silently take the default socket instead.
-    if name and (found is None or found.Name != name):
-        msg = f"there is no Docker context {name!r}"
-        raise OptionError(msg, hint="`docker context ls` lists the contexts", option="context")
-    return (found.Host if found else None) or "unix:///var/run/docker.sock"
+def _create_client(target: Target, url: str, timeout: float, version: str) -> DockerClient:
+    # The SDK takes seconds as a float too, as requests does; its types say int.
+    made = DockerClient(base_url=url, tls=target.tls or False, timeout=timeout, version=version)  # type: ignore[arg-type]
+    # requests lets REQUESTS_CA_BUNDLE, which users behind a company's proxy have, replace the engine's own authority,
+    # and sends what is for this host to HTTP_PROXY.
+    made.api.trust_env = False
+    made.api.proxies.update(target.proxies)
+    return made
+
+
+def _ask_version(api: APIClient) -> str:
+    """The version of the API that the engine speaks.
+
+    Raises:
+        APIError: what answers refuses to tell it.
+    """
+    try:
+        answer = api.version(api_version=False)
+    except APIError as error:
+        if error.status_code not in FORBIDDEN:
+            raise
+        ping = api.get(f"{api.base_url}/_ping")  # a socket proxy may let this pass alone
+        found = ping.headers.get("Api-Version")
+        if ping.status_code >= 400 or found is None:
+            raise
+        return str(found)
+    with expect_shape("its version"):
+        return parse_text(answer["ApiVersion"])
 
 
 @contextlib.contextmanager
@@ -151,23 +180,6 @@ def _close_on_failure(tunnel: SshTunnel | None) -> Iterator[None]:
         if tunnel is not None:
             tunnel.close()
         raise
-
-
-def _create_client(create: Callable[..., DockerClient], **options: Any) -> DockerClient:
-    """A client; one with TLS trusts the engine's own authority, whatever REQUESTS_CA_BUNDLE says.
-
-    requests lets that variable, which users behind a company's proxy have, replace what was given.
-    """
-    silent = create(version=OLDEST_API, **options)  # without a version it would ask for one at once
-    if not isinstance(silent.api.verify, str):
-        silent.close()
-        return create(**options)
-    with contextlib.closing(silent):
-        silent.api.trust_env = False
-        version = silent.api.version(api_version=False)["ApiVersion"]
-    made = create(version=version, **options)
-    made.api.trust_env = False
-    return made
 
 
 def _share_connections(api: APIClient) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 from docker.errors import APIError, DockerException, StreamParseError
@@ -11,14 +14,17 @@ from urllib3.exceptions import HTTPError as TransportError
 
 from jupyter_launcher.errors import EngineError, EngineUnavailableError
 
-__all__ = ["is_gone", "is_port_conflict", "translate_errors"]
+__all__ = ["FORBIDDEN", "is_gone", "is_port_conflict", "translate_errors"]
 
 _REFUSED = "see what the engine says; `docker info` and the engine's own log tell more"
 _MISSHAPEN = "see whether a proxy answers in place of the engine, and which version `docker version` shows"
-_FORBIDDEN = (
-    "a socket proxy or an authorisation plugin stands before the engine; let it pass PING, VERSION, INFO, CONTAINERS, "
-    "EXEC, IMAGES and POST"
-)
+_SWITCHES = "PING, VERSION, INFO, CONTAINERS, EXEC, IMAGES and POST"
+_VERSION = re.compile(r"^/v[0-9.]+(?=/)")
+_TAG = re.compile(r"<[^>]*>")
+_SHOWN = 200  # characters of what a proxy says
+
+FORBIDDEN = (401, 403, 405)
+"""The statuses by which socket proxies and authorisation plugins refuse a request."""
 
 
 @contextlib.contextmanager
@@ -27,9 +33,7 @@ def translate_errors(action: str, endpoint: str) -> Iterator[None]:
     try:
         yield
     except APIError as error:
-        explanation = str(error.explanation or error).strip()
-        msg = f"the engine refused to {action}: {explanation}"
-        hint = _FORBIDDEN if error.status_code in (401, 403) else _REFUSED
+        msg, hint = _describe_refusal(action, error)
         raise EngineError(msg, hint=hint, status=error.status_code) from error
     # requests' errors are OSErrors; the version check of the SDK wraps them in a DockerException. An
     # answer that is no JSON is a ValueError (in a stream a StreamParseError), one that is too deep a RecursionError.
@@ -45,6 +49,36 @@ def translate_errors(action: str, endpoint: str) -> Iterator[None]:
             f"could not {action}: the engine's answer has an unexpected shape ({told}): {type(error).__name__}: {error}"
         )
         raise EngineError(msg, hint=_MISSHAPEN, status=status) from error
+
+
+def _describe_refusal(action: str, error: APIError) -> tuple[str, str]:
+    """What was refused and by whom, and what to do about it."""
+    said = str(error.explanation or error).strip()
+    if error.status_code not in FORBIDDEN:
+        return f"the engine refused to {action}: {said}", _REFUSED
+    answer: Any = error.response  # an APIError with a status has one
+    hint = f"let the proxy or the plugin pass {_describe_switches(answer.request)}"
+    try:
+        answer.json()["message"]
+    except (LookupError, TypeError, ValueError):
+        # Not the engine's form: a proxy's own page, often HTML.
+        said = " ".join(_TAG.sub(" ", said).split())[:_SHOWN]
+        who = "a socket proxy or an authorisation plugin between this process and the engine"
+        return f"{who} forbids to {action}: {said}", hint
+    return f"the engine, or an authorisation plugin before it, refused to {action}: {said}", hint
+
+
+def _describe_switches(request: requests.PreparedRequest | None) -> str:
+    """A request as a socket proxy is told to let it pass."""
+    if request is None or not request.url or not request.method:
+        return f"what the library asks: {_SWITCHES} of tecnativa's docker-socket-proxy"
+    path = _VERSION.sub("", urlsplit(request.url).path)
+    names = [path.split("/")[1].lstrip("_").upper()]
+    names += ["EXEC"] if path.endswith("/exec") else []
+    names += [] if request.method in ("GET", "HEAD") else ["POST"]
+    switches = " and ".join(f"{name}=1" for name in names)
+    others = f"-allow{request.method} of wollomatic's"
+    return f"{request.method} {path}: {switches} of tecnativa's docker-socket-proxy, {others}"
 
 
 def _status_of(error: BaseException) -> int | None:

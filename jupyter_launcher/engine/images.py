@@ -29,7 +29,7 @@ from jupyter_launcher.engine.shapes import expect_shape
 from jupyter_launcher.engine.types import ImageInfo, Progress
 from jupyter_launcher.errors import EngineError, ImageBuildError, ImageNotFoundError, OptionError
 from jupyter_launcher.models import BuildOptions
-from jupyter_launcher.models.options import show_value
+from jupyter_launcher.models.options import HiddenTexts, show_value
 from jupyter_launcher.threads import run_in_thread
 from jupyter_launcher.waiting import Deadline, within
 
@@ -80,13 +80,10 @@ def context_dir(name: str) -> Path:
 class ImageStore:
     """The images of one engine: what :class:`~jupyter_launcher.engine.protocol.Images` says."""
 
-    def __init__(self, api: Callable[[], APIClient], endpoint: str) -> None:
-        self._find_api = api
+    def __init__(self, api: Callable[[], APIClient], endpoint: str, proxies: HiddenTexts | None = None) -> None:
+        self._api = api
         self._endpoint = endpoint
-
-    @property
-    def _api(self) -> APIClient:
-        return self._find_api()
+        self._proxies = proxies or HiddenTexts()
 
     def find(self, image: str) -> str | None:
         """The id of an image; None when the engine has none of this name."""
@@ -120,7 +117,7 @@ class ImageStore:
         try:
             with translate_errors(f"pull {name}", self._endpoint):
                 layers: dict[str, tuple[int, int]] = {}
-                for item in _read(lambda: self._api.pull(name, stream=True, decode=True), deadline):
+                for item in _read(lambda: self._api().pull(name, stream=True, decode=True), deadline):
                     with expect_shape(f"a pull of {name}"):
                         _report_pull(item, layers, on_progress)
         except EngineError as error:
@@ -155,7 +152,7 @@ class ImageStore:
         try:
             with translate_errors(f"build {tag}", self._endpoint):
                 start = functools.partial(
-                    self._api.build,
+                    self._api().build,
                     fileobj=_tar(files),
                     custom_context=True,
                     tag=tag,
@@ -163,7 +160,8 @@ class ImageStore:
                     forcerm=True,
                     nocache=force,
                     decode=True,
-                    buildargs={**options.to_build_args(), "BUILD_ID": build_id},
+                    use_config_proxy=False,  # the SDK does not find what is for one engine alone
+                    buildargs={**options.to_build_args(self._proxies), "BUILD_ID": build_id},
                     labels={_INPUTS: inputs},
                     timeout=math.ceil(deadline.seconds),
                 )
@@ -182,13 +180,13 @@ class ImageStore:
     def _prune(self, build_id: str) -> None:
         # The first stage of a build stays behind as an image without a name; the Dockerfiles label it.
         with translate_errors("remove the build's first stage", self._endpoint):
-            self._api.prune_images(filters={"dangling": True, "label": f"jupyter-launcher.build={build_id}"})
+            self._api().prune_images(filters={"dangling": True, "label": f"jupyter-launcher.build={build_id}"})
 
     def _remove_replaced(self, image: str) -> None:
         # Its name is the new image's now; where containers still use it, it stays.
         try:
             with translate_errors("remove the image that was replaced", self._endpoint):
-                self._api.remove_image(image)
+                self._api().remove_image(image)
         except EngineError as error:
             if error.status not in (404, 409):
                 raise
@@ -197,7 +195,7 @@ class ImageStore:
         """An image by its name; None when the engine has none of this name."""
         try:
             with translate_errors(f"inspect image {image}", self._endpoint):
-                return ImageInfo.from_inspect(self._api.inspect_image(image))
+                return ImageInfo.from_inspect(self._api().inspect_image(image))
         except EngineError as error:
             if error.status == 404:
                 return None

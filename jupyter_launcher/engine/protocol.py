@@ -72,6 +72,10 @@ class Engine(Protocol):
         """Its images."""
 
     @property
+    def proxies(self) -> HiddenTexts:
+        """Variables that containers and builds get, as Docker's configuration file has them for this engine."""
+
+    @property
     def traits(self) -> EngineTraits:
         """What the engine is and can do, asked once."""
 

@@ -13,7 +13,7 @@ from docker import APIClient
 from docker.errors import APIError
 
 from jupyter_launcher.acts import close_on_cancel
-from jupyter_launcher.engine.errors import translate_errors
+from jupyter_launcher.engine.errors import FORBIDDEN, translate_errors
 from jupyter_launcher.engine.shapes import decode_log, parse_exit_code, parse_id
 from jupyter_launcher.engine.types import ExecResult
 from jupyter_launcher.errors import EngineError, EngineUnavailableError, ExecError
@@ -285,7 +285,7 @@ def run_exec(api: APIClient, endpoint: str, command: Command, deadline: Deadline
             lost = EngineUnavailableError(seen, hint=error.hint, endpoint=error.endpoint)
         fault = f"did not answer within {deadline.seconds:g} s", True if output.started else None, error.hint
     except EngineError as error:
-        if error.status in (401, 403):  # nothing about this container: no exec at all is allowed
+        if error.status in FORBIDDEN:  # nothing about this container: no exec at all is allowed
             lost = EngineError(_hide(error.message, command.environment), hint=error.hint, status=error.status)
         seen = "ran, but its end was not seen" if output.started else "did not run"
         fault = f"{seen}: {_hide(error.message, command.environment)}", output.started, error.hint

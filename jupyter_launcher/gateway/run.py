@@ -93,6 +93,7 @@ def run_gateway(
         labels=gateway_labels(request.namespace, request.owner, process_mark(), may_stay=keep is not None),
         publish_ip=None if address.reaches_bridge else host_ip,
         network=network,
+        proxies=engine.proxies,
     )
     name = gateway_name(request.namespace, uuid.uuid4().hex)
     found: list[RunningGateway] = []

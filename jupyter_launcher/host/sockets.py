@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from jupyter_launcher.engine.ssh import TUNNEL_FOLDER
+from jupyter_launcher.engine.reach.ssh import TUNNEL_FOLDER
 from jupyter_launcher.host.address import EngineAddress
 from jupyter_launcher.host.mountinfo import Place
 from jupyter_launcher.host.source import Source, View

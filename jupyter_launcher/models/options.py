@@ -130,8 +130,12 @@ class BuildOptions:
             msg = f"require_hashes is {show_value(given)}"
             raise OptionError(msg, hint="give True or False", option="require_hashes")
 
-    def to_build_args(self) -> dict[str, str]:
-        """The build arguments that the Dockerfiles know, and those that the engine knows for proxies."""
+    def to_build_args(self, proxies: HiddenTexts | None = None) -> dict[str, str]:
+        """The build arguments that the Dockerfiles know, and those that the engine knows for proxies.
+
+        Args:
+            proxies: more of these, by their names in upper and in lower case. An option here replaces both.
+        """
         given = {
             "BASE_IMAGE": self.base_image,
             "PIP_INDEX_URL": self.index_url,
@@ -140,7 +144,9 @@ class BuildOptions:
             "NO_PROXY": self.no_proxy,
             "REQUIRE_HASHES": None if self.require_hashes else "0",
         }
-        return {name: value for name, value in given.items() if value is not None}
+        own = {name: value for name, value in given.items() if value is not None}
+        more = {} if proxies is None else proxies.values
+        return {**{name: value for name, value in more.items() if name.upper() not in own}, **own}
 
 
 @dataclass(frozen=True, slots=True)

@@ -192,7 +192,13 @@ def _make_session(
     context.ensure_image(spec.image, pull, reporter)
     network = context.address.choose_network(gateway.network if gateway else spec.network)
     planned = plan(
-        spec, gateway, network=network, start_id=uuid.uuid4().hex, owner=context.owner, process=process_mark()
+        spec,
+        gateway,
+        network=network,
+        start_id=uuid.uuid4().hex,
+        owner=context.owner,
+        process=process_mark(),
+        proxies=engine.proxies,
     )
     with leaves(f"container {planned.labels.name}"), _remove_on_failure(context, planned):
         with reporter.phase(Phase.CONTAINER):

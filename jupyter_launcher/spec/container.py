@@ -9,6 +9,7 @@ from pathlib import Path
 
 from jupyter_launcher.engine.types import BindMount, ContainerConfig, ContainerInfo, Tmpfs
 from jupyter_launcher.models import Gateway
+from jupyter_launcher.models.options import HiddenTexts
 from jupyter_launcher.spec.checks import LOOPBACK, PIPELINE_TARGET, SERVER_PORT
 from jupyter_launcher.spec.labels import SessionLabels
 from jupyter_launcher.spec.mounts import MountPoint, to_bind
@@ -19,6 +20,7 @@ __all__ = [
     "DEFAULT_NETWORK",
     "KERNEL_MARK",
     "LOOK_TARGET",
+    "NO_PROXIES",
     "PORT_KEY",
     "find_unheld",
     "gateway_config",
@@ -31,6 +33,7 @@ __all__ = [
 KERNEL_MARK = "KERNEL_JUPYTER_LAUNCHER"
 """In the environment of each kernel that a session starts on a gateway: the session's start_id."""
 DEFAULT_NETWORK = "bridge"
+NO_PROXIES = HiddenTexts()
 PORT_KEY = f"{SERVER_PORT}/tcp"
 # No image has this path, so the engine creates it as what is mounted there, a file or a directory.
 LOOK_TARGET = "/jupyter-launcher-look"
@@ -51,14 +54,20 @@ _PROBE = "mkdir /tmp/answer && cd /tmp/answer && : >api && python3 -m http.serve
 _LOOK_AT_EACH = 'for path; do stat -c %F "$path" 2>/dev/null || echo nothing; done'
 
 
-def session_config(spec: SessionSpec, gateway: Gateway | None, labels: SessionLabels, network: str) -> ContainerConfig:
+def session_config(
+    spec: SessionSpec,
+    gateway: Gateway | None,
+    labels: SessionLabels,
+    network: str,
+    proxies: HiddenTexts = NO_PROXIES,
+) -> ContainerConfig:
     """A session's container: a supervisor as its main process; the server comes by exec."""
     return ContainerConfig(
         image=spec.image,
         entrypoint=("sh", "-c", read_script("supervise.sh"), "supervise", RUN_DIR, str(_SERVER_PATIENCE)),
         user=spec.user,
         working_dir=PIPELINE_TARGET,
-        environment=_environment(spec.environment, gateway, labels.start_id),
+        environment=_environment({**proxies.values, **spec.environment}, gateway, labels.start_id),
         labels={**spec.labels, **labels.to_labels()},
         mounts=(
             BindMount(source=str(spec.pipeline_dir), target=PIPELINE_TARGET, relabel=spec.pipeline_relabel),
@@ -133,6 +142,7 @@ def gateway_config(
     labels: Mapping[str, str],
     publish_ip: str | None,
     network: str,
+    proxies: HiddenTexts = NO_PROXIES,
 ) -> ContainerConfig:
     """A gateway of ours: its kernels see the pipeline at the same path as the server.
 
@@ -146,9 +156,11 @@ def gateway_config(
         labels: of a gateway.
         publish_ip: where the port is published for the look from here; servers use the container's IP. None: it is not.
         network: that the container joins.
+        proxies: variables that the engine's containers get.
     """
     return ContainerConfig(
         image=image,
+        environment=proxies.values,
         entrypoint=("sh", "-c", read_script("start_gateway.sh"), "gateway", RUN_DIR, pipeline_dir_id or "", *argv),
         user=user,
         working_dir=PIPELINE_TARGET,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from jupyter_launcher.engine.types import ContainerConfig
 from jupyter_launcher.models import Gateway
 from jupyter_launcher.models.options import HiddenTexts
-from jupyter_launcher.spec.container import session_config
+from jupyter_launcher.spec.container import NO_PROXIES, session_config
 from jupyter_launcher.spec.labels import SessionLabels
 from jupyter_launcher.spec.options import SessionSpec
 from jupyter_launcher.spec.server import launch_script, server_command, server_config
@@ -50,6 +50,7 @@ def plan(
     start_id: str,
     owner: str = "",
     process: str = "",
+    proxies: HiddenTexts = NO_PROXIES,
 ) -> SessionPlan:
     """Compute the container, the command, the server's configuration and the lease together.
 
@@ -60,11 +61,12 @@ def plan(
         start_id: unique to this start.
         owner: the launcher's.
         process: a mark of this process.
+        proxies: variables that the engine's containers get, unless the caller sets them.
     """
     labels = SessionLabels.from_spec(spec, gateway, start_id, owner, process)
     return SessionPlan(
         labels=labels,
-        container=session_config(spec, gateway, labels, network),
+        container=session_config(spec, gateway, labels, network, proxies),
         command=server_command(spec, gateway),
         server_config=server_config(spec, gateway),
         launch_script=launch_script(spec),

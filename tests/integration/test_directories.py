@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from jupyter_launcher import Launcher, Mount, OptionError, PipelineDirError
-from jupyter_launcher.cli.doctor import CheckState, examine
+from jupyter_launcher.cli.checks import CheckState
+from jupyter_launcher.cli.doctor import examine
 from jupyter_launcher.engine.client import DockerEngine
 from jupyter_launcher.host.pipeline_dir import resolve_pipeline_dir
 from jupyter_launcher.pytest_plugin import LauncherConfig

@@ -198,6 +198,7 @@ class FakeEngine:
     ) -> None:
         self.endpoint = endpoint
         self.traits = traits
+        self.proxies = HiddenTexts()
         self.images = FakeImages("image")
         self.port = port
         self.clock = NOW

@@ -85,8 +85,9 @@ def test_how_to_reach_the_engine_is_handed_on(engine: FakeEngine, monkeypatch: p
         return engine
 
     monkeypatch.setattr(DockerEngine, "connect", connect)
-    Launcher(docker_host="tcp://x", context="y", timeouts=Timeouts(engine=7.0))
-    assert seen == [{"docker_host": "tcp://x", "context": "y", "client": None, "timeout": 7.0}]
+    given: dict[str, Any] = {"docker_host": "tcp://x", "context": "y", "use_config_proxy": False}
+    Launcher(**given, timeouts=Timeouts(engine=7.0))
+    assert seen == [{**given, "client": None, "timeout": 7.0}]
 
 
 def test_a_launcher_over_a_client_of_the_callers() -> None:

@@ -12,7 +12,8 @@ import pytest
 
 from jupyter_launcher import DEFAULT_IMAGE, EngineUnavailableError
 from jupyter_launcher.cli import doctor
-from jupyter_launcher.cli.doctor import Check, CheckState, examine
+from jupyter_launcher.cli.checks import Check, CheckState
+from jupyter_launcher.cli.doctor import examine
 from jupyter_launcher.engine.client import DockerEngine
 from jupyter_launcher.engine.traits import EngineTraits
 from jupyter_launcher.spec.labels import gateway_labels, gateway_name
@@ -49,13 +50,16 @@ def test_nothing_is_wrong(healthy: FakeEngine, tmp_path: Path) -> None:
         [
             "engine",
             "API version",
+            "limits",
             "image",
-            "free disk",
             "pipeline dir",
             "gateway",
+            "free disk",
+            "log",
             "write to the pipeline dir",
             "reach the gateway",
             "published port",
+            "container IPs",
         ],
         "ok",
     )
@@ -95,8 +99,89 @@ def test_an_engine_that_stops_answering(healthy: FakeEngine, monkeypatch: pytest
         "engine": "failed",
         "image": "ok",
         "free disk": "failed",
+        "log": "failed",
         "published port": "ok",
+        "container IPs": "failed",
     }
+
+
+@pytest.mark.parametrize(
+    ("traits", "told"),
+    [
+        ({"rootless": False}, "with root"),
+        ({"rootless": True, "remapped": True}, "rootless, its user ids are remapped"),
+        ({"rootless": False, "desktop": True, "same_kernel": False}, "Docker Desktop, with a kernel of its own"),
+        ({"rootless": None}, "whether it has root is not known"),
+    ],
+)
+def test_the_kind_of_an_engine(healthy: FakeEngine, traits: dict[str, Any], told: str) -> None:
+    healthy.traits = replace(healthy.traits, **traits)
+    assert checks(healthy)["engine"].detail.endswith(told)
+
+
+@pytest.mark.parametrize(
+    ("traits", "state", "told"),
+    [
+        ({"cgroup_version": "2"}, CheckState.OK, "control groups v2, enforced: memory, cpus, processes"),
+        (
+            {"cgroup_version": "1", "limits_memory": False, "limits_cpus": False, "limits_pids": None},
+            CheckState.WARNING,
+            "control groups v1, not enforced: memory, cpus; not told: processes",
+        ),
+        (
+            {"limits_memory": None, "limits_cpus": None, "limits_pids": None},
+            CheckState.SKIPPED,
+            "the engine does not tell",
+        ),
+    ],
+)
+def test_the_limits_that_an_engine_enforces(
+    healthy: FakeEngine, traits: dict[str, Any], state: CheckState, told: str
+) -> None:
+    healthy.traits = replace(healthy.traits, **traits)
+    found = checks(healthy)["limits"]
+    assert (found.state, found.detail) == (state, told)
+
+
+def test_an_engine_that_may_not_be_asked_what_it_is(healthy: FakeEngine) -> None:
+    assert "information" not in checks(healthy)
+    healthy.traits = EngineTraits(version="28.5.1", name="Docker", api_version="1.51")
+    found = checks(healthy)
+    assert found["information"].state is CheckState.WARNING
+    assert "INFO=1" in found["information"].hint
+    assert found["published port"].state is CheckState.OK
+
+
+@pytest.mark.parametrize("status", [403, 501])
+def test_a_log_that_cannot_be_read(healthy: FakeEngine, status: int) -> None:
+    healthy.traits = replace(healthy.traits, log_driver="none")
+    healthy.fail("logs", refusal(status, "no"))
+    found = checks(healthy)["log"]
+    assert found.state is (CheckState.WARNING if status == 501 else CheckState.FAILED)
+    assert found.hint
+
+
+def test_container_ips_that_are_not_reached(healthy: FakeEngine) -> None:
+    healthy.traits = replace(healthy.traits, rootless=True)
+    found = checks(healthy)["container IPs"]
+    assert (found.state, "not reached" in found.detail) == (CheckState.OK, True)
+
+
+@pytest.mark.parametrize(("call", "name"), [("create", "container"), ("remove", "container")])
+def test_after_a_refusal_the_checks_go_on(healthy: FakeEngine, call: str, name: str) -> None:
+    healthy.fail(call, refusal(403, "no"))
+    found = checks(healthy)
+    assert (found[name].state, found["image"].state) == (CheckState.FAILED, CheckState.OK)
+    assert list(healthy.known) == (["g"] if call == "create" else [*healthy.known])
+
+
+def test_an_image_that_may_not_be_looked_at(healthy: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: str) -> str:
+        raise refusal(403, "no")
+
+    monkeypatch.setattr(healthy.images, "find", fail)
+    found = checks(healthy)
+    assert (found["image"].state, found["published port"].state) == (CheckState.FAILED, CheckState.OK)
 
 
 def test_an_engine_that_labels_files(healthy: FakeEngine) -> None:
@@ -128,6 +213,7 @@ def test_an_image_that_is_not_there(healthy: FakeEngine, image: str, way: str) -
     assert found["image"].state is CheckState.WARNING
     assert found["image"].hint.startswith(way)
     assert found["from inside a container"].state is CheckState.SKIPPED
+    assert found["free disk"].state is CheckState.OK  # on this machine
     assert healthy.configs == {}
 
 
@@ -137,6 +223,28 @@ def test_an_image_that_is_not_there(healthy: FakeEngine, image: str, way: str) -
 def test_the_free_disk(healthy: FakeEngine, monkeypatch: pytest.MonkeyPatch, free: int, state: CheckState) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**12, 0, free))
     assert checks(healthy)["free disk"].state is state
+
+
+DF = "Filesystem 1024-blocks Used Available Capacity Mounted on\n{} 264212084 49654768 {} 47% /\n"
+
+
+@pytest.mark.parametrize("system", ["overlay", "a file system"])
+@pytest.mark.parametrize(
+    ("blocks", "state"), [(10**8, CheckState.OK), (10**6, CheckState.WARNING), (10**5, CheckState.FAILED)]
+)
+def test_the_free_disk_is_the_one_that_a_container_sees(
+    healthy: FakeEngine, system: str, blocks: int, state: CheckState
+) -> None:
+    healthy.traits = replace(healthy.traits, same_kernel=False)
+    answering(healthy, printed(DF.format(system, blocks)))
+    found = checks(healthy)["free disk"]
+    assert (found.state, found.detail) == (state, f"{blocks * 1024 / 1e9:.1f} GB at the engine")
+
+
+@pytest.mark.parametrize("answer", [printed("", 127), printed("odd"), printed(DF.format("overlay", 5), 1)])
+def test_where_no_container_tells_the_free_disk_this_machine_does(healthy: FakeEngine, answer: Answer) -> None:
+    answering(healthy, answer)
+    assert checks(healthy)["free disk"].detail == "100.0 GB at /var/lib/docker"
 
 
 @pytest.mark.parametrize("traits", [{"data_root": None}, {"same_kernel": False}, {"same_kernel": None}])
@@ -278,9 +386,9 @@ def test_the_command_has_the_rules_of_a_start(run: Run, healthy: FakeEngine, tmp
 
 def test_checks_come_one_by_one(healthy: FakeEngine) -> None:
     found = examine(lambda: cast("DockerEngine", healthy), image="image")
-    assert [next(found).name for _ in range(4)] == ["engine", "API version", "image", "free disk"]
+    assert [next(found).name for _ in range(4)] == ["engine", "API version", "limits", "image"]
     assert healthy.configs == {}  # the probe comes later
-    assert next(found).name == "published port"
+    assert next(found).name == "free disk"
 
 
 def test_the_container_is_removed_when_the_checks_are_left_before_their_end(healthy: FakeEngine) -> None:

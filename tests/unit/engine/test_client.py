@@ -656,7 +656,8 @@ def test_a_proxy_that_forbids_the_start_of_an_exec() -> None:
     with pytest.raises(EngineError, match="403 Forbidden") as caught:
         docker_engine(exec_api(post=http_response(page, 403))).exec("abc", ["true"], Deadline(5))
     assert caught.value.status == 403
-    assert "socket proxy" in caught.value.hint
+    assert "socket proxy" in caught.value.message
+    assert "EXEC" in caught.value.hint
 
 
 def test_a_secret_is_in_no_error() -> None:

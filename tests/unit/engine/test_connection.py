@@ -5,25 +5,24 @@ from __future__ import annotations
 import os
 import socketserver
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
-from docker import DockerClient
-from docker.context import ContextAPI
+import requests
+from docker import APIClient
 from docker.transport import UnixHTTPAdapter
 
-from jupyter_launcher import EngineUnavailableError, OptionError
+from jupyter_launcher import EngineError, EngineUnavailableError, OptionError
 from jupyter_launcher.engine import connection
 from jupyter_launcher.engine.client import DockerEngine
-from jupyter_launcher.engine.connection import OLDEST_API, connect
+from jupyter_launcher.engine.connection import connect
 from jupyter_launcher.waiting import Deadline, within
 from tests.unit.fakes import http_server
 from tests.unit.forks import in_a_fork
-from tests.unit.sdk import FakeApi, sdk_client
+from tests.unit.sdk import FakeApi, http_response, sdk_client
 
 VERSION = b'{"ApiVersion": "1.41", "Version": "20.10.24"}'
 ENVIRONMENT = ("DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH", "HTTP_PROXY", "http_proxy")
@@ -178,58 +177,92 @@ def test_nobody_listens(tmp_path: Path) -> None:
     assert caught.value.endpoint == endpoint
 
 
-def test_the_default_socket_is_taken_when_nothing_is_named() -> None:
-    assert connection._find_endpoint(None, None) == "unix:///var/run/docker.sock"
-
-
-@pytest.mark.parametrize("by", ["argument", "environment"])
-def test_a_context_that_does_not_exist(by: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    if by == "environment":
-        monkeypatch.setenv("DOCKER_CONTEXT", "nowhere")
-    with pytest.raises(OptionError, match="no Docker context 'nowhere'") as caught:
-        connect(context="nowhere" if by == "argument" else None)
-    assert caught.value.option == "context"
-
-
-def test_a_context_that_exists(engine_socket: str) -> None:
-    ContextAPI.create_context("far", host=engine_socket)
-    made = connect(context="far")
-    assert made.endpoint.endswith(engine_socket.removeprefix("unix://"))
-    assert made.client.api.api_version == "1.41"
+def test_an_engine_on_this_host_is_asked_without_a_proxy(engine_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    made = connect(docker_host=engine_url)
+    assert made.client.api.version()["Version"] == "20.10.24"
     made.close()
 
 
-def creator(verify: bool | str, made: list[Any]) -> Callable[..., DockerClient]:  # noqa: FBT001 - requests' own
-    """Makes clients of an engine with such certificates."""
+def test_an_engine_on_another_host_is_asked_over_the_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
 
-    def create(**options: Any) -> DockerClient:
-        api = FakeApi(version={"ApiVersion": "1.43"})
-        api.verify = verify
-        client = sdk_client(api)
-        made.append(SimpleNamespace(client=client, api=api, options=options))
-        return client
+    def answer(method: str, path: str, _: dict[str, str]) -> tuple[int, bytes]:
+        asked.append(f"{method} {path}")
+        return 200, VERSION
 
-    return create
+    with http_server(answer) as url:
+        monkeypatch.setenv("HTTP_PROXY", url)
+        made = connect(docker_host="tcp://far.invalid:2375")
+        made.client.api.info()
+        made.close()
+    assert asked == ["GET http://far.invalid:2375/version", "GET http://far.invalid:2375/v1.41/info"]
 
 
-def test_an_engine_with_tls_is_asked_with_its_own_authority_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_engine_with_tls_is_asked_with_its_own_authority_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/company.pem")
-    made: list[Any] = []
-    client = connection._create_client(creator("/certs/ca.pem", made), timeout=5)
-    assert [item.options for item in made] == [
-        {"version": OLDEST_API, "timeout": 5},
-        {"version": "1.43", "timeout": 5},
-    ]
-    assert [cast("Any", item.api).trust_env for item in made] == [False, False]
-    assert (vars(made[0].client)["closed"], client) == (True, made[1].client)
+    seen: list[tuple[str, Any]] = []
+
+    def answer(self: APIClient, url: str, **_: Any) -> Any:
+        found = self.merge_environment_settings(url, {}, None, None, None)
+        seen.append((url, found["verify"]))
+        return http_response(VERSION)
+
+    monkeypatch.setattr(APIClient, "get", answer)
+    authority = tmp_path / "ca.pem"
+    authority.touch()
+    monkeypatch.setenv("DOCKER_TLS_VERIFY", "1")
+    monkeypatch.setenv("DOCKER_CERT_PATH", str(tmp_path))
+    made = connect(docker_host="tcp://127.0.0.1:2376")
+    made.client.api.info()
+    assert seen == [(f"https://127.0.0.1:2376/{path}", str(authority)) for path in ("version", "v1.41/info")]
+    made.close()
 
 
-def test_an_engine_without_tls_finds_its_version_by_itself() -> None:
-    made: list[Any] = []
-    client = connection._create_client(creator(True, made), timeout=5)  # noqa: FBT003 - requests' own
-    assert [item.options for item in made] == [{"version": OLDEST_API, "timeout": 5}, {"timeout": 5}]
-    assert client == made[1].client
-    assert made[0].api.names == []
+def test_where_the_version_may_not_be_asked_for_the_ping_tells_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = {"/version": http_response(b"<html>", 403), "/_ping": http_response(headers={"Api-Version": "1.43"})}
+    monkeypatch.setattr(APIClient, "get", lambda self, url, **_: answers[url.removeprefix(self.base_url)])
+    made = connect(docker_host="unix:///x")
+    assert made.client.api.api_version == "1.43"
+    made.close()
+
+
+@pytest.mark.parametrize("ping", [http_response(b"<html>", 403), http_response(b"OK")])
+def test_a_proxy_that_passes_neither_the_version_nor_the_ping(
+    monkeypatch: pytest.MonkeyPatch, ping: requests.Response
+) -> None:
+    answers = {"/version": http_response(b"<html>", 403), "/_ping": ping}
+    monkeypatch.setattr(APIClient, "get", lambda self, url, **_: answers[url.removeprefix(self.base_url)])
+    with pytest.raises(EngineError, match="socket proxy") as caught:
+        connect(docker_host="unix:///x")
+    assert caught.value.status == 403
+
+
+def test_an_engine_that_fails_to_tell_its_version() -> None:
+    with http_server(lambda *_: (500, b'{"message": "bad"}')) as url, pytest.raises(EngineError, match="bad") as caught:
+        connect(docker_host=url.replace("http://", "tcp://"))
+    assert caught.value.status == 500
+
+
+@pytest.mark.parametrize("is_handed_in", [False, True])
+@pytest.mark.parametrize(("is_wanted", "expected"), [(True, "http://proxy:3128"), (False, None)])
+def test_the_proxies_for_containers(
+    engine_socket: str,
+    tmp_path: Path,
+    is_handed_in: bool,  # noqa: FBT001 - pytest's
+    is_wanted: bool,  # noqa: FBT001 - pytest's
+    expected: str | None,
+) -> None:
+    (tmp_path / "config.json").write_text('{"proxies": {"default": {"httpProxy": "http://proxy:3128"}}}')
+    given: dict[str, Any] = {"client": sdk_client(FakeApi())} if is_handed_in else {"docker_host": engine_socket}
+    made = connect(**given, use_config_proxy=is_wanted)
+    assert made.proxies.values.get("HTTP_PROXY") == expected
+    made.close()
 
 
 def test_a_tunnel_is_closed_when_nothing_answers_behind_it(monkeypatch: pytest.MonkeyPatch) -> None:

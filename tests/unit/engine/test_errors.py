@@ -6,7 +6,7 @@ import pytest
 import requests
 import urllib3
 from docker import APIClient
-from docker.errors import DockerException, StreamParseError
+from docker.errors import APIError, DockerException, StreamParseError
 
 from jupyter_launcher import EngineError, EngineUnavailableError
 from jupyter_launcher.engine.errors import is_gone, is_port_conflict, translate_errors
@@ -25,10 +25,61 @@ def test_an_answer_of_the_engine_keeps_its_status() -> None:
     assert caught.value.__cause__ is not None
 
 
-@pytest.mark.parametrize("status", [401, 403])
-def test_what_a_proxy_forbids_has_a_hint_what_to_let_pass(status: int) -> None:
+PAGE = b"<html><body><h1>403 Forbidden</h1>\nRequest forbidden by administrative rules.\n</body></html>\n"
+
+
+def forbidden(status: int, body: bytes, method: str, path: str) -> APIError:
+    """What the SDK raises for a request that is refused."""
+    response = http_response(body, status)
+    response.request = requests.Request(method, f"http+docker://localhost{path}").prepare()
+    return APIError("refused", response=response, explanation=response.text)
+
+
+@pytest.mark.parametrize("status", [401, 403, 405])
+@pytest.mark.parametrize("body", [PAGE, b"path not allowed", b"[]", b"{}"])
+def test_what_a_proxy_forbids(status: int, body: bytes) -> None:
     with pytest.raises(EngineError) as caught, translate_errors("create it", "unix:///x"):
-        raise api_error(status, "no")
+        raise forbidden(status, body, "POST", "/v1.41/containers/create?name=x")
+    who = "a socket proxy or an authorisation plugin between this process and the engine"
+    assert caught.value.message.startswith(f"{who} forbids to create it: ")
+    assert "<" not in caught.value.message
+    assert "POST /containers/create: CONTAINERS=1 and POST=1 of tecnativa's" in caught.value.hint
+    assert "-allowPOST of wollomatic's" in caught.value.hint
+    assert caught.value.status == status
+
+
+def test_what_a_plugin_forbids_has_its_own_words() -> None:
+    body = b'{"message": "authorization denied by plugin x: no"}'
+    with pytest.raises(EngineError, match="authorization denied by plugin x") as caught:  # noqa: SIM117
+        with translate_errors("create it", "unix:///x"):
+            raise forbidden(403, body, "POST", "/v1.41/containers/create")
+    assert "or an authorisation plugin before it, refused to create it" in caught.value.message
+    assert "POST /containers/create" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "switches"),
+    [
+        ("GET", "/_ping", "PING=1 of"),
+        ("GET", "/version", "VERSION=1 of"),
+        ("GET", "/v1.41/info", "INFO=1 of"),
+        ("HEAD", "/v1.41/containers/abc/archive", "CONTAINERS=1 of"),
+        ("POST", "/v1.41/containers/abc/exec", "CONTAINERS=1 and EXEC=1 and POST=1 of"),
+        ("POST", "/v1.41/exec/abc/start", "EXEC=1 and POST=1 of"),
+        ("DELETE", "/v1.41/containers/abc", "CONTAINERS=1 and POST=1 of"),
+        ("POST", "/v1.41/build", "BUILD=1 and POST=1 of"),
+        ("GET", "/", "GET /: "),
+    ],
+)
+def test_the_switches_of_a_request(method: str, path: str, switches: str) -> None:
+    with pytest.raises(EngineError) as caught, translate_errors("ask", "unix:///x"):
+        raise forbidden(403, PAGE, method, path)
+    assert switches in caught.value.hint
+
+
+def test_a_request_that_is_not_known_has_all_switches() -> None:
+    with pytest.raises(EngineError) as caught, translate_errors("ask", "unix:///x"):
+        raise api_error(403, "no")
     assert "CONTAINERS, EXEC" in caught.value.hint
 
 

@@ -9,7 +9,7 @@ import tarfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import requests
@@ -27,6 +27,7 @@ from jupyter_launcher.engine.images import (
     context_dir,
     tag_of,
 )
+from jupyter_launcher.models.options import HiddenTexts
 from jupyter_launcher.waiting import Deadline
 from tests.unit.sdk import FakeApi, answer_on_a_socket, api_error, docker_engine
 from tests.unit.strategies import FEW, error_of, json_values, replaced
@@ -279,6 +280,16 @@ def test_a_replaced_image_that_cannot_be_removed() -> None:
     images, _ = store(inspect_image=found, build=[], remove_image=api_error(500, "disk full"))
     with pytest.raises(EngineError, match="disk full"):
         build(images)
+
+
+def test_a_build_gets_the_proxies_that_no_option_sets() -> None:
+    api = FakeApi(inspect_image=ABSENT, build=[])
+    proxies = HiddenTexts({"HTTP_PROXY": "theirs", "http_proxy": "theirs", "all_proxy": "theirs"})
+    build(ImageStore(lambda: cast("APIClient", api), "unix:///x", proxies), BuildOptions(http_proxy="mine"))
+    given = api.options("build")
+    assert given["use_config_proxy"] is False
+    del given["buildargs"]["BUILD_ID"]
+    assert given["buildargs"] == {"HTTP_PROXY": "mine", "all_proxy": "theirs"}
 
 
 def test_a_build_that_fails_shows_what_it_printed_and_leaves_no_stage() -> None:

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from jupyter_launcher import EngineUnavailableError, OptionError
-from jupyter_launcher.engine.ssh import SshTunnel
+from jupyter_launcher.engine.reach.ssh import SshTunnel
 from tests.unit.forks import in_a_fork
 
 

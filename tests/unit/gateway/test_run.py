@@ -24,6 +24,7 @@ from jupyter_launcher.gateway.run import GatewayRequest, run_gateway
 from jupyter_launcher.host.address import EngineAddress
 from jupyter_launcher.host.process import process_mark
 from jupyter_launcher.host.rules import DirectoryRules
+from jupyter_launcher.models.options import HiddenTexts
 from jupyter_launcher.spec.labels import gateway_labels
 from jupyter_launcher.spec.server import RUN_DIR
 from jupyter_launcher.waiting import Deadline
@@ -87,6 +88,12 @@ def test_a_gateway_of_ours_is_there_until_it_is_left(run: Run, jupyter: FakeJupy
         assert set(jupyter.authorizations) == {f"token {GATEWAY_TOKEN}"}
         assert GATEWAY_TOKEN not in str(config.to_docker())
     assert jupyter.engine.removed == [info.id]
+
+
+def test_a_gateway_has_the_proxies_of_the_engine(run: Run, jupyter: FakeJupyter) -> None:
+    jupyter.engine.proxies = HiddenTexts({"http_proxy": "http://one:3128"})
+    with run() as gateway:
+        assert jupyter.engine.configs[gateway.name].environment == {"http_proxy": "http://one:3128"}
 
 
 def test_a_gateway_that_is_kept(run: Run, jupyter: FakeJupyter) -> None:

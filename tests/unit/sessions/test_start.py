@@ -36,6 +36,7 @@ from jupyter_launcher import (
 )
 from jupyter_launcher.acts import Cancel, run_act
 from jupyter_launcher.host.process import process_mark
+from jupyter_launcher.models.options import HiddenTexts
 from jupyter_launcher.server import ready
 from jupyter_launcher.sessions import join
 from jupyter_launcher.sessions.context import Context
@@ -504,6 +505,14 @@ def test_a_missing_directory_without_a_session_is_the_directorys_error(start: St
     for options in ({}, {"session_id": None}, {"session_id": "Bad Id"}):
         with pytest.raises(PipelineDirError, match="does not exist"):
             start(pipeline_dir=tmp_path / "missing", **options)
+
+
+def test_a_session_has_the_proxies_of_the_engine_and_they_are_not_compared(start: Start, engine: FakeEngine) -> None:
+    engine.proxies = HiddenTexts({"http_proxy": "http://one:3128"})
+    session = start()
+    assert engine.configs[session.container_name].environment == {"http_proxy": "http://one:3128"}
+    engine.proxies = HiddenTexts({"http_proxy": "http://another:3128"})
+    assert start().joined
 
 
 def test_secrets_of_a_session_that_is_joined_are_not_compared_and_that_is_told(

@@ -10,6 +10,7 @@ import pytest
 
 from jupyter_launcher import Gateway, Mount
 from jupyter_launcher.engine.types import BindMount, ContainerConfig, Tmpfs
+from jupyter_launcher.models.options import HiddenTexts
 from jupyter_launcher.spec.container import (
     KERNEL_MARK,
     LOOK_TARGET,
@@ -115,6 +116,14 @@ def test_kernels_on_a_gateway_are_marked_with_the_start() -> None:
     assert config(GATEWAY).environment == {KERNEL_MARK: "start-1", "KERNEL_USERNAME": "jupyter"}
 
 
+def test_a_session_has_the_proxies_that_the_caller_does_not_set() -> None:
+    spec = session_spec(environment={"HTTP_PROXY": "mine", "no_proxy": "", "A": "b"})
+    proxies = HiddenTexts({"HTTP_PROXY": "theirs", "http_proxy": "theirs", "NO_PROXY": "x", "no_proxy": "x"})
+    found = session_config(spec, None, SessionLabels.from_spec(spec, None, "start-1", "me"), "net", proxies)
+    expected = {"HTTP_PROXY": "mine", "http_proxy": "theirs", "NO_PROXY": "x", "no_proxy": "", "A": "b"}
+    assert found.environment == expected
+
+
 def test_the_environment_stays_out_of_the_repr() -> None:
     assert "s3cret" not in repr(config(environment={"KEY": "s3cret"}))
 
@@ -130,6 +139,7 @@ def test_a_gateway_sees_the_pipeline_where_the_server_does() -> None:
         labels={"a": "b"},
         publish_ip="127.0.0.1",
         network="net",
+        proxies=HiddenTexts({"HTTP_PROXY": "theirs"}),
     )
     assert found.entrypoint is not None
     assert found.entrypoint[:2] == ("sh", "-c")
@@ -138,7 +148,7 @@ def test_a_gateway_sees_the_pipeline_where_the_server_does() -> None:
     assert found.mounts == (BindMount(source="/p", target="/pipeline-dir", relabel="z"),)
     assert (found.image, found.user, found.working_dir, found.network) == ("gateway", "1:2", "/pipeline-dir", "net")
     assert (found.container_port, found.host_ip, found.host_port) == (8888, "127.0.0.1", None)
-    assert (found.labels, found.environment) == ({"a": "b"}, {})
+    assert (found.labels, found.environment) == ({"a": "b"}, {"HTTP_PROXY": "theirs"})
 
 
 def test_a_gateway_that_is_reached_at_its_own_address_publishes_nothing() -> None:

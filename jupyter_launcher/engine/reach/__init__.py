@@ -1,0 +1,1 @@
+"""Which engine is meant, and the ways to it."""
