@@ -169,6 +169,7 @@ class Launcher:
         secrets: Mapping[str, str] | None = None,
         mounts: Iterable[Mount] = (),
         pipeline_relabel: Literal["z", "Z"] | None = None,
+        pipeline_read_only: bool = False,
         memory: int | str | None = None,
         cpus: float | None = None,
         shm_size: int | str | None = None,
@@ -220,6 +221,8 @@ class Launcher:
             mounts: more folders.
             pipeline_relabel: for hosts with SELinux: ``z`` gives the pipeline directory and all below it the label that
                 every container may use (a gateway's too), ``Z`` the label of this session alone. Other hosts ignore it.
+            pipeline_read_only: the session cannot write to the pipeline directory, so nothing can be saved there.
+                Otherwise the server's user must be able to write there.
             memory: bytes, or a text such as ``"2g"``.
             cpus: cores.
             shm_size: bytes or a text; the engine's 64 MB otherwise.

@@ -54,11 +54,16 @@ def session_config(spec: SessionSpec, gateway: Gateway | None, labels: SessionLa
         image=spec.image,
         entrypoint=("sh", "-c", read_script("supervise.sh"), "supervise", RUN_DIR, str(_SERVER_PATIENCE)),
         user=spec.user,
-        working_dir=PIPELINE_TARGET,
+        working_dir="/",
         environment=_environment(spec.environment, gateway, labels.start_id),
         labels={**spec.labels, **labels.to_labels()},
         mounts=(
-            BindMount(source=str(spec.pipeline_dir), target=PIPELINE_TARGET, relabel=spec.pipeline_relabel),
+            BindMount(
+                source=str(spec.pipeline_dir),
+                target=PIPELINE_TARGET,
+                read_only=spec.pipeline_read_only,
+                relabel=spec.pipeline_relabel,
+            ),
             *(to_bind(item) for item in spec.mounts),
         ),
         tmpfs=_tmpfs(spec),
@@ -129,11 +134,12 @@ def gateway_config(
         publish_ip: where the port is published for the look from here; servers use the container's IP. None: it is not.
         network: that the container joins.
     """
+    values = (RUN_DIR, PIPELINE_TARGET, pipeline_dir_id or "")
     return ContainerConfig(
         image=image,
-        entrypoint=("sh", "-c", read_script("start_gateway.sh"), "gateway", RUN_DIR, pipeline_dir_id or "", *argv),
+        entrypoint=("sh", "-c", read_script("start_gateway.sh"), "gateway", *values, *argv),
         user=user,
-        working_dir=PIPELINE_TARGET,
+        working_dir="/",
         labels=labels,
         mounts=(BindMount(source=str(pipeline_dir), target=PIPELINE_TARGET, relabel=relabel),),
         tmpfs=(_run_dir(user, _GATEWAY_RUN_SIZE),),
