@@ -210,8 +210,9 @@ class Launcher:
                 was asked for, the proxy's own origin. With https, or on loopback, the cookies work in
                 a frame of another site too, and then browsers take them over https and from loopback
                 only. None: no other origin.
-            user: ``uid[:gid]`` or a name that the image knows; None: the directory's owner. Root must be said unless
-                this process runs as root, and all links on the path are root's.
+            user: ``uid[:gid]`` as containers of the engine number them, or a name that the image knows; None: the
+                directory's owner. Root must be said unless this process runs as root, and all links on the path are
+                root's.
             environment: for the server and the kernels beside it. Everyone who may ask the
                 engine can read it.
             secrets: a name → a text, which stands in the file ``/run/jupyter-launcher/secrets/<name>``, in memory

@@ -43,7 +43,6 @@ def owner_of(path: Path) -> tuple[int, int]:
 def test_what_is_saved_belongs_to_the_owner_of_the_directory(launcher: Launcher, tmp_path: Path, mode: int) -> None:
     folder, owner = owned_folder(tmp_path / "pipeline", mode)
     with launcher.run_gateway(folder) as gateway, launcher.start(folder, gateway=gateway) as session:
-        assert session.warnings == ()
         assert save(session, "by-server.txt", "text") == 201
         with kernel_client(session) as kernel:
             assert printed(kernel, "print(open('/pipeline-dir/by-kernel.txt', 'w').write('text'))") == "4"

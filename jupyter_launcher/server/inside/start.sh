@@ -20,6 +20,7 @@ _jl_refuse() { # $1: the exit code, $2: what cannot be done, $3: what was seen
   exit "$1"
 }
 cd "$_jl_folder" 2>/dev/null || _jl_refuse 72 enter
+unset OLDPWD
 # The working directory is what the engine mounted at the path that the launcher looked at before.
 if [ -n "$_jl_directory" ]; then
   _jl_mounted=$(stat -c %d:%i . 2>/dev/null)

@@ -4,6 +4,7 @@
 _jl_run=$1 _jl_folder=$2 _jl_directory=$3
 shift 3
 cd "$_jl_folder" 2>/dev/null || { echo "user $(id -u):$(id -g) of the gateway cannot enter it"; exit 72; }
+unset OLDPWD
 # As start.sh: the working directory is what the engine mounted at the path that the launcher looked at before.
 if [ -n "$_jl_directory" ]; then
   _jl_mounted=$(stat -c %d:%i . 2>/dev/null)
