@@ -178,6 +178,7 @@ class Launcher:
         secrets: Mapping[str, str] | None = None,
         mounts: Iterable[Mount] = (),
         pipeline_relabel: Literal["z", "Z"] | None = None,
+        pipeline_read_only: bool = False,
         memory: int | str | None = None,
         cpus: float | None = None,
         shm_size: int | str | None = None,
@@ -218,8 +219,9 @@ class Launcher:
                 was asked for, the proxy's own origin. With https, or on loopback, the cookies work in
                 a frame of another site too, and then browsers take them over https and from loopback
                 only. None: no other origin.
-            user: ``uid[:gid]`` or a name that the image knows; None: the directory's owner. Root must be said unless
-                this process runs as root, and all links on the path are root's.
+            user: ``uid[:gid]`` as containers of the engine number them, or a name that the image knows; None: the
+                directory's owner. Root must be said unless this process runs as root, and all links on the path are
+                root's.
             environment: for the server and the kernels beside it. Everyone who may ask the
                 engine can read it.
             secrets: a name → a text, which stands in the file ``/run/jupyter-launcher/secrets/<name>``, in memory
@@ -229,6 +231,8 @@ class Launcher:
             mounts: more folders.
             pipeline_relabel: for hosts with SELinux: ``z`` gives the pipeline directory and all below it the label that
                 every container may use (a gateway's too), ``Z`` the label of this session alone. Other hosts ignore it.
+            pipeline_read_only: the session cannot write to the pipeline directory, so nothing can be saved there.
+                Otherwise the server's user must be able to write there.
             memory: bytes, or a text such as ``"2g"``.
             cpus: cores.
             shm_size: bytes or a text; the engine's 64 MB otherwise.

@@ -29,6 +29,7 @@ __all__ = ["start"]
 @click.option("--image", help="Any image with sh and JupyterLab 3 or newer.")
 @click.option("--memory", metavar="SIZE", help="The most it may use, such as 2g.")
 @click.option("--cpus", type=float, help="The most cores it may use, such as 1.5.")
+@click.option("--pipeline-read-only", is_flag=True, help="The session cannot write to DIR; nothing can be saved there.")
 @click.option("--open", "browse", is_flag=True, help="Open it in the browser.")
 @click.option(
     "--foreground",

@@ -23,7 +23,7 @@ from jupyter_launcher.host.process import process_mark
 from jupyter_launcher.host.rules import DirectoryRules
 from jupyter_launcher.models import RunningGateway
 from jupyter_launcher.server.api import JupyterApi
-from jupyter_launcher.server.process import OTHER_DIRECTORY, describe_other_directory
+from jupyter_launcher.server.process import describe_directory
 from jupyter_launcher.server.ready import has_kernelspecs
 from jupyter_launcher.spec.container import gateway_config
 from jupyter_launcher.spec.labels import gateway_labels, gateway_name
@@ -102,8 +102,9 @@ def run_gateway(
         try:
             found.append(_wait_until_ready(engine, address, name, host_ip, Deadline(request.seconds)))
         except GatewayNotRunningError as error:
-            if error.exit_code == OTHER_DIRECTORY:
-                raise describe_other_directory(folder.path, error.log_tail) from error
+            directory = describe_directory(folder.path, error.exit_code, error.log_tail)
+            if directory is not None:
+                raise directory from error
             raise
 
     with engine.temporary(config, name, wait=wait, keep=lambda: keep is not None and keep(name)):

@@ -33,9 +33,14 @@ def bracket(address: str) -> str:
 
 
 class EngineAddress:
-    """Where one engine and its containers are, seen from this process."""
+    """Where one engine and its containers are, seen from this process.
+
+    Attributes:
+        ids_inside: for the uid and the gid of an owner, as this process sees them, those that containers see.
+    """
 
     def __init__(self, engine: Engine) -> None:
+        self.ids_inside: dict[tuple[int, int], tuple[int, int]] = {}
         self._engine = engine
         self._own_container: ContainerInfo | None = None
         self._is_asked = False

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import re
 import uuid
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from jupyter_launcher.engine.protocol import Engine
 from jupyter_launcher.engine.types import ContainerConfig
+from jupyter_launcher.errors import EngineError, PipelineDirError
+from jupyter_launcher.host.address import EngineAddress
 from jupyter_launcher.host.process import process_mark
+from jupyter_launcher.spec.container import look_config
 from jupyter_launcher.spec.labels import helper_labels, helper_name
 from jupyter_launcher.waiting import Deadline
 
-__all__ = ["run_look"]
+__all__ = ["Look", "SeenDirectory", "run_look"]
 
 _LOOK_SECONDS = 30.0
+_SEEN = re.compile(r"directory (?P<identity>[0-9]+:[0-9]+) (?P<uid>[0-9]+):(?P<gid>[0-9]+)")
 
 
 def run_look(engine: Engine, config: ContainerConfig) -> str:
@@ -26,3 +33,68 @@ def run_look(engine: Engine, config: ContainerConfig) -> str:
     with engine.temporary(config, helper_name("look", uuid.uuid4().hex)) as container:
         engine.wait(container, Deadline(_LOOK_SECONDS))
         return engine.logs(container).strip()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeenDirectory:
+    """A directory of the engine's host, as a container sees it.
+
+    Attributes:
+        identity: ``<device>:<inode>``.
+        ids: the uid and the gid of its owner; 65534 is also what is seen of one that the engine's user namespace does
+            not have.
+    """
+
+    identity: str
+    ids: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """Looks at directories of the engine's host, each from a short-lived container.
+
+    Attributes:
+        engine: on whose host they are.
+        address: how this process sees that engine.
+        image: of the container.
+        ensure_image: called before a container looks.
+    """
+
+    engine: Engine
+    address: EngineAddress
+    image: str
+    ensure_image: Callable[[], object]
+
+    def look_at(self, path: Path) -> SeenDirectory:
+        """What is at a path.
+
+        Raises:
+            PipelineDirError: it cannot be mounted, or is no directory.
+            EngineError: the engine does not answer, or has no such image.
+        """
+        self.ensure_image()
+        try:
+            seen = run_look(self.engine, look_config(path, self.image))
+        except EngineError as error:
+            if error.status not in (400, 404) or self.engine.images.find(self.image) is None:
+                raise
+            msg = f"pipeline dir {path} cannot be mounted on the engine's host {self.address.host}: {error.message}"
+            raise PipelineDirError(msg, hint="create it there first", path=str(path)) from error
+        found = _SEEN.fullmatch(seen)
+        if found is None:
+            msg = f"pipeline dir {path} is no directory on the engine's host {self.address.host}, but {seen!r}"
+            raise PipelineDirError(msg, hint="give another", path=str(path))
+        return SeenDirectory(identity=found["identity"], ids=(int(found["uid"]), int(found["gid"])))
+
+    def find_ids(self, path: Path, ids: tuple[int, int]) -> tuple[int, int]:
+        """What containers see of the owner of a directory, whose ids this process sees.
+
+        One look for each owner: a launcher remembers what an engine makes of ids.
+
+        Raises:
+            PipelineDirError, EngineError: as ``look_at``.
+        """
+        known = self.address.ids_inside
+        if ids not in known:
+            known[ids] = self.look_at(path).ids
+        return known[ids]

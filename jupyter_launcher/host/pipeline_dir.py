@@ -3,31 +3,30 @@
 from __future__ import annotations
 
 import os
-import re
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
 from jupyter_launcher.engine.protocol import Engine
 from jupyter_launcher.engine.traits import EngineTraits
-from jupyter_launcher.errors import EngineError, PipelineDirError
+from jupyter_launcher.errors import PipelineDirError
 from jupyter_launcher.host.address import EngineAddress
 from jupyter_launcher.host.links import Walk, walk
-from jupyter_launcher.host.look import run_look
+from jupyter_launcher.host.look import Look
 from jupyter_launcher.host.rules import DirectoryRules, check_folder, check_kernel, check_links, check_roots
 from jupyter_launcher.host.sockets import EngineSockets
 from jupyter_launcher.host.source import Source, View, clean_path
 from jupyter_launcher.models import Mount
 from jupyter_launcher.spec.checks import check_user
-from jupyter_launcher.spec.container import look_config
 
 __all__ = ["PipelineDir", "check_mount_sources", "look_identity", "resolve_pipeline_dir"]
 
 _KIND = "pipeline dir"
 
-_SEEN = re.compile(r"directory (?P<identity>[0-9]+:[0-9]+) (?P<uid>[0-9]+):(?P<gid>[0-9]+)")
+_UNMAPPED = 65534
+"""What a user namespace shows of each uid and gid that it does not have."""
 # Where a directory has one of these, the kernel asks it, and the mode does not decide.
 _ACCESS_LISTS = {"system.posix_acl_access", "system.nfs4_acl"}
 # In these a container sees the devices and inodes of its host; a sandbox with a kernel of its own has others.
@@ -53,7 +52,7 @@ def _refuse(path: str | os.PathLike[str], seen: str, hint: str) -> NoReturn:
     raise PipelineDirError(msg, hint=hint, path=os.fspath(path)) from None
 
 
-def _choose_user(given: str | int | None, owner: str, group: str) -> str:
+def _choose_user(given: str | int | None, owner: int, group: int) -> str:
     """Who works in a directory: its owner, or who was asked for; a uid alone gets the directory's group."""
     if given is None:
         return f"{owner}:{group}"
@@ -61,18 +60,42 @@ def _choose_user(given: str | int | None, owner: str, group: str) -> str:
     return f"{user}:{group}" if user.isdecimal() else user
 
 
-def _maps_ids(traits: EngineTraits) -> bool:
-    """Whether uid 0 of a container is somebody else on the engine's host."""
-    return bool(traits.rootless or traits.remapped)
+def _needs_owner(given: str | int | None) -> bool:
+    """Whether the owner of the directory has a part in who works there."""
+    return given is None or check_user(given, "user").isdecimal()
+
+
+def _maps_ids(traits: EngineTraits) -> bool | None:
+    """Whether a uid of a container is another one on the engine's host; None: not known."""
+    if traits.rootless or traits.remapped:
+        return True
+    return None if traits.rootless is None or traits.remapped is None else False
+
+
+def _choose_mapped_user(path: Path, given: str | int | None, ids: tuple[int, int]) -> tuple[str, str]:
+    """As ``_choose_user``, for the ids that a user namespace shows. The second is a warning, or empty.
+
+    Raises:
+        PipelineDirError: the owner is to work there, and the user namespace does not have that uid.
+    """
+    owner, group = ids
+    if given is None and owner == _UNMAPPED:
+        seen = (
+            "belongs to a user whom the engine's user namespace does not have, so nobody there could work as the owner"
+        )
+        _refuse(path, seen, f"`chown` {path} to a user whom the engine has, or start with user=")
+    if not _needs_owner(given) or group != _UNMAPPED:
+        return _choose_user(given, owner, group), ""
+    own = owner if given is None else int(check_user(given, "user"))
+    warning = f"the engine's user namespace does not have the group of {path}, so the server has group {own} there"
+    return f"{own}:{own}", warning
 
 
 def _check_access(path: Path, status: os.stat_result, user: str) -> None:
-    """Refuse what is known to be closed: to this process, or to ``uid:gid``. A name is known to the image alone.
+    """Refuse what is known to be closed to ``uid:gid`` of this host. A name is known to the image alone.
 
     The server has no capabilities, so the mode counts for uid 0 as for everyone.
     """
-    if not os.access(path, os.R_OK | os.X_OK):
-        _refuse(path, "cannot be read by this process", "start as a user that may read it, or change its mode")
     uid, _, gid = user.partition(":")
     if not (uid.isdecimal() and gid.isdecimal()) or _has_access_list(path):
         return
@@ -103,11 +126,13 @@ def resolve_pipeline_dir(
     *,
     image: str,
     rules: DirectoryRules,
+    ensure_image: Callable[[], object] = lambda: None,
 ) -> PipelineDir:
     """The directory to mount, and the user that works in it.
 
     With a remote engine the path is on the remote host. It is checked by running ``stat`` in a short-lived
-    container of ``image``; so is the identity of a directory where the engine has a kernel of its own.
+    container of ``image``; so is the identity of a directory where the engine has a kernel of its own, and the owner
+    where the engine maps ids, or may do so: then once for each owner.
 
     Args:
         engine: that mounts it.
@@ -116,35 +141,62 @@ def resolve_pipeline_dir(
         user: ``uid:gid``, ``uid`` (the group is the directory's then), or a name; None: the owner.
         image: of a container that looks.
         rules: of the launcher.
+        ensure_image: called before a container looks.
 
     Raises:
         OptionError: ``user`` cannot be one.
-        PipelineDirError: it cannot be used, the rules refuse it, or the engine's host cannot mount it.
+        PipelineDirError: it cannot be used, its owner is not in the engine's user namespace, the rules refuse it, or
+            the engine's host cannot mount it.
         EngineError: the engine does not answer, or has no such image.
     """
     if user is not None:
         check_user(user, "user")
     traits = engine.traits
+    look = Look(engine=engine, address=address, image=image, ensure_image=ensure_image)
     if address.is_remote:
-        path = _remote_path(address, given)
-        seen = _look_at_owner(engine, address, path, image)
-        _check_rules(address, Source(kind=_KIND, path=path, walk=None), rules, traits)
-        folder = PipelineDir(path=path, user=_choose_user(user, seen["uid"], seen["gid"]), identity=seen["identity"])
+        folder = _resolve_remote(look, given, user, rules, traits)
     else:
-        walked, status = _walk(given)
-        source = Source(kind=_KIND, path=_to_host_path(address, walked.path), walk=walked)
-        _check_rules(address, source, rules, traits)
-        warning = ""
-        if user is None and status.st_uid == 0 and not _maps_ids(traits):
-            warning = _check_root(source, walked)
-        worker = _choose_user(user, str(status.st_uid), str(status.st_gid))
-        _check_access(walked.path, status, worker)
-        identity = f"{status.st_dev}:{status.st_ino}"
-        folder = PipelineDir(path=source.path, user=worker, identity=identity, warning=warning)
-        if not address.shares_kernel:  # another kernel has other numbers for its devices
-            folder = replace(folder, identity=_look_at_owner(engine, address, folder.path, image)["identity"])
+        folder = _resolve_here(look, given, user, rules, traits)
     runtime = traits.runtime
     return folder if runtime is None or Path(runtime).name in _RUNTIMES else replace(folder, identity=None)
+
+
+def _resolve_remote(
+    look: Look, given: str | os.PathLike[str], user: str | int | None, rules: DirectoryRules, traits: EngineTraits
+) -> PipelineDir:
+    path = _remote_path(look.address, given)
+    seen = look.look_at(path)
+    _check_rules(look.address, Source(kind=_KIND, path=path, walk=None), rules, traits)
+    worker, warning = _choose_user(user, *seen.ids), ""
+    if _maps_ids(traits):
+        worker, warning = _choose_mapped_user(path, user, seen.ids)
+    return PipelineDir(path=path, user=worker, identity=seen.identity, warning=warning)
+
+
+def _resolve_here(
+    look: Look, given: str | os.PathLike[str], user: str | int | None, rules: DirectoryRules, traits: EngineTraits
+) -> PipelineDir:
+    walked, status = _walk(given)
+    source = Source(kind=_KIND, path=_to_host_path(look.address, walked.path), walk=walked)
+    _check_rules(look.address, source, rules, traits)
+    if not os.access(walked.path, os.R_OK | os.X_OK):
+        _refuse(walked.path, "cannot be read by this process", "start as a user that may read it, or change its mode")
+    ids, is_mapped = (status.st_uid, status.st_gid), _maps_ids(traits)
+    worker, warning = _choose_user(user, *ids), ""
+    if user is None or is_mapped is False:  # else the given uid may be another one on this host
+        _check_access(walked.path, status, worker)
+    identity = f"{status.st_dev}:{status.st_ino}"
+    seen_ids = ids
+    if not look.address.shares_kernel:  # another kernel has other numbers for its devices
+        seen = look.look_at(source.path)
+        identity, seen_ids = seen.identity, seen.ids if is_mapped else ids
+    elif is_mapped is not False and _needs_owner(user):
+        seen_ids = look.find_ids(source.path, ids)
+    if is_mapped or seen_ids != ids:
+        worker, warning = _choose_mapped_user(source.path, user, seen_ids)
+    elif user is None and status.st_uid == 0:
+        warning = _check_root(source, walked)
+    return PipelineDir(path=source.path, user=worker, identity=identity, warning=warning)
 
 
 def _walk(given: str | os.PathLike[str]) -> tuple[Walk, os.stat_result]:
@@ -282,18 +334,3 @@ def _remote_path(address: EngineAddress, given: str | os.PathLike[str]) -> Path:
     if not path.is_absolute() or path == Path(path.anchor) or "\0" in str(path):
         _refuse(given, f"would be on the engine's host {address.host}", "give an absolute path of that host")
     return path
-
-
-def _look_at_owner(engine: Engine, address: EngineAddress, path: Path, image: str) -> re.Match[str]:
-    try:
-        seen = run_look(engine, look_config(path, image))
-    except EngineError as error:
-        if error.status not in (400, 404):
-            raise
-        # The image is there, so 404 is about the path.
-        msg = f"pipeline dir {path} cannot be mounted on the engine's host {address.host}: {error.message}"
-        raise PipelineDirError(msg, hint="create it there first", path=str(path)) from error
-    found = _SEEN.fullmatch(seen)
-    if found is None:
-        _refuse(path, f"is no directory on the engine's host {address.host}, but {seen!r}", "give another")
-    return found

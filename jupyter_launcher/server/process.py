@@ -27,10 +27,9 @@ from jupyter_launcher.spec.server import RUN_DIR, read_script
 from jupyter_launcher.waiting import Deadline, NotYetError, attempts
 
 __all__ = [
-    "OTHER_DIRECTORY",
     "StartedServer",
+    "describe_directory",
     "describe_failure",
-    "describe_other_directory",
     "read_server_info",
     "renew_lease",
     "start_server",
@@ -46,8 +45,12 @@ _OUTPUT_LIMIT = 2**18
 """Bytes. The scripts print three server_info of 64 KiB at most, and a few lines."""
 _NOT_PREPARED = 70
 """The exit code of start.sh where the server cannot be started."""
-OTHER_DIRECTORY = 71
+_OTHER_DIRECTORY = 71
 """The exit code of start.sh and start_gateway.sh where another directory is mounted than the launcher looked at."""
+_CLOSED_DIRECTORY = 72
+"""The exit code of start.sh and start_gateway.sh where their user can't enter or read the directory."""
+_UNWRITABLE_DIRECTORY = 73
+"""The exit code of start.sh where its user can't write to the directory."""
 _OTHER_TOKEN = "other-token"  # noqa: S105 - a word, and no secret
 """What start.sh prints in place of server_info when a server answers that does not have our token."""
 _ENDING = 3
@@ -72,7 +75,8 @@ def start_server(engine: Engine, container: str, plan: SessionPlan, deadline: De
     """Start the server and read its server_info, in one exec. A lease begins when that is there.
 
     Raises:
-        PipelineDirError: the directory that is mounted is not the one that was looked at; nothing was started.
+        PipelineDirError: the directory that is mounted is not the one that was looked at, or the server's user cannot
+            work in it; nothing was started.
         ServerStartError: it could not be started, or it ended.
         ServerInfoError: it answers, but not to our token, or its server_info cannot be parsed.
         ServerTimeoutError: it lives, but there is no server_info after the deadline.
@@ -81,7 +85,9 @@ def start_server(engine: Engine, container: str, plan: SessionPlan, deadline: De
         RUN_DIR,
         str(max(1, math.ceil(deadline.remaining()))),
         str(plan.lease or 0),
+        PIPELINE_TARGET,
         plan.pipeline_dir_id or "",
+        "" if plan.pipeline_read_only else "writable",
         plan.launch_script,
         "tuned" if plan.tune else "",
         plan.server_config,
@@ -99,7 +105,6 @@ def start_server(engine: Engine, container: str, plan: SessionPlan, deadline: De
             container,
             command,
             patience,
-            workdir=PIPELINE_TARGET,
             limit=_OUTPUT_LIMIT,
             secret=True,
             stays=True,
@@ -134,8 +139,9 @@ def _describe_start(
     engine: Engine, container: str, plan: SessionPlan, error: ExecError, deadline: Deadline
 ) -> PipelineDirError | ServerError:
     """The error for a start.sh that did not run, or that failed."""
-    if error.started and error.exit_code == OTHER_DIRECTORY:
-        return describe_other_directory(plan.labels.pipeline_dir, error.output)
+    found = describe_directory(plan.labels.pipeline_dir, error.exit_code, error.output) if error.started else None
+    if found is not None:
+        return found
     if error.started and error.exit_code == _NOT_PREPARED:
         msg = f"the server in container {container[:12]} could not be prepared: {error.message}"
         hint = "see that the image has sh, mkfifo and od, and that /tmp or HOME can be written"
@@ -150,10 +156,23 @@ def _describe_start(
     return describe_failure(engine, container, error.message, deadline)
 
 
-def describe_other_directory(path: Path, seen: str) -> PipelineDirError:
-    """The error for a path that led elsewhere when the engine mounted it; ``seen``: what the container printed."""
-    msg = f"{path} led to another directory when it was mounted than when it was looked at: {seen.strip()}"
-    hint = "start again; if that gives the same, see who moves or links directories on this path"
+def describe_directory(path: Path, exit_code: int | None, seen: str) -> PipelineDirError | None:
+    """The error for a directory in which start.sh or start_gateway.sh could not work, by their exit code.
+
+    None where the exit code does not tell of one. ``seen`` is what the script printed.
+    """
+    if exit_code == _OTHER_DIRECTORY:
+        msg = f"{path} led to another directory when it was mounted than when it was looked at: {seen.strip()}"
+        hint = "start again; if that gives the same, see who moves or links directories on this path"
+    elif exit_code in (_CLOSED_DIRECTORY, _UNWRITABLE_DIRECTORY):
+        msg = f"pipeline dir {path} cannot be used: {seen.strip()}"
+        hint = (
+            "change its owner or its mode, or start with another user=; where SELinux forbids it, pipeline_relabel='z'"
+        )
+        if exit_code == _UNWRITABLE_DIRECTORY:
+            hint += "; where nothing is to be saved, pipeline_read_only=True (--pipeline-read-only)"
+    else:
+        return None
     return PipelineDirError(msg, hint=hint, path=str(path))
 
 

@@ -122,8 +122,10 @@ def cancelled_start(session_id: str, left: str) -> StartCancelledError:
 def _check_request(context: Context, request: StartRequest, options: Mapping[str, Any]) -> tuple[SessionSpec, str]:
     """Check everything that can be checked before anything is made. The second is a warning, or empty."""
     check_image(request.image, "image")
-    if not context.address.shares_kernel:  # a container of the image looks at the directory there
+
+    def ensure_image() -> None:  # where a container of it looks at the engine's host
         context.ensure_image(request.image, request.pull, context.reporter)
+
     try:
         folder = resolve_pipeline_dir(
             context.engine,
@@ -132,6 +134,7 @@ def _check_request(context: Context, request: StartRequest, options: Mapping[str
             request.user,
             image=request.image,
             rules=context.rules,
+            ensure_image=ensure_image,
         )
     except PipelineDirError as error:
         if request.session_id is not None:
@@ -148,12 +151,7 @@ def _check_request(context: Context, request: StartRequest, options: Mapping[str
     )
     _check_limits(context, spec)
     check_mount_sources(context.address, spec.mounts, context.rules)
-    check_mount_points(
-        context.engine,
-        context.address,
-        spec,
-        ensure_image=lambda: context.ensure_image(request.image, request.pull, context.reporter),
-    )
+    check_mount_points(context.engine, context.address, spec, ensure_image=ensure_image)
     return spec, folder.warning
 
 

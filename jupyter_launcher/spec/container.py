@@ -66,11 +66,16 @@ def session_config(
         image=spec.image,
         entrypoint=("sh", "-c", read_script("supervise.sh"), "supervise", RUN_DIR, str(_SERVER_PATIENCE)),
         user=spec.user,
-        working_dir=PIPELINE_TARGET,
+        working_dir="/",
         environment=_environment({**proxies.values, **spec.environment}, gateway, labels.start_id),
         labels={**spec.labels, **labels.to_labels()},
         mounts=(
-            BindMount(source=str(spec.pipeline_dir), target=PIPELINE_TARGET, relabel=spec.pipeline_relabel),
+            BindMount(
+                source=str(spec.pipeline_dir),
+                target=PIPELINE_TARGET,
+                read_only=spec.pipeline_read_only,
+                relabel=spec.pipeline_relabel,
+            ),
             *(to_bind(item) for item in spec.mounts),
         ),
         tmpfs=_tmpfs(spec),
@@ -158,12 +163,13 @@ def gateway_config(
         network: that the container joins.
         proxies: variables that the engine's containers get.
     """
+    values = (RUN_DIR, PIPELINE_TARGET, pipeline_dir_id or "")
     return ContainerConfig(
         image=image,
+        entrypoint=("sh", "-c", read_script("start_gateway.sh"), "gateway", *values, *argv),
         environment=proxies.values,
-        entrypoint=("sh", "-c", read_script("start_gateway.sh"), "gateway", RUN_DIR, pipeline_dir_id or "", *argv),
         user=user,
-        working_dir=PIPELINE_TARGET,
+        working_dir="/",
         labels=labels,
         mounts=(BindMount(source=str(pipeline_dir), target=PIPELINE_TARGET, relabel=relabel),),
         tmpfs=(_run_dir(user, _GATEWAY_RUN_SIZE),),

@@ -42,6 +42,7 @@ class StartOptions(TypedDict, total=False):
     secrets: Mapping[str, str] | HiddenTexts | None
     mounts: Iterable[Mount]
     pipeline_relabel: str | None
+    pipeline_read_only: bool
     memory: int | str | None
     cpus: float | None
     shm_size: int | str | None
@@ -81,6 +82,7 @@ class SessionSpec:
     secrets: HiddenTexts = field(default_factory=HiddenTexts, repr=False, metadata={"check": texts.check_secrets})
     mounts: tuple[Mount, ...] = field(default=(), metadata={"check": check_mounts})
     pipeline_relabel: str | None = field(default=None, metadata={"check": check_relabel})
+    pipeline_read_only: bool = field(default=False, metadata={"check": checks.check_flag})
     memory: int | None = field(default=None, metadata={"check": checks.check_size})
     cpus: float | None = field(default=None, metadata={"check": checks.check_cpus})
     shm_size: int | None = field(default=None, metadata={"check": checks.check_size})

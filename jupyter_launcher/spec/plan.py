@@ -29,6 +29,7 @@ class SessionPlan:
         secrets: a file below the session's own folder → its text; with the gateway's token, if there is one.
         lease: seconds; None: the session stays until it is stopped.
         pipeline_dir_id: ``<device>:<inode>`` of the directory that must be mounted; None: not known.
+        pipeline_read_only: the server need not be able to write to that directory.
     """
 
     labels: SessionLabels
@@ -40,6 +41,7 @@ class SessionPlan:
     secrets: HiddenTexts
     lease: int | None
     pipeline_dir_id: str | None = None
+    pipeline_read_only: bool = False
 
 
 def plan(
@@ -74,6 +76,7 @@ def plan(
         secrets=_find_secrets(spec, gateway),
         lease=spec.lease,
         pipeline_dir_id=spec.pipeline_dir_id,
+        pipeline_read_only=spec.pipeline_read_only,
     )
 
 

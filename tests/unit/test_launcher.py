@@ -150,6 +150,7 @@ def test_start_hands_every_option_on(
         cpus=1.5,
         shm_size="2k",
         gpus="all",
+        pipeline_read_only=True,
         read_only=True,
         tune=False,
         lease=60,
@@ -161,12 +162,12 @@ def test_start_hands_every_option_on(
     assert (config.image, config.user, config.network, config.environment) == ("image", "7:8", "net", {"A": "b"})
     assert (config.memory, config.cpus, config.shm_size, config.gpus) == (2**30, 1.5, 2048, "all")
     assert (config.read_only, config.host_ip, config.host_port) == (True, "127.0.0.1", jupyter.port)
-    assert [mount.target for mount in config.mounts] == ["/pipeline-dir", "/b"]
+    assert [(mount.target, mount.read_only) for mount in config.mounts] == [("/pipeline-dir", True), ("/b", False)]
     assert config.labels["team"] == "a"
     assert engine.images.ensured == [("image", "never")]
     assert "--ServerApp.allow_origin=https://ide.example" in jupyter.script_of_start
     assert "--ServerApp.base_url=/x/" in jupyter.script_of_start
-    assert (jupyter.script_of_start[6], jupyter.script_of_start[9]) == ("60", "")  # the lease, and no tunings
+    assert [jupyter.script_of_start[at] for at in (6, 9, 11)] == ["60", "", ""]  # lease, not writable, no tunings
     assert jupyter.script_of_start[-1] == "--y"
     assert SessionLabels.from_labels(config.labels, "c").owner == "me"
 

@@ -1,16 +1,26 @@
 # Starts the server, and prints our token and its server_info as soon as it answers; README.md beside this file draws the protocol.
 # $1: the session's own folder (in memory, of this user alone), $2: seconds to wait, $3: the lease in
-# seconds, 0 for none, $4: the pipeline directory's `device:inode`, or nothing, $5: the text of launch.py,
-# $6: `tuned` if that has tunings, else nothing, $7: the text of a configuration file, $8: the text of watch_lease.sh,
-# the rest: the server's argv.
+# seconds, 0 for none, $4: the pipeline directory, $5: its `device:inode`, or nothing, $6: `writable` if the server must
+# be able to write to it, else nothing, $7: the text of launch.py, $8: `tuned` if that has tunings, else nothing, $9: the
+# text of a configuration file, $10: the text of watch_lease.sh, the rest: the server's argv.
 # This shell stays as the server's parent and hands its exit code to the supervisor.
 # It prints an end of transmission when server_info was printed or cannot come any more; on stderr it
 # prints what works but not as asked.
 # Names begin with _jl_ where the server, or the environment of a process, could have a variable of that name.
 # The server needs the core that this runs on, so: few processes, and no tight polling.
-_jl_run=$1 _jl_seconds=$2 _jl_lease=$3 _jl_directory=$4 _jl_launch=$5 _jl_tuned=$6 _jl_config=$7 _jl_watch=$8
-shift 8
+_jl_run=$1 _jl_seconds=$2 _jl_lease=$3 _jl_folder=$4 _jl_directory=$5 _jl_writable=$6
+shift 6
+_jl_launch=$1 _jl_tuned=$2 _jl_config=$3 _jl_watch=$4
+shift 4
 
+# The server works where the engine mounted the pipeline directory. Whether its user can enter, read and write that is
+# seen by this user alone: user namespaces, access lists, network file systems and SELinux decide too.
+_jl_refuse() { # $1: the exit code, $2: what cannot be done, $3: what was seen
+  echo "user $(id -u):$(id -g) of the server cannot $2 it, and there it has mode and owner $(stat -c '%a %u:%g' "$_jl_folder" 2>/dev/null)${3:+ ($3)}" >&2
+  exit "$1"
+}
+cd "$_jl_folder" 2>/dev/null || _jl_refuse 72 enter
+unset OLDPWD
 # The working directory is what the engine mounted at the path that the launcher looked at before.
 if [ -n "$_jl_directory" ]; then
   _jl_mounted=$(stat -c %d:%i . 2>/dev/null)
@@ -19,6 +29,12 @@ if [ -n "$_jl_directory" ]; then
     ?*) echo "the launcher looked at directory $_jl_directory, and directory $_jl_mounted is mounted" >&2; exit 71 ;;
     *) echo "nobody looked whether the mounted directory is the one that was asked for: \`stat\` does not work" >&2 ;;
   esac
+fi
+# A shell may say "no" by mistake, where a seccomp profile does not know its system call: then a try decides.
+[ -r . ] || _jl_seen=$(ls 2>&1 >/dev/null) || _jl_refuse 72 read "$_jl_seen"
+if [ -n "$_jl_writable" ] && { [ ! -w . ] || [ ! -x . ]; }; then
+  _jl_seen=$(mkdir ".jupyter-launcher-$$" 2>&1) || _jl_refuse 73 "write to" "$_jl_seen"
+  rmdir ".jupyter-launcher-$$"
 fi
 
 _jl_mask=$(umask)

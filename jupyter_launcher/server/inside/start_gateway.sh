@@ -1,8 +1,10 @@
 # The main process of a gateway of ours, below the engine's init: makes the gateway's token, and becomes the gateway.
-# $1: a folder in memory, of this user alone, $2: the pipeline directory's `device:inode`, or nothing; the rest: the
-# gateway's argv, as its image has it.
-_jl_run=$1 _jl_directory=$2
-shift 2
+# $1: a folder in memory, of this user alone, $2: the pipeline directory, $3: its `device:inode`, or nothing; the rest:
+# the gateway's argv, as its image has it.
+_jl_run=$1 _jl_folder=$2 _jl_directory=$3
+shift 3
+cd "$_jl_folder" 2>/dev/null || { echo "user $(id -u):$(id -g) of the gateway cannot enter it"; exit 72; }
+unset OLDPWD
 # As start.sh: the working directory is what the engine mounted at the path that the launcher looked at before.
 if [ -n "$_jl_directory" ]; then
   _jl_mounted=$(stat -c %d:%i . 2>/dev/null)

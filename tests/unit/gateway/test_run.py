@@ -82,7 +82,7 @@ def test_a_gateway_of_ours_is_there_until_it_is_left(run: Run, jupyter: FakeJupy
         assert (config.image, config.user) == ("image", f"{tmp_path.stat().st_uid}:{tmp_path.stat().st_gid}")
         identity = f"{tmp_path.stat().st_dev}:{tmp_path.stat().st_ino}"
         assert config.entrypoint is not None
-        assert config.entrypoint[3:] == ("gateway", RUN_DIR, identity, "run-gateway", "--port=8888")
+        assert config.entrypoint[3:] == ("gateway", RUN_DIR, "/pipeline-dir", identity, "run-gateway", "--port=8888")
         assert config.labels == gateway_labels("unit", "me", process_mark())
         assert ("GET", "/api/kernelspecs") in jupyter.asked
         assert set(jupyter.authorizations) == {f"token {GATEWAY_TOKEN}"}
@@ -129,6 +129,14 @@ def test_a_gateway_of_another_directory_than_the_one_that_was_looked_at(
     with pytest.raises(PipelineDirError, match=r"led to another directory .* the log") as caught, run():
         pytest.fail("it does not run")
     assert caught.value.path == str(tmp_path)
+    assert jupyter.engine.known == {}
+
+
+def test_a_gateway_whose_user_cannot_enter_the_directory(run: Run, jupyter: FakeJupyter, tmp_path: Path) -> None:
+    jupyter.engine.log = "user 7:8 of the gateway cannot enter it"
+    jupyter.engine.on_start = lambda found: jupyter.engine.end(found, 72)
+    with pytest.raises(PipelineDirError, match=f"{tmp_path} cannot be used: user 7:8 .* cannot enter it"), run():
+        pytest.fail("it does not run")
     assert jupyter.engine.known == {}
 
 

@@ -293,12 +293,130 @@ def test_who_is_not_root_must_say_root(of_root: Path, monkeypatch: pytest.Monkey
     assert resolve(FakeEngine(), of_root, 0).user == "0:0"
 
 
-@pytest.mark.parametrize("traits", [replace(DOCKER, rootless=True), replace(DOCKER, remapped=True)])
-def test_where_the_engine_maps_ids_nobody_is_root_of_the_host(
-    of_root: Path, monkeypatch: pytest.MonkeyPatch, traits: EngineTraits
-) -> None:
+ROOTLESS, REMAPPED = replace(DOCKER, rootless=True), replace(DOCKER, remapped=True)
+UNTOLD = replace(DOCKER, rootless=None, remapped=None)
+MAPPING = pytest.mark.parametrize("traits", [ROOTLESS, REMAPPED, UNTOLD], ids=["rootless", "remapped", "untold"])
+
+
+def mapping(seen: str, traits: EngineTraits = ROOTLESS, **options: Any) -> FakeEngine:
+    """An engine whose containers see this owner."""
+    engine = FakeEngine(traits=traits, **options)
+    engine.log = f"directory 1:2 {seen}\n"
+    engine.on_start = engine.end
+    return engine
+
+
+def test_where_the_engine_maps_ids_nobody_is_root_of_the_host(of_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    assert resolve(FakeEngine(traits=traits), of_root).user == "0:0"
+    for traits in (ROOTLESS, REMAPPED):
+        assert resolve(mapping("0:0", traits), of_root).user == "0:0"
+    with pytest.raises(PipelineDirError, match="belongs to root"):
+        resolve(mapping("0:0", UNTOLD), of_root)
+
+
+@MAPPING
+def test_where_the_engine_maps_ids_the_owner_is_the_one_that_it_sees(tmp_path: Path, traits: EngineTraits) -> None:
+    engine = mapping("7:8", traits)
+    assert resolve(engine, tmp_path) == PipelineDir(path=tmp_path, user="7:8", identity=identity_of(tmp_path))
+    (config,) = engine.configs.values()
+    assert (config.image, config.mounts[0].source, config.mounts[0].read_only) == ("image", str(tmp_path), True)
+    assert engine.known == {}
+
+
+@pytest.mark.parametrize(
+    ("user", "text", "looks"), [("9", "9:8", 1), (0, "0:8", 1), ("9:9", "9:9", 0), ("jovyan", "jovyan", 0)]
+)
+@MAPPING
+def test_where_the_engine_maps_ids_a_given_user_is_one_of_its_own(
+    tmp_path: Path, traits: EngineTraits, user: str | int, text: str, looks: int
+) -> None:
+    """So the mode of the host does not decide."""
+    tmp_path.chmod(0o700)
+    engine = mapping("7:8", traits)
+    assert resolve(engine, tmp_path, user).user == text
+    assert len(engine.configs) == looks
+
+
+@MAPPING
+def test_where_the_engine_maps_ids_it_is_asked_once_for_each_owner(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, traits: EngineTraits
+) -> None:
+    engine, images = mapping("7:8", traits), []
+    found = EngineAddress(engine)
+
+    def again() -> str:
+        return resolve_pipeline_dir(
+            engine, found, tmp_path, None, image="image", rules=DirectoryRules(), ensure_image=lambda: images.append(1)
+        ).user
+
+    assert [again(), again()] == ["7:8", "7:8"]
+    assert (len(engine.configs), images) == (1, [1])
+    look = os.fstat
+
+    def pretend(descriptor: int) -> os.stat_result:
+        status = look(descriptor)
+        return os.stat_result((*status[:5], status.st_gid + 1, *status[6:]))
+
+    monkeypatch.setattr(os, "fstat", pretend)
+    engine.log = "directory 1:2 7:9"
+    assert [again(), again()] == ["7:9", "7:9"]
+    assert len(engine.configs) == 2
+
+
+@MAPPING
+def test_an_owner_whom_the_engine_does_not_have(tmp_path: Path, traits: EngineTraits) -> None:
+    engine = mapping("65534:65534", traits)
+    with pytest.raises(PipelineDirError, match="a user whom the engine's user namespace does not have") as caught:
+        resolve(engine, tmp_path)
+    assert f"`chown` {tmp_path}" in caught.value.hint
+    assert "user=" in caught.value.hint
+    assert caught.value.path == str(tmp_path)
+    assert resolve(engine, tmp_path, "5:6").user == "5:6"
+
+
+@pytest.mark.parametrize(("user", "text"), [(None, "7:7"), ("5", "5:5")])
+@MAPPING
+def test_a_group_that_the_engine_does_not_have_is_told(
+    tmp_path: Path, traits: EngineTraits, user: str | None, text: str
+) -> None:
+    found = resolve(mapping("7:65534", traits), tmp_path, user)
+    assert found.user == text
+    assert "does not have the group" in found.warning
+    assert f"has group {text[0]} there" in found.warning
+
+
+def test_the_owners_own_mode_counts_where_the_engine_maps_ids(tmp_path: Path) -> None:
+    tmp_path.chmod(0o377)
+    if not os.access(tmp_path, os.R_OK | os.X_OK):
+        pytest.skip("only root may read it")
+    engine = mapping("7:8")
+    with pytest.raises(PipelineDirError, match="has mode 0377"):
+        resolve(engine, tmp_path)
+    assert engine.configs == {}
+
+
+def test_an_engine_that_maps_ids_and_has_another_kernel(tmp_path: Path) -> None:
+    engine = mapping("7:8", replace(ROOTLESS, same_kernel=False))
+    found = resolve(engine, tmp_path)
+    assert (found.identity, found.user) == ("1:2", "7:8")
+    assert len(engine.configs) == 1
+
+
+def test_a_remote_engine_that_maps_ids() -> None:
+    engine = mapping("65534:65534", endpoint=REMOTE)
+    with pytest.raises(PipelineDirError, match="does not have"):
+        resolve(engine, "/far/one")
+    found = resolve(mapping("7:65534", endpoint=REMOTE), "/far/one")
+    assert (found.user, bool(found.warning)) == ("7:7", True)
+
+
+def test_without_its_image_no_look_tells_of_the_directory() -> None:
+    engine = looking("directory 1:2 0:0")
+    engine.images.known.clear()
+    engine.fail("create", refusal(404, "no such image"))
+    with pytest.raises(EngineError, match="no such image") as caught:
+        resolve(engine, "/far/one")
+    assert not isinstance(caught.value, PipelineDirError)
 
 
 def test_root_is_not_chosen_over_a_link_of_somebody_else(of_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

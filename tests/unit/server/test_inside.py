@@ -794,7 +794,7 @@ def eventually(holds: Callable[[], bool]) -> bool:
 
 def run_gateway_script(run_dir: Path, *argv: str) -> subprocess.CompletedProcess[str]:
     """In a folder of its own for what a restart keeps."""
-    line = ["sh", "-c", read_script("start_gateway.sh"), "gateway", str(run_dir), "", *argv]
+    line = ["sh", "-c", read_script("start_gateway.sh"), "gateway", str(run_dir), ".", "", *argv]
     with tempfile.TemporaryDirectory() as kept:
         environment = {**os.environ, "TMPDIR": kept}
         return subprocess.run(line, capture_output=True, text=True, check=False, env=environment)
@@ -804,25 +804,27 @@ def test_a_gateway_keeps_its_token_over_a_restart(tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     tokens = []
     for _ in range(2):
-        assert run_script("start_gateway.sh", str(tmp_path), "", "true").returncode == 0
+        assert run_script("start_gateway.sh", str(tmp_path), ".", "", "true").returncode == 0
         tokens.append((tmp_path / "token").read_text())
         (tmp_path / "token").unlink()
     assert tokens[0] == tokens[1]
     (kept,) = tmp_path.glob(".jupyter*")
     assert kept.stat().st_mode & 0o777 == 0o600
     kept.write_text("bad\n")
-    assert run_script("start_gateway.sh", str(tmp_path), "", "true").returncode == 70
+    assert run_script("start_gateway.sh", str(tmp_path), ".", "", "true").returncode == 70
 
 
 def test_a_gateway_serves_only_the_directory_that_was_looked_at(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    here = Path.cwd().stat()
-    seen = run_script("start_gateway.sh", str(tmp_path), f"{here.st_dev}:{here.st_ino}", "echo", "it runs")
-    assert (seen.returncode, seen.stdout) == (0, "it runs\n")
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    identity = f"{folder.stat().st_dev}:{folder.stat().st_ino}"
+    seen = run_script("start_gateway.sh", str(tmp_path), str(folder), identity, "pwd")
+    assert (seen.returncode, seen.stdout) == (0, f"{folder}\n")
     (tmp_path / "token").unlink()
-    other = run_script("start_gateway.sh", str(tmp_path), "1:1", "echo", "it runs")
+    other = run_script("start_gateway.sh", str(tmp_path), str(folder), "1:1", "echo", "it runs")
     assert (other.returncode, other.stderr) == (71, "")
     assert "looked at directory 1:1, and directory" in other.stdout
     assert not (tmp_path / "token").exists()
@@ -831,7 +833,7 @@ def test_a_gateway_serves_only_the_directory_that_was_looked_at(
 def test_a_gateway_whose_image_cannot_compare_directories_runs_and_says_so(tmp_path: Path) -> None:
     (tmp_path / "stat").write_text("#!/bin/sh\nexit 127\n")
     (tmp_path / "stat").chmod(0o755)
-    line = ["sh", "-c", read_script("start_gateway.sh"), "gateway", str(tmp_path), "1:1", "echo", "it runs"]
+    line = ["sh", "-c", read_script("start_gateway.sh"), "gateway", str(tmp_path), ".", "1:1", "echo", "it runs"]
     path = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "TMPDIR": str(tmp_path)}
     ended = subprocess.run(line, capture_output=True, text=True, check=True, env=path)
     assert ended.stdout.startswith("nobody looked")
@@ -864,11 +866,86 @@ def test_a_gateway_without_a_token_is_not_run(tmp_path: Path) -> None:
     assert (ended.returncode, ended.stdout) == (70, "")
     (tmp_path / "od").write_text("#!/bin/sh\n")
     (tmp_path / "od").chmod(0o755)
-    line = ["sh", "-c", read_script("start_gateway.sh"), "gateway", str(tmp_path), "", "echo", "it runs"]
+    line = ["sh", "-c", read_script("start_gateway.sh"), "gateway", str(tmp_path), ".", "", "echo", "it runs"]
     path = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "TMPDIR": str(tmp_path)}
     without = subprocess.run(line, capture_output=True, text=True, check=False, env=path)
     assert (without.returncode, without.stdout) == (70, "")
     assert "no random bytes" in without.stderr
+
+
+# The look at the pipeline directory.
+
+STRANGER = 4321
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """A directory to which a stranger comes; this process's own folders are for one user."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        (Path(name) / "pipeline").mkdir(mode=0o755)
+        yield Path(name) / "pipeline"
+
+
+def look_as_stranger(name: str, folder: Path, *values: str, script: str = "") -> subprocess.CompletedProcess[str]:
+    """Run a script as somebody whom modes hold, where this process is root's; there is no folder for its files."""
+    who: Any = {"user": STRANGER, "group": STRANGER, "extra_groups": []} if os.getuid() == 0 else {}
+    run_dir = str(folder / "no" / "such")
+    numbers = ("1", "0") if name == "start.sh" else ()
+    line = ["sh", "-c", script or read_script(name), name, run_dir, *numbers, str(folder), *values]
+    return subprocess.run(line, capture_output=True, text=True, check=False, **who)
+
+
+NOT_PREPARED = 70
+"""What the scripts end with as there is no folder for their files: the look has let them through."""
+
+
+@pytest.mark.parametrize(
+    ("mode", "writable", "exit_code", "seen"),
+    [
+        (0o777, "writable", NOT_PREPARED, ""),
+        (0o555, "", NOT_PREPARED, ""),
+        (0o555, "writable", 73, "cannot write to it"),
+        (0o666, "writable", 72, "cannot enter it"),
+        (0o333, "writable", 72, "cannot read it"),
+        (0o333, "", 72, "cannot read it"),
+    ],
+)
+def test_a_server_looks_what_it_may_do_in_its_directory(
+    folder: Path, mode: int, writable: str, exit_code: int, seen: str
+) -> None:
+    folder.chmod(mode)
+    status = folder.stat()
+    ended = look_as_stranger("start.sh", folder, "", writable, "", "", "", "", "true")
+    folder.chmod(0o755)
+    assert ended.returncode == exit_code
+    assert seen in ended.stderr
+    if seen:
+        assert f"mode and owner {mode:o} {status.st_uid}:{status.st_gid}" in ended.stderr
+    assert list(folder.iterdir()) == []
+
+
+def test_a_shell_that_cannot_tell_whether_it_may_write_tries_it(folder: Path) -> None:
+    """A seccomp profile that does not know the system call refuses it, and then the shell says no."""
+    folder.chmod(0o777)
+    script = read_script("start.sh")
+    denied = script.replace("[ ! -w . ]", "true").replace("[ -r . ]", "false")
+    assert denied != script
+    ended = look_as_stranger("start.sh", folder, "", "writable", "", "", "", "", "true", script=denied)
+    assert ended.returncode == NOT_PREPARED
+    assert list(folder.iterdir()) == []
+
+
+def test_a_gateway_looks_whether_it_may_enter_its_directory(folder: Path) -> None:
+    folder.chmod(0o666)
+    ended = look_as_stranger("start_gateway.sh", folder, "", "echo", "it runs")
+    assert (ended.returncode, ended.stderr) == (72, "")
+    assert "of the gateway cannot enter it" in ended.stdout
+    folder.chmod(0o755)
+    assert look_as_stranger("start_gateway.sh", folder, "", "echo", "it runs").returncode == NOT_PREPARED
+
+
+# What a gateway of ours has left.
 
 
 def test_the_token_of_a_gateway_is_read(tmp_path: Path) -> None:

@@ -62,10 +62,10 @@ def engine_with(*answers: Any, **changes: Any) -> FakeEngine:
     return FakeEngine(container(**changes), answers=answers)
 
 
-def test_the_server_is_started_by_one_exec_in_the_pipeline_dir() -> None:
+def test_the_server_is_started_by_one_exec() -> None:
     engine = engine_with(printed(INFO, None))
     assert start(engine).info.to_dict()["token"] == SERVER_INFO["token"]
-    assert engine.workdirs == ["/pipeline-dir"]
+    assert engine.workdirs == ["/"]  # the script itself enters the pipeline directory
     assert engine.stays == [True]
     ((*script, name, run_dir, seconds),) = [argv[:6] for argv in engine.execs]
     assert script == ["sh", "-c", read_script("start.sh")]
@@ -78,7 +78,9 @@ def test_all_that_was_planned_is_handed_to_the_script() -> None:
     made = planned(lease=7, pipeline_dir_id="66:1234")
     assert engine.execs[0][6:] == (
         "7",
+        "/pipeline-dir",
         "66:1234",
+        "writable",
         made.launch_script,
         "tuned",
         made.server_config,
@@ -90,9 +92,9 @@ def test_all_that_was_planned_is_handed_to_the_script() -> None:
 
 def test_what_is_not_wanted_is_empty_for_the_script() -> None:
     engine = engine_with(printed(INFO))
-    start(engine, tune=False)
+    start(engine, tune=False, pipeline_read_only=True)
     made = planned(tune=False)
-    assert engine.execs[0][6:11] == ("0", "", made.launch_script, "", made.server_config)
+    assert engine.execs[0][6:13] == ("0", "/pipeline-dir", "", "", made.launch_script, "", made.server_config)
 
 
 def test_the_script_gets_at_least_a_second() -> None:
@@ -279,6 +281,18 @@ def test_a_directory_that_was_exchanged_is_an_error_of_the_directory() -> None:
         start(engine)
     assert caught.value.path == "/pipelines/one"
     assert "start again" in caught.value.hint
+
+
+@pytest.mark.parametrize(("exit_code", "may_be_read_only"), [(72, False), (73, True)])
+def test_a_directory_in_which_the_server_cannot_work_is_an_error_of_the_directory(
+    exit_code: int,
+    may_be_read_only: bool,  # noqa: FBT001 - pytest's
+) -> None:
+    with pytest.raises(PipelineDirError, match="/pipelines/one cannot be used: user 7:8 cannot") as caught:
+        start(engine_with(printed("", exit_code, "user 7:8 cannot")))
+    assert caught.value.path == "/pipelines/one"
+    assert "another user=" in caught.value.hint
+    assert ("pipeline_read_only=True" in caught.value.hint) == may_be_read_only
 
 
 def test_an_argument_list_that_is_too_long_is_the_cause() -> None:

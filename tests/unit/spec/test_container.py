@@ -41,7 +41,7 @@ def test_a_session_supervises_a_server_that_comes_by_exec() -> None:
     assert found.entrypoint[:2] == ("sh", "-c")
     assert found.entrypoint[2] == read_script("supervise.sh")
     assert found.entrypoint[3:5] == ("supervise", RUN_DIR)
-    assert (found.stop_signal, found.working_dir, found.network) == ("SIGTERM", "/pipeline-dir", "net")
+    assert (found.stop_signal, found.working_dir, found.network) == ("SIGTERM", "/", "net")
     assert found.stop_seconds is not None
     assert found.stop_seconds > 5  # a kernel that ignores signals costs the server so much
 
@@ -143,10 +143,10 @@ def test_a_gateway_sees_the_pipeline_where_the_server_does() -> None:
     )
     assert found.entrypoint is not None
     assert found.entrypoint[:2] == ("sh", "-c")
-    assert found.entrypoint[3:] == ("gateway", RUN_DIR, "66:1234", "run-gateway", "--port=8888")
+    assert found.entrypoint[3:] == ("gateway", RUN_DIR, "/pipeline-dir", "66:1234", "run-gateway", "--port=8888")
     assert [(item.target, item.mode, item.uid, item.gid) for item in found.tmpfs] == [(RUN_DIR, "0700", 1, 2)]
     assert found.mounts == (BindMount(source="/p", target="/pipeline-dir", relabel="z"),)
-    assert (found.image, found.user, found.working_dir, found.network) == ("gateway", "1:2", "/pipeline-dir", "net")
+    assert (found.image, found.user, found.working_dir, found.network) == ("gateway", "1:2", "/", "net")
     assert (found.container_port, found.host_ip, found.host_port) == (8888, "127.0.0.1", None)
     assert (found.labels, found.environment) == ({"a": "b"}, {"HTTP_PROXY": "theirs"})
 
