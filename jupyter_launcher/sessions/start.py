@@ -177,7 +177,7 @@ def _make_session(
             api = JupyterApi(context.server_url(info, planned.labels), server.info.token)
             wait_until_ready(api, engine, info.id, deadline)
             if gateway is not None:
-                check_kernelspecs(api, gateway, engine, info.id, timeouts.gateway)
+                check_kernelspecs(api, gateway, engine, info, timeouts.gateway)
             if planned.lease is not None:
                 renew_lease(engine, info.id, planned.lease)
         _warn(context, planned, server.warnings, reporter)

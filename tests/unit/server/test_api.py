@@ -521,11 +521,18 @@ def exec_api(*answers: Any) -> tuple[ExecApi, FakeEngine]:
 def test_a_gateway_is_asked_from_inside_its_container() -> None:
     api, engine = exec_api(printed('200\n[{"id": "a"}]'))
     assert api.kernels(Deadline(3)) == ("a",)
-    assert engine.execs[0][:2] == ("python3", "-c")
-    assert engine.execs[0][3:5] == ("GET", "http://10.0.0.1:8888/api/kernels?no_track_activity=1")
-    assert 2 < float(engine.execs[0][5]) <= 3
+    assert engine.execs[0][:5] == ("sh", "-c", read_script("run_python.sh"), "run", read_script("request.py"))
+    assert engine.execs[0][5:7] == ("GET", "http://10.0.0.1:8888/api/kernels?no_track_activity=1")
+    assert 2 < float(engine.execs[0][7]) <= 3
     api.delete_kernels(["a"], Deadline(3))
-    assert engine.execs[1][3:5] == ("DELETE", "http://10.0.0.1:8888/api/kernels/a")
+    assert engine.execs[1][5:7] == ("DELETE", "http://10.0.0.1:8888/api/kernels/a")
+
+
+@pytest.mark.parametrize(("answer", "connected"), [(printed("", 7), False), (printed("", 1), True), (not_run(), True)])
+def test_from_inside_it_is_known_whether_there_was_a_connection(answer: Any, connected: bool) -> None:  # noqa: FBT001 - pytest's
+    with pytest.raises(NoAnswerError) as caught:
+        exec_api(answer)[0].list_kernels(soon())
+    assert caught.value.connected is connected
 
 
 def test_an_answer_from_inside_that_is_no_json() -> None:
