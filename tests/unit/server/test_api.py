@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import ssl
@@ -508,6 +509,56 @@ def test_kernels_are_deleted_each_by_its_id(jupyter: FakeJupyter) -> None:
 def test_without_kernels_nobody_is_asked(jupyter: FakeJupyter) -> None:
     JupyterApi(jupyter.url).delete_kernels([], soon())
     assert jupyter.asked == []
+
+
+@pytest.fixture
+def black_hole() -> Iterator[str]:
+    """A URL to which no connection is made, and none is refused: the queue of those that wait is full."""
+    with contextlib.ExitStack() as opened:
+        server = opened.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(3):
+            waiting = opened.enter_context(socket.socket())
+            waiting.settimeout(0)
+            waiting.connect_ex(server.getsockname())
+        yield f"http://127.0.0.1:{server.getsockname()[1]}/"
+
+
+def test_a_connection_that_is_not_made_is_given_up(monkeypatch: pytest.MonkeyPatch, black_hole: str) -> None:
+    monkeypatch.setattr(api_module, "_CONNECT_SECONDS", 0.1)
+    deadline = Deadline(60)
+    with pytest.raises(NoAnswerError, match="TimeoutError") as caught:
+        JupyterApi(black_hole).list_kernels(deadline)
+    assert not caught.value.connected
+    assert deadline.elapsed() < 30
+
+
+def test_an_address_that_nobody_answers_leaves_time_for_the_next(
+    monkeypatch: pytest.MonkeyPatch, black_hole: str, jupyter: FakeJupyter
+) -> None:
+    found = [
+        (socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", urlsplit(url).port))
+        for url in (black_hole, jupyter.url)
+    ]
+    monkeypatch.setattr(api_module, "_CONNECT_SECONDS", 0.1)
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    assert JupyterApi("http://name/").is_alive(Deadline(30))
+
+
+def test_a_name_that_nobody_knows_in_time_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, end = threading.Event(), threading.Event()
+
+    def wait(*_: object, **__: object) -> None:
+        asked.set()
+        end.wait(60)
+
+    monkeypatch.setattr(api_module, "_NAME_SECONDS", 0.1)
+    monkeypatch.setattr(socket, "getaddrinfo", wait)
+    deadline = Deadline(60)
+    with pytest.raises(NoAnswerError, match="TimeoutError"):
+        JupyterApi("http://name/").list_kernels(deadline)
+    end.set()
+    assert asked.is_set()
+    assert deadline.elapsed() < 30
 
 
 # From inside a container.
