@@ -216,7 +216,7 @@ def _start_container(context: Context, container_id: str, planned: SessionPlan) 
         raise describe_failure(context.engine, container_id, "its first process has ended", Deadline(0.0))
     if not info.ports.get(PORT_KEY):
         msg = f"container {info.name} has no published port on network {info.network_mode!r}"
-        raise EngineError(msg, hint="use a bridge network that can publish: an internal one cannot")
+        raise EngineError(msg, hint="use a bridge network that can publish: one with IPv4, and no internal one")
     return info
 
 
