@@ -43,6 +43,7 @@ _KERNEL_ID = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9_.-]{1,128}")
 _MOST_KERNELS = 1000
 _WORKERS = 16
 _PIECE = 2**16
+_SHOWN = 200  # characters of what came in place of an answer
 _CONNECT_SECONDS = 3.0
 """For one address. Where nothing answers in this time, what is sent there is most likely lost."""
 _NAME_SECONDS = 6.0  # a resolver gives up its first server after 5
@@ -198,10 +199,12 @@ class ExecApi(JupyterApi):
             token = HiddenTexts({"KG_AUTH_TOKEN": self._token} if self._token else {})
             result = self._engine.exec(self._container, command, deadline, environment=token)
         except ExecError as error:
-            return NoAnswerError(error.message, connected=error.exit_code != _NOT_CONNECTED)
+            if error.exit_code == _NOT_CONNECTED:
+                return NoAnswerError(error.output.strip()[-_SHOWN:], connected=False)
+            return NoAnswerError(error.message)
         status, _, body = result.stdout.partition("\n")
         if not re.fullmatch(r"[1-9][0-9]{2}", status):
-            return NoAnswerError(result.stdout[:200])
+            return NoAnswerError(result.stdout[:_SHOWN])
         return Response(int(status), _parse(body))
 
 
