@@ -7,7 +7,13 @@ from typing import Any
 
 from jupyter_launcher.engine.protocol import Engine
 from jupyter_launcher.engine.types import ContainerInfo
-from jupyter_launcher.errors import EngineError, GatewayUnreachableError, ServerError, ServerTimeoutError
+from jupyter_launcher.errors import (
+    EngineError,
+    GatewayNotRunningError,
+    GatewayUnreachableError,
+    ServerError,
+    ServerTimeoutError,
+)
 from jupyter_launcher.models import Gateway
 from jupyter_launcher.server.api import CONTENTS, ExecApi, JupyterApi, NoAnswerError
 from jupyter_launcher.server.process import describe_failure
@@ -86,6 +92,7 @@ def check_kernelspecs(
     """See that the server, which runs in ``container``, gets kernel specs from the gateway, within ``seconds``.
 
     Raises:
+        GatewayNotRunningError: the gateway's container has ended meanwhile.
         GatewayUnreachableError: with the status that the server gave, and its log; or their network keeps its
             containers apart, which is known after 3 s.
     """
@@ -100,6 +107,8 @@ def check_kernelspecs(
             return
     except NoAnswerError as error:
         seen = f"{error} after {deadline.elapsed():.1f} s"
+    if gateway.container_id is not None:
+        _refuse_ended(gateway, engine, gateway.container_id)
     msg = f"the server does not get kernel specs from the gateway {gateway.name} at {gateway.url} ({seen})"
     hint = "see that a kernel gateway listens there, on all addresses and that port, and what its log says"
     if status in (401, 403):
@@ -112,6 +121,17 @@ def check_kernelspecs(
         status=status,
         log_tail=engine.log_tail(container.id),
     )
+
+
+def _refuse_ended(gateway: Gateway, engine: Engine, container: str) -> None:
+    info = engine.inspect(container)
+    if info is not None and info.running:
+        return
+    state, code = ("gone", None) if info is None else (info.state, info.exit_code)
+    msg = f"the gateway's container {gateway.name} is {state} (exit code {code}) since the session was started"
+    hint = "see why it ended, start it, and start the session again"
+    log = engine.log_tail(container)
+    raise GatewayNotRunningError(msg, hint=hint, gateway=gateway.name, state=state, exit_code=code, log_tail=log)
 
 
 def _check_network(gateway: Gateway, engine: Engine, container: ContainerInfo, seconds: float) -> None:

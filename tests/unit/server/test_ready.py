@@ -9,12 +9,14 @@ import pytest
 from jupyter_launcher import (
     EngineError,
     Gateway,
+    GatewayNotRunningError,
     GatewayUnreachableError,
     ServerError,
     ServerStartError,
     ServerTimeoutError,
 )
 from jupyter_launcher.engine.traits import NetworkInfo
+from jupyter_launcher.engine.types import ContainerInfo
 from jupyter_launcher.server import ready
 from jupyter_launcher.server.api import JupyterApi, NoAnswerError, Response
 from jupyter_launcher.server.ready import check_kernelspecs, has_kernelspecs, wait_until_ready
@@ -168,6 +170,27 @@ def test_a_gateway_that_gives_no_kernel_specs(status: int, body: bytes, seen: st
     assert seen in str(caught.value)
     assert (caught.value.status, caught.value.gateway_url) == (status, GATEWAY.url)
     assert caught.value.log_tail == "the log"
+
+
+@pytest.mark.parametrize(
+    ("known", "state", "code"),
+    [([container(id="9" * 64, state="exited", exit_code=137)], "exited", 137), ([], "gone", None)],
+)
+def test_a_gateway_that_has_ended_meanwhile(known: list[ContainerInfo], state: str, code: int | None) -> None:
+    gateway = replace(GATEWAY, container_id="9" * 64)
+    with (
+        http_server(lambda *_: (503, b"{}")) as url,
+        pytest.raises(GatewayNotRunningError, match=f"gw is {state}") as caught,
+    ):
+        check_kernelspecs(JupyterApi(url, "t"), gateway, FakeEngine(*known), container(), 5.0)
+    assert (caught.value.gateway, caught.value.state, caught.value.exit_code) == ("gw", state, code)
+    assert caught.value.log_tail
+
+
+def test_a_gateway_that_runs_and_gives_no_kernel_specs() -> None:
+    gateway = replace(GATEWAY, container_id="9" * 64)
+    with http_server(lambda *_: (503, b"{}")) as url, pytest.raises(GatewayUnreachableError):
+        check_kernelspecs(JupyterApi(url, "t"), gateway, FakeEngine(container(id="9" * 64)), container(), 5.0)
 
 
 def test_a_gateway_behind_a_server_that_does_not_answer(nowhere: str) -> None:
