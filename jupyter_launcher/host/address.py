@@ -174,9 +174,13 @@ class EngineAddress:
         if self.is_remote or traits.rootless or traits.desktop or traits.same_kernel is False:
             return False
         found = self._look_at_network(name)
+        if found is None or found.driver != "bridge":
+            return False
+        # Podman makes a bridge with the first container on it.
+        is_local_podman = traits.is_podman and traits.rootless is False and traits.same_kernel is True
         # Containers are known by their IPv4 addresses.
-        subnets = [item for item in found.subnets if isinstance(item, IPv4Network)] if found else []
-        return found is not None and found.driver == "bridge" and any(map(_has_address_in, subnets))
+        subnets = [item for item in found.subnets if isinstance(item, IPv4Network)]
+        return bool(subnets) and (is_local_podman or any(map(_has_address_in, subnets)))
 
     def hides(self, host: str, networks: Iterable[str]) -> bool:
         """Whether a host in a URL is an IP of a container on one of these networks, which is not reached from here."""

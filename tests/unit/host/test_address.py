@@ -348,6 +348,20 @@ def test_a_network_is_reached_where_this_host_has_an_address(
 
 
 @pytest.mark.parametrize(
+    ("traits", "reached"),
+    [({}, True), ({"rootless": True}, False), ({"rootless": None}, False), ({"same_kernel": None}, False)],
+)
+def test_a_network_of_podman_has_no_bridge_before_its_first_container(
+    traits: dict[str, Any],
+    reached: bool,  # noqa: FBT001 - pytest's
+) -> None:
+    engine = FakeEngine(traits=replace(DOCKER, **{"name": "Podman", "rootless": False, **traits}))
+    assert EngineAddress(engine).reaches_network("mine") is reached
+    engine.every_network = replace(APART, driver="macvlan")
+    assert not EngineAddress(engine).reaches_network("mine")
+
+
+@pytest.mark.parametrize(
     ("network", "host", "hidden"),
     [
         (APART, "203.0.113.9", True),
