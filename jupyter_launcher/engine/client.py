@@ -6,10 +6,9 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from docker import APIClient, DockerClient
-from docker.errors import APIError
 
 from jupyter_launcher.acts import leaves, run_act, shielded
 from jupyter_launcher.engine import connection, podman, streams
@@ -17,7 +16,7 @@ from jupyter_launcher.engine.errors import is_gone, is_port_conflict, translate_
 from jupyter_launcher.engine.images import ImageStore
 from jupyter_launcher.engine.protocol import OUTPUT_LIMIT
 from jupyter_launcher.engine.shapes import parse_id, parse_list, parse_status
-from jupyter_launcher.engine.traits import EngineTraits
+from jupyter_launcher.engine.traits import EngineTraits, NetworkInfo
 from jupyter_launcher.engine.types import (
     ContainerConfig,
     ContainerInfo,
@@ -35,6 +34,8 @@ if TYPE_CHECKING:
     from jupyter_launcher.engine.connection import ConnectOptions
 
 __all__ = ["DockerEngine"]
+
+T = TypeVar("T")
 
 _REMOVAL_SECONDS = 5.0
 _TAIL_SECONDS = 5.0
@@ -120,18 +121,29 @@ class DockerEngine:
 
     def inspect(self, container: str) -> ContainerInfo | None:
         """A container by name or id; None when there is none."""
+        info = self._inspect(
+            f"container {container}",
+            lambda: self.api.inspect_container(container),
+            lambda raw: ContainerInfo.from_inspect(podman.inspect_to_docker(raw)),
+        )
+        if info is not None and container != info.name and not info.id.startswith(container):
+            msg = f"the engine was asked for container {container}, and answered with {info.name} ({info.id[:12]})"
+            raise EngineError(msg, hint="see what stands between this process and the engine")
+        return info
+
+    def network(self, name: str) -> NetworkInfo | None:
+        """A network by name; None when there is none."""
+        return self._inspect(f"network {name}", lambda: self.api.inspect_network(name), NetworkInfo.from_inspect)
+
+    def _inspect(self, what: str, ask: Callable[[], Any], parse: Callable[[Any], T]) -> T | None:
         try:
-            with self._translate(f"inspect container {container}"):
-                raw = self.api.inspect_container(container)
+            with self._translate(f"inspect {what}"):
+                raw = ask()
         except EngineError as error:
             if is_gone(error):
                 return None
             raise
-        info = ContainerInfo.from_inspect(podman.inspect_to_docker(raw))
-        if container != info.name and not info.id.startswith(container):
-            msg = f"the engine was asked for container {container}, and answered with {info.name} ({info.id[:12]})"
-            raise EngineError(msg, hint="see what stands between this process and the engine")
-        return info
+        return parse(raw)
 
     def containers(self, *labels: str) -> list[ListedContainer]:
         """All containers, in every state, with these labels (``name=value`` or ``name``); one call."""
@@ -230,13 +242,9 @@ class DockerEngine:
             return None
         try:
             with self._translate(f"wait for container {container[:12]}"):
-                # Not the SDK's call, which can't be cancelled. The engine answers at once, and its body comes late.
-                response = self.api.post(
-                    self._url(f"containers/{container}/wait"), stream=True, timeout=deadline.remaining()
+                return parse_status(
+                    streams.wait_for_json(self.api, self._url(f"containers/{container}/wait"), deadline)
                 )
-                with streams.open_stream(response):
-                    streams.limit_read(response, deadline)
-                    return parse_status(response.json())
         except EngineUnavailableError:
             if deadline.expired():
                 return None
@@ -260,8 +268,8 @@ class DockerEngine:
         """Kill and remove the container and its anonymous volumes; see the protocol."""
         try:
             with self._translate(f"remove container {container[:12]}"):
-                if self.traits.is_podman:  # its removal would send SIGTERM first, and wait for the stop time-out
-                    self._kill(container)
+                if self.traits.is_podman:
+                    podman.kill(self.api, container)
                 self.api.remove_container(container, v=True, force=True)
         except EngineError as error:
             if is_gone(error):
@@ -277,13 +285,6 @@ class DockerEngine:
                     raise NotYetError
                 return True
         return False
-
-    def _kill(self, container: str) -> None:
-        try:
-            self.api.kill(container)
-        except APIError as error:
-            if error.status_code not in (404, 409, 500):  # it does not run; anything else the removal reports
-                raise
 
     def logs(self, container: str, tail: int | None = None) -> str:
         """What the container wrote to stdout and stderr; ``tail``: that many last lines."""

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from docker import APIClient
+from docker.errors import APIError
+
 from jupyter_launcher.engine.types import BindMount, ContainerConfig, Tmpfs
 from jupyter_launcher.errors import EngineError
 
-__all__ = ["inspect_to_docker", "listing_to_docker", "to_podman"]
+__all__ = ["inspect_to_docker", "kill", "listing_to_docker", "to_podman"]
 
 # Docker uses none of these words, so the mapping is safe for both.
 _STATES = {"stopped": "exited", "configured": "created", "initialized": "created", "stopping": "running"}
@@ -53,6 +56,15 @@ def _to_docker_state(word: object) -> object:
 def _rename_default_network(networks: object) -> dict[str, Any]:
     # Podman's default network is `bridge` in its list of networks, and `podman` in its containers.
     return {"bridge" if name == "podman" else name: item for name, item in _mapping(networks).items()}
+
+
+def kill(api: APIClient, container: str) -> None:
+    """Kill a container that may run. Podman's removal would send SIGTERM first, and wait for the stop time-out."""
+    try:
+        api.kill(container)
+    except APIError as error:
+        if error.status_code not in (404, 409, 500):  # it does not run; anything else the removal reports
+            raise
 
 
 def to_podman(config: ContainerConfig, *, limits_pids: bool = True) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
-from jupyter_launcher.engine.traits import EngineTraits
+from jupyter_launcher.engine.traits import EngineTraits, NetworkInfo
 from jupyter_launcher.engine.types import (
     ContainerConfig,
     ContainerInfo,
@@ -87,6 +87,9 @@ class Engine(Protocol):
 
     def containers(self, *labels: str) -> list[ListedContainer]:
         """All containers, in every state, with these labels (``name=value`` or ``name``); one call."""
+
+    def network(self, name: str) -> NetworkInfo | None:
+        """A network by name; None when there is none."""
 
     def create(self, config: ContainerConfig, name: str) -> str:
         """Create a container and return its id.

@@ -7,6 +7,7 @@ import math
 import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import requests
 from docker import APIClient
@@ -32,6 +33,7 @@ __all__ = [
     "read_log",
     "read_output",
     "run_exec",
+    "wait_for_json",
 ]
 
 MARK = b"\x02"
@@ -162,6 +164,14 @@ def limit_read(response: requests.Response, deadline: Deadline) -> None:
     connection = _socket_of(response)
     if connection is not None:
         connection.settimeout(deadline.remaining() + _LEAST_SECONDS)
+
+
+def wait_for_json(api: APIClient, url: str, deadline: Deadline) -> Any:
+    """What a POST gives whose body comes late. The SDK's own call cannot be cancelled."""
+    response = api.post(url, stream=True, timeout=deadline.remaining())
+    with open_stream(response):
+        limit_read(response, deadline)
+        return response.json()
 
 
 def _socket_of(response: requests.Response) -> socket.socket | None:

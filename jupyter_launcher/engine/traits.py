@@ -1,14 +1,19 @@
-"""What an engine is and can do, asked once: ``EngineTraits``."""
+"""What an engine is and can do, asked once: ``EngineTraits``; and what one of its networks is: ``NetworkInfo``."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
 
-__all__ = ["EngineTraits"]
+from jupyter_launcher.engine.shapes import expect_shape, parse_text, parse_texts
+
+__all__ = ["EngineTraits", "NetworkInfo"]
+
+_NO = ("0", "f", "F", "false", "False", "FALSE")  # as the engine reads a boolean option
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +115,38 @@ class EngineTraits:
             limits_cpus="cpu" in controllers,
             limits_pids="pids" in controllers,
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkInfo:
+    """A network of the engine.
+
+    Attributes:
+        driver: such as ``bridge``.
+        subnets: in which its containers have their IPs; empty where the engine does not choose these.
+        lets_speak: its containers may speak to each other; False where the option ``enable_icc`` is off.
+    """
+
+    driver: str
+    subnets: tuple[IPv4Network | IPv6Network, ...]
+    lets_speak: bool = True
+
+    @classmethod
+    def from_inspect(cls, raw: Mapping[str, Any]) -> NetworkInfo:
+        """Parse the engine's answer to an inspect of a network.
+
+        Raises:
+            EngineError: it has an unexpected shape.
+        """
+        with expect_shape("a network"):
+            pools = (raw.get("IPAM") or {}).get("Config") or ()
+            texts = [parse_text(pool["Subnet"]) for pool in pools if pool.get("Subnet")]
+            options = parse_texts(raw.get("Options"))
+            return cls(
+                driver=parse_text(raw["Driver"]),
+                subnets=tuple(ip_network(text, strict=False) for text in texts),
+                lets_speak=options.get("com.docker.network.bridge.enable_icc") not in _NO,
+            )
 
 
 def _name(version: Mapping[str, Any]) -> str:

@@ -180,6 +180,8 @@ def _choose_network(info: ContainerInfo, gateway: str, network: str | None) -> s
         return network
     if not names:
         msg = f"the gateway's container {info.name} is on no network"
+        if set(info.networks) - {"none"}:
+            msg = f"the gateway's container {info.name} has no IPv4 address on {', '.join(sorted(info.networks))}"
         raise GatewayError(msg, hint=f"`docker network connect bridge {info.name}`", gateway=gateway)
     if len(names) > 1:
         msg = f"the gateway's container {info.name} is on several networks ({', '.join(names)})"

@@ -7,12 +7,14 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from jupyter_launcher.engine.protocol import Engine
+from jupyter_launcher.engine.types import ContainerInfo
 from jupyter_launcher.errors import ExecError
 from jupyter_launcher.host.address import EngineAddress
 from jupyter_launcher.models import Gateway
-from jupyter_launcher.server.api import ExecApi, JupyterApi, parse_kernel_ids
+from jupyter_launcher.server.api import ExecApi, JupyterApi, NoAnswerError, parse_kernel_ids
 from jupyter_launcher.spec.container import KERNEL_MARK
 from jupyter_launcher.spec.server import read_script
 from jupyter_launcher.waiting import Deadline, NotYetError, attempts
@@ -30,11 +32,36 @@ _PROCESS = re.compile(
 """A line of find_kernels.sh."""
 
 
-def gateway_api(engine: Engine, address: EngineAddress, gateway: Gateway, token: str | None) -> JupyterApi:
-    """The gateway's REST API, as this process reaches it: from inside its container with a remote engine."""
-    if gateway.container_id is not None and address.is_remote:
-        return ExecApi(engine, gateway.container_id, gateway.url, token)
-    return JupyterApi(gateway.url, token)
+def gateway_api(
+    engine: Engine,
+    address: EngineAddress,
+    gateway: Gateway,
+    token: str | None,
+    *,
+    container: ContainerInfo | None,
+    networks: Iterable[str],
+) -> JupyterApi | None:
+    """The gateway's REST API, from inside its container where this process is not seen to reach the container's IP.
+
+    None where nobody can ask: a URL leads to an IP that only the session's networks have, and the same IP may be
+    another container's here.
+
+    Args:
+        engine: that has the gateway's container.
+        address: how this process reaches containers.
+        gateway: as the session knows it.
+        token: what each request carries; None: what the gateway's container has.
+        container: the gateway's, as it is now; None where it is gone, or where the caller gave a URL.
+        networks: of the session.
+    """
+    host = urlsplit(gateway.url).hostname or ""
+    if gateway.container_id is None:
+        return None if address.hides(host, networks) else JupyterApi(gateway.url, token)
+    # An IP that the container does not have any more may be another container's.
+    shared = [name for name, ip in (container.networks if container else {}).items() if ip == host]
+    if any(map(address.reaches_network, shared)):
+        return JupyterApi(gateway.url, token)
+    return ExecApi(engine, gateway.container_id, gateway.url, token)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,12 +132,17 @@ def stop_kernels(api: JupyterApi, kernels: tuple[str, ...], deadline: Deadline) 
 
     Only these kernels are touched: others may use the gateway too. Where the gateway does not tell which kernels it
     has (it is down, or must not list), these are deleted all the same, and only those count that were seen to be gone
-    before. All within the deadline.
+    before. Where no connection to the gateway can be made, nothing more is tried. All within the deadline.
     """
     gone: tuple[str, ...] = ()
     for attempt in attempts(deadline, NotYetError):
         with attempt:
-            alive = api.kernels(deadline)
+            try:
+                alive = api.list_kernels(deadline)
+            except NoAnswerError as error:
+                if not error.connected:
+                    return gone
+                alive = None
             if alive is None:
                 api.delete_kernels([kernel for kernel in kernels if kernel not in gone], deadline)
                 return gone

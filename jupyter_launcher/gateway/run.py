@@ -7,10 +7,12 @@ import os
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from jupyter_launcher.engine.protocol import Engine
 from jupyter_launcher.engine.types import ContainerInfo
 from jupyter_launcher.errors import (
+    EngineError,
     GatewayError,
     GatewayNotRunningError,
     GatewayUnreachableError,
@@ -72,7 +74,7 @@ def run_gateway(
         OptionError: the user, the network or the relabel cannot be.
         ImageNotFoundError: the engine has no such image.
         PipelineDirError: the directory cannot be used.
-        GatewayError: the image names no command, or the network gives the gateway no address.
+        GatewayError: the image names no command, or the network is none, or gives the gateway no address.
         GatewayNotRunningError: it ended.
         GatewayUnreachableError: it gave no kernel specs in time.
         EngineError: the engine refused, or does not answer.
@@ -83,6 +85,8 @@ def run_gateway(
     check_relabel(request.relabel, "pipeline_relabel", str(folder.path))
     host_ip = address.choose_publish_ip(None)
     network = address.choose_network(request.network)
+    _check_network(engine, network)
+    is_reached = address.reaches_network(network)
     config = gateway_config(
         folder.path,
         folder.user,
@@ -91,7 +95,7 @@ def run_gateway(
         pipeline_dir_id=folder.identity,
         relabel=request.relabel,
         labels=gateway_labels(request.namespace, request.owner, process_mark(), may_stay=keep is not None),
-        publish_ip=None if address.reaches_bridge else host_ip,
+        publish_ip=None if is_reached else host_ip,
         network=network,
         proxies=engine.proxies,
     )
@@ -100,7 +104,8 @@ def run_gateway(
 
     def wait() -> None:
         try:
-            found.append(_wait_until_ready(engine, address, name, host_ip, Deadline(request.seconds)))
+            find_url = address.bridge_url if is_reached else partial(_published_url, address, host_ip)
+            found.append(_wait_until_ready(engine, find_url, name, Deadline(request.seconds)))
         except GatewayNotRunningError as error:
             directory = describe_directory(folder.path, error.exit_code, error.log_tail)
             if directory is not None:
@@ -109,6 +114,27 @@ def run_gateway(
 
     with engine.temporary(config, name, wait=wait, keep=lambda: keep is not None and keep(name)):
         yield found[0]
+
+
+def _check_network(engine: Engine, name: str) -> None:
+    """Refuse a network on which a gateway has no IP of its own. What the engine does not tell is not refused.
+
+    Raises:
+        GatewayError: there is no such network, or it has none for its containers.
+    """
+    try:
+        found = engine.network(name)
+    except EngineError:  # a proxy before the engine, perhaps; a network that cannot be is seen later
+        return
+    if found is None:
+        msg = f"the engine has no network {name!r}, so a gateway would have no address"
+        hint = "`docker network create NAME` makes one; give network=NAME to run_gateway and to sessions"
+    elif found.subnets and all(subnet.version == 6 for subnet in found.subnets):
+        msg = f"network {name!r} has no IPv4, and gateways and sessions find each other by their IPv4 addresses"
+        hint = "give network= one that has IPv4"
+    else:
+        return
+    raise GatewayError(msg, hint=hint)
 
 
 def _find_argv(engine: Engine, image: str) -> tuple[str, ...]:
@@ -129,7 +155,7 @@ def _find_argv(engine: Engine, image: str) -> tuple[str, ...]:
 
 
 def _wait_until_ready(
-    engine: Engine, address: EngineAddress, name: str, host_ip: str, deadline: Deadline
+    engine: Engine, find_url: Callable[[ContainerInfo], str | None], name: str, deadline: Deadline
 ) -> RunningGateway:
     """Wait until a gateway of ours has made its token, and answers a request for its kernel specs that carries it.
 
@@ -144,7 +170,7 @@ def _wait_until_ready(
             info = engine.inspect(name)
             if info is None or not info.running:
                 raise _describe_ended(engine, name, info)
-            url = address.bridge_url(info) if address.reaches_bridge else _published_url(address, info, host_ip)
+            url = find_url(info)
             if url is None:
                 msg = f"the gateway {info.name} has no address and no published port on network {info.network_mode!r}"
                 raise GatewayError(msg, hint="use a bridge network that can publish", gateway=info.name)
@@ -159,7 +185,7 @@ def _wait_until_ready(
     raise GatewayUnreachableError(msg, hint=hint, gateway=name, log_tail=engine.log_tail(name))
 
 
-def _published_url(address: EngineAddress, info: ContainerInfo, host_ip: str) -> str | None:
+def _published_url(address: EngineAddress, host_ip: str, info: ContainerInfo) -> str | None:
     return address.server_url(info, host_ip) if address.reaches(info) else None
 
 

@@ -6,16 +6,18 @@ over a network that both containers are on.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import socket
 from collections.abc import Iterable
-from ipaddress import ip_address
+from ipaddress import IPv4Network, ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from jupyter_launcher.engine.protocol import Engine
+from jupyter_launcher.engine.traits import NetworkInfo
 from jupyter_launcher.engine.types import ContainerInfo, ListedContainer
-from jupyter_launcher.errors import EngineUnavailableError, OptionError
+from jupyter_launcher.errors import EngineError, EngineUnavailableError, OptionError
 from jupyter_launcher.host.mountinfo import read_mountinfo
 from jupyter_launcher.spec.checks import LOOPBACK, SERVER_PORT
 from jupyter_launcher.spec.container import DEFAULT_NETWORK, PORT_KEY
@@ -160,12 +162,48 @@ class EngineAddress:
 
     @property
     def reaches_bridge(self) -> bool:
-        """Whether this process reaches the IPs of the engine's containers, so that nothing need be published."""
-        if self._networked_container() is not None:
-            return True
+        """Whether this process reaches the IPs of containers on the default network; see :meth:`reaches_network`."""
+        return self.reaches_network(DEFAULT_NETWORK)
+
+    def reaches_network(self, name: str) -> bool:
+        """Whether this process reaches the IPs of containers on a network, so that nothing need be published.
+
+        True only where it is seen to. The bridges of an engine that is remote, rootless or in a virtual machine are
+        not this host's, and an IP there may be another container's here. The bridge of a local engine gives this host
+        an address in the network's subnet.
+        """
+        own = self._networked_container()
+        if own is not None:
+            return name in own.networks
         traits = self._engine.traits
-        is_apart = (traits.rootless, traits.desktop, not traits.same_kernel)
-        return not self.is_remote and all(item is False for item in is_apart)
+        if self.is_remote or traits.rootless or traits.desktop or traits.same_kernel is False:
+            return False
+        found = self._look_at_network(name)
+        if found is None or found.driver != "bridge":
+            return False
+        # Podman makes a bridge with the first container on it.
+        is_local_podman = traits.is_podman and traits.rootless is False and traits.same_kernel is True
+        # Containers are known by their IPv4 addresses.
+        subnets = [item for item in found.subnets if isinstance(item, IPv4Network)]
+        return bool(subnets) and (is_local_podman or any(map(_has_address_in, subnets)))
+
+    def hides(self, host: str, networks: Iterable[str]) -> bool:
+        """Whether a host in a URL is an IP of a container on one of these networks, which is not reached from here."""
+        try:
+            ip = ip_address(host)
+        except ValueError:
+            return False
+        for name in networks:
+            found = self._look_at_network(name)
+            if found is not None and any(ip in subnet for subnet in found.subnets):
+                return not self.reaches_network(name)
+        return False
+
+    def _look_at_network(self, name: str) -> NetworkInfo | None:
+        """A network; None where there is none, or where a proxy before the engine lets nobody look."""
+        with contextlib.suppress(EngineError):
+            return self._engine.network(name)
+        return None
 
     def bridge_url(self, info: ContainerInfo, base_url: str = "/") -> str | None:
         """The server at its container's own IP; None where it has none."""
@@ -204,6 +242,16 @@ class EngineAddress:
         """The container that this process runs in, or None if it uses the host's network."""
         own = self.find_own_container(again=again)
         return None if own is None or own.network_mode == "host" else own
+
+
+def _has_address_in(subnet: IPv4Network) -> bool:
+    """Whether this host has an address in a subnet, as its own routes say. Nothing is sent."""
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.connect((str(subnet[min(1, subnet.num_addresses - 1)]), 9))
+            return ip_address(probe.getsockname()[0]) in subnet
+    except OSError:  # no way leads there
+        return False
 
 
 def _choose_port(info: ContainerInfo | ListedContainer, host_ip: str) -> int:

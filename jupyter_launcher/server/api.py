@@ -43,6 +43,12 @@ _KERNEL_ID = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9_.-]{1,128}")
 _MOST_KERNELS = 1000
 _WORKERS = 16
 _PIECE = 2**16
+_SHOWN = 200  # characters of what came in place of an answer
+_CONNECT_SECONDS = 3.0
+"""For one address. Where nothing answers in this time, what is sent there is most likely lost."""
+_NAME_SECONDS = 6.0  # a resolver gives up its first server after 5
+_NOT_CONNECTED = 7
+"""The exit code of request.py where no connection could be made."""
 
 
 class NoAnswerError(Exception):
@@ -78,7 +84,8 @@ def parse_kernel_ids(found: Sequence[object]) -> tuple[str, ...] | None:
 class JupyterApi:
     """The REST API of a Jupyter server, or of a gateway.
 
-    Every call ends when its deadline is over, whatever the other side does. Redirections are not followed; proxies and
+    Every call ends when its deadline is over, whatever the other side does, and a connection is made within 3 s or not
+    at all. Redirections are not followed; proxies and
     ``.netrc`` are not used. No GET counts as an activity of the session's user.
     """
 
@@ -99,8 +106,18 @@ class JupyterApi:
 
     def kernels(self, deadline: Deadline) -> tuple[str, ...] | None:
         """Ids of the kernels that the server holds; None when it cannot tell."""
-        answer = self._ask("GET", "api/kernels", deadline)
-        if isinstance(answer, NoAnswerError) or answer.status != 200 or not isinstance(answer.body, list):
+        with contextlib.suppress(NoAnswerError):
+            return self.list_kernels(deadline)
+        return None
+
+    def list_kernels(self, deadline: Deadline) -> tuple[str, ...] | None:
+        """As ``kernels``.
+
+        Raises:
+            NoAnswerError: no answer came; it tells whether there was a connection.
+        """
+        answer = self.request("GET", "api/kernels", deadline)
+        if answer.status != 200 or not isinstance(answer.body, list):
             return None
         return parse_kernel_ids([item.get("id") if isinstance(item, dict) else None for item in answer.body])
 
@@ -158,7 +175,7 @@ class JupyterApi:
 
 
 class ExecApi(JupyterApi):
-    """The REST API of a gateway, asked from inside its own container: for one that this process does not reach."""
+    """The REST API of a gateway, asked from inside a container: for one that this process does not reach."""
 
     def __init__(self, engine: Engine, container: str, url: str, token: str | None = None) -> None:
         super().__init__(url, token)
@@ -177,15 +194,17 @@ class ExecApi(JupyterApi):
         if deadline.expired():
             return NoAnswerError(TimeoutError.__name__)
         url, seconds = _untracked(self.url + path, method), f"{max(deadline.remaining(), 0.001):.3f}"
-        command = ("python3", "-c", read_script("request.py"), method, url, seconds)
+        command = ("sh", "-c", read_script("run_python.sh"), "run", read_script("request.py"), method, url, seconds)
         try:
             token = HiddenTexts({"KG_AUTH_TOKEN": self._token} if self._token else {})
             result = self._engine.exec(self._container, command, deadline, environment=token)
         except ExecError as error:
+            if error.exit_code == _NOT_CONNECTED:
+                return NoAnswerError(error.output.strip()[-_SHOWN:], connected=False)
             return NoAnswerError(error.message)
         status, _, body = result.stdout.partition("\n")
         if not re.fullmatch(r"[1-9][0-9]{2}", status):
-            return NoAnswerError(result.stdout[:200])
+            return NoAnswerError(result.stdout[:_SHOWN])
         return Response(int(status), _parse(body))
 
 
@@ -231,7 +250,7 @@ def _connect(parts: SplitResult, deadline: Deadline) -> socket.socket:
     _remaining(deadline)
     port = parts.port or (443 if parts.scheme == "https" else 80)
     find = functools.partial(socket.getaddrinfo, parts.hostname, port, type=socket.SOCK_STREAM)
-    *others, last = find() if _is_address(parts.hostname) else call_within(deadline, find)
+    *others, last = find() if _is_address(parts.hostname) else call_within(deadline.shortened(_NAME_SECONDS), find)
     for family, kind, protocol, _, address in others:
         with contextlib.suppress(OSError):
             return _connect_to(socket.socket(family, kind, protocol), address, deadline)
@@ -249,7 +268,7 @@ def _is_address(host: str | None) -> bool:
 
 def _connect_to(sock: socket.socket, address: Any, deadline: Deadline) -> socket.socket:
     try:
-        sock.settimeout(_remaining(deadline))
+        sock.settimeout(_remaining(deadline.shortened(_CONNECT_SECONDS)))
         with close_on_cancel(functools.partial(_shut, sock)):
             sock.connect(address)
     except BaseException:

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from jupyter_launcher.engine.protocol import Engine
-from jupyter_launcher.errors import GatewayUnreachableError, ServerError, ServerTimeoutError
+from jupyter_launcher.engine.types import ContainerInfo
+from jupyter_launcher.errors import (
+    EngineError,
+    GatewayNotRunningError,
+    GatewayUnreachableError,
+    ServerError,
+    ServerTimeoutError,
+)
 from jupyter_launcher.models import Gateway
-from jupyter_launcher.server.api import CONTENTS, JupyterApi, NoAnswerError
+from jupyter_launcher.server.api import CONTENTS, ExecApi, JupyterApi, NoAnswerError
 from jupyter_launcher.server.process import describe_failure
 from jupyter_launcher.waiting import Deadline, NotYetError, attempts
 
 __all__ = ["check_kernelspecs", "has_kernelspecs", "wait_until_ready"]
 
 _REQUEST_SECONDS = 5.0
+_LOOK_SECONDS = 10.0  # a connection has 3 of them; a busy machine needs some to start Python
 _ALIVE_EVERY = 0.5
 _UNREACHED_SECONDS = 5.0
 _REASON_LENGTH = 500
@@ -77,12 +86,17 @@ def _describe_unreached(api: JupyterApi, container: str, seen: str, trial: Deadl
     return ServerTimeoutError(msg, hint=hint, seconds=seconds)
 
 
-def check_kernelspecs(api: JupyterApi, gateway: Gateway, engine: Engine, container: str, seconds: float) -> None:
-    """See that the server gets kernel specs from the gateway, within ``seconds``.
+def check_kernelspecs(
+    api: JupyterApi, gateway: Gateway, engine: Engine, container: ContainerInfo, seconds: float
+) -> None:
+    """See that the server, which runs in ``container``, gets kernel specs from the gateway, within ``seconds``.
 
     Raises:
-        GatewayUnreachableError: with the status that the server gave, and its log.
+        GatewayNotRunningError: the gateway's container has ended meanwhile.
+        GatewayUnreachableError: with the status that the server gave, and its log; or their network keeps its
+            containers apart, which is known after 3 s.
     """
+    _check_network(gateway, engine, container, seconds)
     deadline = Deadline(seconds)
     status: int | None = None
     try:
@@ -93,6 +107,8 @@ def check_kernelspecs(api: JupyterApi, gateway: Gateway, engine: Engine, contain
             return
     except NoAnswerError as error:
         seen = f"{error} after {deadline.elapsed():.1f} s"
+    if gateway.container_id is not None:
+        _refuse_ended(gateway, engine, gateway.container_id)
     msg = f"the server does not get kernel specs from the gateway {gateway.name} at {gateway.url} ({seen})"
     hint = "see that a kernel gateway listens there, on all addresses and that port, and what its log says"
     if status in (401, 403):
@@ -103,8 +119,47 @@ def check_kernelspecs(api: JupyterApi, gateway: Gateway, engine: Engine, contain
         gateway=gateway.name,
         gateway_url=gateway.url,
         status=status,
-        log_tail=engine.log_tail(container),
+        log_tail=engine.log_tail(container.id),
     )
+
+
+def _refuse_ended(gateway: Gateway, engine: Engine, container: str) -> None:
+    info = engine.inspect(container)
+    if info is not None and info.running:
+        return
+    state, code = ("gone", None) if info is None else (info.state, info.exit_code)
+    msg = f"the gateway's container {gateway.name} is {state} (exit code {code}) since the session was started"
+    hint = "see why it ended, start it, and start the session again"
+    log = engine.log_tail(container)
+    raise GatewayNotRunningError(msg, hint=hint, gateway=gateway.name, state=state, exit_code=code, log_tail=log)
+
+
+def _check_network(gateway: Gateway, engine: Engine, container: ContainerInfo, seconds: float) -> None:
+    """Where a network keeps its containers apart, see that the gateway is reached all the same, by a rule of the host.
+
+    Raises:
+        GatewayUnreachableError: it is not. Without this look, the server would wait for it for long.
+    """
+    name = gateway.network or container.network_mode
+    network = None
+    with contextlib.suppress(EngineError):  # a proxy before the engine may keep it to itself
+        network = engine.network(name)
+    if network is None or network.lets_speak:
+        return
+    api = ExecApi(engine, container.id, gateway.url, gateway.token)
+    try:
+        api.request("GET", "api", Deadline(min(_LOOK_SECONDS, seconds)))
+    except NoAnswerError as error:
+        if error.connected:  # what it then gave, the server will say
+            return
+        msg = f"the server does not reach the gateway {gateway.name} at {gateway.url} ({error})"
+        hint = (
+            f"containers of network {name} may not speak to each other (enable_icc is false): run both on a network of "
+            "your own (`docker network create NAME`, and network=NAME)"
+        )
+        raise GatewayUnreachableError(
+            msg, hint=hint, gateway=gateway.name, gateway_url=gateway.url, log_tail=engine.log_tail(container.id)
+        ) from error
 
 
 def has_kernelspecs(api: JupyterApi, deadline: Deadline) -> bool:

@@ -211,7 +211,7 @@ def _make_session(
             api = JupyterApi(context.server_url(info, planned.labels), server.info.token)
             wait_until_ready(api, engine, info.id, deadline)
             if gateway is not None:
-                check_kernelspecs(api, gateway, engine, info.id, timeouts.gateway)
+                check_kernelspecs(api, gateway, engine, info, timeouts.gateway)
             if planned.lease is not None:
                 renew_lease(engine, info.id, planned.lease)
         _warn(context, planned, info, server.warnings, reporter)
@@ -253,7 +253,7 @@ def _start_container(context: Context, container_id: str, planned: SessionPlan) 
         raise _describe_unheld(option)
     if not info.ports.get(PORT_KEY):
         msg = f"container {info.name} has no published port on network {info.network_mode!r}"
-        raise EngineError(msg, hint="use a bridge network that can publish: an internal one cannot")
+        raise EngineError(msg, hint="use a bridge network that can publish: one with IPv4, and no internal one")
     return info
 
 

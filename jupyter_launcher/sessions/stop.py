@@ -183,17 +183,23 @@ def _stop_kernels(
             known, others = marked.own, marked.of_others
     gone: tuple[str, ...] = ()
     if known:
-        gone = stop_kernels(_gateway_api(context, gateway, info, deadline), known, deadline)
+        api = _gateway_api(context, gateway, info, deadline)
+        gone = () if api is None else stop_kernels(api, known, deadline)
     return StopReport(
         method=StopMethod.ALREADY_STOPPED, kernels=known or (), kernels_gone=gone, kernels_of_others=others
     )
 
 
-def _gateway_api(context: Context, gateway: Gateway, info: ContainerInfo, deadline: Deadline) -> JupyterApi:
-    """The gateway's API, with the token of a gateway of ours, else with the session's own for it."""
+def _gateway_api(context: Context, gateway: Gateway, info: ContainerInfo, deadline: Deadline) -> JupyterApi | None:
+    """The gateway's API, with the token of a gateway of ours, else with the session's own for it.
+
+    None where nobody can ask the gateway.
+    """
     running = None if gateway.container_id is None else context.engine.inspect(gateway.container_id)
     # Half of the time, so that some is left for what needs the token.
     token = find_token(context.engine, running, deadline.remaining() / 2) or info.environment.get(
         "JUPYTER_GATEWAY_AUTH_TOKEN"
     )
-    return gateway_api(context.engine, context.address, gateway, token)
+    return gateway_api(
+        context.engine, context.address, gateway, token, container=running, networks=tuple(info.networks)
+    )

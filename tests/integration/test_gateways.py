@@ -53,7 +53,7 @@ def published(
     """A gateway as it is run where this process does not reach the bridge."""
     with contextlib.ExitStack() as opened:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(EngineAddress, "reaches_bridge", False)
+            patch.setattr(EngineAddress, "reaches_network", lambda *_: False)
             gateway = opened.enter_context(jupyter_launcher.run_gateway(tmp_path_factory.mktemp("published")))
         assert client.containers.get(gateway.name).ports["8888/tcp"]
         yield gateway

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -27,7 +28,7 @@ from jupyter_launcher import (
 )
 from jupyter_launcher.acts import check_cancelled, shielded
 from jupyter_launcher.engine.protocol import OUTPUT_LIMIT, Engine, Images
-from jupyter_launcher.engine.traits import EngineTraits
+from jupyter_launcher.engine.traits import EngineTraits, NetworkInfo
 from jupyter_launcher.engine.types import (
     ContainerConfig,
     ContainerInfo,
@@ -81,6 +82,10 @@ GATEWAY_TOKEN = "fedcba9876543210" * 4
 TOKEN: str = SERVER_INFO["token"]
 INFO = f"{TOKEN}\n{json.dumps(SERVER_INFO)}\n"
 """What our scripts print: the token, and the server_info."""
+APART = NetworkInfo(driver="bridge", subnets=(ip_network("203.0.113.0/24"),))
+"""A network on which this host has no address."""
+HERE = NetworkInfo(driver="bridge", subnets=(ip_network("127.0.0.0/8"),))
+"""A network on which this host has one."""
 HASTY = Timeouts(start=5.0, gateway=5.0, shutdown=5.0, terminate=5.0)
 
 
@@ -186,7 +191,7 @@ class FakeEngine:
 
     An exec is answered from ``answers`` (the last one again and again), else by ``run`` if its container runs.
     ``fail`` makes a later call raise. A started container publishes its port at ``port``, where a test may
-    have a real HTTP server.
+    have a real HTTP server. Every network is ``every_network``; None: there is none.
     """
 
     def __init__(
@@ -205,6 +210,7 @@ class FakeEngine:
         self.port = port
         self.clock = NOW
         self.log = "the log"
+        self.every_network: NetworkInfo | None = APART
         self.known = {info.id: info for info in known}
         self.born: dict[str, float] = {}
         self.configs: dict[str, ContainerConfig] = {}
@@ -261,6 +267,10 @@ class FakeEngine:
             for info in found
             if all(_carries(info, *label.partition("=")) for label in labels)
         ]
+
+    def network(self, name: str) -> NetworkInfo | None:
+        self._note("network", name)
+        return self.every_network
 
     def create(self, config: ContainerConfig, name: str) -> str:
         self._note("create", name)
@@ -519,8 +529,8 @@ class FakeJupyter:
         return (200 if is_listed else 503), json.dumps([{"id": kernel} for kernel in sorted(self.kernels)]).encode()
 
     def run(self, container: str, argv: tuple[str, ...]) -> Answer:
-        if argv[0] == "python3":
-            status, body = self.answer(argv[3], urlsplit(argv[4]).path, {})
+        if argv[3] == "run":
+            status, body = self.answer(argv[5], urlsplit(argv[6]).path, {})
             return printed(f"{status}\n{body.decode()}")
         if argv[3] == "take":  # it becomes the command that follows
             argv = argv[6:]

@@ -1,6 +1,7 @@
 # Sends one HTTP request from inside a container, and prints the status and then the body.
 # sys.argv: -c, the method, the URL, seconds for the whole of it. A gateway's token is in the environment, and so in
 # no argv: the launcher's KG_AUTH_TOKEN, or what the gateway's container has. Redirections are not followed.
+# The exit code is 7 where no connection can be made, and 1 where another fault keeps an answer away.
 import http.client
 import os
 import signal
@@ -8,6 +9,7 @@ import sys
 import urllib.parse
 
 LIMIT = 2**20  # bytes of the body
+CONNECT_SECONDS = 3  # what is sent to an address that does not answer by then is most likely lost
 method, url, seconds = sys.argv[1], urllib.parse.urlsplit(sys.argv[2]), float(sys.argv[3])
 # The time-out of a socket is for each read, this is for all of them.
 signal.signal(signal.SIGALRM, lambda *_: sys.exit("no answer within %g s" % seconds))
@@ -15,7 +17,13 @@ signal.setitimer(signal.ITIMER_REAL, seconds)
 token = os.environ.get("KG_AUTH_TOKEN") or os.environ.get("EG_AUTH_TOKEN")
 headers = {"Authorization": "token " + token} if token else {}
 try:
-    connection = http.client.HTTPConnection(url.hostname, url.port, timeout=seconds)
+    connection = http.client.HTTPConnection(url.hostname, url.port, timeout=min(seconds, CONNECT_SECONDS))
+    connection.connect()
+except OSError as error:
+    print(str(error) or type(error).__name__, file=sys.stderr)
+    sys.exit(7)
+try:
+    connection.sock.settimeout(seconds)
     connection.request(method, urllib.parse.urlunsplit(("", "", url.path, url.query, "")), headers=headers)
     answer = connection.getresponse()
     body = answer.read(LIMIT + 1)

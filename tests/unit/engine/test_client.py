@@ -8,6 +8,7 @@ import signal
 import threading
 import traceback
 from collections.abc import Iterator
+from ipaddress import ip_network
 from typing import Any, cast
 
 import pytest
@@ -20,7 +21,7 @@ from jupyter_launcher.acts import Cancel, run_act
 from jupyter_launcher.engine import client, streams
 from jupyter_launcher.engine.client import DockerEngine
 from jupyter_launcher.engine.streams import END, MARK, mark
-from jupyter_launcher.engine.traits import EngineTraits
+from jupyter_launcher.engine.traits import EngineTraits, NetworkInfo
 from jupyter_launcher.engine.types import ContainerConfig, ExecResult
 from jupyter_launcher.models.options import HiddenTexts
 from jupyter_launcher.waiting import Deadline, NotYetError, attempts
@@ -141,6 +142,22 @@ def test_an_answer_that_is_no_container_is_a_typed_error(answer: object) -> None
 def test_an_answer_that_is_no_list_is_a_typed_error(answer: object) -> None:
     with pytest.raises(EngineError, match="unexpected shape"):
         docker_engine(FakeApi(containers=answer)).containers()
+
+
+def test_a_network_is_found_by_its_name() -> None:
+    api = FakeApi(inspect_network={"Driver": "bridge", "IPAM": {"Config": [{"Subnet": "172.17.0.0/16"}]}})
+    assert docker_engine(api).network("mine") == NetworkInfo(driver="bridge", subnets=(ip_network("172.17.0.0/16"),))
+    assert api.arguments("inspect_network") == ("mine",)
+
+
+def test_no_such_network() -> None:
+    assert docker_engine(FakeApi(inspect_network=api_error(404, "no such network"))).network("mine") is None
+
+
+def test_a_network_that_must_not_be_looked_at_is_not_taken_for_none() -> None:
+    with pytest.raises(EngineError, match="inspect network mine") as caught:
+        docker_engine(FakeApi(inspect_network=api_error(403, "forbidden"))).network("mine")
+    assert caught.value.status == 403
 
 
 def test_the_list_is_one_call_for_all_states() -> None:

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import os
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 
-from jupyter_launcher.engine.traits import EngineTraits
+from jupyter_launcher import EngineError
+from jupyter_launcher.engine.traits import EngineTraits, NetworkInfo
 from tests.unit.strategies import FEW, json_values, replaced
 
 VERSION: dict[str, Any] = {"Version": "28.5.1", "Components": [{"Name": "Engine"}, "odd"]}
@@ -115,3 +117,62 @@ def test_whatever_is_answered_is_a_value_or_unknown(value: Any) -> None:
 )
 def test_docker_desktop(info: dict[str, Any] | None, desktop: bool | None) -> None:  # noqa: FBT001 - pytest's
     assert EngineTraits.from_answers(VERSION, info, "1.51").desktop is desktop
+
+
+V4, V6 = ip_network("172.17.0.0/16"), ip_network("fd00::/64")
+
+
+@pytest.mark.parametrize(
+    ("raw", "subnets"),
+    [
+        (
+            {"IPAM": {"Config": [{"Subnet": "172.17.0.1/16", "Gateway": "172.17.0.1"}, {"Subnet": "fd00::/64"}]}},
+            (V4, V6),
+        ),
+        ({"IPAM": {"Config": [{"Gateway": "172.17.0.1"}]}}, ()),
+        ({"IPAM": {"Config": None}}, ()),
+        ({"IPAM": None}, ()),
+        ({}, ()),
+    ],
+)
+def test_the_subnets_of_a_network(raw: dict[str, Any], subnets: tuple[object, ...]) -> None:
+    found = NetworkInfo.from_inspect({"Driver": "macvlan", **raw})
+    assert (found.driver, found.subnets, found.lets_speak) == ("macvlan", subnets, True)
+
+
+@pytest.mark.parametrize(
+    ("options", "lets_speak"),
+    [
+        ({"com.docker.network.bridge.enable_icc": text}, text in ("true", "1", "odd"))
+        for text in ("true", "1", "odd", "false", "0")
+    ]
+    + [(None, True), ({}, True)],
+)
+def test_whether_the_containers_of_a_network_may_speak(options: dict[str, str] | None, lets_speak: bool) -> None:  # noqa: FBT001 - pytest's
+    assert NetworkInfo.from_inspect({"Driver": "bridge", "Options": options}).lets_speak is lets_speak
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        None,
+        [],
+        {},
+        {"Driver": 1},
+        *(
+            {"Driver": "bridge", **more}
+            for more in (
+                {"IPAM": "x"},
+                {"IPAM": {"Config": 1}},
+                {"IPAM": {"Config": ["x"]}},
+                {"IPAM": {"Config": [{"Subnet": "x"}]}},
+                {"IPAM": {"Config": [{"Subnet": 1}]}},
+                {"Options": "x"},
+                {"Options": {"a": 1}},
+            )
+        ),
+    ],
+)
+def test_what_is_no_network_is_a_typed_error(raw: Any) -> None:
+    with pytest.raises(EngineError, match="about a network has an unexpected shape"):
+        NetworkInfo.from_inspect(raw)

@@ -132,6 +132,8 @@ def test_a_gateway_on_several_networks() -> None:
         ({"networks": {}}, "other", "not on network 'other' but on none"),
         ({"networks": {"a": ""}}, "a", "not on network 'a'"),
         ({"networks": {}}, None, "on no network"),
+        ({"networks": {"none": ""}}, None, "on no network"),
+        ({"networks": {"six": ""}}, None, "has no IPv4 address on six"),
     ],
 )
 def test_a_gateway_on_no_network_that_a_server_could_share(

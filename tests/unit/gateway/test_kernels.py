@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
@@ -10,11 +11,15 @@ import pytest
 from jupyter_launcher import (
     Gateway,
 )
+from jupyter_launcher.engine.traits import NetworkInfo
+from jupyter_launcher.engine.types import ContainerInfo
 from jupyter_launcher.gateway.kernels import MarkedKernels, find_marked_kernels, gateway_api, stop_kernels
 from jupyter_launcher.host.address import EngineAddress
-from jupyter_launcher.server.api import ExecApi, JupyterApi
+from jupyter_launcher.server.api import ExecApi, JupyterApi, NoAnswerError
 from jupyter_launcher.waiting import Deadline
 from tests.unit.fakes import (
+    APART,
+    HERE,
     FakeEngine,
     FakeJupyter,
     container,
@@ -31,20 +36,53 @@ def jupyter() -> Iterator[FakeJupyter]:
         yield found
 
 
+HIDDEN = NetworkInfo(driver="bridge", subnets=(ip_network("10.0.0.0/24"),))
+REMOTE = "tcp://10.0.0.7:2376"
+
+
+def choose_api(engine: FakeEngine, url: str, container: ContainerInfo | None, **given: Any) -> type[JupyterApi] | None:
+    gateway = Gateway(**{"name": "gw", "url": url, "container_id": "g", **given})
+    found = gateway_api(engine, EngineAddress(engine), gateway, None, container=container, networks=["mine"])
+    return None if found is None else type(found)
+
+
 @pytest.mark.parametrize(
-    ("endpoint", "container_id", "kind"),
+    ("network", "endpoint", "ip", "kind"),
     [
-        ("unix:///x", "g", JupyterApi),
-        ("tcp://10.0.0.7:2376", None, JupyterApi),
-        ("tcp://10.0.0.7:2376", "g", ExecApi),
+        (HERE, "unix:///x", "127.0.0.9", JupyterApi),
+        (APART, "unix:///x", "127.0.0.9", ExecApi),
+        (None, "unix:///x", "127.0.0.9", ExecApi),
+        (HERE, REMOTE, "127.0.0.9", ExecApi),
+        (HERE, "unix:///x", "127.0.0.10", ExecApi),  # it has another IP by now
     ],
 )
 def test_a_gateway_that_this_process_does_not_reach_is_asked_from_inside(
-    endpoint: str, container_id: str | None, kind: type[JupyterApi]
+    network: NetworkInfo | None, endpoint: str, ip: str, kind: type[JupyterApi]
 ) -> None:
     engine = FakeEngine(endpoint=endpoint)
-    gateway = Gateway(name="gw", url="http://10.0.0.1:8888", container_id=container_id)
-    assert type(gateway_api(engine, EngineAddress(engine), gateway, None)) is kind
+    engine.every_network = network
+    now = container(networks={"other": "10.0.0.1", "mine": ip})
+    assert choose_api(engine, "http://127.0.0.9:8888", now) is kind
+    assert choose_api(engine, "http://127.0.0.9:8888", None) is ExecApi
+
+
+@pytest.mark.parametrize(
+    ("network", "url", "kind"),
+    [
+        (HERE, "http://127.0.0.9:8888", JupyterApi),
+        (HIDDEN, "http://10.0.0.9:8888", None),
+        (HIDDEN, "http://10.0.1.9:8888", JupyterApi),
+        (HIDDEN, "http://[fd00::9]:8888", JupyterApi),
+        (HIDDEN, "https://gateway.example", JupyterApi),
+        (None, "http://10.0.0.9:8888", JupyterApi),
+    ],
+)
+def test_a_url_is_asked_unless_only_the_engines_containers_have_its_ip(
+    network: NetworkInfo | None, url: str, kind: type[JupyterApi] | None
+) -> None:
+    engine = FakeEngine()
+    engine.every_network = network
+    assert choose_api(engine, url, None, container_id=None) is kind
 
 
 def test_marked_kernels_are_found_in_the_gateways_container() -> None:
@@ -137,6 +175,18 @@ def test_a_kernel_that_stays_is_not_said_to_be_gone(jupyter: FakeJupyter) -> Non
 def test_kernels_that_must_not_be_listed_are_unknown(status: int, body: bytes) -> None:
     with http_server(lambda *_: (status, body)) as url:
         assert stop_kernels(JupyterApi(url), ("a",), Deadline(5)) == ()
+
+
+def test_where_no_connection_is_made_nothing_more_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def ask(_: JupyterApi, method: str, *__: object, **___: object) -> NoAnswerError:
+        asked.append(method)
+        return NoAnswerError("TimeoutError", connected=False)
+
+    monkeypatch.setattr(JupyterApi, "_ask", ask)
+    assert stop_kernels(JupyterApi("http://10.0.0.1:8888"), ("a", "b"), Deadline(60)) == ()
+    assert asked == ["GET"]
 
 
 def test_where_nobody_lists_kernels_ours_are_deleted_and_none_is_called_gone(jupyter: FakeJupyter) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,6 +21,7 @@ from jupyter_launcher import (
     PipelineDirError,
     RunningGateway,
 )
+from jupyter_launcher.engine.traits import NetworkInfo
 from jupyter_launcher.gateway.run import GatewayRequest, run_gateway
 from jupyter_launcher.host.address import EngineAddress
 from jupyter_launcher.host.process import process_mark
@@ -29,8 +31,9 @@ from jupyter_launcher.spec.labels import gateway_labels
 from jupyter_launcher.spec.server import RUN_DIR
 from jupyter_launcher.waiting import Deadline
 from tests.unit.fakes import (
-    DOCKER,
+    APART,
     GATEWAY_TOKEN,
+    HERE,
     FakeJupyter,
     printed,
     refusal,
@@ -202,10 +205,39 @@ def test_a_gateway_for_a_directory_that_is_not_there(run: Run, jupyter: FakeJupy
 def test_a_gateway_whose_bridge_is_reached_publishes_nothing(
     run: Run, jupyter: FakeJupyter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    jupyter.engine.traits = replace(DOCKER, rootless=False, desktop=False)
+    jupyter.engine.every_network = HERE
     monkeypatch.setattr(EngineAddress, "bridge_url", lambda *_: jupyter.url)
     with run() as gateway:
         assert jupyter.engine.configs[gateway.name].container_port is None
+        assert gateway.url == jupyter.url
+
+
+SIX = ip_network("fd00::/64")
+
+
+@pytest.mark.parametrize(
+    ("network", "seen"),
+    [(None, "the engine has no network 'net'"), (replace(HERE, subnets=(SIX,)), "network 'net' has no IPv4")],
+)
+def test_a_network_without_a_way_is_refused_before_anything_is_made(
+    run: Run, jupyter: FakeJupyter, network: NetworkInfo | None, seen: str
+) -> None:
+    jupyter.engine.every_network = network
+    with pytest.raises(GatewayError, match=seen) as caught, run(network="net"):
+        pytest.fail("it has no address")
+    assert "network=" in caught.value.hint
+    assert jupyter.engine.configs == {}
+
+
+@pytest.mark.parametrize("network", [replace(APART, subnets=(SIX, *APART.subnets)), refusal(403)])
+def test_a_network_of_which_little_is_known_is_tried(
+    run: Run, jupyter: FakeJupyter, network: NetworkInfo | EngineError
+) -> None:
+    if isinstance(network, EngineError):
+        jupyter.engine.fail("network", network, network)
+    else:
+        jupyter.engine.every_network = network
+    with run(network="net") as gateway:
         assert gateway.url == jupyter.url
 
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import socket
 from dataclasses import replace
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from jupyter_launcher import EngineUnavailableError, OptionError
+from jupyter_launcher import EngineError, EngineUnavailableError, OptionError
+from jupyter_launcher.engine.traits import NetworkInfo
 from jupyter_launcher.host import address, mountinfo
 from jupyter_launcher.host.address import EngineAddress, bracket
-from tests.unit.fakes import DOCKER, FakeEngine, container, listed
+from tests.unit.fakes import APART, DOCKER, HERE, FakeEngine, container, listed, refusal
 
 OWN_ID = "0f" * 32
 MOUNTS = (
@@ -297,11 +299,10 @@ def test_a_server_is_reached_by_a_port_or_over_a_shared_network(monkeypatch: pyt
         ({}, "tcp://127.0.0.1:2375", True),
         ({}, "tcp://10.0.0.7:2376", False),
         ({"rootless": True}, "unix:///run/user/1000/docker.sock", False),
-        ({"rootless": None}, "unix:///var/run/docker.sock", False),
         ({"desktop": True}, "unix:///var/run/docker.sock", False),
-        ({"desktop": None}, "unix:///var/run/docker.sock", False),
         ({"same_kernel": False}, "unix:///var/run/docker.sock", False),
-        ({"same_kernel": None}, "unix:///var/run/docker.sock", False),
+        # Where a proxy does not let the engine tell, the network tells.
+        ({"rootless": None, "desktop": None, "same_kernel": None}, "unix:///var/run/docker.sock", True),
     ],
 )
 def test_whether_the_bridge_is_reached(
@@ -310,12 +311,83 @@ def test_whether_the_bridge_is_reached(
     reached: bool,  # noqa: FBT001 - pytest's
 ) -> None:
     known = replace(DOCKER, **{"rootless": False, "desktop": False, **traits})
-    assert EngineAddress(FakeEngine(endpoint=endpoint, traits=known)).reaches_bridge is reached
+    engine = FakeEngine(endpoint=endpoint, traits=known)
+    engine.every_network = HERE
+    assert EngineAddress(engine).reaches_bridge is reached
+    assert EngineAddress(engine).reaches_network("mine") is reached
+    assert {name for call, name in engine.calls if call == "network"} == ({"bridge", "mine"} if reached else set())
+
+
+@pytest.mark.parametrize(
+    ("network", "reached"),
+    [
+        (HERE, True),
+        (APART, False),
+        (None, False),
+        (refusal(403), False),
+        (replace(HERE, driver="macvlan"), False),  # its containers are hidden from this host
+        (replace(HERE, subnets=()), False),
+        (replace(HERE, subnets=(*APART.subnets, *HERE.subnets)), True),
+        (replace(HERE, subnets=(ip_network("127.0.0.1/32"),)), True),
+        (replace(HERE, subnets=(ip_network("203.0.113.9/32"),)), False),
+        (replace(HERE, subnets=(ip_network("::1/128"),)), False),  # containers are known by IPv4
+        (replace(HERE, subnets=(ip_network("255.255.255.254/31"),)), False),  # nobody may send there
+    ],
+    ids=str,
+)
+def test_a_network_is_reached_where_this_host_has_an_address(
+    network: NetworkInfo | EngineError | None,
+    reached: bool,  # noqa: FBT001 - pytest's
+) -> None:
+    engine = FakeEngine()
+    if isinstance(network, EngineError):
+        engine.fail("network", network)
+    else:
+        engine.every_network = network
+    assert EngineAddress(engine).reaches_network("mine") is reached
+
+
+@pytest.mark.parametrize(
+    ("traits", "reached"),
+    [({}, True), ({"rootless": True}, False), ({"rootless": None}, False), ({"same_kernel": None}, False)],
+)
+def test_a_network_of_podman_has_no_bridge_before_its_first_container(
+    traits: dict[str, Any],
+    reached: bool,  # noqa: FBT001 - pytest's
+) -> None:
+    engine = FakeEngine(traits=replace(DOCKER, **{"name": "Podman", "rootless": False, **traits}))
+    assert EngineAddress(engine).reaches_network("mine") is reached
+    engine.every_network = replace(APART, driver="macvlan")
+    assert not EngineAddress(engine).reaches_network("mine")
+
+
+@pytest.mark.parametrize(
+    ("network", "host", "hidden"),
+    [
+        (APART, "203.0.113.9", True),
+        (APART, "198.51.100.1", False),
+        (APART, "gateway", False),
+        (APART, "", False),
+        (HERE, "127.0.0.9", False),
+        (None, "203.0.113.9", False),
+    ],
+)
+def test_an_ip_of_a_network_that_is_not_reached_is_hidden(
+    network: NetworkInfo | None,
+    host: str,
+    hidden: bool,  # noqa: FBT001 - pytest's
+) -> None:
+    engine = FakeEngine()
+    engine.every_network = network
+    assert EngineAddress(engine).hides(host, ["a", "b"]) is hidden
+    assert not EngineAddress(engine).hides(host, [])
 
 
 def test_from_a_container_the_networks_of_that_one_are_reached(monkeypatch: pytest.MonkeyPatch) -> None:
     found = inside(monkeypatch, networks={"b": "10.2.0.3"})
-    assert found.reaches_bridge
+    assert found.reaches_network("b")
+    assert not found.reaches_network("a")
+    assert not found.reaches_bridge
     both = container(networks={"a": "10.1.0.2", "b": "10.2.0.2"})
     assert found.bridge_url(both) == "http://10.2.0.2:8888/"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import ssl
@@ -510,6 +511,56 @@ def test_without_kernels_nobody_is_asked(jupyter: FakeJupyter) -> None:
     assert jupyter.asked == []
 
 
+@pytest.fixture
+def black_hole() -> Iterator[str]:
+    """A URL to which no connection is made, and none is refused: the queue of those that wait is full."""
+    with contextlib.ExitStack() as opened:
+        server = opened.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(3):
+            waiting = opened.enter_context(socket.socket())
+            waiting.settimeout(0)
+            waiting.connect_ex(server.getsockname())
+        yield f"http://127.0.0.1:{server.getsockname()[1]}/"
+
+
+def test_a_connection_that_is_not_made_is_given_up(monkeypatch: pytest.MonkeyPatch, black_hole: str) -> None:
+    monkeypatch.setattr(api_module, "_CONNECT_SECONDS", 0.1)
+    deadline = Deadline(60)
+    with pytest.raises(NoAnswerError, match="TimeoutError") as caught:
+        JupyterApi(black_hole).list_kernels(deadline)
+    assert not caught.value.connected
+    assert deadline.elapsed() < 30
+
+
+def test_an_address_that_nobody_answers_leaves_time_for_the_next(
+    monkeypatch: pytest.MonkeyPatch, black_hole: str, jupyter: FakeJupyter
+) -> None:
+    found = [
+        (socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", urlsplit(url).port))
+        for url in (black_hole, jupyter.url)
+    ]
+    monkeypatch.setattr(api_module, "_CONNECT_SECONDS", 0.1)
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    assert JupyterApi("http://name/").is_alive(Deadline(30))
+
+
+def test_a_name_that_nobody_knows_in_time_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, end = threading.Event(), threading.Event()
+
+    def wait(*_: object, **__: object) -> None:
+        asked.set()
+        end.wait(60)
+
+    monkeypatch.setattr(api_module, "_NAME_SECONDS", 0.1)
+    monkeypatch.setattr(socket, "getaddrinfo", wait)
+    deadline = Deadline(60)
+    with pytest.raises(NoAnswerError, match="TimeoutError"):
+        JupyterApi("http://name/").list_kernels(deadline)
+    end.set()
+    assert asked.is_set()
+    assert deadline.elapsed() < 30
+
+
 # From inside a container.
 
 
@@ -521,11 +572,21 @@ def exec_api(*answers: Any) -> tuple[ExecApi, FakeEngine]:
 def test_a_gateway_is_asked_from_inside_its_container() -> None:
     api, engine = exec_api(printed('200\n[{"id": "a"}]'))
     assert api.kernels(Deadline(3)) == ("a",)
-    assert engine.execs[0][:2] == ("python3", "-c")
-    assert engine.execs[0][3:5] == ("GET", "http://10.0.0.1:8888/api/kernels?no_track_activity=1")
-    assert 2 < float(engine.execs[0][5]) <= 3
+    assert engine.execs[0][:5] == ("sh", "-c", read_script("run_python.sh"), "run", read_script("request.py"))
+    assert engine.execs[0][5:7] == ("GET", "http://10.0.0.1:8888/api/kernels?no_track_activity=1")
+    assert 2 < float(engine.execs[0][7]) <= 3
     api.delete_kernels(["a"], Deadline(3))
-    assert engine.execs[1][3:5] == ("DELETE", "http://10.0.0.1:8888/api/kernels/a")
+    assert engine.execs[1][5:7] == ("DELETE", "http://10.0.0.1:8888/api/kernels/a")
+
+
+@pytest.mark.parametrize(
+    ("answer", "connected"),
+    [(printed("", 7, "timed out"), False), (printed("", 1, "timed out"), True), (not_run("timed out"), True)],
+)
+def test_from_inside_it_is_known_whether_there_was_a_connection(answer: Any, connected: bool) -> None:  # noqa: FBT001 - pytest's
+    with pytest.raises(NoAnswerError, match="timed out" if connected else "^timed out$") as caught:
+        exec_api(answer)[0].list_kernels(soon())
+    assert caught.value.connected is connected
 
 
 def test_an_answer_from_inside_that_is_no_json() -> None:

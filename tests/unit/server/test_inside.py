@@ -1136,8 +1136,26 @@ def test_a_request_from_inside_that_nobody_answers_fails() -> None:
     with http_server(lambda *_: (200, b"")) as url:
         pass
     ended = ask("GET", url)
-    assert (ended.stdout, ended.returncode) == ("", 1)
+    assert (ended.stdout, ended.returncode) == ("", 7)
     assert "refused" in ended.stderr
+
+
+def run_inside(path: str) -> subprocess.CompletedProcess[str]:
+    line = ["/bin/sh", "-c", read_script("run_python.sh"), "run", "import sys; print(sys.argv[1:])", "a b", "c"]
+    return subprocess.run(line, capture_output=True, text=True, check=False, env={"PATH": path})
+
+
+@pytest.mark.parametrize("path", ["", os.environ["PATH"]], ids=["nothing", "python3"])
+def test_a_script_inside_is_run_by_the_python_that_is_there(tmp_path: Path, path: str) -> None:
+    """Without one on the PATH, by that of a process: this one."""
+    (tmp_path / "readlink").symlink_to(str(shutil.which("readlink")))
+    ended = run_inside(path or str(tmp_path))
+    assert (ended.returncode, ended.stdout) == (0, "['a b', 'c']\n")
+
+
+def test_a_script_inside_needs_a_python(tmp_path: Path) -> None:
+    ended = run_inside(str(tmp_path))
+    assert (ended.returncode, ended.stdout, ended.stderr) == (127, "", "no Python is here\n")
 
 
 # The supervisor.

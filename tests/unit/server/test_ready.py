@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from jupyter_launcher import (
+    EngineError,
     Gateway,
+    GatewayNotRunningError,
     GatewayUnreachableError,
     ServerError,
     ServerStartError,
     ServerTimeoutError,
 )
+from jupyter_launcher.engine.traits import NetworkInfo
+from jupyter_launcher.engine.types import ContainerInfo
 from jupyter_launcher.server import ready
 from jupyter_launcher.server.api import JupyterApi, NoAnswerError, Response
 from jupyter_launcher.server.ready import check_kernelspecs, has_kernelspecs, wait_until_ready
 from jupyter_launcher.waiting import Deadline
-from tests.unit.fakes import TOKEN, FakeEngine, container, http_server
+from tests.unit.fakes import APART, TOKEN, Answer, FakeEngine, container, http_server, not_run, printed, refusal
 from tests.unit.hostile import ENDLESS, KINDS, SOME, hostile_server, shown
 
 GATEWAY = Gateway(name="gw", url="http://10.0.0.1:8888")
@@ -136,7 +142,7 @@ def test_a_hostile_server_is_bounded_and_typed(kind: str) -> None:
 def test_kernel_specs_of_a_hostile_server_are_none(kind: str) -> None:
     begun = Deadline(5.0 if kind not in ENDLESS else 0.2)
     with hostile_server(KINDS[kind]) as url, pytest.raises(GatewayUnreachableError) as caught:
-        check_kernelspecs(JupyterApi(url, TOKEN), GATEWAY, FakeEngine(container()), "c", begun.seconds)
+        check_kernelspecs(JupyterApi(url, TOKEN), GATEWAY, FakeEngine(container()), container(), begun.seconds)
     assert begun.elapsed() < begun.seconds + 2
     assert caught.value.message.isprintable()
     assert len(caught.value.message) < 1000
@@ -160,22 +166,83 @@ def test_kernel_specs_of_a_hostile_server_are_none(kind: str) -> None:
 )
 def test_a_gateway_that_gives_no_kernel_specs(status: int, body: bytes, seen: str) -> None:
     with http_server(lambda *_: (status, body)) as url, pytest.raises(GatewayUnreachableError) as caught:
-        check_kernelspecs(JupyterApi(url, "t"), GATEWAY, FakeEngine(container()), "c", 5.0)
+        check_kernelspecs(JupyterApi(url, "t"), GATEWAY, FakeEngine(container()), container(), 5.0)
     assert seen in str(caught.value)
     assert (caught.value.status, caught.value.gateway_url) == (status, GATEWAY.url)
     assert caught.value.log_tail == "the log"
 
 
+@pytest.mark.parametrize(
+    ("known", "state", "code"),
+    [([container(id="9" * 64, state="exited", exit_code=137)], "exited", 137), ([], "gone", None)],
+)
+def test_a_gateway_that_has_ended_meanwhile(known: list[ContainerInfo], state: str, code: int | None) -> None:
+    gateway = replace(GATEWAY, container_id="9" * 64)
+    with (
+        http_server(lambda *_: (503, b"{}")) as url,
+        pytest.raises(GatewayNotRunningError, match=f"gw is {state}") as caught,
+    ):
+        check_kernelspecs(JupyterApi(url, "t"), gateway, FakeEngine(*known), container(), 5.0)
+    assert (caught.value.gateway, caught.value.state, caught.value.exit_code) == ("gw", state, code)
+    assert caught.value.log_tail
+
+
+def test_a_gateway_that_runs_and_gives_no_kernel_specs() -> None:
+    gateway = replace(GATEWAY, container_id="9" * 64)
+    with http_server(lambda *_: (503, b"{}")) as url, pytest.raises(GatewayUnreachableError):
+        check_kernelspecs(JupyterApi(url, "t"), gateway, FakeEngine(container(id="9" * 64)), container(), 5.0)
+
+
 def test_a_gateway_behind_a_server_that_does_not_answer(nowhere: str) -> None:
     with pytest.raises(GatewayUnreachableError, match=r"ConnectionRefusedError after \d\.\d s") as caught:
-        check_kernelspecs(JupyterApi(nowhere, "t"), GATEWAY, FakeEngine(), "c", 5.0)
+        check_kernelspecs(JupyterApi(nowhere, "t"), GATEWAY, FakeEngine(), container(), 5.0)
     assert caught.value.status is None
     assert caught.value.log_tail.startswith("(no log: ")
 
 
+ALONE = replace(APART, lets_speak=False)
+LOST, REFUSED, SILENT = printed("", 7, "timed out"), printed("401\n"), printed("", 1, "no answer within 5 s")
+
+
+@pytest.mark.parametrize("network", [None, "mine"])
+def test_a_network_that_keeps_its_containers_apart(nowhere: str, network: str | None) -> None:
+    engine = FakeEngine(container(), answers=[LOST])
+    engine.every_network = ALONE
+    gateway = replace(GATEWAY, network=network, token="t0ken")
+    with pytest.raises(GatewayUnreachableError, match=r"does not reach the gateway gw .* \(timed out\)") as caught:
+        check_kernelspecs(JupyterApi(nowhere, "t"), gateway, engine, container(), 5.0)
+    assert f"network {network or 'bridge'} may not speak to each other" in caught.value.hint
+    assert "docker network create" in caught.value.hint
+    assert (caught.value.gateway_url, caught.value.log_tail) == (GATEWAY.url, "the log")
+    assert ("network", network or "bridge") in engine.calls
+    assert engine.environments == [{"KG_AUTH_TOKEN": "t0ken"}]
+
+
+@pytest.mark.parametrize("answer", [REFUSED, SILENT, not_run()], ids=str)
+def test_a_network_whose_rules_let_the_gateway_through(answer: Answer) -> None:
+    """By a rule of the host. What an answer that did not come means, the server will say."""
+    engine = FakeEngine(container(), answers=[answer])
+    engine.every_network = ALONE
+    with http_server(lambda *_: (200, b'{"kernelspecs": {"python3": {}}}')) as url:
+        check_kernelspecs(JupyterApi(url, "t"), GATEWAY, engine, container(), 5.0)
+    assert len(engine.execs) == 1
+
+
+@pytest.mark.parametrize("found", [APART, None, refusal(403)])
+def test_in_other_networks_nothing_is_looked_for(found: NetworkInfo | EngineError | None) -> None:
+    engine = FakeEngine(container())
+    if isinstance(found, EngineError):
+        engine.fail("network", found)
+    else:
+        engine.every_network = found
+    with http_server(lambda *_: (200, b'{"kernelspecs": {"python3": {}}}')) as url:
+        check_kernelspecs(JupyterApi(url, "t"), GATEWAY, engine, container(), 5.0)
+    assert engine.execs == []
+
+
 def test_kernel_specs_are_enough() -> None:
     with http_server(lambda *_: (200, b'{"kernelspecs": {"python3": {}}}')) as url:
-        check_kernelspecs(JupyterApi(url, "t"), GATEWAY, FakeEngine(), "c", 5.0)
+        check_kernelspecs(JupyterApi(url, "t"), GATEWAY, FakeEngine(), container(), 5.0)
         assert has_kernelspecs(JupyterApi(url), Deadline(5))
     assert not has_kernelspecs(JupyterApi(url), Deadline(5))
 

@@ -31,7 +31,9 @@ from jupyter_launcher.sessions.stop import stop_session
 from jupyter_launcher.spec.labels import SessionLabels, gateway_labels, gateway_name
 from jupyter_launcher.waiting import Deadline, NotYetError, attempts
 from tests.unit.fakes import (
+    DOCKER,
     GATEWAY_TOKEN,
+    HERE,
     TOKEN,
     FakeEngine,
     FakeJupyter,
@@ -59,7 +61,10 @@ def on_gateway(jupyter: FakeJupyter, **changes: Any) -> SessionLabels:
     """The labels of a session with kernels on a gateway, which is at the same address."""
     gateway = Gateway(**{"name": "gw", "url": jupyter.url.rstrip("/"), "container_id": "9" * 64, **changes})
     if gateway.container_id is not None:
-        jupyter.engine.known[gateway.container_id] = container(id=gateway.container_id, name="gw")
+        jupyter.engine.known[gateway.container_id] = container(
+            id=gateway.container_id, name="gw", networks={"bridge": "127.0.0.1"}
+        )
+        jupyter.engine.every_network = HERE
     return session_labels(gateway)
 
 
@@ -471,7 +476,20 @@ def test_with_a_remote_engine_the_gateway_is_asked_from_inside(jupyter: FakeJupy
     labels = on_gateway(jupyter)
     report = stop_session(launcher_context(engine), session_info(labels), labels)
     assert (report.kernels, report.kernels_gone) == (("a",), ("a",))
-    assert [argv[0] for argv in engine.execs] == ["sh", "python3", "python3", "python3"]
+    assert [argv[3] for argv in engine.execs] == ["find", "run", "run", "run"]
+
+
+def test_an_ip_that_only_the_engines_containers_have_is_not_asked(
+    context: Context, jupyter: FakeJupyter, events: list[Event]
+) -> None:
+    """It may be another container's here, of an engine beside this one."""
+    jupyter.kernels = {"a"}
+    jupyter.engine.every_network = HERE
+    jupyter.engine.traits = replace(DOCKER, rootless=True)
+    report = stop(context, jupyter, on_gateway(jupyter, container_id=None))
+    assert (report.method, report.kernels, report.kernels_gone) == (StopMethod.API, ("a",), ())
+    assert (EventKind.WARNING, "kernels a were not seen gone on the gateway gw") in kinds(events)
+    assert ("GET", "/api/kernels") not in jupyter.asked[jupyter.asked.index(("POST", "/api/shutdown")) :]
 
 
 def test_the_container_is_removed_when_a_step_fails(
