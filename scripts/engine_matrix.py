@@ -12,7 +12,8 @@ import tempfile
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
-from other_engine import ENGINES, run
+from engines import ENGINES
+from other_engine import run
 
 __all__ = ["main"]
 
