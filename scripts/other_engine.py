@@ -7,7 +7,7 @@ images that were loaded. It runs, and the command beside it, in namespaces of th
 processes, network. Whatever happens to this script, the kernel ends all of it with them: no process,
 no mount, no bridge and no rule of the firewall stays. The command sees the machine's files, and has
 the engine in DOCKER_HOST; the engine sees /tmp and this checkout at their places. Neither reaches any
-other network.
+other network. Beside a rootless engine, the command runs as the engine's own user, with a home of its own.
 
 Needs root, Debian, and a Docker engine to take the images from.
 """
@@ -158,7 +158,7 @@ def inside(name: str, command: list[str]) -> int:
 
 
 def uncover(needed: Path) -> None:
-    """Let others into a folder that lies in one that is root's alone, as root's home is; nothing else of that is seen."""
+    """Let others into a folder that lies in one that is root's alone, as root's home is."""
     closed = next((folder for folder in reversed(needed.parents) if not folder.stat().st_mode & 1), None)
     if closed is not None:
         line = ["sh", "-c", UNCOVER, "uncover", str(closed), str(needed), str(RUN / "python")]
