@@ -92,7 +92,7 @@ def read_report(name: str, report: str, version: str) -> Row:
 
 def table(rows: Sequence[Row]) -> str:
     """The rows for docs/engines.md, then the reasons of what was skipped, and what failed."""
-    cells = [("engine", "version", "API", "passed", "failed", "skipped", "time"), ("---",) * 7]
+    cells: list[tuple[str, ...]] = [("engine", "version", "API", "passed", "failed", "skipped", "time"), ("---",) * 7]
     for row in rows:
         counts = (row.passed, len(row.failed), sum(row.skipped.values()))
         cells.append((f"`{row.name}`", row.version, row.api, *map(str, counts), f"{row.seconds:.0f} s"))

@@ -9,6 +9,8 @@ __all__ = ["ENGINES", "USER", "Packaged"]
 
 USER = 1001
 """Who runs a rootless engine, and the command beside it."""
+MAPPED = 200000
+"""Which uid of the machine is 0 in a container of a remapped engine."""
 
 CGROUP = "jupyter-launcher-{name}"
 
@@ -17,7 +19,7 @@ CGROUP = "jupyter-launcher-{name}"
 class Packaged:
     """An engine as a Debian suite has it, and one setting of it.
 
-    ``{name}`` and ``{socket}`` in ``command``, ``cgroup`` and ``data`` are filled in.
+    ``{name}`` and ``{socket}`` in ``command`` and ``cgroup`` are filled in.
 
     Attributes:
         suite: of Debian.
@@ -29,8 +31,8 @@ class Packaged:
         files: to put beside the packages.
         setup: shell lines for root in the engine's folder, before the engine starts.
         network: shell lines for root in the network namespace of the command and the engine.
-        rootless: the engine runs as ``USER``, and so does the command.
-        first_uid: which uid of the machine is 0 in a container.
+        user: who runs the command: 0, or somebody whom the engine's containers know.
+        rootless: the same user runs the engine.
     """
 
     suite: str
@@ -42,8 +44,8 @@ class Packaged:
     files: Mapping[str, str] = field(default_factory=dict)
     setup: str = ""
     network: str = ""
+    user: int = 0
     rootless: bool = False
-    first_uid: int = 0
 
 
 DOCKER = ("docker.io", "iptables", "iproute2", "ca-certificates")
@@ -104,6 +106,7 @@ def _docker_28_rootless(**more: object) -> Packaged:
             *("--data-root", "/home/engine/{name}"),
         ),
         setup=ROOTLESS_SETUP,
+        user=USER,
         rootless=True,
     )
     return replace(engine, **more)  # type: ignore[arg-type]
@@ -128,10 +131,10 @@ ENGINES = {
     "docker-28-rootless": _docker_28_rootless(),
     "docker-28-desktop": _docker_28_rootless(network=NOWHERE),
     "docker-28-remap": _docker_28(
-        *("--userns-remap", "default"),
+        *("--userns-remap", "default", "--group", str(MAPPED + USER)),
         setup="id -u dockremap >/dev/null 2>&1 || useradd --system dockremap\n",
-        files={"etc/subuid": "dockremap:200000:65536\n", "etc/subgid": "dockremap:200000:65536\n"},
-        first_uid=200000,
+        files={f"etc/{name}": f"dockremap:{MAPPED}:65536\n" for name in ("subuid", "subgid")},
+        user=MAPPED + USER,
     ),
     "docker-28-nolog": _docker_28("--log-driver", "none"),
     "docker-28-containerd": _docker_28("--feature", "containerd-snapshotter=true"),
@@ -141,7 +144,9 @@ ENGINES = {
     "podman-5-rootless": _podman_5(
         packages=(*PODMAN, "passt", "slirp4netns", "uidmap"),
         folder="podman-5-rootless",
+        cgroup="",
         setup=ROOTLESS_SETUP,
+        user=USER,
         rootless=True,
     ),
 }

@@ -7,7 +7,8 @@ images that were loaded. It runs, and the command beside it, in namespaces of th
 processes, network. Whatever happens to this script, the kernel ends all of it with them: no process,
 no mount, no bridge and no rule of the firewall stays. The command sees the machine's files, and has
 the engine in DOCKER_HOST; the engine sees /tmp and this checkout at their places. Neither reaches any
-other network. Beside a rootless engine, the command runs as the engine's own user, with a home of its own.
+other network. Beside a rootless engine, the command runs as the engine's own user, and beside a remapped one as a
+user whom its containers know; it has a home of its own then.
 
 Needs root, Debian, and a Docker engine to take the images from.
 """
@@ -30,7 +31,7 @@ from engines import ENGINES, USER, Packaged
 
 from jupyter_launcher import DEFAULT_GATEWAY_IMAGE, DEFAULT_IMAGE
 
-__all__ = ["FIRST_UID", "run"]
+__all__ = ["run"]
 
 CACHE = Path(os.environ.get("ENGINES_DIR", "/var/cache/jupyter-launcher/engines"))
 RUN = Path("/run/jupyter-launcher-engines")
@@ -38,10 +39,7 @@ IMAGES = (DEFAULT_IMAGE, DEFAULT_GATEWAY_IMAGE)
 OWN = "unix:///var/run/docker.sock"
 CGROUPS = Path("/sys/fs/cgroup")
 SECONDS = 60.0
-FIRST_UID = "TESTS_FIRST_UID"
-"""The variable that tells the tests which uid of the machine is 0 in a container of the engine."""
 CHECKOUT = Path(__file__).resolve().parent.parent
-BECOME = ("setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups")
 
 # $1: the folder that becomes the root, $2: where the socket will be, $3: this checkout, $4: lines to run then;
 # the rest: the engine's command.
@@ -138,23 +136,27 @@ def inside(name: str, command: list[str]) -> int:
     subprocess.run(["sh", "-ec", f"ip link set lo up\n{engine.network}"], check=True)
     socket = RUN / name / "engine.sock"
     socket.parent.mkdir(parents=True, exist_ok=True)
-    owner = USER if engine.rootless else 0
-    os.chown(socket.parent, owner, owner)
+    os.chown(socket.parent, engine.user, engine.user)
     with started(name, socket) as client:
         for container in client.containers.list(all=True):  # of the last run, which ended with its namespaces
             container.remove(force=True)
         for image in IMAGES:
             load(image, client, f"unix://{socket}")
         environment = {key: value for key, value in os.environ.items() if key != "DOCKER_CONTEXT"}
-        environment |= {"DOCKER_HOST": f"unix://{socket}", FIRST_UID: str(engine.first_uid)}
-        if engine.rootless:
+        environment |= {"DOCKER_HOST": f"unix://{socket}"}
+        if engine.user:
             uncover(Path(sys.base_prefix))
             home = socket.with_name("home")
             home.mkdir(exist_ok=True)
-            os.chown(home, USER, USER)
+            os.chown(home, engine.user, engine.user)
             environment |= {"HOME": str(home), "USER": "engine", "PYTHONDONTWRITEBYTECODE": "1"}
-            command = [*BECOME, *command]
+            command = [*become(engine.user), *command]
         return subprocess.run(command, check=False, env=environment).returncode
+
+
+def become(user: int) -> tuple[str, ...]:
+    """What runs a command as this user, who has no rights beside its own."""
+    return ("setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups") if user else ()
 
 
 def uncover(needed: Path) -> None:
@@ -181,7 +183,7 @@ def started(name: str, socket: Path) -> Iterator[docker.DockerClient]:
         str(socket.parent),
         str(CHECKOUT),
         engine.setup,
-        *(BECOME if engine.rootless else ()),
+        *become(USER if engine.rootless else 0),
         *command,
     ]
     socket.unlink(missing_ok=True)
