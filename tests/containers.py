@@ -14,7 +14,7 @@ from typing import Any
 import docker
 import pytest
 
-from jupyter_launcher import Launcher
+from jupyter_launcher import DEFAULT_IMAGE, Launcher
 
 __all__ = [
     "OWNER",
@@ -27,6 +27,7 @@ __all__ = [
     "owned",
     "pause",
     "recorded_events",
+    "user_inside",
 ]
 
 OWNER = 1234
@@ -46,6 +47,19 @@ def owned(path: Path) -> Path:
     if os.getuid() == 0:
         os.chown(path, OWNER, OWNER)
     return path
+
+
+def user_inside(client: Any, folder: Path) -> str:
+    """The owner of a directory, ``uid:gid``, as a container of the engine sees it."""
+    status = folder.stat()
+    if not {"name=rootless", "name=userns"} & set(client.info().get("SecurityOptions") or ()):
+        return f"{status.st_uid}:{status.st_gid}"
+    command = ["stat", "-c", "%u:%g", "/folder"]
+    volumes = {str(folder): {"bind": "/folder", "mode": "ro"}}
+    seen = client.containers.run(
+        DEFAULT_IMAGE, command, remove=True, user="0", volumes=volumes, log_config={"Type": "json-file"}
+    )
+    return str(seen.decode().strip())
 
 
 @pytest.fixture(scope="session")

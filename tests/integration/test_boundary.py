@@ -31,7 +31,7 @@ from jupyter_launcher.server.process import start_server
 from jupyter_launcher.spec.options import SessionSpec
 from jupyter_launcher.spec.plan import plan
 from jupyter_launcher.waiting import Deadline
-from tests.containers import pause
+from tests.containers import pause, user_inside
 from tests.integration.conftest import executable
 
 Start = Callable[..., Session]
@@ -111,14 +111,15 @@ def test_a_copy_of_a_sessions_labels_is_no_session(
     assert copy.status == "created"
 
 
-def test_a_session_of_version_0_1_0_is_joined(launcher: Launcher, pipeline_dir: Path, namespace: str) -> None:
+def test_a_session_of_version_0_1_0_is_joined(
+    launcher: Launcher, pipeline_dir: Path, namespace: str, client: Any
+) -> None:
     """Its labels had no schema, and all options, those with their default too."""
-    owner = pipeline_dir.stat()
     spec = SessionSpec.from_options(
         session_id="older",
         namespace=namespace,
         pipeline_dir=pipeline_dir,
-        user=f"{owner.st_uid}:{owner.st_gid}",
+        user=user_inside(client, pipeline_dir),
         image=launcher.image,
     )
     options: dict[str, object] = {

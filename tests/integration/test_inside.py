@@ -30,7 +30,7 @@ from jupyter_launcher.server.process import StartedServer, start_server
 from jupyter_launcher.spec.options import SessionSpec
 from jupyter_launcher.spec.plan import plan
 from jupyter_launcher.waiting import Deadline
-from tests.containers import eventually
+from tests.containers import eventually, user_inside
 from tests.integration.conftest import executable
 from tests.integration.test_session import authorized, in_container, printed, start_kernel
 
@@ -162,18 +162,17 @@ Attempt = Callable[..., StartedServer]
 
 
 @pytest.fixture
-def attempt(launcher: Launcher, pipeline_dir: Path, namespace: str) -> Iterator[Attempt]:
+def attempt(launcher: Launcher, pipeline_dir: Path, namespace: str, client: Any) -> Iterator[Attempt]:
     """Starts a container and a server in it, as a start does, with options that a start would not make up."""
     engine, made = launcher._engine, []
 
     def run(directory: str | None = None, more: str = "", **options: Any) -> StartedServer:
-        owner = pipeline_dir.stat()
         spec = SessionSpec.from_options(
             session_id="attempt",
             namespace=namespace,
             pipeline_dir=pipeline_dir,
             pipeline_dir_id=directory,
-            user=f"{owner.st_uid}:{owner.st_gid}",
+            user=user_inside(client, pipeline_dir),
             image=launcher.image,
             **options,
         )

@@ -26,7 +26,7 @@ from jupyter_launcher import (
 )
 from jupyter_launcher.spec.options import SessionSpec
 from jupyter_launcher.spec.plan import plan
-from tests.containers import eventually, pause
+from tests.containers import eventually, pause, user_inside
 from tests.integration.conftest import executable
 from tests.integration.test_session import authorized, in_container, start_kernel, wait_for_exit
 
@@ -41,12 +41,11 @@ def open_files() -> int:
 
 def leave_created(client: Any, launcher: Launcher, folder: Path, session_id: str, *, run: bool) -> Any:
     """What a launcher leaves behind that is killed after the create, or after the start."""
-    owner = folder.stat()
     spec = SessionSpec.from_options(
         session_id=session_id,
         namespace=launcher.namespace,
         pipeline_dir=folder,
-        user=f"{owner.st_uid}:{owner.st_gid}",
+        user=user_inside(client, folder),
         image=launcher.image,
     )
     planned = plan(spec, network="bridge", start_id="of-the-dead")

@@ -75,7 +75,9 @@ def in_container(client: Any, session: Session, script: str) -> str:
     return str(client.containers.get(session.container_id).exec_run(["sh", "-c", script]).output.decode())
 
 
-def test_a_session_from_start_to_stop(start: Start, pipeline_dir: Path, client: Any) -> None:
+def test_a_session_from_start_to_stop(
+    start: Start, pipeline_dir: Path, client: Any, reach: Callable[[str], str]
+) -> None:
     session = start()
     info = session.server_info
     assert list(info.to_dict()) == [
@@ -94,7 +96,8 @@ def test_a_session_from_start_to_stop(start: Start, pipeline_dir: Path, client: 
     assert session.status().state is SessionState.READY
     assert requests.get(session.lab_url, timeout=10).status_code == 200
     assert requests.get(f"{session.url}api/contents", timeout=10).status_code == 403
-    assert requests.get(f"{session.internal_url}api", timeout=10).status_code == 200
+    assert session.internal_url == f"http://{address_of(client, session.container_id)}:8888/"
+    assert requests.get(f"{reach(session.container_id)}api", timeout=10).status_code == 200
     assert "JupyterLab extension loaded" in session.logs()
     assert len(session.logs(tail=2).splitlines()) == 2
     assert session.timings.total > 0
