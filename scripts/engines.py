@@ -33,6 +33,7 @@ class Packaged:
         network: shell lines for root in the network namespace of the command and the engine.
         user: who runs the command: 0, or somebody whom the engine's containers know.
         rootless: the same user runs the engine.
+        proxy: switches of socket_proxy.cfg, which is before the engine then; empty: none is.
     """
 
     suite: str
@@ -46,6 +47,7 @@ class Packaged:
     network: str = ""
     user: int = 0
     rootless: bool = False
+    proxy: tuple[str, ...] = ()
 
 
 DOCKER = ("docker.io", "iptables", "iproute2", "ca-certificates")
@@ -140,6 +142,8 @@ ENGINES = {
     "docker-28-containerd": _docker_28("--feature", "containerd-snapshotter=true"),
     "docker-28-live": _docker_28("--live-restore"),
     "docker-28-api144": _docker_28(environment={"DOCKER_MIN_API_VERSION": "1.44"}),
+    # INFO is off, as tecnativa's proxy has it; so is all that the library has no need of.
+    "docker-28-proxied": _docker_28(proxy=("PING", "VERSION", "CONTAINERS", "EXEC", "IMAGES", "NETWORKS", "POST")),
     "podman-5": _podman_5(),
     "podman-5-rootless": _podman_5(
         packages=(*PODMAN, "passt", "slirp4netns", "uidmap"),

@@ -39,6 +39,9 @@ IMAGES = (DEFAULT_IMAGE, DEFAULT_GATEWAY_IMAGE)
 OWN = "unix:///var/run/docker.sock"
 CGROUPS = Path("/sys/fs/cgroup")
 SECONDS = 60.0
+BEHIND_PROXY = "ENGINE_BEHIND_PROXY"
+"""The variable in which the tests have the engine itself, where DOCKER_HOST is a proxy before it."""
+PLAIN = str.maketrans("/:", "--")
 CHECKOUT = Path(__file__).resolve().parent.parent
 
 # $1: the folder that becomes the root, $2: where the socket will be, $3: this checkout, $4: lines to run then;
@@ -118,6 +121,8 @@ def make(engine: Packaged) -> None:
         subprocess.run(["rm", "-rf", "--one-file-system", str(part)], check=True)
         subprocess.run([*line, str(part), mirror()], check=True)
         part.rename(folder)
+    if engine.proxy:
+        subprocess.run(["scripts/apt-install.sh", "haproxy"], check=True)
     for path, text in engine.files.items():
         (folder / path).write_text(text)
 
@@ -141,9 +146,11 @@ def inside(name: str, command: list[str]) -> int:
         for container in client.containers.list(all=True):  # of the last run, which ended with its namespaces
             container.remove(force=True)
         for image in IMAGES:
-            load(image, client, f"unix://{socket}")
+            load(image, client, f"unix://{socket}", CACHE / f"{name}.{image.translate(PLAIN)}.loaded")
         environment = {key: value for key, value in os.environ.items() if key != "DOCKER_CONTEXT"}
         environment |= {"DOCKER_HOST": f"unix://{socket}"}
+        if engine.proxy:
+            environment |= {"DOCKER_HOST": proxied(socket, engine.proxy), BEHIND_PROXY: f"unix://{socket}"}
         if engine.user:
             uncover(Path(sys.base_prefix))
             home = socket.with_name("home")
@@ -152,6 +159,18 @@ def inside(name: str, command: list[str]) -> int:
             environment |= {"HOME": str(home), "USER": "engine", "PYTHONDONTWRITEBYTECODE": "1"}
             command = [*become(engine.user), *command]
         return subprocess.run(command, check=False, env=environment).returncode
+
+
+def proxied(engine: Path, switches: tuple[str, ...]) -> str:
+    """Start a socket proxy before the engine; gives its address. It ends with the namespaces."""
+    listen = engine.with_name("proxy.sock")
+    listen.unlink(missing_ok=True)
+    given = {"PATH": os.environ["PATH"], "LISTEN": str(listen), "ENGINE": str(engine), **dict.fromkeys(switches, "1")}
+    with engine.with_name("proxy.log").open("wb") as log:
+        line = ["haproxy", "-db", "-f", str(CHECKOUT / "scripts/socket_proxy.cfg")]
+        process = subprocess.Popen(line, stdout=log, stderr=log, env=given, start_new_session=True)
+    answering(process, listen, Path(log.name)).close()
+    return f"unix://{listen}"
 
 
 def become(user: int) -> tuple[str, ...]:
@@ -218,12 +237,16 @@ def answering(process: subprocess.Popen[bytes], socket: Path, log: Path) -> dock
     sys.exit(f"other engine: it does not answer; {log} ends:\n{log.read_text()[-3000:]}")
 
 
-def load(image: str, client: docker.DockerClient, url: str) -> None:
-    """An image of the machine's own engine, unless it is there already."""
+def load(image: str, client: docker.DockerClient, url: str, stamp: Path) -> None:
+    """An image of the machine's own engine, unless it is there already.
+
+    The stamp has the id that it has there: an engine with another store of images gives it an id of its own.
+    """
     with contextlib.closing(docker.DockerClient(base_url=OWN)) as own:
         wanted = str(own.images.get(image).id)
     with contextlib.suppress(ImageNotFound):
-        if str(client.images.get(image).id).removeprefix("sha256:") == wanted.removeprefix("sha256:"):
+        client.images.get(image)
+        if stamp.exists() and stamp.read_text() == wanted:
             return
     say(f"loading {image}")
     with (
@@ -233,6 +256,7 @@ def load(image: str, client: docker.DockerClient, url: str) -> None:
         pass
     if saved.returncode or loaded.returncode:
         sys.exit(f"other engine: {image} could not be loaded")
+    stamp.write_text(wanted)
 
 
 def say(text: str) -> None:

@@ -25,6 +25,7 @@ __all__ = [
     "namespace",
     "nothing_left",
     "owned",
+    "past_proxy",
     "pause",
     "recorded_events",
     "user_inside",
@@ -34,10 +35,16 @@ OWNER = 1234
 """A uid that neither the images nor this machine know."""
 
 
+def past_proxy() -> docker.DockerClient:
+    """Docker's own client of the engine itself, where a socket proxy is before it."""
+    engine = os.environ.get("ENGINE_BEHIND_PROXY")
+    return docker.DockerClient(base_url=engine) if engine else docker.from_env()
+
+
 @pytest.fixture(scope="session")
 def client() -> Iterator[Any]:
     """Docker's own client, to look at what the launcher did."""
-    client = docker.from_env()
+    client = past_proxy()
     yield client
     client.close()
 
@@ -127,7 +134,7 @@ def pause(container: Any) -> None:
 def recorded_events() -> Iterator[list[str]]:
     """What the engine tells of its containers meanwhile, as JSON."""
     found: list[str] = []
-    with contextlib.closing(docker.from_env()) as watcher:
+    with contextlib.closing(past_proxy()) as watcher:
         stream: Any = watcher.events()
         reader = threading.Thread(target=lambda: found.extend(item.decode() for item in stream))
         reader.start()
