@@ -6,9 +6,9 @@ The engine comes from Debian packages in a folder of its own, which stays as a c
 images that were loaded. It runs, and the command beside it, in namespaces of their own: mounts,
 processes, network. Whatever happens to this script, the kernel ends all of it with them: no process,
 no mount, no bridge and no rule of the firewall stays. The command sees the machine's files, and has
-the engine in DOCKER_HOST; the engine sees /tmp and this checkout at their places. Neither reaches any
-other network. Beside a rootless engine, the command runs as the engine's own user, and beside a remapped one as a
-user whom its containers know; it has a home of its own then.
+the engine in DOCKER_HOST; the engine sees /tmp, this checkout and Python's packages at their places.
+Neither reaches any other network. Beside a rootless engine, the command runs as the engine's own user, and
+beside a remapped one as a user whom its containers know; it has a home of its own then.
 
 Needs root, Debian, and a Docker engine to take the images from.
 """
@@ -44,14 +44,14 @@ BEHIND_PROXY = "ENGINE_BEHIND_PROXY"
 PLAIN = str.maketrans("/:", "--")
 CHECKOUT = Path(__file__).resolve().parent.parent
 
-# $1: the folder that becomes the root, $2: where the socket will be, $3: this checkout, $4: lines to run then;
-# the rest: the engine's command.
+# $1: the folder that becomes the root, $2: where the socket will be, $3: this checkout, $4: Python's packages,
+# $5: lines to run then; the rest: the engine's command.
 # pivot_root, and not chroot: containerd looks its data up among the mounts. A /sys of its own shows
 # the bridges of its own network. crun takes the old control groups or the new ones, never both.
 ENTER = """
 set -e
-root=$1 run=$2 checkout=$3 setup=$4
-shift 4
+root=$1 run=$2 checkout=$3 packages=$4 setup=$5
+shift 5
 mount --bind "$root" "$root"
 cd "$root"
 mount --rbind /proc proc
@@ -60,8 +60,10 @@ mount -t sysfs sysfs sys
 mount --rbind /sys/fs/cgroup sys/fs/cgroup
 ! mountpoint -q sys/fs/cgroup/unified || umount sys/fs/cgroup/unified
 mount --rbind /tmp tmp
-mkdir -p ".$checkout"
-mount --bind "$checkout" ".$checkout"
+for seen in "$checkout" "$packages"; do
+  mkdir -p ".$seen"
+  mount --bind "$seen" ".$seen"
+done
 mount -t tmpfs -o mode=755 tmpfs run
 mkdir -p ".$run"
 mount --bind "$run" ".$run"
@@ -201,6 +203,7 @@ def started(name: str, socket: Path) -> Iterator[docker.DockerClient]:
         str(CACHE / engine.folder),
         str(socket.parent),
         str(CHECKOUT),
+        sys.prefix,
         engine.setup,
         *become(USER if engine.rootless else 0),
         *command,
