@@ -14,7 +14,7 @@ from typing import Any
 import docker
 import pytest
 
-from jupyter_launcher import DEFAULT_IMAGE, Launcher
+from jupyter_launcher import DEFAULT_IMAGE, Launcher, Session
 
 __all__ = [
     "OWNER",
@@ -29,6 +29,7 @@ __all__ = [
     "pause",
     "recorded_events",
     "user_inside",
+    "warnings_of",
 ]
 
 OWNER = 1234
@@ -67,6 +68,11 @@ def user_inside(client: Any, folder: Path) -> str:
         DEFAULT_IMAGE, command, remove=True, user="0", volumes=volumes, log_config={"Type": "json-file"}
     )
     return str(seen.decode().strip())
+
+
+def warnings_of(session: Session) -> list[str]:
+    """The warnings of a session, but for those of an engine that enforces no limit at all."""
+    return [text for text in session.warnings if not text.startswith("the engine does not enforce")]
 
 
 @pytest.fixture(scope="session")

@@ -30,7 +30,7 @@ from jupyter_launcher.server.process import StartedServer, start_server
 from jupyter_launcher.spec.options import SessionSpec
 from jupyter_launcher.spec.plan import plan
 from jupyter_launcher.waiting import Deadline
-from tests.containers import eventually, user_inside
+from tests.containers import eventually, user_inside, warnings_of
 from tests.integration.conftest import executable
 from tests.integration.test_session import authorized, in_container, printed, start_kernel
 
@@ -126,7 +126,7 @@ def test_kernels_and_terminals_have_what_was_asked_for_and_nothing_of_ours(
     tune: bool,  # noqa: FBT001 - pytest hands it over by name
 ) -> None:
     session = start(environment={**ODD, "JUPYTER_CONFIG_PATH": "/not/there"}, tune=tune)
-    assert session.warnings == ()
+    assert warnings_of(session) == []
     with kernel_client(session) as kernel:
         of_kernel = json.loads(printed(kernel, SEEN))
     with terminal(session) as connection:
@@ -151,7 +151,7 @@ def test_variables_that_do_not_reach_the_server_are_told(start: Start, own: Path
     session = start(
         mounts=[Mount(source=str(own), target="/own")], environment={"PATH": PATH, **environment}, tune=False
     )
-    warnings = list(session.warnings)
+    warnings = warnings_of(session)
     assert len(warnings) == (1 if environment else 0)
     assert all(text.endswith((": IFS MY-VAR", ": MY-VAR IFS")) for text in warnings)
 

@@ -35,6 +35,7 @@ from jupyter_launcher import (
 from jupyter_launcher.server.api import JupyterApi
 from jupyter_launcher.sessions import stop
 from jupyter_launcher.waiting import Deadline
+from tests.containers import warnings_of
 from tests.integration.conftest import OWNER, address_of, executable
 
 Start = Callable[..., Session]
@@ -564,5 +565,6 @@ def test_a_jupyter_command_of_ones_own_is_run(start: Start, client: Any, tmp_pat
     tuned = kind.startswith("link")
     launch = "/run/jupyter-launcher/launch.py " if tuned else ""
     assert line.startswith(f"/opt/jupyter/bin/python3 {launch}/opt/jupyter/bin/jupyter-lab --ip=0.0.0.0")
-    assert len(session.warnings) == (0 if tuned else 1)
-    assert all("not tuned" in warning for warning in session.warnings)
+    warnings = warnings_of(session)
+    assert len(warnings) == (0 if tuned else 1)
+    assert all("not tuned" in warning for warning in warnings)
