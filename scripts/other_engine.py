@@ -158,7 +158,7 @@ def inside(name: str, command: list[str]) -> int:
             home = socket.with_name("home")
             home.mkdir(exist_ok=True)
             os.chown(home, engine.user, engine.user)
-            environment |= {"HOME": str(home), "USER": "engine", "PYTHONDONTWRITEBYTECODE": "1"}
+            environment |= {"HOME": str(home), "USER": f"engine-{engine.user}", "PYTHONDONTWRITEBYTECODE": "1"}
             command = [*become(engine.user), *command]
         return subprocess.run(command, check=False, env=environment).returncode
 
