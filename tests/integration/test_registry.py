@@ -56,6 +56,8 @@ def leave_created(client: Any, launcher: Launcher, folder: Path, session_id: str
 
 
 def test_list_has_every_state(start: Start, client: Any, launcher: Launcher, gateway: str, pipeline_dir: Path) -> None:
+    frozen = start(session_id="frozen")
+    pause(client.containers.get(frozen.container_id))
     alive = start(session_id="alive", gateway=gateway)
     dead = start(session_id="dead")
     client.containers.get(dead.container_id).kill()
@@ -64,8 +66,6 @@ def test_list_has_every_state(start: Start, client: Any, launcher: Launcher, gat
     wait_for_exit(client, starved)
     created = leave_created(client, launcher, pipeline_dir, "created", run=False)
     coming = leave_created(client, launcher, pipeline_dir, "coming", run=True)
-    frozen = start(session_id="frozen")
-    pause(client.containers.get(frozen.container_id))
     hung = start(session_id="hung")
     in_container(client, hung, STOP_SERVER)
     found = {item.session_id: item for item in launcher.list()}
