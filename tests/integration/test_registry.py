@@ -242,7 +242,12 @@ def test_a_server_that_hangs_ends_with_its_lease_when_the_launcher_was_killed(
         "import os, signal, sys; from jupyter_launcher import Launcher, Mount, Timeouts\n"
         "mounts, environment = [Mount(source=sys.argv[3], target='/own')], {'PATH': '/own:/usr/bin:/bin'}\n"
         "launcher = Launcher(namespace=sys.argv[1], timeouts=Timeouts(start=3))\n"
-        "launcher._engine.remove = lambda container: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "engine, remove = launcher._engine, launcher._engine.remove\n"
+        "def end(container):\n"
+        "    if '.hung' in engine.inspect(container).name:\n"  # and not a look at the engine's host
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    remove(container)\n"
+        "engine.remove = end\n"
         "launcher.start(sys.argv[2], session_id='hung', lease=3, mounts=mounts, environment=environment)\n"
     )
     line = [sys.executable, "-c", code, namespace, str(pipeline_dir), str(own)]
