@@ -11,7 +11,7 @@ ONCE ?=
 # For `make test`: most tests wait for a server, so more of them than cores run side by side.
 WORKERS ?= 3
 
-# For `make test-engines`: all that scripts/other_engine.py knows, unless named.
+# For `make test-engines`: all of scripts/engines.py, unless named.
 ENGINES ?=
 
 # For `make bench`.
@@ -63,7 +63,7 @@ faults: images tools ## the fault suite in its long form; needs root, for an eng
 soak: images tools ## 500 starts and stops with random kills, on an engine of its own; needs root
 	$(PYTHON) -m tests.faults.soak
 
-test-engines: images ## the integration tests on Docker 20.10, 26.1, 28.5 and Podman 5; ENGINES="docker-28 podman-5": on these; needs root
+test-engines: images ## the integration tests on other engines; ENGINES="docker-28 podman-5-rootless": on these; needs root
 	$(PYTHON) scripts/engine_matrix.py $(ENGINES)
 
 test-cgroup2: images ## twelve integration tests in a virtual machine with control groups of version 2, in half an hour; needs root

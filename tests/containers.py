@@ -15,7 +15,7 @@ import docker
 import pytest
 from docker.errors import APIError
 
-from jupyter_launcher import Launcher
+from jupyter_launcher import DEFAULT_IMAGE, Launcher, Session
 
 __all__ = [
     "OWNER",
@@ -27,18 +27,27 @@ __all__ = [
     "namespace",
     "nothing_left",
     "owned",
+    "past_proxy",
     "pause",
     "recorded_events",
+    "user_inside",
+    "warnings_of",
 ]
 
 OWNER = 1234
 """A uid that neither the images nor this machine know."""
 
 
+def past_proxy() -> docker.DockerClient:
+    """Docker's own client of the engine itself, where a socket proxy is before it."""
+    engine = os.environ.get("ENGINE_BEHIND_PROXY")
+    return docker.DockerClient(base_url=engine) if engine else docker.from_env()
+
+
 @pytest.fixture(scope="session")
 def client() -> Iterator[Any]:
     """Docker's own client, to look at what the launcher did."""
-    client = docker.from_env()
+    client = past_proxy()
     yield client
     client.close()
 
@@ -58,6 +67,24 @@ def owned(path: Path) -> Path:
     if os.getuid() == 0:
         os.chown(path, OWNER, OWNER)
     return path
+
+
+def user_inside(client: Any, folder: Path) -> str:
+    """The owner of a directory, ``uid:gid``, as a container of the engine sees it."""
+    status = folder.stat()
+    if not {"name=rootless", "name=userns"} & set(client.info().get("SecurityOptions") or ()):
+        return f"{status.st_uid}:{status.st_gid}"
+    command = ["stat", "-c", "%u:%g", "/folder"]
+    volumes = {str(folder): {"bind": "/folder", "mode": "ro"}}
+    seen = client.containers.run(
+        DEFAULT_IMAGE, command, remove=True, user="0", volumes=volumes, log_config={"Type": "json-file"}
+    )
+    return str(seen.decode().strip())
+
+
+def warnings_of(session: Session) -> list[str]:
+    """The warnings of a session, but for those of an engine that enforces no limit at all."""
+    return [text for text in session.warnings if not text.startswith("the engine does not enforce")]
 
 
 @pytest.fixture(scope="session")
@@ -111,6 +138,8 @@ def eventually(what: Callable[[], bool], seconds: float = 20.0) -> bool:
 
 def pause(container: Any) -> None:
     """Freeze a container; on a busy machine the kernel does not always do it in time, so more than once."""
+    if container.client.info()["CgroupDriver"] == "none":  # a rootless engine, with control groups of version 1
+        pytest.skip("the engine has no control groups, so it cannot pause a container")
 
     def paused() -> bool:
         with contextlib.suppress(docker.errors.APIError):
@@ -125,7 +154,7 @@ def pause(container: Any) -> None:
 def recorded_events() -> Iterator[list[str]]:
     """What the engine tells of its containers meanwhile, as JSON."""
     found: list[str] = []
-    with contextlib.closing(docker.from_env()) as watcher:
+    with contextlib.closing(past_proxy()) as watcher:
         stream: Any = watcher.events()
         reader = threading.Thread(target=lambda: found.extend(item.decode() for item in stream))
         reader.start()

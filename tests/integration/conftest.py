@@ -2,20 +2,56 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 
-from jupyter_launcher import Launcher, RunningGateway, Timeouts
+from jupyter_launcher import DEFAULT_IMAGE, Launcher, RunningGateway, Timeouts
 from jupyter_launcher.pytest_plugin import ServerFactory
-from tests.containers import OWNER, client, jupyter_gateway_dir, jupyter_pipeline_dir, namespace, nothing_left
+from tests.containers import (
+    OWNER,
+    client,
+    eventually,
+    jupyter_gateway_dir,
+    jupyter_pipeline_dir,
+    namespace,
+    nothing_left,
+)
 
 __all__ = ["OWNER", "client", "jupyter_gateway_dir", "jupyter_pipeline_dir", "namespace", "nothing_left"]
 
+# Run in a container: hands connections to its port 8888 on to another container's.
+RELAY = """
+import asyncio, contextlib, sys
+
+async def copy(reader, writer):
+    with contextlib.suppress(OSError):
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+    writer.close()
+
+async def serve(reader, writer):
+    try:
+        there = await asyncio.open_connection(sys.argv[1], 8888)
+    except OSError:
+        writer.close()
+    else:
+        await asyncio.gather(copy(reader, there[1]), copy(there[0], writer))
+
+async def main():
+    async with await asyncio.start_server(serve, "0.0.0.0", 8888) as server:
+        await server.serve_forever()
+
+asyncio.run(main())
+"""
+LISTENS = "import socket; socket.create_connection(('127.0.0.1', 8888)).close()"
 BASES = ("python:3.13-slim", "jupyter-launcher/debian-python:trixie")
 
 
@@ -62,10 +98,50 @@ def address_of(client: Any, container: str) -> str:
     return str(network["IPAddress"])
 
 
+def is_reached(address: str) -> bool:
+    """Whether this process reaches a container's IP: a rootless engine, or one in a virtual machine, has its own."""
+    try:
+        socket.create_connection((address, 8888), timeout=2).close()
+    except ConnectionRefusedError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+@pytest.fixture(scope="session")
+def reach(client: Any) -> Iterator[Callable[[str], str]]:
+    """Gives the URL at which port 8888 of a container is reached: by its IP, else over a container between."""
+    with contextlib.ExitStack() as made:
+        relays: dict[str, str] = {}
+
+        def find(name: str) -> str:
+            container = client.containers.get(name)
+            address = address_of(client, name)
+            if is_reached(address):
+                return f"http://{address}:8888/"
+            if container.id not in relays:
+                relays[container.id] = relay(address, *container.attrs["NetworkSettings"]["Networks"])
+            return relays[container.id]
+
+        def relay(address: str, network: str) -> str:
+            ports = {"8888/tcp": ("127.0.0.1", None)}
+            command = ["python3", "-c", RELAY, address]
+            between = client.containers.run(
+                DEFAULT_IMAGE, command, detach=True, init=True, network=network, ports=ports
+            )
+            made.callback(between.remove, force=True, v=True)
+            assert eventually(lambda: between.exec_run(["python3", "-c", LISTENS]).exit_code == 0)
+            between.reload()
+            return f"http://127.0.0.1:{between.ports['8888/tcp'][0]['HostPort']}/"
+
+        yield find
+
+
 @pytest.fixture
-def gateway_kernels(client: Any, jupyter_gateway: RunningGateway) -> Callable[[], set[str]]:
+def gateway_kernels(jupyter_gateway: RunningGateway, reach: Callable[[str], str]) -> Callable[[], set[str]]:
     """Asks the gateway itself which kernels it holds."""
-    url = f"http://{address_of(client, jupyter_gateway.name)}:8888/api/kernels"
+    url = f"{reach(jupyter_gateway.name)}api/kernels"
     headers = {"Authorization": f"token {jupyter_gateway.token}"}
 
     def ask() -> set[str]:

@@ -31,7 +31,7 @@ from jupyter_launcher.server.process import start_server
 from jupyter_launcher.spec.options import SessionSpec
 from jupyter_launcher.spec.plan import plan
 from jupyter_launcher.waiting import Deadline
-from tests.containers import pause
+from tests.containers import pause, user_inside, warnings_of
 from tests.integration.conftest import executable
 
 Start = Callable[..., Session]
@@ -111,14 +111,15 @@ def test_a_copy_of_a_sessions_labels_is_no_session(
     assert copy.status == "created"
 
 
-def test_a_session_of_version_0_1_0_is_joined(launcher: Launcher, pipeline_dir: Path, namespace: str) -> None:
+def test_a_session_of_version_0_1_0_is_joined(
+    launcher: Launcher, pipeline_dir: Path, namespace: str, client: Any
+) -> None:
     """Its labels had no schema, and all options, those with their default too."""
-    owner = pipeline_dir.stat()
     spec = SessionSpec.from_options(
         session_id="older",
         namespace=namespace,
         pipeline_dir=pipeline_dir,
-        user=f"{owner.st_uid}:{owner.st_gid}",
+        user=user_inside(client, pipeline_dir),
         image=launcher.image,
     )
     options: dict[str, object] = {
@@ -167,7 +168,7 @@ def test_a_session_of_version_0_1_0_is_joined(launcher: Launcher, pipeline_dir: 
 def test_started_and_joined_are_told_apart(start: Start, launcher: Launcher, pipeline_dir: Path) -> None:
     session = start(session_id="told-apart")
     assert not session.joined
-    assert session.warnings == ()
+    assert warnings_of(session) == []
     assert launcher.start(pipeline_dir, session_id="told-apart").joined
     assert launcher.get("told-apart").joined
 
@@ -291,7 +292,7 @@ def test_a_server_that_is_not_tuned_is_warned_of(
     session = start(
         mounts=[Mount(source=str(own), target="/own")], environment={"PATH": "/own:/opt/jupyter/bin:/usr/bin:/bin"}
     )
-    (warning,) = session.warnings
+    (warning,) = warnings_of(session)
     assert "not tuned" in warning
     assert [(event.session_id, event.detail) for event in events if event.kind is EventKind.WARNING] == [
         (session.id, warning)

@@ -21,6 +21,7 @@ from jupyter_launcher.cli.doctor import examine
 from jupyter_launcher.engine.client import DockerEngine
 from jupyter_launcher.host.pipeline_dir import resolve_pipeline_dir
 from jupyter_launcher.pytest_plugin import LauncherConfig
+from tests.containers import warnings_of
 
 ALICE, BOB = 4001, 4002
 ENGINE = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock").removeprefix("unix://")
@@ -212,10 +213,10 @@ def test_root_inside_of_somebody_elses_folder_is_told(lenient: Launcher, tmp_pat
     alice = home(tmp_path, "alice", ALICE)
     roots = home(alice, "made-by-sudo", 0)
     with lenient.start(roots) as session:
-        (warning,) = session.warnings
+        (warning,) = warnings_of(session)
     assert f"belongs to root, although {alice} belongs to uid {ALICE}" in warning
     with lenient.start(roots, user="0:0") as session:
-        assert session.warnings == ()
+        assert warnings_of(session) == []
 
 
 NOT_ROOT = """

@@ -20,7 +20,6 @@ from jupyter_launcher import DEFAULT_GATEWAY_IMAGE, Launcher, RunningGateway, Se
 from jupyter_launcher.engine.images import context_dir
 from jupyter_launcher.waiting import Deadline
 from tests.containers import eventually, owned
-from tests.integration.conftest import address_of
 from tests.integration.test_session import authorized
 
 TOKEN = "only-who-knows-it"  # noqa: S105 - made up
@@ -69,7 +68,7 @@ class Gateway:
 
 
 @pytest.fixture(scope="module")
-def own_gateway(client: Any, launcher: Launcher) -> Iterator[Gateway]:
+def own_gateway(client: Any, launcher: Launcher, reach: Callable[[str], str]) -> Iterator[Gateway]:
     launcher.ensure_image(DEFAULT_GATEWAY_IMAGE)
     container = client.containers.run(
         DEFAULT_GATEWAY_IMAGE,
@@ -78,7 +77,7 @@ def own_gateway(client: Any, launcher: Launcher) -> Iterator[Gateway]:
         environment={"KG_AUTH_TOKEN": TOKEN, "EG_AUTH_TOKEN": TOKEN, "SECRET": TOKEN},
     )
     try:
-        made = Gateway(container, f"http://{address_of(client, container.id)}:8888")
+        made = Gateway(container, reach(container.id).rstrip("/"))
 
         def answers() -> bool:
             with contextlib.suppress(requests.ConnectionError):
@@ -120,9 +119,9 @@ def test_requests_at_the_same_time_keep_their_environments_apart(own_gateway: Ga
 
 def test_a_kernel_of_a_request_without_an_environment_is_no_sessions(
     start: Callable[..., Session],
-    client: Any,
     jupyter_gateway: RunningGateway,
     gateway_kernels: Callable[[], set[str]],
+    reach: Callable[[str], str],
 ) -> None:
     session = start(gateway=jupyter_gateway)
 
@@ -133,7 +132,7 @@ def test_a_kernel_of_a_request_without_an_environment_is_no_sessions(
 
     with ThreadPoolExecutor(4) as pool:
         ours = set(pool.map(start_one, range(4)))
-    url = f"http://{address_of(client, jupyter_gateway.name)}:8888/api/kernels"
+    url = f"{reach(jupyter_gateway.name)}api/kernels"
     headers = {"Authorization": f"token {jupyter_gateway.token}"}
     foreign = str(requests.post(url, json={"name": "python3"}, headers=headers, timeout=60).json()["id"])
     try:

@@ -30,7 +30,7 @@ from jupyter_launcher.server.process import StartedServer, start_server
 from jupyter_launcher.spec.options import SessionSpec
 from jupyter_launcher.spec.plan import plan
 from jupyter_launcher.waiting import Deadline
-from tests.containers import eventually
+from tests.containers import eventually, user_inside, warnings_of
 from tests.integration.conftest import executable
 from tests.integration.test_session import authorized, in_container, printed, start_kernel
 
@@ -126,7 +126,7 @@ def test_kernels_and_terminals_have_what_was_asked_for_and_nothing_of_ours(
     tune: bool,  # noqa: FBT001 - pytest hands it over by name
 ) -> None:
     session = start(environment={**ODD, "JUPYTER_CONFIG_PATH": "/not/there"}, tune=tune)
-    assert session.warnings == ()
+    assert warnings_of(session) == []
     with kernel_client(session) as kernel:
         of_kernel = json.loads(printed(kernel, SEEN))
     with terminal(session) as connection:
@@ -151,7 +151,7 @@ def test_variables_that_do_not_reach_the_server_are_told(start: Start, own: Path
     session = start(
         mounts=[Mount(source=str(own), target="/own")], environment={"PATH": PATH, **environment}, tune=False
     )
-    warnings = list(session.warnings)
+    warnings = warnings_of(session)
     assert len(warnings) == (1 if environment else 0)
     assert all(text.endswith((": IFS MY-VAR", ": MY-VAR IFS")) for text in warnings)
 
@@ -162,18 +162,17 @@ Attempt = Callable[..., StartedServer]
 
 
 @pytest.fixture
-def attempt(launcher: Launcher, pipeline_dir: Path, namespace: str) -> Iterator[Attempt]:
+def attempt(launcher: Launcher, pipeline_dir: Path, namespace: str, client: Any) -> Iterator[Attempt]:
     """Starts a container and a server in it, as a start does, with options that a start would not make up."""
     engine, made = launcher._engine, []
 
     def run(directory: str | None = None, more: str = "", **options: Any) -> StartedServer:
-        owner = pipeline_dir.stat()
         spec = SessionSpec.from_options(
             session_id="attempt",
             namespace=namespace,
             pipeline_dir=pipeline_dir,
             pipeline_dir_id=directory,
-            user=f"{owner.st_uid}:{owner.st_gid}",
+            user=user_inside(client, pipeline_dir),
             image=launcher.image,
             **options,
         )

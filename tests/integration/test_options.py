@@ -18,6 +18,7 @@ from jupyter_launcher.engine.types import LOG_SIZE
 from jupyter_launcher.host.address import EngineAddress
 from jupyter_launcher.host.look import run_look
 from jupyter_launcher.spec.container import look_config
+from tests.containers import user_inside
 from tests.integration.conftest import OWNER
 from tests.integration.test_session import in_container, save
 
@@ -266,11 +267,11 @@ def test_a_session_knows_which_directory_it_has(start: Start, pipeline_dir: Path
     assert in_container(client, session, "stat -c %d:%i /pipeline-dir").strip() == identity
 
 
-def test_a_container_sees_which_directory_it_is(launcher: Launcher, pipeline_dir: Path) -> None:
+def test_a_container_sees_which_directory_it_is(launcher: Launcher, pipeline_dir: Path, client: Any) -> None:
     """What is asked of an engine on another host."""
     status = pipeline_dir.stat()
     seen = run_look(launcher._engine, look_config(pipeline_dir, launcher.image))
-    assert seen == f"directory {status.st_dev}:{status.st_ino} {status.st_uid}:{status.st_gid}"
+    assert seen == f"directory {status.st_dev}:{status.st_ino} {user_inside(client, pipeline_dir)}"
 
 
 def test_odd_timeouts_are_refused() -> None:

@@ -16,6 +16,7 @@ from docker.types import LogConfig
 
 import jupyter_launcher
 from jupyter_launcher import Launcher
+from tests.containers import user_inside
 
 ROOT = Path(jupyter_launcher.__file__).parent.parent
 PACKAGES = Path(sysconfig.get_path("purelib"))
@@ -62,7 +63,7 @@ def inside(client: Any, launcher: Launcher, namespace: str) -> Iterator[Inside]:
         container = client.containers.create(
             launcher.image,
             ["python3", "-c", START, namespace, folder, json.dumps(options or {}), *more],
-            user="0",
+            user=user_inside(client, Path(SOCKET).parent),  # who may speak to the engine
             environment={"PYTHONPATH": f"{ROOT}:{PACKAGES}", "PYTHONDONTWRITEBYTECODE": "1"},
             volumes={source: {"bind": target, "mode": "rw"} for source, target in paths.items()},
             network=network,

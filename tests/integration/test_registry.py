@@ -26,7 +26,7 @@ from jupyter_launcher import (
 )
 from jupyter_launcher.spec.options import SessionSpec
 from jupyter_launcher.spec.plan import plan
-from tests.containers import eventually, pause
+from tests.containers import eventually, pause, user_inside
 from tests.integration.conftest import executable
 from tests.integration.test_session import authorized, in_container, start_kernel, wait_for_exit
 
@@ -41,12 +41,11 @@ def open_files() -> int:
 
 def leave_created(client: Any, launcher: Launcher, folder: Path, session_id: str, *, run: bool) -> Any:
     """What a launcher leaves behind that is killed after the create, or after the start."""
-    owner = folder.stat()
     spec = SessionSpec.from_options(
         session_id=session_id,
         namespace=launcher.namespace,
         pipeline_dir=folder,
-        user=f"{owner.st_uid}:{owner.st_gid}",
+        user=user_inside(client, folder),
         image=launcher.image,
     )
     planned = plan(spec, network="bridge", start_id="of-the-dead")
@@ -57,6 +56,8 @@ def leave_created(client: Any, launcher: Launcher, folder: Path, session_id: str
 
 
 def test_list_has_every_state(start: Start, client: Any, launcher: Launcher, gateway: str, pipeline_dir: Path) -> None:
+    frozen = start(session_id="frozen")
+    pause(client.containers.get(frozen.container_id))
     alive = start(session_id="alive", gateway=gateway)
     dead = start(session_id="dead")
     client.containers.get(dead.container_id).kill()
@@ -65,8 +66,6 @@ def test_list_has_every_state(start: Start, client: Any, launcher: Launcher, gat
     wait_for_exit(client, starved)
     created = leave_created(client, launcher, pipeline_dir, "created", run=False)
     coming = leave_created(client, launcher, pipeline_dir, "coming", run=True)
-    frozen = start(session_id="frozen")
-    pause(client.containers.get(frozen.container_id))
     hung = start(session_id="hung")
     in_container(client, hung, STOP_SERVER)
     found = {item.session_id: item for item in launcher.list()}
@@ -246,7 +245,12 @@ def test_a_server_that_hangs_ends_with_its_lease_when_the_launcher_was_killed(
         "import os, signal, sys; from jupyter_launcher import Launcher, Mount, Timeouts\n"
         "mounts, environment = [Mount(source=sys.argv[3], target='/own')], {'PATH': '/own:/usr/bin:/bin'}\n"
         "launcher = Launcher(namespace=sys.argv[1], timeouts=Timeouts(start=3))\n"
-        "launcher._engine.remove = lambda container: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "engine, remove = launcher._engine, launcher._engine.remove\n"
+        "def end(container):\n"
+        "    if '.hung' in engine.inspect(container).name:\n"  # and not a look at the engine's host
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    remove(container)\n"
+        "engine.remove = end\n"
         "launcher.start(sys.argv[2], session_id='hung', lease=3, mounts=mounts, environment=environment)\n"
     )
     line = [sys.executable, "-c", code, namespace, str(pipeline_dir), str(own)]

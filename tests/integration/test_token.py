@@ -13,7 +13,7 @@ import pytest
 from run_pipeline import kernel_client
 
 from jupyter_launcher import Event, Launcher, Session
-from tests.containers import log_of, recorded_events
+from tests.containers import log_of, recorded_events, user_inside
 
 
 def test_the_token_is_nowhere_to_be_found(
@@ -74,7 +74,7 @@ def test_its_file_is_in_memory_and_of_the_servers_user_alone(
     container = client.containers.get(session.container_id)
     run = "/run/jupyter-launcher"
     listing = container.exec_run(["stat", "-c", "%a %u", run, f"{run}/jupyter", f"{run}/token"]).output.decode()
-    owner = pipeline_dir.stat().st_uid
+    owner = user_inside(client, pipeline_dir).partition(":")[0]
     assert listing.splitlines() == [f"700 {owner}", f"700 {owner}", f"600 {owner}"]
     kind = container.exec_run(["sh", "-c", "stat -f -c %T /run/jupyter-launcher"]).output.decode().strip()
     assert kind == "tmpfs"
