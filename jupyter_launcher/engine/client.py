@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from docker import APIClient, DockerClient
 
 from jupyter_launcher.acts import leaves, run_act, shielded
-from jupyter_launcher.engine import connection, podman, streams
+from jupyter_launcher.engine import connection, logs, podman, streams
 from jupyter_launcher.engine.errors import is_gone, is_port_conflict, translate_errors
 from jupyter_launcher.engine.images import ImageStore
 from jupyter_launcher.engine.protocol import OUTPUT_LIMIT
@@ -294,7 +294,7 @@ class DockerEngine:
         """The last lines of the log for a message; see the protocol."""
         text, deadline = "", Deadline(_TAIL_SECONDS)
         try:
-            for piece in streams.read_log(self.api, self.endpoint, container, lines, deadline=deadline):
+            for piece in logs.read_log(self.api, self.endpoint, container, lines, deadline=deadline):
                 text = (text + piece)[-_TAIL_SIZE:]
         except EngineError as error:
             seen = f"it did not end within {deadline.seconds:g} s" if deadline.expired() else error.message
@@ -307,7 +307,7 @@ class DockerEngine:
         Raises:
             EngineError: at the call, not at the first piece.
         """
-        return streams.read_log(self.api, self.endpoint, container, tail, follow=follow)
+        return logs.read_log(self.api, self.endpoint, container, tail, follow=follow)
 
     def exec(
         self,

@@ -15,7 +15,7 @@ from docker.errors import APIError
 
 from jupyter_launcher.acts import close_on_cancel
 from jupyter_launcher.engine.errors import FORBIDDEN, translate_errors
-from jupyter_launcher.engine.shapes import decode_log, parse_exit_code, parse_id
+from jupyter_launcher.engine.shapes import parse_exit_code, parse_id
 from jupyter_launcher.engine.types import ExecResult
 from jupyter_launcher.errors import EngineError, EngineUnavailableError, ExecError
 from jupyter_launcher.models.options import HiddenTexts
@@ -30,7 +30,6 @@ __all__ = [
     "open_stream",
     "raise_for_status",
     "read_frames",
-    "read_log",
     "read_output",
     "run_exec",
     "wait_for_json",
@@ -42,10 +41,6 @@ MARK = b"\x02"
 END = b"\x04"
 """A command that keeps running prints this byte (ASCII EOT) after its last output, so that the reader can stop."""
 
-_LOG_HINT = (
-    "`docker info -f '{{.LoggingDriver}}'`, or `podman info -f '{{.Host.LogDriver}}'`, shows the engine's logging "
-    "driver; not every one can be read"
-)
 _LAST_MOMENT = 1.0
 _GUESSED = 3  # characters; so short a text is no secret, and in too many words
 _LEAST_SECONDS = 0.001  # a time-out of 0 means something else
@@ -202,42 +197,6 @@ def _read_frame(response: requests.Response, deadline: Deadline | None) -> tuple
         limit_read(response, deadline)
     head = response.raw.read(8)
     return (head[0], response.raw.read(int.from_bytes(head[4:], "big"))) if len(head) == 8 else None
-
-
-def read_log(
-    api: APIClient,
-    endpoint: str,
-    container: str,
-    tail: int | None = None,
-    *,
-    follow: bool = False,
-    deadline: Deadline | None = None,
-) -> Iterator[str]:
-    """A container's log in pieces, as the protocol's ``read_log`` says; an error at the deadline, also in a piece."""
-    # Not the SDK's call, which would give up after a minute without a line.
-    action = f"read the log of container {container[:12]}"
-    try:
-        with translate_errors(action, endpoint):
-            response = api.get(
-                f"{api.base_url}/v{api.api_version}/containers/{container}/logs",
-                params={"stdout": 1, "stderr": 1, "follow": int(follow), "tail": "all" if tail is None else tail},
-                stream=True,
-                timeout=None if follow else api.timeout if deadline is None else deadline.remaining(),
-            )
-            if response.status_code >= 400:
-                with contextlib.closing(response):
-                    raise_for_status(response)
-    except EngineError as error:
-        # Podman answers 500, and only its text tells.
-        if error.status == 501 or (error.status == 500 and "cannot read logs" in error.message):
-            raise EngineError(error.message, hint=_LOG_HINT, status=501) from error
-        raise
-
-    def read_pieces() -> Iterator[str]:
-        with translate_errors(action, endpoint), open_stream(response):
-            yield from decode_log(read_frames(response, deadline))
-
-    return read_pieces()
 
 
 def raise_for_status(response: requests.Response) -> None:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from jupyter_launcher import EngineError, EngineUnavailableError, ExecError, LauncherError, PortInUseError
 from jupyter_launcher.acts import Cancel, run_act
-from jupyter_launcher.engine import client, streams
+from jupyter_launcher.engine import client, logs, streams
 from jupyter_launcher.engine.client import DockerEngine
 from jupyter_launcher.engine.streams import END, MARK, mark
 from jupyter_launcher.engine.traits import EngineTraits, NetworkInfo
@@ -483,7 +483,7 @@ def test_a_log_that_breaks_off_in_a_message(monkeypatch: pytest.MonkeyPatch) -> 
         yield 1, b"one\n"
         raise requests.ConnectionError
 
-    monkeypatch.setattr(streams, "read_frames", break_off)
+    monkeypatch.setattr(logs, "read_frames", break_off)
     tail = docker_engine(FakeApi(get=http_response())).log_tail("abc")
     assert tail.startswith("one\n\n(the log breaks off: could not read the log of container abc")
 
