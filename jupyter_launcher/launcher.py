@@ -494,9 +494,10 @@ class Launcher:
             OptionError: an option has a value that cannot work.
             PipelineDirError: the directory cannot be used.
             ImageBuildError, ImageNotFoundError: there is no image to run.
-            GatewayError: the image names no command, or the network gives the gateway no address.
+            GatewayError: the image names no command, there is no such network, or it gives the gateway no IPv4 address.
             GatewayNotRunningError: the gateway ended; noticed at once.
             GatewayUnreachableError: it gave no kernel specs in time (``timeouts.start``).
+            EngineError: the engine refused, or does not answer.
         """
         check_network(network, "network")
         check_callback(keep, "keep")

@@ -121,7 +121,7 @@ def _check_engine(engine: Engine) -> Iterator[Check]:
 def _describe_kind(traits: EngineTraits) -> str:
     if traits.rootless is None:
         return "whether it has root is not known"
-    words = ["rootless" if traits.rootless else "with root"]
+    words = ["rootless" if traits.rootless else "rootful"]
     words += ["its user ids are remapped"] if traits.remapped else []
     words += ["Docker Desktop"] if traits.desktop else []
     words += ["with a kernel of its own"] if traits.same_kernel is False else []
@@ -210,7 +210,7 @@ def _check_from_inside(
             if gateway is not None:
                 yield checks.attempt("reach the gateway", lambda: _check_gateway(engine, container, gateway))
             yield checks.attempt("published port", lambda: _check_port(engine, address, container, host_ip))
-            yield checks.attempt("container IPs", lambda: _check_ips(address))
+            yield checks.attempt("container IPs", lambda: _check_ips(address, config.network))
     except LauncherError as error:
         yield checks.from_error("container", error)
 
@@ -227,10 +227,11 @@ def _check_log(engine: Engine, container: str) -> Check:
     return checks.ok("log", f"{driver}, can be read")
 
 
-def _check_ips(address: EngineAddress) -> Check:
-    if address.reaches_bridge:
-        return checks.ok("container IPs", "reached from here")
-    return checks.ok("container IPs", "not reached from here: gateways are asked at published ports, or from inside")
+def _check_ips(address: EngineAddress, network: str) -> Check:
+    if address.reaches_network(network):
+        return checks.ok("container IPs", f"reached from here on network {network}")
+    detail = f"not reached from here on network {network}: gateways are asked at published ports, or from inside"
+    return checks.ok("container IPs", detail)
 
 
 def _check_writing(engine: Engine, container: str, folder: PipelineDir) -> Check:

@@ -9,7 +9,7 @@ from typing import Any, TypedDict
 
 import requests
 from docker import APIClient, DockerClient
-from docker.errors import APIError
+from docker.errors import APIError, DockerException
 from docker.transport import UnixHTTPAdapter
 
 from jupyter_launcher.engine.errors import FORBIDDEN, translate_errors
@@ -109,12 +109,21 @@ def connect(
         raise OptionError(msg, hint="give a docker.DockerClient, or leave it out", option="client")
     if client is not None:
         _bound_requests(client.api)
-        endpoint = client.api.base_url
+        endpoint = _find_address(client.api)
         proxies = container_proxies(endpoint) if use_config_proxy else None
         return Connection(endpoint, _use_only_here(client), owned=False, proxies=proxies)
     target = find_target(docker_host, context)  # a fork reaches the same engine, whatever has changed since then
     proxies = container_proxies(target.endpoint) if use_config_proxy else None
     return Connection(target.endpoint, lambda: _make_client(target, timeout), owned=True, proxies=proxies)
+
+
+def _find_address(api: APIClient) -> str:
+    """The address of a client's engine, as the docker command has it, where the client tells it."""
+    adapter = api.adapters.get("http+docker://")
+    if isinstance(adapter, UnixHTTPAdapter):
+        return f"unix://{adapter.socket_path}"
+    scheme, _, place = api.base_url.partition("://")
+    return f"tcp://{place}" if scheme in ("http", "https") else api.base_url
 
 
 def _use_only_here(client: DockerClient) -> Callable[[], _Made]:
@@ -125,7 +134,7 @@ def _use_only_here(client: DockerClient) -> Callable[[], _Made]:
             return client, None
         msg = "the client was handed in before this process was forked, and it belongs to the parent"
         hint = "give docker_host= or context= in place of client=, or make the Launcher after the fork"
-        raise EngineUnavailableError(msg, hint=hint, endpoint=client.api.base_url)
+        raise EngineUnavailableError(msg, hint=hint, endpoint=_find_address(client.api))
 
     return use
 
@@ -149,6 +158,8 @@ def _create_client(target: Target, url: str, timeout: float, version: str) -> Do
     # and sends what is for this host to HTTP_PROXY.
     made.api.trust_env = False
     made.api.proxies.update(target.proxies)
+    if made.api.verify is True and target.authorities:  # no authority of its own: a company's counts
+        made.api.verify = target.authorities
     return made
 
 
@@ -156,13 +167,14 @@ def _ask_version(api: APIClient) -> str:
     """The version of the API that the engine speaks.
 
     Raises:
-        APIError: what answers refuses to tell it.
+        APIError: what answers forbids to tell it.
+        DockerException: what answers is no engine that works.
     """
     try:
         answer = api.version(api_version=False)
     except APIError as error:
         if error.status_code not in FORBIDDEN:
-            raise
+            raise DockerException(str(error)) from error
         ping = api.get(f"{api.base_url}/_ping")  # a socket proxy may let this pass alone
         found = ping.headers.get("Api-Version")
         if ping.status_code >= 400 or found is None:

@@ -18,7 +18,6 @@ __all__ = ["FORBIDDEN", "is_gone", "is_port_conflict", "translate_errors"]
 
 _REFUSED = "see what the engine says; `docker info` and the engine's own log tell more"
 _MISSHAPEN = "see whether a proxy answers in place of the engine, and which version `docker version` shows"
-_SWITCHES = "PING, VERSION, INFO, CONTAINERS, EXEC, IMAGES and POST"
 _VERSION = re.compile(r"^/v[0-9.]+(?=/)")
 _TAG = re.compile(r"<[^>]*>")
 _SHOWN = 200  # characters of what a proxy says
@@ -57,22 +56,21 @@ def _describe_refusal(action: str, error: APIError) -> tuple[str, str]:
     if error.status_code not in FORBIDDEN:
         return f"the engine refused to {action}: {said}", _REFUSED
     answer: Any = error.response  # an APIError with a status has one
-    hint = f"let the proxy or the plugin pass {_describe_switches(answer.request)}"
+    switches = _describe_switches(answer.request)
     try:
         answer.json()["message"]
     except (LookupError, TypeError, ValueError):
         # Not the engine's form: a proxy's own page, often HTML.
         said = " ".join(_TAG.sub(" ", said).split())[:_SHOWN]
         who = "a socket proxy or an authorisation plugin between this process and the engine"
-        return f"{who} forbids to {action}: {said}", hint
+        return f"{who} forbids to {action}: {said}", f"let the proxy or the plugin pass {switches}"
+    hint = f"{_REFUSED}; where a socket proxy or a plugin forbids it, let that pass {switches}"
     return f"the engine, or an authorisation plugin before it, refused to {action}: {said}", hint
 
 
-def _describe_switches(request: requests.PreparedRequest | None) -> str:
-    """A request as a socket proxy is told to let it pass."""
-    if request is None or not request.url or not request.method:
-        return f"what the library asks: {_SWITCHES} of tecnativa's docker-socket-proxy"
-    path = _VERSION.sub("", urlsplit(request.url).path)
+def _describe_switches(request: requests.PreparedRequest) -> str:
+    """A request that was sent, as a socket proxy is told to let it pass."""
+    path = _VERSION.sub("", urlsplit(str(request.url)).path)
     names = [path.split("/")[1].lstrip("_").upper()]
     names += ["EXEC"] if path.endswith("/exec") else []
     names += [] if request.method in ("GET", "HEAD") else ["POST"]

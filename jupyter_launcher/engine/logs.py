@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from docker import APIClient
 
 from jupyter_launcher.engine.errors import translate_errors
-from jupyter_launcher.engine.shapes import decode_log
 from jupyter_launcher.engine.streams import open_stream, raise_for_status, read_frames
 from jupyter_launcher.errors import EngineError
 from jupyter_launcher.waiting import Deadline
 
-__all__ = ["read_log"]
+__all__ = ["decode_log", "read_log"]
 
 _HINT = (
     "`docker info -f '{{.LoggingDriver}}'`, or `podman info -f '{{.Host.LogDriver}}'`, shows the engine's logging "
     "driver; not every one can be read"
 )
+
+
+def decode_log(frames: Iterable[tuple[int, bytes]]) -> Iterator[str]:
+    """A log's frames as text; a character that two frames share is put together."""
+    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+    for _, piece in frames:
+        yield decoder.decode(piece)
+    if rest := decoder.decode(b"", final=True):
+        yield rest
 
 
 def read_log(

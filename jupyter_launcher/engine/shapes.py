@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import contextlib
 import math
 import re
@@ -13,7 +12,6 @@ from typing import Any
 from jupyter_launcher.errors import EngineError
 
 __all__ = [
-    "decode_log",
     "expect_shape",
     "group_bindings",
     "group_ports",
@@ -46,15 +44,6 @@ def expect_shape(what: str) -> Iterator[None]:
         msg = f"the engine's answer about {what} has an unexpected shape: {seen}"
         hint = "see whether a proxy answers in place of the engine, and which version `docker version` shows"
         raise EngineError(msg, hint=hint) from error
-
-
-def decode_log(frames: Iterable[tuple[int, bytes]]) -> Iterator[str]:
-    """A log's frames as text; a character that two frames share is put together."""
-    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-    for _, piece in frames:
-        yield decoder.decode(piece)
-    if rest := decoder.decode(b"", final=True):
-        yield rest
 
 
 def parse_text(value: object) -> str:

@@ -74,7 +74,7 @@ class EngineTraits:
         """Parse the engine's answers to ``version`` and ``info``; None where one was refused."""
         version, info = (answer if isinstance(answer, Mapping) else {} for answer in (version, info))
         options = _texts(info.get("SecurityOptions"))
-        kernel = _text(info.get("KernelVersion"))
+        kernel = _text(info.get("KernelVersion")) or _text(version.get("KernelVersion"))
         data_root = _text(info.get("DockerRootDir"))
         rootless = _bool(info.get("Rootless"))  # Podman before version 5 says it only here
         return cls(
@@ -124,12 +124,12 @@ class NetworkInfo:
     Attributes:
         driver: such as ``bridge``.
         subnets: in which its containers have their IPs; empty where the engine does not choose these.
-        lets_speak: its containers may speak to each other; False where the option ``enable_icc`` is off.
+        allows_icc: its containers may speak to each other; False where the option ``enable_icc`` is off.
     """
 
     driver: str
     subnets: tuple[IPv4Network | IPv6Network, ...]
-    lets_speak: bool = True
+    allows_icc: bool = True
 
     @classmethod
     def from_inspect(cls, raw: Mapping[str, Any]) -> NetworkInfo:
@@ -145,7 +145,7 @@ class NetworkInfo:
             return cls(
                 driver=parse_text(raw["Driver"]),
                 subnets=tuple(ip_network(text, strict=False) for text in texts),
-                lets_speak=options.get("com.docker.network.bridge.enable_icc") not in _NO,
+                allows_icc=options.get("com.docker.network.bridge.enable_icc") not in _NO,
             )
 
 

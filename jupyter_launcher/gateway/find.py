@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import replace
 from urllib.parse import urlsplit
 
@@ -23,7 +24,7 @@ from jupyter_launcher.spec.labels import gateway_filter, is_gateway
 from jupyter_launcher.spec.server import RUN_DIR, read_script
 from jupyter_launcher.waiting import Deadline, NotYetError, attempts
 
-__all__ = ["find_token", "read_token", "resolve_gateway"]
+__all__ = ["find_container", "find_token", "read_token", "resolve_gateway"]
 
 _TOKEN_SECONDS = 15.0
 _TOKEN = re.compile(r"[0-9a-f]{64}")
@@ -68,15 +69,35 @@ def resolve_gateway(
 def _resolve_url(engine: Engine, gateway: str, network: str | None, seconds: float) -> Gateway:
     """A URL as it is; where it leads to a gateway of ours, with its network and token."""
     found = Gateway(name=gateway, url=_check_url(gateway), network=network)
-    host = urlsplit(found.url).hostname
+    ours = _find_ours(engine, found.url, None if network is None else (network,))
+    if ours is None:
+        return found
+    info, joined = ours
+    return _with_token(engine, info, replace(found, network=joined), seconds)
+
+
+def find_container(engine: Engine, gateway: Gateway, networks: Collection[str]) -> Gateway:
+    """A gateway that was named by an ``http`` URL, with the id of its container where that is one of ours.
+
+    ``networks`` are those of the session. Any other gateway is returned as it is.
+    """
+    if gateway.container_id is not None or not gateway.url.startswith("http://"):
+        return gateway
+    ours = _find_ours(engine, gateway.url, networks)
+    return gateway if ours is None else replace(gateway, container_id=ours[0].id)
+
+
+def _find_ours(engine: Engine, url: str, networks: Collection[str] | None) -> tuple[ContainerInfo, str] | None:
+    """The running gateway of ours to which a URL leads, and the one of ``networks`` (None: of any) on which it does."""
+    host = urlsplit(url).hostname
     for item in engine.containers(gateway_filter()):
         names = [name for name, ip in sorted(item.networks.items()) if ip and host in (ip, item.name)]
-        if is_gateway(item.labels, item.name) and names and network in (None, *names):
+        shared = [name for name in names if networks is None or name in networks]
+        if is_gateway(item.labels, item.name) and shared:
             info = engine.inspect(item.id)
             if info is not None and info.running:
-                found = replace(found, network=network or names[0])
-                return _with_token(engine, info, found, seconds)
-    return found
+                return info, shared[0]
+    return None
 
 
 def _with_token(engine: Engine, info: ContainerInfo, found: Gateway, seconds: float) -> Gateway:

@@ -43,7 +43,7 @@ def gateway_api(
 ) -> JupyterApi | None:
     """The gateway's REST API, from inside its container where this process is not seen to reach the container's IP.
 
-    None where nobody can ask: a URL leads to an IP that only the session's networks have, and the same IP may be
+    None where the gateway was named by a URL with an IP of a network that this process does not reach: that IP may be
     another container's here.
 
     Args:
@@ -51,12 +51,12 @@ def gateway_api(
         address: how this process reaches containers.
         gateway: as the session knows it.
         token: what each request carries; None: what the gateway's container has.
-        container: the gateway's, as it is now; None where it is gone, or where the caller gave a URL.
+        container: the gateway's, as it is now; None where it is gone, or where only its URL is known.
         networks: of the session.
     """
     host = urlsplit(gateway.url).hostname or ""
     if gateway.container_id is None:
-        return None if address.hides(host, networks) else JupyterApi(gateway.url, token)
+        return None if address.is_hidden_ip(host, networks) else JupyterApi(gateway.url, token)
     # An IP that the container does not have any more may be another container's.
     shared = [name for name, ip in (container.networks if container else {}).items() if ip == host]
     if any(map(address.reaches_network, shared)):

@@ -25,9 +25,9 @@ from jupyter_launcher.host.process import process_mark
 from jupyter_launcher.host.rules import DirectoryRules
 from jupyter_launcher.models import RunningGateway
 from jupyter_launcher.server.api import JupyterApi
-from jupyter_launcher.server.process import describe_directory
+from jupyter_launcher.server.process import describe_closed_directory, describe_directory
 from jupyter_launcher.server.ready import has_kernelspecs
-from jupyter_launcher.spec.container import gateway_config
+from jupyter_launcher.spec.container import DEFAULT_NETWORK, gateway_config
 from jupyter_launcher.spec.labels import gateway_labels, gateway_name
 from jupyter_launcher.spec.mounts import check_relabel
 from jupyter_launcher.waiting import Deadline, NotYetError, attempts
@@ -36,6 +36,9 @@ __all__ = ["GatewayRequest", "run_gateway"]
 
 _REQUEST_SECONDS = 5.0
 _TOKEN_SECONDS = 5.0
+_MAKE_NETWORK = "`docker network create NAME` makes one; give network=NAME to run_gateway and to sessions"
+_OURS = "jupyter-launcher: "
+"""How the last line begins that start_gateway.sh prints where it refuses the directory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +77,7 @@ def run_gateway(
         OptionError: the user, the network or the relabel cannot be.
         ImageNotFoundError: the engine has no such image.
         PipelineDirError: the directory cannot be used.
-        GatewayError: the image names no command, or the network is none, or gives the gateway no address.
+        GatewayError: the image names no command, there is no such network, or it gives the gateway no address.
         GatewayNotRunningError: it ended.
         GatewayUnreachableError: it gave no kernel specs in time.
         EngineError: the engine refused, or does not answer.
@@ -85,7 +88,7 @@ def run_gateway(
     check_relabel(request.relabel, "pipeline_relabel", str(folder.path))
     host_ip = address.choose_publish_ip(None)
     network = address.choose_network(request.network)
-    _check_network(engine, network)
+    _refuse_unusable_network(engine, network)
     is_reached = address.reaches_network(network)
     config = gateway_config(
         folder.path,
@@ -107,34 +110,58 @@ def run_gateway(
             find_url = address.bridge_url if is_reached else partial(_published_url, address, host_ip)
             found.append(_wait_until_ready(engine, find_url, name, Deadline(request.seconds)))
         except GatewayNotRunningError as error:
-            directory = describe_directory(folder.path, error.exit_code, error.log_tail)
+            last = error.log_tail.rstrip().rpartition("\n")[2]
+            seen = last.removeprefix(_OURS)
+            directory = None if seen == last else describe_directory(folder.path, error.exit_code, seen)
             if directory is not None:
                 raise directory from error
             raise
 
-    with engine.temporary(config, name, wait=wait, keep=lambda: keep is not None and keep(name)):
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(engine.temporary(config, name, wait=wait, keep=lambda: keep is not None and keep(name)))
+        except EngineError as error:
+            _refuse_missing_network(engine, network, error)
+            raise describe_closed_directory(folder.path, error) or error from error.__cause__
         yield found[0]
 
 
-def _check_network(engine: Engine, name: str) -> None:
+def _refuse_unusable_network(engine: Engine, name: str) -> None:
     """Refuse a network on which a gateway has no IP of its own. What the engine does not tell is not refused.
 
+    Nor is another network than the default that is not there: a worker of a swarm does not know an attachable one
+    until a container is on it.
+
     Raises:
-        GatewayError: there is no such network, or it has none for its containers.
+        GatewayError: the engine has no default bridge, or the network has no IPv4.
     """
     try:
         found = engine.network(name)
     except EngineError:  # a proxy before the engine, perhaps; a network that cannot be is seen later
         return
-    if found is None:
+    if found is None and name == DEFAULT_NETWORK:
         msg = f"the engine has no network {name!r}, so a gateway would have no address"
-        hint = "`docker network create NAME` makes one; give network=NAME to run_gateway and to sessions"
-    elif found.subnets and all(subnet.version == 6 for subnet in found.subnets):
+        hint = _MAKE_NETWORK
+    elif found is not None and found.subnets and all(subnet.version == 6 for subnet in found.subnets):
         msg = f"network {name!r} has no IPv4, and gateways and sessions find each other by their IPv4 addresses"
         hint = "give network= one that has IPv4"
     else:
         return
     raise GatewayError(msg, hint=hint)
+
+
+def _refuse_missing_network(engine: Engine, name: str, refused: EngineError) -> None:
+    """Where the engine has refused a gateway, say so of a network that is not there.
+
+    Raises:
+        GatewayError: there is none.
+    """
+    if refused.status not in (404, 500):  # Docker's, and Podman's
+        return
+    with contextlib.suppress(EngineError):
+        if engine.network(name) is None:
+            msg = f"the engine has no network {name!r} for a gateway: {refused.message}"
+            raise GatewayError(msg, hint=_MAKE_NETWORK) from refused
 
 
 def _find_argv(engine: Engine, image: str) -> tuple[str, ...]:

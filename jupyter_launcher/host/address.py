@@ -160,11 +160,6 @@ class EngineAddress:
             raise OptionError(msg, hint="give an address of that host, or leave host_ip out", option="host_ip")
         return given
 
-    @property
-    def reaches_bridge(self) -> bool:
-        """Whether this process reaches the IPs of containers on the default network; see :meth:`reaches_network`."""
-        return self.reaches_network(DEFAULT_NETWORK)
-
     def reaches_network(self, name: str) -> bool:
         """Whether this process reaches the IPs of containers on a network, so that nothing need be published.
 
@@ -176,18 +171,18 @@ class EngineAddress:
         if own is not None:
             return name in own.networks
         traits = self._engine.traits
-        if self.is_remote or traits.rootless or traits.desktop or traits.same_kernel is False:
+        is_here = (traits.rootless, traits.desktop, traits.same_kernel) == (False, False, True)
+        if self.is_remote or not is_here:
             return False
         found = self._look_at_network(name)
         if found is None or found.driver != "bridge":
             return False
-        # Podman makes a bridge with the first container on it.
-        is_local_podman = traits.is_podman and traits.rootless is False and traits.same_kernel is True
         # Containers are known by their IPv4 addresses.
         subnets = [item for item in found.subnets if isinstance(item, IPv4Network)]
-        return bool(subnets) and (is_local_podman or any(map(_has_address_in, subnets)))
+        # Podman makes a bridge with the first container on it.
+        return bool(subnets) and (traits.is_podman or any(map(_has_address_in, subnets)))
 
-    def hides(self, host: str, networks: Iterable[str]) -> bool:
+    def is_hidden_ip(self, host: str, networks: Iterable[str]) -> bool:
         """Whether a host in a URL is an IP of a container on one of these networks, which is not reached from here."""
         try:
             ip = ip_address(host)

@@ -56,14 +56,12 @@ class Look:
     Attributes:
         engine: on whose host they are.
         address: how this process sees that engine.
-        image: of the container.
-        ensure_image: called before a container looks.
+        image: of the container; or what finds it when one is to look.
     """
 
     engine: Engine
     address: EngineAddress
-    image: str
-    ensure_image: Callable[[], object]
+    image: str | Callable[[], str]
 
     def look_at(self, path: Path) -> SeenDirectory:
         """What is at a path.
@@ -72,11 +70,14 @@ class Look:
             PipelineDirError: it cannot be mounted, or is no directory.
             EngineError: the engine does not answer, or has no such image.
         """
-        self.ensure_image()
+        image = self.image if isinstance(self.image, str) else self.image()
         try:
-            seen = run_look(self.engine, look_config(path, self.image))
+            seen = run_look(self.engine, look_config(path, image))
         except EngineError as error:
-            if error.status not in (400, 404) or self.engine.images.find(self.image) is None:
+            if "executable file not found" in error.message:
+                msg = f"image {image} has no `stat`, by which a container tells whose {path} is"
+                raise EngineError(msg, hint="use an image that has it", status=error.status) from error
+            if error.status not in (400, 404) or self.engine.images.find(image) is None:
                 raise
             msg = f"pipeline dir {path} cannot be mounted on the engine's host {self.address.host}: {error.message}"
             raise PipelineDirError(msg, hint="create it there first", path=str(path)) from error
@@ -86,15 +87,26 @@ class Look:
             raise PipelineDirError(msg, hint="give another", path=str(path))
         return SeenDirectory(identity=found["identity"], ids=(int(found["uid"]), int(found["gid"])))
 
-    def find_ids(self, path: Path, ids: tuple[int, int]) -> tuple[int, int]:
+    def find_ids(self, path: Path, ids: tuple[int, int], identity: str | None) -> tuple[int, int]:
         """What containers see of the owner of a directory, whose ids this process sees.
 
         One look for each owner: a launcher remembers what an engine makes of ids.
 
+        Args:
+            path: of the directory, on the engine's host.
+            ids: of its owner, as this process sees them.
+            identity: ``<device>:<inode>`` as this process sees it; None: containers see others.
+
         Raises:
-            PipelineDirError, EngineError: as ``look_at``.
+            PipelineDirError: as ``look_at``, or the container has seen another directory.
+            EngineError: as ``look_at``.
         """
         known = self.address.ids_inside
         if ids not in known:
-            known[ids] = self.look_at(path).ids
+            seen = self.look_at(path)
+            if identity not in (None, seen.identity):
+                msg = f"pipeline dir {path} is not the directory that a container sees there"
+                hint = "start again; if that gives the same, see who moves or links directories on this path"
+                raise PipelineDirError(msg, hint=hint, path=str(path))
+            known[ids] = seen.ids
         return known[ids]

@@ -25,8 +25,8 @@ __all__ = ["PipelineDir", "check_mount_sources", "look_identity", "resolve_pipel
 
 _KIND = "pipeline dir"
 
-_UNMAPPED = 65534
-"""What a user namespace shows of each uid and gid that it does not have."""
+_OVERFLOW_ID = 65534
+"""The kernel's overflow id, by default 65534: what a user namespace shows of an id that it does not map."""
 # Where a directory has one of these, the kernel asks it, and the mode does not decide.
 _ACCESS_LISTS = {"system.posix_acl_access", "system.nfs4_acl"}
 # In these a container sees the devices and inodes of its host; a sandbox with a kernel of its own has others.
@@ -79,12 +79,12 @@ def _choose_mapped_user(path: Path, given: str | int | None, ids: tuple[int, int
         PipelineDirError: the owner is to work there, and the user namespace does not have that uid.
     """
     owner, group = ids
-    if given is None and owner == _UNMAPPED:
+    if given is None and owner == _OVERFLOW_ID:
         seen = (
             "belongs to a user whom the engine's user namespace does not have, so nobody there could work as the owner"
         )
         _refuse(path, seen, f"`chown` {path} to a user whom the engine has, or start with user=")
-    if not _needs_owner(given) or group != _UNMAPPED:
+    if not _needs_owner(given) or group != _OVERFLOW_ID:
         return _choose_user(given, owner, group), ""
     own = owner if given is None else int(check_user(given, "user"))
     warning = f"the engine's user namespace does not have the group of {path}, so the server has group {own} there"
@@ -124,9 +124,8 @@ def resolve_pipeline_dir(
     given: str | os.PathLike[str],
     user: str | int | None,
     *,
-    image: str,
+    image: str | Callable[[], str],
     rules: DirectoryRules,
-    ensure_image: Callable[[], object] = lambda: None,
 ) -> PipelineDir:
     """The directory to mount, and the user that works in it.
 
@@ -139,9 +138,8 @@ def resolve_pipeline_dir(
         address: how this process sees that engine.
         given: the directory.
         user: ``uid:gid``, ``uid`` (the group is the directory's then), or a name; None: the owner.
-        image: of a container that looks.
+        image: of a container that looks; or what finds it when one is to look.
         rules: of the launcher.
-        ensure_image: called before a container looks.
 
     Raises:
         OptionError: ``user`` cannot be one.
@@ -152,13 +150,17 @@ def resolve_pipeline_dir(
     if user is not None:
         check_user(user, "user")
     traits = engine.traits
-    look = Look(engine=engine, address=address, image=image, ensure_image=ensure_image)
+    look = Look(engine=engine, address=address, image=image)
     if address.is_remote:
         folder = _resolve_remote(look, given, user, rules, traits)
     else:
         folder = _resolve_here(look, given, user, rules, traits)
-    runtime = traits.runtime
-    return folder if runtime is None or Path(runtime).name in _RUNTIMES else replace(folder, identity=None)
+    return folder if _shows_identities(traits) else replace(folder, identity=None)
+
+
+def _shows_identities(traits: EngineTraits) -> bool:
+    """Whether a container sees the devices and inodes of its host."""
+    return traits.runtime is None or Path(traits.runtime).name in _RUNTIMES
 
 
 def _resolve_remote(
@@ -191,7 +193,7 @@ def _resolve_here(
         seen = look.look_at(source.path)
         identity, seen_ids = seen.identity, seen.ids if is_mapped else ids
     elif is_mapped is not False and _needs_owner(user):
-        seen_ids = look.find_ids(source.path, ids)
+        seen_ids = look.find_ids(source.path, ids, identity if _shows_identities(traits) else None)
     if is_mapped or seen_ids != ids:
         worker, warning = _choose_mapped_user(source.path, user, seen_ids)
     elif user is None and status.st_uid == 0:

@@ -102,7 +102,7 @@ class BuildOptions:
             those of the wheels for Python 3.13 on linux/amd64 and linux/arm64. False, for a base image with another
             Python or an index that packs its files anew: the versions alone count.
         http_proxy, https_proxy, no_proxy: for the build alone; None: what the Docker client's
-            configuration file says.
+            configuration file says, unless the launcher has ``use_config_proxy=False``.
 
     Raises:
         OptionError: one is no text, ``ca_certificates`` is no sequence of paths, or ``require_hashes`` is neither

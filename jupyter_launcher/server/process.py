@@ -28,6 +28,7 @@ from jupyter_launcher.waiting import Deadline, NotYetError, attempts
 
 __all__ = [
     "StartedServer",
+    "describe_closed_directory",
     "describe_directory",
     "describe_failure",
     "read_server_info",
@@ -45,10 +46,13 @@ _OUTPUT_LIMIT = 2**18
 """Bytes. The scripts print three server_info of 64 KiB at most, and a few lines."""
 _NOT_PREPARED = 70
 """The exit code of start.sh where the server cannot be started."""
+_DIRECTORY_HINT = (
+    "change its owner or its mode, or start with another user=; where SELinux forbids it, pipeline_relabel='z'"
+)
 _OTHER_DIRECTORY = 71
 """The exit code of start.sh and start_gateway.sh where another directory is mounted than the launcher looked at."""
 _CLOSED_DIRECTORY = 72
-"""The exit code of start.sh and start_gateway.sh where their user can't enter or read the directory."""
+"""The exit code of start.sh where its user can't enter or read the directory, of start_gateway.sh: can't enter it."""
 _UNWRITABLE_DIRECTORY = 73
 """The exit code of start.sh where its user can't write to the directory."""
 _OTHER_TOKEN = "other-token"  # noqa: S105 - a word, and no secret
@@ -156,19 +160,25 @@ def _describe_start(
     return describe_failure(engine, container, error.message, deadline)
 
 
-def describe_directory(path: Path, exit_code: int | None, seen: str) -> PipelineDirError | None:
-    """The error for a directory in which start.sh or start_gateway.sh could not work, by their exit code.
+def describe_closed_directory(path: Path, error: EngineError) -> PipelineDirError | None:
+    """The error where no container starts, since its user may not enter the directory; None: for another reason."""
+    if "chdir" not in error.message:  # runc's and crun's words
+        return None
+    msg = f"pipeline dir {path} cannot be used: the engine does not start a container there: {error.message}"
+    return PipelineDirError(msg, hint=_DIRECTORY_HINT, path=str(path))
 
-    None where the exit code does not tell of one. ``seen`` is what the script printed.
+
+def describe_directory(path: Path, exit_code: int | None, seen: str) -> PipelineDirError | None:
+    """The error for exit code 71, 72 or 73 of start.sh or start_gateway.sh; None for any other.
+
+    ``seen`` is what the script printed.
     """
     if exit_code == _OTHER_DIRECTORY:
         msg = f"{path} led to another directory when it was mounted than when it was looked at: {seen.strip()}"
         hint = "start again; if that gives the same, see who moves or links directories on this path"
     elif exit_code in (_CLOSED_DIRECTORY, _UNWRITABLE_DIRECTORY):
         msg = f"pipeline dir {path} cannot be used: {seen.strip()}"
-        hint = (
-            "change its owner or its mode, or start with another user=; where SELinux forbids it, pipeline_relabel='z'"
-        )
+        hint = _DIRECTORY_HINT
         if exit_code == _UNWRITABLE_DIRECTORY:
             hint += "; where nothing is to be saved, pipeline_read_only=True (--pipeline-read-only)"
     else:

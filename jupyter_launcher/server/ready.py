@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+from ipaddress import ip_address
 from typing import Any
+from urllib.parse import urlsplit
 
 from jupyter_launcher.engine.protocol import Engine
+from jupyter_launcher.engine.traits import NetworkInfo
 from jupyter_launcher.engine.types import ContainerInfo
 from jupyter_launcher.errors import (
     EngineError,
-    GatewayNotRunningError,
     GatewayUnreachableError,
     ServerError,
     ServerTimeoutError,
@@ -92,11 +94,10 @@ def check_kernelspecs(
     """See that the server, which runs in ``container``, gets kernel specs from the gateway, within ``seconds``.
 
     Raises:
-        GatewayNotRunningError: the gateway's container has ended meanwhile.
         GatewayUnreachableError: with the status that the server gave, and its log; or their network keeps its
             containers apart, which is known after 3 s.
     """
-    _check_network(gateway, engine, container, seconds)
+    _check_isolation(gateway, engine, container, seconds)
     deadline = Deadline(seconds)
     status: int | None = None
     try:
@@ -127,26 +128,30 @@ def _refuse_ended(gateway: Gateway, engine: Engine, container: str) -> None:
     info = engine.inspect(container)
     if info is not None and info.running:
         return
-    state, code = ("gone", None) if info is None else (info.state, info.exit_code)
-    msg = f"the gateway's container {gateway.name} is {state} (exit code {code}) since the session was started"
-    hint = "see why it ended, start it, and start the session again"
+    seen = "is gone" if info is None else f"is {info.state} (exit code {info.exit_code})"
+    msg = f"the gateway's container {gateway.name} {seen}: it ended while the session was starting"
+    hint = "see why it ended, run the gateway again, and then start the session"
     log = engine.log_tail(container)
-    raise GatewayNotRunningError(msg, hint=hint, gateway=gateway.name, state=state, exit_code=code, log_tail=log)
+    raise GatewayUnreachableError(msg, hint=hint, gateway=gateway.name, gateway_url=gateway.url, log_tail=log)
 
 
-def _check_network(gateway: Gateway, engine: Engine, container: ContainerInfo, seconds: float) -> None:
+def _check_isolation(gateway: Gateway, engine: Engine, container: ContainerInfo, seconds: float) -> None:
     """Where a network keeps its containers apart, see that the gateway is reached all the same, by a rule of the host.
 
     Raises:
         GatewayUnreachableError: it is not. Without this look, the server would wait for it for long.
     """
+    if not gateway.url.startswith("http://"):  # the look speaks plain HTTP
+        return
     name = gateway.network or container.network_mode
     network = None
     with contextlib.suppress(EngineError):  # a proxy before the engine may keep it to itself
         network = engine.network(name)
-    if network is None or network.lets_speak:
+    if network is None or network.allows_icc:
         return
-    api = ExecApi(engine, container.id, gateway.url, gateway.token)
+    if gateway.container_id is None and not _is_on(network, gateway.url):
+        return
+    api = ExecApi(engine, container.id, gateway.url)  # any answer will do, one without a token too
     try:
         api.request("GET", "api", Deadline(min(_LOOK_SECONDS, seconds)))
     except NoAnswerError as error:
@@ -160,6 +165,15 @@ def _check_network(gateway: Gateway, engine: Engine, container: ContainerInfo, s
         raise GatewayUnreachableError(
             msg, hint=hint, gateway=gateway.name, gateway_url=gateway.url, log_tail=engine.log_tail(container.id)
         ) from error
+
+
+def _is_on(network: NetworkInfo, url: str) -> bool:
+    """Whether a URL leads to an IP of a network."""
+    try:
+        ip = ip_address(urlsplit(url).hostname or "")
+    except ValueError:
+        return False
+    return any(ip in subnet for subnet in network.subnets)
 
 
 def has_kernelspecs(api: JupyterApi, deadline: Deadline) -> bool:

@@ -107,7 +107,7 @@ def _patience(context: Context, info: ContainerInfo, labels: SessionLabels) -> f
 
 
 def _refuse_unknown_server(context: Context, info: ContainerInfo, labels: SessionLabels) -> None:
-    """Refuse a running container in which no server was started, and in which one answers, or takes connections."""
+    """Refuse a running container in which no server was started, and in which one answers or may answer."""
     seen = "answers"
     try:
         deadline = Deadline(_PROBE_SECONDS)
@@ -115,7 +115,7 @@ def _refuse_unknown_server(context: Context, info: ContainerInfo, labels: Sessio
     except NoAnswerError as error:
         if str(error) != TimeoutError.__name__:
             return
-        seen = "takes connections"
+        seen = "takes connections" if error.connected else "may run (no connection to its port came about in time)"
     msg = f"in session {labels.session_id} a server {seen}, and nobody could see that it was started by a launcher"
     hint = f"stop the session, or look what runs in container {info.name}"
     raise SessionConflictError(msg, hint=hint, session_id=labels.session_id, container_id=info.id)

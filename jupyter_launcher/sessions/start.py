@@ -14,6 +14,7 @@ from jupyter_launcher.acts import leaves, note_left, shielded
 from jupyter_launcher.engine.types import ContainerInfo
 from jupyter_launcher.errors import (
     EngineError,
+    LauncherError,
     OptionError,
     PipelineDirError,
     SessionConflictError,
@@ -25,14 +26,14 @@ from jupyter_launcher.host.pipeline_dir import check_mount_sources, resolve_pipe
 from jupyter_launcher.host.process import process_mark
 from jupyter_launcher.models import Gateway, Phase, Timings
 from jupyter_launcher.server.api import JupyterApi
-from jupyter_launcher.server.process import describe_failure, renew_lease, start_server
+from jupyter_launcher.server.process import describe_closed_directory, describe_failure, renew_lease, start_server
 from jupyter_launcher.server.ready import check_kernelspecs, wait_until_ready
 from jupyter_launcher.sessions.context import Context
-from jupyter_launcher.sessions.join import find_or_clear, join_starting, refuse_lost_directory
+from jupyter_launcher.sessions.join import find_or_clear, find_session, join_starting, refuse_lost_directory
 from jupyter_launcher.sessions.phases import PhaseReporter, StartLimit
 from jupyter_launcher.sessions.session import Session
 from jupyter_launcher.spec.checks import check_cores, check_image
-from jupyter_launcher.spec.container import PORT_KEY, find_unheld
+from jupyter_launcher.spec.container import PORT_KEY, find_unenforced
 from jupyter_launcher.spec.labels import container_name
 from jupyter_launcher.spec.options import SessionSpec
 from jupyter_launcher.spec.plan import SessionPlan, plan
@@ -126,15 +127,23 @@ def _check_request(context: Context, request: StartRequest, options: Mapping[str
     def ensure_image() -> None:  # where a container of it looks at the engine's host
         context.ensure_image(request.image, request.pull, context.reporter)
 
+    def find_look_image() -> str:
+        if request.session_id is not None:  # a session that runs is joined without the image of a new one
+            with contextlib.suppress(LauncherError):
+                found, _ = find_session(context, request.session_id)
+                if found.running:
+                    return found.image
+        ensure_image()
+        return request.image
+
     try:
         folder = resolve_pipeline_dir(
             context.engine,
             context.address,
             request.pipeline_dir,
             request.user,
-            image=request.image,
+            image=find_look_image,
             rules=context.rules,
-            ensure_image=ensure_image,
         )
     except PipelineDirError as error:
         if request.session_id is not None:
@@ -166,13 +175,13 @@ def _check_limits(context: Context, spec: SessionSpec) -> None:
     limits = {"memory": (spec.memory, traits.limits_memory), "cpus": (spec.cpus, traits.limits_cpus)}
     for option, (asked, is_enforced) in limits.items():
         if asked is not None and is_enforced is False:
-            raise _describe_unheld(option)
+            raise _describe_unenforced(option)
 
 
-def _describe_unheld(option: str) -> OptionError:
-    msg = f"the engine does not enforce {option}: the session would run without it"
-    mend = _LIMITS_HINT if option in ("memory", "cpus") else "use another engine"
-    return OptionError(msg, hint=f"start without {option}, or {mend}", option=option)
+def _describe_unenforced(option: str) -> OptionError:
+    msg = f"the engine does not enforce {option}=: the session would not have it as asked for"
+    remedy = _LIMITS_HINT if option in ("memory", "cpus") else "use another engine"
+    return OptionError(msg, hint=f"leave {option}= out, or {remedy}", option=option)
 
 
 def _find_gateway(context: Context, spec: SessionSpec, reporter: PhaseReporter) -> Gateway | None:
@@ -241,16 +250,20 @@ def _start_container(context: Context, container_id: str, planned: SessionPlan) 
 
     Raises:
         PortInUseError: the host port is taken.
+        PipelineDirError: the container's user may not enter the directory.
         ServerStartError: the container has ended already, with its exit code and log.
         OptionError: the container is without a limit that was asked for.
         EngineError: the engine could not start it, or its network cannot publish.
     """
-    context.engine.start(container_id, host_port=planned.container.host_port)
+    try:
+        context.engine.start(container_id, host_port=planned.container.host_port)
+    except EngineError as error:
+        raise describe_closed_directory(planned.labels.pipeline_dir, error) or error from error.__cause__
     info = context.engine.inspect(container_id)
     if info is None or not info.running:
         raise describe_failure(context.engine, container_id, "its first process has ended", Deadline(0.0))
-    for option in find_unheld(planned.container, info):
-        raise _describe_unheld(option)
+    for option in find_unenforced(planned.container, info):
+        raise _describe_unenforced(option)
     if not info.ports.get(PORT_KEY):
         msg = f"container {info.name} has no published port on network {info.network_mode!r}"
         raise EngineError(msg, hint="use a bridge network that can publish: one with IPv4, and no internal one")

@@ -10,7 +10,7 @@ from jupyter_launcher.acts import leaves, shielded
 from jupyter_launcher.engine.protocol import Engine
 from jupyter_launcher.engine.types import ContainerInfo
 from jupyter_launcher.errors import EngineError, ExecError, ServerError
-from jupyter_launcher.gateway.find import find_token
+from jupyter_launcher.gateway.find import find_container, find_token
 from jupyter_launcher.gateway.kernels import find_marked_kernels, gateway_api, stop_kernels
 from jupyter_launcher.models import Gateway, Phase, ServerInfo, SessionState, StopMethod, StopReport
 from jupyter_launcher.server.api import JupyterApi
@@ -172,6 +172,7 @@ def _stop_kernels(
     if gateway is None:  # they ran in the container, which has ended
         return StopReport(method=StopMethod.ALREADY_STOPPED, kernels=known or (), kernels_gone=known or ())
     deadline = Deadline(context.timeouts.gateway)
+    gateway = find_container(context.engine, gateway, info.networks)
     others: tuple[str, ...] = ()
     if known is None:
         container, marked = gateway.container_id, None

@@ -22,7 +22,7 @@ __all__ = [
     "LOOK_TARGET",
     "NO_PROXIES",
     "PORT_KEY",
-    "find_unheld",
+    "find_unenforced",
     "gateway_config",
     "look_config",
     "mount_points_config",
@@ -66,7 +66,7 @@ def session_config(
         image=spec.image,
         entrypoint=("sh", "-c", read_script("supervise.sh"), "supervise", RUN_DIR, str(_SERVER_PATIENCE)),
         user=spec.user,
-        working_dir="/",
+        working_dir=PIPELINE_TARGET,
         environment=_environment({**proxies.values, **spec.environment}, gateway, labels.start_id),
         labels={**spec.labels, **labels.to_labels()},
         mounts=(
@@ -121,7 +121,7 @@ def _run_dir(user: str, size: int) -> Tmpfs:
     )
 
 
-def find_unheld(config: ContainerConfig, info: ContainerInfo) -> list[str]:
+def find_unenforced(config: ContainerConfig, info: ContainerInfo) -> list[str]:
     """The options of a session that its container does not hold, by the engine's own word. What is not told is held."""
     pairs = {
         "memory": (config.memory, info.memory),
@@ -169,7 +169,7 @@ def gateway_config(
         entrypoint=("sh", "-c", read_script("start_gateway.sh"), "gateway", *values, *argv),
         environment=proxies.values,
         user=user,
-        working_dir="/",
+        working_dir=PIPELINE_TARGET,
         labels=labels,
         mounts=(BindMount(source=str(pipeline_dir), target=PIPELINE_TARGET, relabel=relabel),),
         tmpfs=(_run_dir(user, _GATEWAY_RUN_SIZE),),

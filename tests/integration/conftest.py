@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import docker
 import pytest
 import requests
 
@@ -128,8 +129,9 @@ def reach(client: Any) -> Iterator[Callable[[str], str]]:
             ports = {"8888/tcp": ("127.0.0.1", None)}
             command = ["python3", "-c", RELAY, address]
             between = client.containers.run(
-                DEFAULT_IMAGE, command, detach=True, init=True, network=network, ports=ports
+                DEFAULT_IMAGE, ["timeout", "3600", *command], detach=True, remove=True, network=network, ports=ports
             )
+            made.enter_context(contextlib.suppress(docker.errors.APIError))  # it removes itself at its end
             made.callback(between.remove, force=True, v=True)
             assert eventually(lambda: between.exec_run(["python3", "-c", LISTENS]).exit_code == 0)
             between.reload()

@@ -360,7 +360,7 @@ def test_doctor_finds_nothing(run: Run, pipeline_dir: Path, gateway: str, client
     assert states(found.stdout) | {"free disk": "ok"} == dict.fromkeys(
         [
             *("engine", "API version", "image", "free disk", "pipeline dir", "gateway"),
-            *("write to the pipeline dir", "reach the gateway", "published port"),
+            *("limits", "log", "write to the pipeline dir", "reach the gateway", "published port", "container IPs"),
         ],
         "ok",
     )

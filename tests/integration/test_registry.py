@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -379,7 +380,8 @@ def test_another_namespace_is_not_seen_and_not_reaped(start: Start, launcher: La
 
 
 def test_many_threads_of_one_launcher(launcher: Launcher, pipeline_dir: Path) -> None:
-    """32 threads start, list and stop 64 sessions; no connection and no thread more than before."""
+    """Many threads start, list and stop more sessions; no connection and no thread more than before."""
+    count = 32 if os.environ.get("LONG") else 12
 
     def cycle(number: int) -> None:
         with launcher.start(pipeline_dir, session_id=f"thread-{number}") as session:
@@ -388,9 +390,9 @@ def test_many_threads_of_one_launcher(launcher: Launcher, pipeline_dir: Path) ->
 
     cycle(0)
     threads, files = threading.active_count(), open_files()
-    with ThreadPoolExecutor(32) as pool:
-        list(pool.map(cycle, range(1, 65)))
+    with ThreadPoolExecutor(count) as pool:
+        list(pool.map(cycle, range(1, 2 * count + 1)))
     assert launcher.list() == []
     assert threading.active_count() == threads
     # What may stay is the pool of connections to the engine, and no more than one for each thread.
-    assert open_files() - files <= 32
+    assert open_files() - files <= count

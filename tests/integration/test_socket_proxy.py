@@ -116,7 +116,7 @@ def test_neither_version_nor_ping(make: Make) -> None:
     ("switches", "failed"),
     [
         ((), {"engine"}),
-        (("VERSION",), {"image", "container"}),
+        (("VERSION",), {"image", "pipeline dir", "container"}),
         (tuple(switch for switch in USUAL if switch != "EXEC"), {"write to the pipeline dir"}),
     ],
 )

@@ -59,6 +59,7 @@ DOCKER = EngineTraits(
     runtime="runc",
     rootless=False,
     remapped=False,
+    desktop=False,
     same_kernel=True,
     limits_memory=True,
     limits_cpus=True,

@@ -33,6 +33,7 @@ class FakeApi:
     def __init__(self, **answers: Any) -> None:
         self.answers = {"version": {"Version": "28.5.1", "Components": [{"Name": "Engine"}]}, "info": {}, **answers}
         self.asked: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
+        self.adapters: dict[str, object] = {}
 
     @property
     def names(self) -> list[str]:
@@ -94,15 +95,18 @@ def podman_api(**answers: Any) -> FakeApi:
 
 def api_error(status: int, text: str) -> APIError:
     """What the SDK raises for an answer of the engine."""
-    response = requests.Response()
-    response.status_code = status
+    response = http_response(status=status)
     return APIError("message", response=response, explanation=text)
 
 
-def http_response(body: bytes = b"", status: int = 200, headers: Mapping[str, str] | None = None) -> requests.Response:
-    """An answer of the engine as the SDK hands it on, unread."""
+def http_response(
+    body: bytes = b"", status: int = 200, headers: Mapping[str, str] | None = None, *, to: str = "GET /made/up"
+) -> requests.Response:
+    """An answer of the engine to a request, as the SDK hands it on, unread."""
+    method, path = to.split()
     response = requests.Response()
     response.status_code = status
+    response.request = requests.Request(method, f"http+docker://localhost{path}").prepare()
     response.raw = io.BytesIO(body)
     response.headers.update(headers or {})
     return response
@@ -120,6 +124,7 @@ def answer_on_a_socket(
         answer.begin()
         response = requests.Response()
         response.status_code = answer.status
+        response.request = http_response().request
         response.raw = urllib3.HTTPResponse(answer, preload_content=False)
         yield response, theirs
 

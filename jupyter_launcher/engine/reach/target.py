@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
@@ -26,6 +27,9 @@ _log = logging.getLogger("jupyter_launcher")
 
 _DEFAULT_HOST = "unix:///var/run/docker.sock"
 _TCP = ("tcp://", "http://", "https://")
+_PORTS = {False: 2375, True: 2376}
+"""Of ``tcp://`` without a port, without TLS and with it, as for the docker command."""
+_USER = re.compile(r"^(\w+://)?(?!/).*@", re.DOTALL)
 _ADDRESSES = "give unix:///path/of/the/socket, tcp://host:port or ssh://user@host"
 _PROXIES = {
     "httpProxy": "HTTP_PROXY",
@@ -44,11 +48,14 @@ class Target:
         endpoint: its address as the user knows it.
         tls: its certificates; None: it is asked without TLS.
         proxies: a scheme → the proxy to it, as ``requests`` has them. They may hold passwords.
+        authorities: a file of certificates, or a folder of them, for an engine without an authority of its own;
+            None: those that ``requests`` comes with.
     """
 
     endpoint: str
     tls: TLSConfig | None
     proxies: dict[str, str] = field(repr=False)
+    authorities: str | None = None
 
 
 def find_target(docker_host: str | None, context: str | None) -> Target:
@@ -70,9 +77,15 @@ def find_target(docker_host: str | None, context: str | None) -> Target:
         tls = _read_environment_tls(folder) if endpoint.startswith(_TCP) else None
     fault = _find_address_fault(endpoint)
     if fault:
-        msg = f"{what} is {endpoint!r}, which is no engine's address"
+        msg = f"{what} is {_hide_user(endpoint)!r}, which is no engine's address"
         raise OptionError(msg, hint=fault, option=option)
-    return Target(endpoint=endpoint, tls=tls, proxies=_find_way(endpoint, is_secure=tls is not None))
+    endpoint = _add_port(endpoint, is_secure=tls is not None)
+    return Target(
+        endpoint=endpoint,
+        tls=tls,
+        proxies=_find_way(endpoint, is_secure=tls is not None),
+        authorities=os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE"),
+    )
 
 
 def container_proxies(endpoint: str) -> HiddenTexts:
@@ -112,16 +125,31 @@ def _read_config(folder: Path) -> Mapping[str, Any]:
 
 def _find_address_fault(endpoint: str) -> str:
     """What to give in place of an address that cannot be used; empty where it can."""
-    if endpoint.startswith(("ssh://", "unix://", "http+unix://")):
+    if ":" in endpoint.partition("://")[2].partition("/")[0].rpartition("@")[0]:
+        return "leave the password out: no engine is asked with one"
+    if endpoint.startswith(("ssh://", "unix://", "http+unix://", "npipe://")):
         return ""
     if endpoint.startswith("/"):
         return f"give unix://{endpoint}"
     if not endpoint.startswith(_TCP):
-        return _ADDRESSES if "://" in endpoint or not endpoint.strip() else f"give tcp://{endpoint}"
+        return _ADDRESSES if "://" in endpoint or not endpoint.strip() else f"give tcp://{_hide_user(endpoint)}"
     with contextlib.suppress(ValueError):
-        if urlsplit(endpoint).port:
+        parts = urlsplit(endpoint)
+        if parts.port or (parts.port is None and parts.scheme == "tcp" and parts.hostname):
             return ""
     return "give a host and a port, as in tcp://host:2375"
+
+
+def _hide_user(endpoint: str) -> str:
+    """An address without the name and the password in it."""
+    return _USER.sub(r"\1***@", endpoint)
+
+
+def _add_port(endpoint: str, *, is_secure: bool) -> str:
+    parts = urlsplit(endpoint)
+    if parts.scheme != "tcp" or parts.port:
+        return endpoint
+    return parts._replace(netloc=f"{parts.netloc.rstrip(':')}:{_PORTS[is_secure]}").geturl()
 
 
 def _read_context(folder: Path, name: str) -> tuple[str, TLSConfig | None]:
@@ -153,19 +181,21 @@ def _read_context(folder: Path, name: str) -> tuple[str, TLSConfig | None]:
 
 
 def _read_environment_tls(folder: Path) -> TLSConfig | None:
-    """The certificates by which ``DOCKER_TLS_VERIFY`` or ``DOCKER_CERT_PATH`` wants the engine to be asked.
+    """The certificates by which ``DOCKER_TLS_VERIFY``, ``DOCKER_TLS`` or ``DOCKER_CERT_PATH`` wants TLS.
+
+    The last one alone is enough for the SDK, and not for the docker command.
 
     Raises:
         OptionError: there are none.
     """
     certificates, verify = os.environ.get("DOCKER_CERT_PATH"), bool(os.environ.get("DOCKER_TLS_VERIFY"))
-    if not (certificates or verify):
+    if not (certificates or verify or os.environ.get("DOCKER_TLS")):
         return None
     place = Path(certificates) if certificates else folder
     found = _read_tls(place, verify=verify)
     if found is None or (verify and not found.ca_cert):
-        msg = f"TLS is wanted by DOCKER_TLS_VERIFY or DOCKER_CERT_PATH, and {place} has no certificates"
-        hint = "set DOCKER_CERT_PATH to the folder that has ca.pem, cert.pem and key.pem, or unset both"
+        msg = f"TLS is wanted by DOCKER_TLS_VERIFY, DOCKER_TLS or DOCKER_CERT_PATH, and {place} has no certificates"
+        hint = "set DOCKER_CERT_PATH to the folder that has ca.pem, cert.pem and key.pem, or unset all of them"
         raise OptionError(msg, hint=hint, option="docker_host")
     return found
 

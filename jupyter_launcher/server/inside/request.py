@@ -1,7 +1,8 @@
 # Sends one HTTP request from inside a container, and prints the status and then the body.
 # sys.argv: -c, the method, the URL, seconds for the whole of it. A gateway's token is in the environment, and so in
 # no argv: the launcher's KG_AUTH_TOKEN, or what the gateway's container has. Redirections are not followed.
-# The exit code is 7 where no connection can be made, and 1 where another fault keeps an answer away.
+# The exit code is 7 where no connection can be made, and 1 where another fault keeps an answer away, or the URL is no
+# http:// one.
 import http.client
 import os
 import signal
@@ -11,6 +12,8 @@ import urllib.parse
 LIMIT = 2**20  # bytes of the body
 CONNECT_SECONDS = 3  # what is sent to an address that does not answer by then is most likely lost
 method, url, seconds = sys.argv[1], urllib.parse.urlsplit(sys.argv[2]), float(sys.argv[3])
+if url.scheme != "http":
+    sys.exit("%s is not asked from inside, only http" % (url.scheme or "a URL without a scheme"))
 # The time-out of a socket is for each read, this is for all of them.
 signal.signal(signal.SIGALRM, lambda *_: sys.exit("no answer within %g s" % seconds))
 signal.setitimer(signal.ITIMER_REAL, seconds)

@@ -3,14 +3,15 @@
 # the gateway's argv, as its image has it.
 _jl_run=$1 _jl_folder=$2 _jl_directory=$3
 shift 3
-cd "$_jl_folder" 2>/dev/null || { echo "user $(id -u):$(id -g) of the gateway cannot enter it"; exit 72; }
+# A gateway's own exit codes may be the same, so the launcher goes by the beginning of the last line too.
+cd "$_jl_folder" 2>/dev/null || { echo "jupyter-launcher: user $(id -u):$(id -g) of the gateway cannot enter it"; exit 72; }
 unset OLDPWD
 # As start.sh: the working directory is what the engine mounted at the path that the launcher looked at before.
 if [ -n "$_jl_directory" ]; then
   _jl_mounted=$(stat -c %d:%i . 2>/dev/null)
   case $_jl_mounted in
     "$_jl_directory") ;;
-    ?*) echo "the launcher looked at directory $_jl_directory, and directory $_jl_mounted is mounted"; exit 71 ;;
+    ?*) echo "jupyter-launcher: the launcher looked at directory $_jl_directory, and directory $_jl_mounted is mounted"; exit 71 ;;
     *) echo "nobody looked whether the mounted directory is the one that was asked for: \`stat\` does not work" ;;
   esac
 fi

@@ -670,8 +670,9 @@ def test_an_exec_that_is_refused_did_not_run(status: int, text: str) -> None:
 
 def test_a_proxy_that_forbids_the_start_of_an_exec() -> None:
     page = b"<html><body>403 Forbidden</body></html>"
+    refused = http_response(page, 403, to="POST /v1.41/exec/e1/start")
     with pytest.raises(EngineError, match="403 Forbidden") as caught:
-        docker_engine(exec_api(post=http_response(page, 403))).exec("abc", ["true"], Deadline(5))
+        docker_engine(exec_api(post=refused)).exec("abc", ["true"], Deadline(5))
     assert caught.value.status == 403
     assert "socket proxy" in caught.value.message
     assert "EXEC" in caught.value.hint

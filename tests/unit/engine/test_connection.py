@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socketserver
 import threading
@@ -12,7 +13,8 @@ from typing import Any
 
 import pytest
 import requests
-from docker import APIClient
+from docker import APIClient, DockerClient
+from docker.tls import TLSConfig
 from docker.transport import UnixHTTPAdapter
 
 from jupyter_launcher import EngineError, EngineUnavailableError, OptionError
@@ -25,7 +27,10 @@ from tests.unit.forks import in_a_fork
 from tests.unit.sdk import FakeApi, http_response, sdk_client
 
 VERSION = b'{"ApiVersion": "1.41", "Version": "20.10.24"}'
-ENVIRONMENT = ("DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH", "HTTP_PROXY", "http_proxy")
+ENVIRONMENT = (
+    *("DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_TLS", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH"),
+    *("HTTP_PROXY", "http_proxy"),
+)
 
 
 @pytest.fixture(autouse=True)
@@ -224,6 +229,37 @@ def test_an_engine_with_tls_is_asked_with_its_own_authority_alone(
     made.close()
 
 
+@pytest.mark.parametrize(
+    ("certificates", "variable", "verify"),
+    [
+        ((), None, "/company.pem"),
+        (("cert", "key"), None, False),
+        (("ca",), "DOCKER_TLS", False),
+    ],
+)
+def test_a_companys_authority_counts_where_the_engine_has_none(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    certificates: tuple[str, ...],
+    variable: str | None,
+    verify: str | bool,  # noqa: FBT001 - pytest's
+) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/company.pem")
+    for name in certificates:
+        (tmp_path / f"{name}.pem").touch()
+        monkeypatch.setenv("DOCKER_CERT_PATH", str(tmp_path))
+    if variable:
+        monkeypatch.setenv(variable, "1")
+    monkeypatch.setattr(APIClient, "get", lambda *_, **__: http_response(VERSION))
+    made = connect(docker_host="https://far.example:2376")
+    assert (
+        made.client.api.merge_environment_settings("https://far.example:2376", {}, None, None, None)["verify"] == verify
+    )
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE")
+    assert in_a_fork(lambda: made.client.api.verify) == str(verify)
+    made.close()
+
+
 def test_where_the_version_may_not_be_asked_for_the_ping_tells_it(monkeypatch: pytest.MonkeyPatch) -> None:
     answers = {"/version": http_response(b"<html>", 403), "/_ping": http_response(headers={"Api-Version": "1.43"})}
     monkeypatch.setattr(APIClient, "get", lambda self, url, **_: answers[url.removeprefix(self.base_url)])
@@ -244,9 +280,12 @@ def test_a_proxy_that_passes_neither_the_version_nor_the_ping(
 
 
 def test_an_engine_that_fails_to_tell_its_version() -> None:
-    with http_server(lambda *_: (500, b'{"message": "bad"}')) as url, pytest.raises(EngineError, match="bad") as caught:
+    with (
+        http_server(lambda *_: (500, b'{"message": "bad"}')) as url,
+        pytest.raises(EngineUnavailableError, match="bad") as caught,
+    ):
         connect(docker_host=url.replace("http://", "tcp://"))
-    assert caught.value.status == 500
+    assert caught.value.endpoint == url.replace("http://", "tcp://")
 
 
 @pytest.mark.parametrize("is_handed_in", [False, True])
@@ -263,6 +302,26 @@ def test_the_proxies_for_containers(
     made = connect(**given, use_config_proxy=is_wanted)
     assert made.proxies.values.get("HTTP_PROXY") == expected
     made.close()
+
+
+@pytest.mark.parametrize(
+    ("base_url", "tls", "address"),
+    [
+        ("unix:///run/x.sock", False, "unix:///run/x.sock"),
+        ("tcp://far.example:2375", False, "tcp://far.example:2375"),
+        ("tcp://far.example:2376", TLSConfig(verify=False), "tcp://far.example:2376"),
+        ("tcp://far.example:2375/x", False, "tcp://far.example:2375/x"),
+    ],
+)
+def test_the_proxies_of_a_client_that_was_handed_in_are_those_of_its_engine(
+    tmp_path: Path, base_url: str, tls: Any, address: str
+) -> None:
+    sections = {"default": {"httpProxy": "http://default"}, address: {"httpProxy": "http://own"}}
+    (tmp_path / "config.json").write_text(json.dumps({"proxies": sections}))
+    client = DockerClient(base_url=base_url, tls=tls, version="1.41")
+    made = connect(client=client)
+    assert (made.endpoint, made.proxies.values["HTTP_PROXY"]) == (address, "http://own")
+    client.close()
 
 
 def test_a_tunnel_is_closed_when_nothing_answers_behind_it(monkeypatch: pytest.MonkeyPatch) -> None:

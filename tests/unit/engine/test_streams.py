@@ -19,7 +19,7 @@ from urllib3.exceptions import ReadTimeoutError
 
 from jupyter_launcher.acts import Cancel, run_act
 from jupyter_launcher.engine import streams
-from jupyter_launcher.engine.shapes import decode_log
+from jupyter_launcher.engine.logs import decode_log
 from jupyter_launcher.engine.streams import END, MARK, Output
 from jupyter_launcher.waiting import Deadline
 from tests.unit.sdk import answer_on_a_socket, framed, http_response

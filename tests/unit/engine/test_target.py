@@ -15,14 +15,15 @@ from jupyter_launcher import OptionError
 from jupyter_launcher.engine.reach.target import Target, container_proxies, find_target
 
 DEFAULT = "unix:///var/run/docker.sock"
-ENVIRONMENT = ("DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH")
+ENVIRONMENT = ("DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_TLS", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH")
+AUTHORITIES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY")
 
 
 @pytest.fixture(autouse=True)
 def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """The folder of Docker's configuration, which is empty; no engine is named by the environment."""
-    for name in (*ENVIRONMENT, *PROXIES, *map(str.lower, PROXIES)):
+    for name in (*ENVIRONMENT, *AUTHORITIES, *PROXIES, *map(str.lower, PROXIES)):
         monkeypatch.delenv(name, raising=False)
     found = tmp_path / "docker"
     found.mkdir()
@@ -151,10 +152,11 @@ def test_a_configuration_file_that_is_no_json_is_told(folder: Path, caplog: pyte
         ("10.0.0.5:2375", "tcp://10.0.0.5:2375"),
         ("far.example:2376", "tcp://far.example:2376"),
         ("/run/user/1000/docker.sock", "unix:///run/user/1000/docker.sock"),
-        ("tcp://far.example", "tcp://host:2375"),
+        ("tcp://", "tcp://host:2375"),
+        ("tcp://far.example:0", "tcp://host:2375"),
+        ("http://far.example", "tcp://host:2375"),
         ("tcp://far.example:99999", "tcp://host:2375"),
         ("ftp://far.example", "ssh://user@host"),
-        ("npipe:////./pipe/docker_engine", "ssh://user@host"),
         (" ", "ssh://user@host"),
     ],
 )
@@ -175,10 +177,63 @@ def test_an_address_that_cannot_be_used(
 
 @pytest.mark.parametrize(
     "address",
-    ["unix:///x", "http+unix:///x", "tcp://host:1", "tcp://:2375", "tcp://[::1]:1", "https://host:1", "ssh://me@host"],
+    [
+        "unix:///x",
+        "http+unix:///x",
+        "npipe:////./pipe/docker_engine",  # the SDK knows where it works
+        "tcp://host:1",
+        "tcp://me@host:1",
+        "tcp://:2375",
+        "tcp://[::1]:1",
+        "https://host:1",
+        "ssh://me@host",
+        "ssh://host:22/run/me@here/docker.sock",
+    ],
 )
 def test_addresses_that_can_be_used(address: str) -> None:
     assert find_target(address, None).endpoint == address
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("tcp://me:s3cret@host:1", "tcp://***@host:1"),
+        ("tcp://me:s3cret@host", "tcp://***@host"),
+        ("tcp://me:s3cret/@x@host:1", "tcp://***@host:1"),
+        ("ssh://me:s3cret@host", "ssh://***@host"),
+        ("ftp://me:s3cret@host", "ftp://***@host"),
+        ("me:s3cret@host:1", "***@host:1"),
+    ],
+)
+def test_a_password_in_an_address_is_not_shown(address: str, shown: str) -> None:
+    with pytest.raises(OptionError) as caught:
+        find_target(address, None)
+    assert repr(shown) in caught.value.message
+    assert "s3cret" not in str(caught.value) + caught.value.hint
+
+
+def test_a_path_with_an_at_is_shown_as_it_is() -> None:
+    with pytest.raises(OptionError) as caught:
+        find_target("/run/me@here/docker.sock", None)
+    assert "'/run/me@here/docker.sock'" in caught.value.message
+    assert caught.value.hint == "give unix:///run/me@here/docker.sock"
+
+
+@pytest.mark.parametrize(
+    ("address", "plain", "secure"),
+    [
+        ("tcp://host", "tcp://host:2375", "tcp://host:2376"),
+        ("tcp://host:", "tcp://host:2375", "tcp://host:2376"),
+        ("tcp://[fd00::1]/x", "tcp://[fd00::1]:2375/x", "tcp://[fd00::1]:2376/x"),
+    ],
+)
+def test_an_address_without_a_port(
+    address: str, plain: str, secure: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert find_target(address, None).endpoint == plain
+    write_certificates(folder, "ca")
+    monkeypatch.setenv("DOCKER_TLS_VERIFY", "1")
+    assert find_target(address, None).endpoint == secure
 
 
 def test_certificates_by_the_environment(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,8 +245,25 @@ def test_certificates_by_the_environment(folder: Path, tmp_path: Path, monkeypat
     monkeypatch.setenv("DOCKER_CERT_PATH", str(place))
     pair, authority = (str(place / "cert.pem"), str(place / "key.pem")), str(place / "ca.pem")
     assert tls_of(find_target("tcp://host:1", None)) == (pair, authority, True)
-    monkeypatch.setenv("DOCKER_TLS_VERIFY", "")
+    monkeypatch.setenv("DOCKER_TLS_VERIFY", "")  # the folder alone switches TLS on, as for the SDK
     assert tls_of(find_target("tcp://host:1", None)) == (pair, authority, False)
+
+
+def test_tls_without_verification(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_certificates(folder, "ca")
+    assert find_target("tcp://host:1", None).tls is None
+    monkeypatch.setenv("DOCKER_TLS", "1")
+    assert tls_of(find_target("tcp://host:1", None)) == (None, str(folder / "ca.pem"), False)
+    monkeypatch.setenv("DOCKER_TLS_VERIFY", "1")
+    assert tls_of(find_target("tcp://host:1", None)) == (None, str(folder / "ca.pem"), True)
+
+
+def test_a_companys_authorities(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert find_target(None, None).authorities is None
+    monkeypatch.setenv("CURL_CA_BUNDLE", "/curl.pem")
+    assert find_target(None, None).authorities == "/curl.pem"
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/company.pem")
+    assert find_target(None, None).authorities == "/company.pem"
 
 
 @pytest.mark.parametrize("names", [(), ("cert", "key"), ("cert",)])

@@ -73,6 +73,8 @@ def test_whose_uids_are_meant(info: dict[str, Any], rootless: bool | None, remap
 
 def test_another_kernel() -> None:
     assert EngineTraits.from_answers(VERSION, {"KernelVersion": "1.0"}, "1.51").same_kernel is False
+    # A socket proxy may keep the information to itself; the version tells it too.
+    assert EngineTraits.from_answers({**VERSION, "KernelVersion": "1.0"}, None, "1.51").same_kernel is False
 
 
 @pytest.mark.parametrize(("version", "info"), [(None, None), ({}, {})])
@@ -137,19 +139,19 @@ V4, V6 = ip_network("172.17.0.0/16"), ip_network("fd00::/64")
 )
 def test_the_subnets_of_a_network(raw: dict[str, Any], subnets: tuple[object, ...]) -> None:
     found = NetworkInfo.from_inspect({"Driver": "macvlan", **raw})
-    assert (found.driver, found.subnets, found.lets_speak) == ("macvlan", subnets, True)
+    assert (found.driver, found.subnets, found.allows_icc) == ("macvlan", subnets, True)
 
 
 @pytest.mark.parametrize(
-    ("options", "lets_speak"),
+    ("options", "allows_icc"),
     [
         ({"com.docker.network.bridge.enable_icc": text}, text in ("true", "1", "odd"))
         for text in ("true", "1", "odd", "false", "0")
     ]
     + [(None, True), ({}, True)],
 )
-def test_whether_the_containers_of_a_network_may_speak(options: dict[str, str] | None, lets_speak: bool) -> None:  # noqa: FBT001 - pytest's
-    assert NetworkInfo.from_inspect({"Driver": "bridge", "Options": options}).lets_speak is lets_speak
+def test_whether_the_containers_of_a_network_may_speak(options: dict[str, str] | None, allows_icc: bool) -> None:  # noqa: FBT001 - pytest's
+    assert NetworkInfo.from_inspect({"Driver": "bridge", "Options": options}).allows_icc is allows_icc
 
 
 @pytest.mark.parametrize(

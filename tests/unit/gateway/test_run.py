@@ -128,19 +128,32 @@ def test_a_gateway_that_ends_is_noticed_at_once(run: Run, jupyter: FakeJupyter) 
 def test_a_gateway_of_another_directory_than_the_one_that_was_looked_at(
     run: Run, jupyter: FakeJupyter, tmp_path: Path
 ) -> None:
+    jupyter.engine.log = "nobody looked\njupyter-launcher: the launcher looked at directory 1:2\n"
     jupyter.engine.on_start = lambda found: jupyter.engine.end(found, 71)
-    with pytest.raises(PipelineDirError, match=r"led to another directory .* the log") as caught, run():
+    with (
+        pytest.raises(PipelineDirError, match=r"another directory .*: the launcher looked at directory 1:2;") as caught,
+        run(),
+    ):
         pytest.fail("it does not run")
     assert caught.value.path == str(tmp_path)
     assert jupyter.engine.known == {}
 
 
 def test_a_gateway_whose_user_cannot_enter_the_directory(run: Run, jupyter: FakeJupyter, tmp_path: Path) -> None:
-    jupyter.engine.log = "user 7:8 of the gateway cannot enter it"
+    jupyter.engine.log = "jupyter-launcher: user 7:8 of the gateway cannot enter it"
     jupyter.engine.on_start = lambda found: jupyter.engine.end(found, 72)
     with pytest.raises(PipelineDirError, match=f"{tmp_path} cannot be used: user 7:8 .* cannot enter it"), run():
         pytest.fail("it does not run")
     assert jupyter.engine.known == {}
+
+
+@pytest.mark.parametrize("code", [71, 72, 73])
+def test_a_gateway_that_ends_by_itself_with_a_code_of_ours(run: Run, jupyter: FakeJupyter, code: int) -> None:
+    """Such as os.EX_OSFILE and os.EX_CANTCREAT."""
+    jupyter.engine.log = "jupyter-launcher: said before\nno such option"
+    jupyter.engine.on_start = lambda found: jupyter.engine.end(found, code)
+    with pytest.raises(GatewayNotRunningError, match=f"ended with exit code {code}"), run():
+        pytest.fail("it does not run")
 
 
 def test_a_gateway_that_is_removed_meanwhile(run: Run, jupyter: FakeJupyter) -> None:
@@ -216,23 +229,54 @@ SIX = ip_network("fd00::/64")
 
 
 @pytest.mark.parametrize(
-    ("network", "seen"),
-    [(None, "the engine has no network 'net'"), (replace(HERE, subnets=(SIX,)), "network 'net' has no IPv4")],
+    ("name", "network", "seen"),
+    [
+        (None, None, "the engine has no network 'bridge'"),
+        ("net", replace(HERE, subnets=(SIX,)), "network 'net' has no IPv4"),
+    ],
 )
 def test_a_network_without_a_way_is_refused_before_anything_is_made(
-    run: Run, jupyter: FakeJupyter, network: NetworkInfo | None, seen: str
+    run: Run, jupyter: FakeJupyter, name: str | None, network: NetworkInfo | None, seen: str
 ) -> None:
     jupyter.engine.every_network = network
-    with pytest.raises(GatewayError, match=seen) as caught, run(network="net"):
+    with pytest.raises(GatewayError, match=seen) as caught, run(network=name):
         pytest.fail("it has no address")
     assert "network=" in caught.value.hint
     assert jupyter.engine.configs == {}
 
 
-@pytest.mark.parametrize("network", [replace(APART, subnets=(SIX, *APART.subnets)), refusal(403)])
-def test_a_network_of_which_little_is_known_is_tried(
-    run: Run, jupyter: FakeJupyter, network: NetworkInfo | EngineError
+@pytest.mark.parametrize("call", ["create", "start"])
+@pytest.mark.parametrize("status", [404, 500])
+def test_a_network_that_is_not_there_is_named_once_the_engine_refuses(
+    run: Run, jupyter: FakeJupyter, call: str, status: int
 ) -> None:
+    jupyter.engine.every_network = None
+    jupyter.engine.fail(call, refusal(status, "the engine's words"))
+    with pytest.raises(GatewayError, match="no network 'net' for a gateway: the engine's words"), run(network="net"):
+        pytest.fail("it has no network")
+    assert jupyter.engine.known == {}
+
+
+def test_a_directory_that_the_engine_may_not_enter_as_the_user(run: Run, jupyter: FakeJupyter) -> None:
+    jupyter.engine.fail("start", refusal(400, 'chdir to cwd ("/pipeline-dir"): permission denied'))
+    with pytest.raises(PipelineDirError, match="does not start a container there"), run():
+        pytest.fail("it does not run")
+    assert jupyter.engine.known == {}
+
+
+def test_what_the_block_raises_is_never_the_networks_fault(run: Run, jupyter: FakeJupyter) -> None:
+    jupyter.engine.every_network = None
+    error = refusal(404)
+    with pytest.raises(EngineError) as caught, run(network="net"):
+        raise error
+    assert caught.value is error
+
+
+@pytest.mark.parametrize("network", [None, replace(APART, subnets=(SIX, *APART.subnets)), refusal(403)])
+def test_a_network_of_which_little_is_known_is_tried(
+    run: Run, jupyter: FakeJupyter, network: NetworkInfo | EngineError | None
+) -> None:
+    """A worker of a swarm does not know an attachable network until a container is on it."""
     if isinstance(network, EngineError):
         jupyter.engine.fail("network", network, network)
     else:

@@ -301,8 +301,10 @@ def test_a_server_is_reached_by_a_port_or_over_a_shared_network(monkeypatch: pyt
         ({"rootless": True}, "unix:///run/user/1000/docker.sock", False),
         ({"desktop": True}, "unix:///var/run/docker.sock", False),
         ({"same_kernel": False}, "unix:///var/run/docker.sock", False),
-        # Where a proxy does not let the engine tell, the network tells.
-        ({"rootless": None, "desktop": None, "same_kernel": None}, "unix:///var/run/docker.sock", True),
+        # A proxy does not let the engine tell: its networks may not be this host's.
+        ({"rootless": None}, "unix:///var/run/docker.sock", False),
+        ({"desktop": None}, "unix:///var/run/docker.sock", False),
+        ({"same_kernel": None}, "unix:///var/run/docker.sock", False),
     ],
 )
 def test_whether_the_bridge_is_reached(
@@ -313,9 +315,8 @@ def test_whether_the_bridge_is_reached(
     known = replace(DOCKER, **{"rootless": False, "desktop": False, **traits})
     engine = FakeEngine(endpoint=endpoint, traits=known)
     engine.every_network = HERE
-    assert EngineAddress(engine).reaches_bridge is reached
     assert EngineAddress(engine).reaches_network("mine") is reached
-    assert {name for call, name in engine.calls if call == "network"} == ({"bridge", "mine"} if reached else set())
+    assert {name for call, name in engine.calls if call == "network"} == ({"mine"} if reached else set())
 
 
 @pytest.mark.parametrize(
@@ -379,15 +380,14 @@ def test_an_ip_of_a_network_that_is_not_reached_is_hidden(
 ) -> None:
     engine = FakeEngine()
     engine.every_network = network
-    assert EngineAddress(engine).hides(host, ["a", "b"]) is hidden
-    assert not EngineAddress(engine).hides(host, [])
+    assert EngineAddress(engine).is_hidden_ip(host, ["a", "b"]) is hidden
+    assert not EngineAddress(engine).is_hidden_ip(host, [])
 
 
 def test_from_a_container_the_networks_of_that_one_are_reached(monkeypatch: pytest.MonkeyPatch) -> None:
     found = inside(monkeypatch, networks={"b": "10.2.0.3"})
     assert found.reaches_network("b")
     assert not found.reaches_network("a")
-    assert not found.reaches_bridge
     both = container(networks={"a": "10.1.0.2", "b": "10.2.0.2"})
     assert found.bridge_url(both) == "http://10.2.0.2:8888/"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Callable
 from dataclasses import replace
@@ -302,7 +303,15 @@ def mapping(seen: str, traits: EngineTraits = ROOTLESS, **options: Any) -> FakeE
     """An engine whose containers see this owner."""
     engine = FakeEngine(traits=traits, **options)
     engine.log = f"directory 1:2 {seen}\n"
-    engine.on_start = engine.end
+
+    def look(container: str) -> None:
+        source = Path(list(engine.configs.values())[-1].mounts[0].source)
+        if traits.same_kernel and source.exists():
+            status = source.stat()
+            engine.log = re.sub(r"\d+:\d+ ", f"{status.st_dev}:{status.st_ino} ", engine.log, count=1)
+        engine.end(container)
+
+    engine.on_start = look
     return engine
 
 
@@ -338,16 +347,39 @@ def test_where_the_engine_maps_ids_a_given_user_is_one_of_its_own(
 
 
 @MAPPING
+def test_where_the_engine_maps_ids_the_look_must_see_the_same_directory(tmp_path: Path, traits: EngineTraits) -> None:
+    engine = FakeEngine(traits=traits)
+    engine.log = "directory 1:2 0:0\n"
+    engine.on_start = engine.end
+    found = EngineAddress(engine)
+    with pytest.raises(PipelineDirError, match="is not the directory that a container sees"):
+        resolve_pipeline_dir(engine, found, tmp_path, None, image="image", rules=DirectoryRules())
+    assert found.ids_inside == {}
+    # A sandbox with a kernel of its own has other numbers.
+    engine.traits = replace(traits, runtime="runsc")
+    assert resolve(engine, tmp_path, None).user == "0:0"
+
+
+def test_a_look_needs_stat(tmp_path: Path) -> None:
+    engine = mapping("7:8")
+    engine.fail("start", refusal(400, 'exec: "stat": executable file not found in $PATH'))
+    with pytest.raises(EngineError, match="image image has no `stat`"):
+        resolve(engine, tmp_path, None)
+
+
+@MAPPING
 def test_where_the_engine_maps_ids_it_is_asked_once_for_each_owner(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, traits: EngineTraits
 ) -> None:
     engine, images = mapping("7:8", traits), []
     found = EngineAddress(engine)
 
+    def find_image() -> str:
+        images.append(1)
+        return "image"
+
     def again() -> str:
-        return resolve_pipeline_dir(
-            engine, found, tmp_path, None, image="image", rules=DirectoryRules(), ensure_image=lambda: images.append(1)
-        ).user
+        return resolve_pipeline_dir(engine, found, tmp_path, None, image=find_image, rules=DirectoryRules()).user
 
     assert [again(), again()] == ["7:8", "7:8"]
     assert (len(engine.configs), images) == (1, [1])

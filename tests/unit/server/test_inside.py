@@ -826,7 +826,7 @@ def test_a_gateway_serves_only_the_directory_that_was_looked_at(
     (tmp_path / "token").unlink()
     other = run_script("start_gateway.sh", str(tmp_path), str(folder), "1:1", "echo", "it runs")
     assert (other.returncode, other.stderr) == (71, "")
-    assert "looked at directory 1:1, and directory" in other.stdout
+    assert other.stdout.startswith("jupyter-launcher: the launcher looked at directory 1:1, and directory")
     assert not (tmp_path / "token").exists()
 
 
@@ -940,7 +940,7 @@ def test_a_gateway_looks_whether_it_may_enter_its_directory(folder: Path) -> Non
     folder.chmod(0o666)
     ended = look_as_stranger("start_gateway.sh", folder, "", "echo", "it runs")
     assert (ended.returncode, ended.stderr) == (72, "")
-    assert "of the gateway cannot enter it" in ended.stdout
+    assert re.fullmatch(r"jupyter-launcher: user \d+:\d+ of the gateway cannot enter it\n", ended.stdout)
     folder.chmod(0o755)
     assert look_as_stranger("start_gateway.sh", folder, "", "echo", "it runs").returncode == NOT_PREPARED
 
@@ -1130,6 +1130,19 @@ def test_a_request_from_inside_takes_the_gateways_own_token(
 def test_a_request_from_inside_that_is_refused_prints_the_status() -> None:
     with http_server(lambda *_: (403, b"no")) as url:
         assert ask("GET", url).stdout == "403\nno\n"
+
+
+def test_a_request_from_inside_is_never_plain_where_another_scheme_was_given() -> None:
+    asked: list[str] = []
+
+    def answer(_: str, path: str, __: dict[str, str]) -> tuple[int, bytes]:
+        asked.append(path)
+        return 200, b""
+
+    with http_server(answer) as url:
+        ended = ask("GET", url.replace("http:", "https:"), environment={"KG_AUTH_TOKEN": "k"})
+    assert (ended.stdout, ended.returncode, ended.stderr) == ("", 1, "https is not asked from inside, only http\n")
+    assert asked == []
 
 
 def test_a_request_from_inside_that_nobody_answers_fails() -> None:

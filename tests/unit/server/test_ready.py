@@ -9,7 +9,6 @@ import pytest
 from jupyter_launcher import (
     EngineError,
     Gateway,
-    GatewayNotRunningError,
     GatewayUnreachableError,
     ServerError,
     ServerStartError,
@@ -173,17 +172,20 @@ def test_a_gateway_that_gives_no_kernel_specs(status: int, body: bytes, seen: st
 
 
 @pytest.mark.parametrize(
-    ("known", "state", "code"),
-    [([container(id="9" * 64, state="exited", exit_code=137)], "exited", 137), ([], "gone", None)],
+    ("known", "seen"),
+    [
+        ([container(id="9" * 64, state="exited", exit_code=137)], r"gw is exited \(exit code 137\)"),
+        ([], "gw is gone"),
+    ],
 )
-def test_a_gateway_that_has_ended_meanwhile(known: list[ContainerInfo], state: str, code: int | None) -> None:
+def test_a_gateway_that_has_ended_meanwhile(known: list[ContainerInfo], seen: str) -> None:
     gateway = replace(GATEWAY, container_id="9" * 64)
     with (
         http_server(lambda *_: (503, b"{}")) as url,
-        pytest.raises(GatewayNotRunningError, match=f"gw is {state}") as caught,
+        pytest.raises(GatewayUnreachableError, match=f"{seen}: it ended while the session was starting") as caught,
     ):
         check_kernelspecs(JupyterApi(url, "t"), gateway, FakeEngine(*known), container(), 5.0)
-    assert (caught.value.gateway, caught.value.state, caught.value.exit_code) == ("gw", state, code)
+    assert (caught.value.gateway, caught.value.gateway_url) == ("gw", gateway.url)
     assert caught.value.log_tail
 
 
@@ -200,7 +202,9 @@ def test_a_gateway_behind_a_server_that_does_not_answer(nowhere: str) -> None:
     assert caught.value.log_tail.startswith("(no log: ")
 
 
-ALONE = replace(APART, lets_speak=False)
+ALONE = replace(APART, allows_icc=False)
+BESIDE = Gateway(name="gw", url="http://203.0.113.7:8888")
+"""On that network."""
 LOST, REFUSED, SILENT = printed("", 7, "timed out"), printed("401\n"), printed("", 1, "no answer within 5 s")
 
 
@@ -208,14 +212,14 @@ LOST, REFUSED, SILENT = printed("", 7, "timed out"), printed("401\n"), printed("
 def test_a_network_that_keeps_its_containers_apart(nowhere: str, network: str | None) -> None:
     engine = FakeEngine(container(), answers=[LOST])
     engine.every_network = ALONE
-    gateway = replace(GATEWAY, network=network, token="t0ken")
+    gateway = replace(BESIDE, network=network, token="t0ken")
     with pytest.raises(GatewayUnreachableError, match=r"does not reach the gateway gw .* \(timed out\)") as caught:
         check_kernelspecs(JupyterApi(nowhere, "t"), gateway, engine, container(), 5.0)
     assert f"network {network or 'bridge'} may not speak to each other" in caught.value.hint
     assert "docker network create" in caught.value.hint
-    assert (caught.value.gateway_url, caught.value.log_tail) == (GATEWAY.url, "the log")
+    assert (caught.value.gateway_url, caught.value.log_tail) == (BESIDE.url, "the log")
     assert ("network", network or "bridge") in engine.calls
-    assert engine.environments == [{"KG_AUTH_TOKEN": "t0ken"}]
+    assert engine.environments == [{}]  # the look needs no token
 
 
 @pytest.mark.parametrize("answer", [REFUSED, SILENT, not_run()], ids=str)
@@ -224,8 +228,26 @@ def test_a_network_whose_rules_let_the_gateway_through(answer: Answer) -> None:
     engine = FakeEngine(container(), answers=[answer])
     engine.every_network = ALONE
     with http_server(lambda *_: (200, b'{"kernelspecs": {"python3": {}}}')) as url:
-        check_kernelspecs(JupyterApi(url, "t"), GATEWAY, engine, container(), 5.0)
+        check_kernelspecs(JupyterApi(url, "t"), BESIDE, engine, container(), 5.0)
     assert len(engine.execs) == 1
+
+
+def test_a_gateway_that_was_named_by_its_container_is_on_that_network(nowhere: str) -> None:
+    engine = FakeEngine(container(), answers=[LOST])
+    engine.every_network = ALONE
+    gateway = replace(GATEWAY, container_id="9" * 64)
+    with pytest.raises(GatewayUnreachableError, match="does not reach the gateway"):
+        check_kernelspecs(JupyterApi(nowhere, "t"), gateway, engine, container(), 5.0)
+
+
+@pytest.mark.parametrize("url", ["http://10.0.0.1:8888", "http://gateway.example:8888", "https://203.0.113.7:8888"])
+def test_a_gateway_elsewhere_or_with_tls_is_not_looked_for(url: str) -> None:
+    """That the network keeps its containers apart is then no reason."""
+    engine = FakeEngine(container(), answers=[LOST])
+    engine.every_network = ALONE
+    with http_server(lambda *_: (200, b'{"kernelspecs": {"python3": {}}}')) as server:
+        check_kernelspecs(JupyterApi(server, "t"), Gateway(name=url, url=url), engine, container(), 5.0)
+    assert engine.execs == []
 
 
 @pytest.mark.parametrize("found", [APART, None, refusal(403)])
@@ -236,7 +258,7 @@ def test_in_other_networks_nothing_is_looked_for(found: NetworkInfo | EngineErro
     else:
         engine.every_network = found
     with http_server(lambda *_: (200, b'{"kernelspecs": {"python3": {}}}')) as url:
-        check_kernelspecs(JupyterApi(url, "t"), GATEWAY, engine, container(), 5.0)
+        check_kernelspecs(JupyterApi(url, "t"), BESIDE, engine, container(), 5.0)
     assert engine.execs == []
 
 

@@ -24,7 +24,7 @@ from jupyter_launcher import (
     Timeouts,
 )
 from jupyter_launcher.host.process import process_mark
-from jupyter_launcher.server.api import JupyterApi
+from jupyter_launcher.server.api import JupyterApi, NoAnswerError, Response
 from jupyter_launcher.sessions import join
 from jupyter_launcher.sessions.context import Context
 from jupyter_launcher.sessions.join import find_or_clear, find_session, get_session, join_starting
@@ -155,6 +155,20 @@ def test_a_container_in_which_something_listens_is_left_alone(context: Context, 
         jupyter.engine.change(made.id, ports={"8888/tcp": (silent.getsockname()[1],)})
         with pytest.raises(SessionConflictError, match="takes connections"):
             find_or_clear(context, session_spec())
+    assert jupyter.engine.removed == []
+
+
+def test_a_container_whose_port_is_not_reached_is_left_alone(
+    context: Context, jupyter: FakeJupyter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(*_: object, **__: object) -> Response:
+        raise NoAnswerError(TimeoutError.__name__, connected=False)
+
+    monkeypatch.setattr(JupyterApi, "request", lost)
+    jupyter.add(session_info(created=NOW - 100))
+    jupyter.started = False
+    with pytest.raises(SessionConflictError, match=r"a server may run \(no connection"):
+        find_or_clear(context, session_spec())
     assert jupyter.engine.removed == []
 
 

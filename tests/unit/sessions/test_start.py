@@ -771,3 +771,26 @@ def test_with_a_remote_engine_the_image_comes_first_and_looks_at_the_directory(j
     assert engine.images.ensured == [("other", "missing")]
     assert phases(events)[0] == (Phase.IMAGE, EventKind.STARTED)
     assert engine.known == {}
+
+
+def test_a_session_that_runs_is_joined_without_an_image_where_a_container_has_to_look(
+    start: Start, engine: FakeEngine, tmp_path: Path
+) -> None:
+    first = start(session_id="one")
+    status, ensured = tmp_path.stat(), list(engine.images.ensured)
+    engine.traits = dataclasses.replace(engine.traits, rootless=True)
+    engine.log = f"directory {status.st_dev}:{status.st_ino} {status.st_uid}:{status.st_gid}\n"
+    engine.on_start = engine.end
+    again = start(session_id="one", context=launcher_context(engine, []))
+    assert (again.joined, again.container_id) == (True, first.container_id)
+    assert list(engine.configs.values())[-1].image == "image"
+    assert engine.images.ensured == ensured
+
+
+def test_a_directory_that_the_engine_may_not_enter_as_the_user(start: Start, engine: FakeEngine) -> None:
+    said = 'OCI runtime create failed: runc create failed: chdir to cwd ("/pipeline-dir"): permission denied'
+    engine.fail("start", refusal(400, said))
+    with pytest.raises(PipelineDirError, match="does not start a container there: OCI") as caught:
+        start()
+    assert "another user=" in caught.value.hint
+    assert engine.known == {}

@@ -534,6 +534,48 @@ def test_a_gateway_of_ours_gets_its_own_token(context: Context, jupyter: FakeJup
     assert set(jupyter.authorizations) == {f"token {GATEWAY_TOKEN}"}
 
 
+def by_url(jupyter: FakeJupyter, url: str) -> SessionLabels:
+    """The labels of a session with kernels on a gateway of ours, which a URL named; its IP is no one of this host's."""
+    name = gateway_name("unit", "0" * 12)
+    ours = container(
+        id="9" * 64, name=name, labels=gateway_labels("unit", "me", "mark"), networks={"bridge": "172.17.0.3"}
+    )
+    jupyter.engine.known[ours.id] = ours
+    return session_labels(Gateway(name=url, url=url.format(name=name)))
+
+
+@pytest.mark.parametrize("url", ["http://172.17.0.3:8888", "http://{name}:8888"])
+@pytest.mark.parametrize("exit_code", [None, 137], ids=["stopped", "killed"])
+def test_a_gateway_of_ours_by_url_is_asked_from_inside(
+    context: Context, jupyter: FakeJupyter, events: list[Event], url: str, exit_code: int | None
+) -> None:
+    jupyter.marked = ["a"]
+    jupyter.kernels = {"a", "other"} if exit_code else {"a"}
+    labels = by_url(jupyter, url)
+    changes = {} if exit_code is None else {"state": "exited", "exit_code": exit_code}
+    report = stop(context, jupyter, labels, **changes)
+    assert (report.kernels, report.kernels_gone) == (("a",), ("a",))
+    assert "a" not in jupyter.kernels
+    assert not any(kind is EventKind.WARNING for kind, _ in kinds(events))
+
+
+@pytest.mark.parametrize(
+    ("url", "networks"),
+    [
+        ("https://172.17.0.3:8888", {"bridge": ""}),
+        ("http://172.17.0.3:8888", {"another": ""}),
+        ("http://172.17.0.4:8888", {"bridge": ""}),
+    ],
+)
+def test_a_url_that_leads_elsewhere_is_no_gateway_of_ours(
+    context: Context, jupyter: FakeJupyter, events: list[Event], url: str, networks: dict[str, str]
+) -> None:
+    labels = by_url(jupyter, url)
+    assert stop(context, jupyter, labels, state="exited", exit_code=137, networks=networks).kernels == ()
+    assert any(kind is EventKind.WARNING for kind, _ in kinds(events))
+    assert jupyter.engine.execs == []
+
+
 def test_kernels_that_carry_the_mark_by_a_mix_up_are_left_and_told_of(
     context: Context, jupyter: FakeJupyter, events: list[Event]
 ) -> None:

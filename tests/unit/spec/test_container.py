@@ -14,7 +14,7 @@ from jupyter_launcher.models.options import HiddenTexts
 from jupyter_launcher.spec.container import (
     KERNEL_MARK,
     LOOK_TARGET,
-    find_unheld,
+    find_unenforced,
     gateway_config,
     look_config,
     mount_points_config,
@@ -41,7 +41,7 @@ def test_a_session_supervises_a_server_that_comes_by_exec() -> None:
     assert found.entrypoint[:2] == ("sh", "-c")
     assert found.entrypoint[2] == read_script("supervise.sh")
     assert found.entrypoint[3:5] == ("supervise", RUN_DIR)
-    assert (found.stop_signal, found.working_dir, found.network) == ("SIGTERM", "/", "net")
+    assert (found.stop_signal, found.working_dir, found.network) == ("SIGTERM", "/pipeline-dir", "net")
     assert found.stop_seconds is not None
     assert found.stop_seconds > 5  # a kernel that ignores signals costs the server so much
 
@@ -146,7 +146,7 @@ def test_a_gateway_sees_the_pipeline_where_the_server_does() -> None:
     assert found.entrypoint[3:] == ("gateway", RUN_DIR, "/pipeline-dir", "66:1234", "run-gateway", "--port=8888")
     assert [(item.target, item.mode, item.uid, item.gid) for item in found.tmpfs] == [(RUN_DIR, "0700", 1, 2)]
     assert found.mounts == (BindMount(source="/p", target="/pipeline-dir", relabel="z"),)
-    assert (found.image, found.user, found.working_dir, found.network) == ("gateway", "1:2", "/", "net")
+    assert (found.image, found.user, found.working_dir, found.network) == ("gateway", "1:2", "/pipeline-dir", "net")
     assert (found.container_port, found.host_ip, found.host_port) == (8888, "127.0.0.1", None)
     assert (found.labels, found.environment) == ({"a": "b"}, {"HTTP_PROXY": "theirs"})
 
@@ -235,8 +235,8 @@ AS_ASKED: dict[str, Any] = {"memory": 2**30, "cpus": 0.33333, "shm_size": 2**26,
     ],
 )
 def test_what_a_container_does_not_hold(found: dict[str, Any], unheld: list[str]) -> None:
-    assert find_unheld(ASKED, container(**{**AS_ASKED, **found})) == unheld
+    assert find_unenforced(ASKED, container(**{**AS_ASKED, **found})) == unheld
 
 
 def test_what_was_not_asked_for_is_held() -> None:
-    assert find_unheld(config(), container(memory=0, cpus=0.0, shm_size=2**26, read_only=False)) == []
+    assert find_unenforced(config(), container(memory=0, cpus=0.0, shm_size=2**26, read_only=False)) == []
