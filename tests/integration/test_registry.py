@@ -170,7 +170,8 @@ def test_a_session_that_was_never_started_is_started_anew(
     run: bool,  # noqa: FBT001 - pytest hands it over by name
 ) -> None:
     old = leave_created(client, launcher, pipeline_dir, "half", run=run)
-    session = start(session_id="half")
+    # Until so much time has passed, somebody may still be starting it.
+    session = start(session_id="half", timeouts=Timeouts(start=20))
     assert session.container_id != old.id
     assert session.status().state is SessionState.READY
 
