@@ -294,7 +294,6 @@ def test_a_server_that_is_not_tuned_is_warned_of(
     )
     (warning,) = warnings_of(session)
     assert "not tuned" in warning
-    assert [(event.session_id, event.detail) for event in events if event.kind is EventKind.WARNING] == [
-        (session.id, warning)
-    ]
+    told = [(event.session_id, event.detail) for event in events if event.kind is EventKind.WARNING]
+    assert told == [(session.id, text) for text in session.warnings]
     assert any(warning in record.getMessage() and record.levelname == "WARNING" for record in caplog.records)
