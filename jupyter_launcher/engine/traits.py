@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +130,14 @@ class NetworkInfo:
     driver: str
     subnets: tuple[IPv4Network | IPv6Network, ...]
     allows_icc: bool = True
+
+    def has_ip(self, host: str) -> bool:
+        """Whether the host of a URL is an IP of this network."""
+        try:
+            ip = ip_address(host)
+        except ValueError:  # a name, or none
+            return False
+        return any(ip in subnet for subnet in self.subnets)
 
     @classmethod
     def from_inspect(cls, raw: Mapping[str, Any]) -> NetworkInfo:

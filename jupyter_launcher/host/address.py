@@ -184,13 +184,9 @@ class EngineAddress:
 
     def is_hidden_ip(self, host: str, networks: Iterable[str]) -> bool:
         """Whether a host in a URL is an IP of a container on one of these networks, which is not reached from here."""
-        try:
-            ip = ip_address(host)
-        except ValueError:
-            return False
         for name in networks:
             found = self._look_at_network(name)
-            if found is not None and any(ip in subnet for subnet in found.subnets):
+            if found is not None and found.has_ip(host):
                 return not self.reaches_network(name)
         return False
 

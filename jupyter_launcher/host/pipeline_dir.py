@@ -169,9 +169,10 @@ def _resolve_remote(
     path = _remote_path(look.address, given)
     seen = look.look_at(path)
     _check_rules(look.address, Source(kind=_KIND, path=path, walk=None), rules, traits)
-    worker, warning = _choose_user(user, *seen.ids), ""
     if _maps_ids(traits):
         worker, warning = _choose_mapped_user(path, user, seen.ids)
+    else:
+        worker, warning = _choose_user(user, *seen.ids), ""
     return PipelineDir(path=path, user=worker, identity=seen.identity, warning=warning)
 
 

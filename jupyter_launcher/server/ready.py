@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
 from jupyter_launcher.engine.protocol import Engine
-from jupyter_launcher.engine.traits import NetworkInfo
 from jupyter_launcher.engine.types import ContainerInfo
 from jupyter_launcher.errors import (
     EngineError,
@@ -149,7 +147,7 @@ def _check_isolation(gateway: Gateway, engine: Engine, container: ContainerInfo,
         network = engine.network(name)
     if network is None or network.allows_icc:
         return
-    if gateway.container_id is None and not _is_on(network, gateway.url):
+    if gateway.container_id is None and not network.has_ip(urlsplit(gateway.url).hostname or ""):
         return
     api = ExecApi(engine, container.id, gateway.url)  # any answer will do, one without a token too
     try:
@@ -165,15 +163,6 @@ def _check_isolation(gateway: Gateway, engine: Engine, container: ContainerInfo,
         raise GatewayUnreachableError(
             msg, hint=hint, gateway=gateway.name, gateway_url=gateway.url, log_tail=engine.log_tail(container.id)
         ) from error
-
-
-def _is_on(network: NetworkInfo, url: str) -> bool:
-    """Whether a URL leads to an IP of a network."""
-    try:
-        ip = ip_address(urlsplit(url).hostname or "")
-    except ValueError:
-        return False
-    return any(ip in subnet for subnet in network.subnets)
 
 
 def has_kernelspecs(api: JupyterApi, deadline: Deadline) -> bool:
