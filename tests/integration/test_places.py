@@ -168,11 +168,16 @@ def test_the_engines_socket_is_refused_from_inside_too(inside: Inside) -> None:
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root may mount")
-def test_a_bind_mount_of_the_sockets_folder_is_refused_from_inside_too(inside: Inside, tmp_path: Path) -> None:
+def test_a_bind_mount_of_the_sockets_folder_is_refused_from_inside_too(
+    inside: Inside, client: Any, launcher: Launcher, tmp_path: Path
+) -> None:
     """The path of this folder on the host tells nothing, and neither does its device with its inode."""
     (tmp_path / "bound").mkdir()
     subprocess.run(["mount", "--bind", str(Path(SOCKET).resolve().parent), str(tmp_path / "bound")], check=True)
     try:
+        mounts = {str(tmp_path): {"bind": "/work", "mode": "ro"}}
+        if not client.containers.run(launcher.image, ["ls", "/work/bound"], user="0", volumes=mounts, remove=True):
+            pytest.skip("this engine has mounts of its own, and does not see the one that the test makes")
         printed = inside("/work/bound", mounts={str(tmp_path): "/work"})
     finally:
         subprocess.run(["umount", str(tmp_path / "bound")], check=True)
