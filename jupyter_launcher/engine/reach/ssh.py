@@ -84,7 +84,7 @@ def _split(endpoint: str) -> SplitResult:
     except ValueError:
         usable = False
     if not usable:
-        msg = f"the engine's address {endpoint!r} is no ssh URL"
+        msg = "the engine's address begins with ssh://, and has no host or no usable port"  # it may hold a password
         raise OptionError(msg, hint="give ssh://[user@]host[:port]", option="docker_host")
     return parts
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from docker.tls import TLSConfig
 from requests.utils import get_environ_proxies
@@ -125,7 +125,7 @@ def _read_config(folder: Path) -> Mapping[str, Any]:
 
 def _find_address_fault(endpoint: str) -> str:
     """What to give in place of an address that cannot be used; empty where it can."""
-    if ":" in endpoint.partition("://")[2].partition("/")[0].rpartition("@")[0]:
+    if ":" in unquote(endpoint.partition("://")[2].partition("/")[0].rpartition("@")[0]):
         return "leave the password out: no engine is asked with one"
     if endpoint.startswith(("ssh://", "unix://", "http+unix://", "npipe://")):
         return ""

@@ -201,6 +201,7 @@ def test_addresses_that_can_be_used(address: str) -> None:
         ("tcp://me:s3cret@host", "tcp://***@host"),
         ("tcp://me:s3cret/@x@host:1", "tcp://***@host:1"),
         ("ssh://me:s3cret@host", "ssh://***@host"),
+        ("ssh://me%3As3cret@host", "ssh://***@host"),
         ("ftp://me:s3cret@host", "ftp://***@host"),
         ("me:s3cret@host:1", "***@host:1"),
     ],
