@@ -26,6 +26,7 @@ __all__ = [
     "log_of",
     "namespace",
     "nothing_left",
+    "output_of",
     "owned",
     "past_proxy",
     "pause",
@@ -62,6 +63,12 @@ def log_of(container: Any) -> str:
         raise
 
 
+def output_of(client: Any, image: str, command: list[str], **options: Any) -> str:
+    """What a command prints in a container of an image, whatever the engine's logging driver is."""
+    log = {"Type": "json-file"}
+    return str(client.containers.run(image, command, remove=True, log_config=log, **options).decode())
+
+
 def owned(path: Path) -> Path:
     """Hand a directory over to a stranger, where this process may."""
     if os.getuid() == 0:
@@ -76,10 +83,7 @@ def user_inside(client: Any, folder: Path) -> str:
         return f"{status.st_uid}:{status.st_gid}"
     command = ["stat", "-c", "%u:%g", "/folder"]
     volumes = {str(folder): {"bind": "/folder", "mode": "ro"}}
-    seen = client.containers.run(
-        DEFAULT_IMAGE, command, remove=True, user="0", volumes=volumes, log_config={"Type": "json-file"}
-    )
-    return str(seen.decode().strip())
+    return output_of(client, DEFAULT_IMAGE, command, user="0", volumes=volumes).strip()
 
 
 def warnings_of(session: Session) -> list[str]:
@@ -110,7 +114,7 @@ def nothing_left(client: Any, namespace: str, request: pytest.FixtureRequest) ->
     left = client.containers.list(all=True, filters={"label": f"jupyter-launcher.namespace={namespace}"})
     names = [container.name for container in left]
     for container in left:
-        print(f"--- {container.name}: {container.status}\n{container.logs(tail=30).decode()}")
+        print(f"--- {container.name}: {container.status}\n{log_of(container)}")
         container.remove(force=True, v=True)
     assert names == [], f"{request.node.name} left containers behind"
     assert _networks_and_volumes(client, namespace) - before == set()

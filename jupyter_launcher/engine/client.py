@@ -14,7 +14,7 @@ from jupyter_launcher.acts import leaves, run_act, shielded
 from jupyter_launcher.engine import connection, logs, podman, streams
 from jupyter_launcher.engine.errors import is_gone, is_port_conflict, translate_errors
 from jupyter_launcher.engine.images import ImageStore
-from jupyter_launcher.engine.protocol import OUTPUT_LIMIT
+from jupyter_launcher.engine.protocol import NO_LOG, OUTPUT_LIMIT
 from jupyter_launcher.engine.shapes import parse_id, parse_list, parse_status
 from jupyter_launcher.engine.traits import EngineTraits, NetworkInfo
 from jupyter_launcher.engine.types import (
@@ -298,7 +298,7 @@ class DockerEngine:
                 text = (text + piece)[-_TAIL_SIZE:]
         except EngineError as error:
             seen = f"it did not end within {deadline.seconds:g} s" if deadline.expired() else error.message
-            return f"{text}\n(the log breaks off: {seen})" if text else f"(no log: {seen})"
+            return f"{text}\n(the log breaks off: {seen})" if text else f"{NO_LOG}{seen})"
         return text
 
     def read_log(self, container: str, tail: int | None = None, *, follow: bool = False) -> Iterator[str]:

@@ -19,7 +19,10 @@ from jupyter_launcher.models import BuildOptions
 from jupyter_launcher.models.options import HiddenTexts
 from jupyter_launcher.waiting import Deadline
 
-__all__ = ["OUTPUT_LIMIT", "Engine", "Images"]
+__all__ = ["NO_LOG", "OUTPUT_LIMIT", "Engine", "Images"]
+
+NO_LOG = "(no log: "
+"""How a message's log begins where the engine gave none."""
 
 OUTPUT_LIMIT = 4 * 2**20
 """Bytes that an exec may print, unless the caller allows more or less."""

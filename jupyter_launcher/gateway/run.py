@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from jupyter_launcher.engine.protocol import Engine
+from jupyter_launcher.engine.protocol import NO_LOG, Engine
 from jupyter_launcher.engine.types import ContainerInfo
 from jupyter_launcher.errors import (
     EngineError,
@@ -110,10 +110,11 @@ def run_gateway(
             find_url = address.bridge_url if is_reached else partial(_published_url, address, host_ip)
             found.append(_wait_until_ready(engine, find_url, name, Deadline(request.seconds)))
         except GatewayNotRunningError as error:
+            # A gateway's own exit codes may be the same, so where there is a log, its last line decides.
             last = error.log_tail.rstrip().rpartition("\n")[2]
-            seen = last.removeprefix(_OURS)
-            directory = None if seen == last else describe_directory(folder.path, error.exit_code, seen)
-            if directory is not None:
+            is_ours = last.startswith((_OURS, NO_LOG))
+            directory = is_ours and describe_directory(folder.path, error.exit_code, last.removeprefix(_OURS))
+            if directory:
                 raise directory from error
             raise
 

@@ -246,9 +246,10 @@ def test_an_engine_that_this_user_may_not_use() -> None:
     assert "group `docker`" in message
 
 
-def test_a_server_that_dies_at_start(start: Start) -> None:
-    with pytest.raises(ServerStartError, match="max_body_size") as caught:
+def test_a_server_that_dies_at_start(start: Start, log_says: Callable[[str], str]) -> None:
+    with pytest.raises(ServerStartError) as caught:
         start(lab_args=["--ServerApp.max_body_size=no-number"])
+    assert log_says("max_body_size") in caught.value.log_tail
     assert caught.value.exit_code == 1
     assert not caught.value.oom_killed
 

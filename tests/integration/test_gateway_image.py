@@ -19,7 +19,7 @@ import websocket
 from jupyter_launcher import DEFAULT_GATEWAY_IMAGE, Launcher, RunningGateway, Session
 from jupyter_launcher.engine.images import context_dir
 from jupyter_launcher.waiting import Deadline
-from tests.containers import eventually, owned
+from tests.containers import eventually, output_of, owned
 from tests.integration.test_session import authorized
 
 TOKEN = "only-who-knows-it"  # noqa: S105 - made up
@@ -218,7 +218,7 @@ asyncio.run(main())
 
 
 def test_kernels_that_never_listen_do_not_hold_up_a_start(client: Any) -> None:
-    output = client.containers.run(DEFAULT_GATEWAY_IMAGE, ["python3", "-c", NO_KERNELS], remove=True).decode()
+    output = output_of(client, DEFAULT_GATEWAY_IMAGE, ["python3", "-c", NO_KERNELS])
     assert output.splitlines() == ["silent True True True", "ended False True False", "files False True True"]
 
 
@@ -242,7 +242,7 @@ print(set(identities()) & set(identities()))
 
 
 def test_each_websocket_has_an_identity_of_its_own(client: Any) -> None:
-    output = client.containers.run(DEFAULT_GATEWAY_IMAGE, ["python3", "-c", IDENTITIES], remove=True).decode()
+    output = output_of(client, DEFAULT_GATEWAY_IMAGE, ["python3", "-c", IDENTITIES])
     one = "['control', 'iopub', 'shell', 'stdin'] 1 True"
     assert output.splitlines() == [one, one, "set()"]
 
@@ -293,7 +293,7 @@ def test_outputs_are_not_limited(own_gateway: Gateway) -> None:
 def test_an_image_holds_a_list_of_what_is_in_it(client: Any, launcher: Launcher, name: str, folder: str) -> None:
     image = launcher.image if name == "jupyter-server" else DEFAULT_GATEWAY_IMAGE
     launcher.ensure_image(image)
-    listed = json.loads(client.containers.run(image, ["cat", f"{folder}/sbom.cdx.json"], remove=True))
+    listed = json.loads(output_of(client, image, ["cat", f"{folder}/sbom.cdx.json"]))
     assert (listed["bomFormat"], listed["specVersion"]) == ("CycloneDX", "1.6")
     assert listed["metadata"]["component"]["name"] == name
     refs = [item["bom-ref"] for item in listed["components"]]
@@ -313,5 +313,5 @@ def test_the_gateways_image_starts_fast(client: Any) -> None:
         "print([pathlib.Path(u.cache_from_source(m.__file__)).exists() for m in (json, jupyter_server, ours)], "
         "u.find_spec('rfc3987_syntax'))"
     )
-    output = client.containers.run(DEFAULT_GATEWAY_IMAGE, ["python3", "-c", script], remove=True).decode()
+    output = output_of(client, DEFAULT_GATEWAY_IMAGE, ["python3", "-c", script])
     assert output == "[True, True, True] None\n"

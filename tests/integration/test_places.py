@@ -16,7 +16,7 @@ from docker.types import LogConfig
 
 import jupyter_launcher
 from jupyter_launcher import Launcher
-from tests.containers import user_inside
+from tests.containers import output_of, user_inside
 
 ROOT = Path(jupyter_launcher.__file__).parent.parent
 PACKAGES = Path(sysconfig.get_path("purelib"))
@@ -176,7 +176,7 @@ def test_a_bind_mount_of_the_sockets_folder_is_refused_from_inside_too(
     subprocess.run(["mount", "--bind", str(Path(SOCKET).resolve().parent), str(tmp_path / "bound")], check=True)
     try:
         mounts = {str(tmp_path): {"bind": "/work", "mode": "ro"}}
-        if not client.containers.run(launcher.image, ["ls", "/work/bound"], user="0", volumes=mounts, remove=True):
+        if not output_of(client, launcher.image, ["ls", "/work/bound"], user="0", volumes=mounts):
             pytest.skip("this engine has mounts of its own, and does not see the one that the test makes")
         printed = inside("/work/bound", mounts={str(tmp_path): "/work"})
     finally:

@@ -216,6 +216,7 @@ def test_ini_options_that_cannot_be(pytester: pytest.Pytester, option: str) -> N
     result.stderr.fnmatch_lines([f"*{option.partition('=')[0]} is *; give *"])
 
 
+@pytest.mark.usefixtures("needs_logs")
 def test_a_failed_test_shows_the_containers_and_not_the_token(
     pytester: pytest.Pytester, of_runs: Callable[[], object]
 ) -> None:
@@ -245,7 +246,7 @@ def test_a_failed_test_shows_the_containers_and_not_the_token(
     assert not re.search(r"token=[0-9a-f]", result.stdout.str())
 
 
-@pytest.mark.usefixtures("of_runs")
+@pytest.mark.usefixtures("of_runs", "needs_logs")
 def test_a_failed_set_up_shows_the_container_that_is_no_more(pytester: pytest.Pytester) -> None:
     result = run(
         pytester,

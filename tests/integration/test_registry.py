@@ -86,6 +86,7 @@ def test_list_has_every_state(start: Start, client: Any, launcher: Launcher, gat
     assert found["alive"].gateway == gateway
     assert found["alive"].pipeline_dir == alive.pipeline_dir
     client.containers.get(frozen.container_id).unpause()
+    client.containers.get(hung.container_id).kill()  # a stop would wait for its server
     for container in (created, coming):
         container.remove(force=True)
 
@@ -123,6 +124,7 @@ def test_listing_asks_the_engine_once_where_all_answer(start: Start, launcher: L
         assert len(asked) == 3
     finally:
         api.send = send
+        client.containers.get(silent.container_id).kill()  # a stop would wait for its server
 
 
 def test_two_processes_that_start_the_same_session_share_it(

@@ -45,6 +45,7 @@ def make(launcher: Launcher, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         yield call
 
 
+@pytest.mark.usefixtures("needs_logs")
 def test_each_call_needs_the_switches_that_the_docs_name(make: Make, namespace: str, pipeline_dir: Path) -> None:
     proxy = make(*USUAL)
     paths = dict(PATHS.findall(PAGE.read_text()))

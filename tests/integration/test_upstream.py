@@ -11,6 +11,7 @@ import pytest
 
 from jupyter_launcher import Launcher
 from jupyter_launcher.spec.server import read_script
+from tests.containers import output_of
 
 PATCHES = resources.files("jupyter_launcher.server") / "inside" / "patches"
 NAMES = sorted(item.name.removesuffix(".py") for item in PATCHES.iterdir() if item.name.endswith(".py"))
@@ -135,5 +136,4 @@ def test_a_patch_says_why_it_is_there_and_when_it_goes(name: str) -> None:
 def test_what_a_patch_leans_on_is_in_the_image(name: str, client: Any, launcher: Launcher) -> None:
     code = textwrap.dedent(LEANS_ON[name])
     command = ["sh", "-c", 'exec "$(head -n 1 "$(command -v jupyter-lab)" | cut -c 3-)" -c "$1"', "sh", code]
-    printed = client.containers.run(launcher.image, command, remove=True, stderr=True)
-    assert printed.decode().strip() == ""
+    assert output_of(client, launcher.image, command, stderr=True).strip() == ""

@@ -147,6 +147,13 @@ def test_a_gateway_whose_user_cannot_enter_the_directory(run: Run, jupyter: Fake
     assert jupyter.engine.known == {}
 
 
+def test_where_no_log_can_be_read_the_exit_code_tells(run: Run, jupyter: FakeJupyter) -> None:
+    jupyter.engine.log = "(no log: the engine's logging driver is none)"
+    jupyter.engine.on_start = lambda found: jupyter.engine.end(found, 72)
+    with pytest.raises(PipelineDirError, match=r"cannot be used: .*logging driver is none"), run():
+        pytest.fail("it does not run")
+
+
 @pytest.mark.parametrize("code", [71, 72, 73])
 def test_a_gateway_that_ends_by_itself_with_a_code_of_ours(run: Run, jupyter: FakeJupyter, code: int) -> None:
     """Such as os.EX_OSFILE and os.EX_CANTCREAT."""
