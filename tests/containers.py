@@ -13,7 +13,7 @@ from typing import Any
 
 import docker
 import pytest
-from docker.errors import APIError
+from docker.errors import APIError, ContainerError
 
 from jupyter_launcher import DEFAULT_IMAGE, Launcher, Session
 
@@ -65,8 +65,15 @@ def log_of(container: Any) -> str:
 
 def output_of(client: Any, image: str, command: list[str], **options: Any) -> str:
     """What a command prints in a container of an image, whatever the engine's logging driver is."""
-    log = {"Type": "json-file"}
-    return str(client.containers.run(image, command, remove=True, log_config=log, **options).decode())
+    # Read after its end: an engine may cut a log that is followed on a busy machine.
+    container = client.containers.run(image, command, detach=True, log_config={"Type": "json-file"}, **options)
+    try:
+        code = container.wait()["StatusCode"]
+        if code != 0:
+            raise ContainerError(container, code, command, image, container.logs(stdout=False))
+        return str(container.logs().decode())
+    finally:
+        container.remove(force=True, v=True)
 
 
 def owned(path: Path) -> Path:

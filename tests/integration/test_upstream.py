@@ -136,4 +136,4 @@ def test_a_patch_says_why_it_is_there_and_when_it_goes(name: str) -> None:
 def test_what_a_patch_leans_on_is_in_the_image(name: str, client: Any, launcher: Launcher) -> None:
     code = textwrap.dedent(LEANS_ON[name])
     command = ["sh", "-c", 'exec "$(head -n 1 "$(command -v jupyter-lab)" | cut -c 3-)" -c "$1"', "sh", code]
-    assert output_of(client, launcher.image, command, stderr=True).strip() == ""
+    assert output_of(client, launcher.image, command).strip() == ""
