@@ -371,7 +371,9 @@ def test_a_gateway_that_a_killed_process_has_left_is_listed_and_reaped(
 
 def test_a_container_with_a_copy_of_a_gateways_labels_is_left_alone(alone: str, killed: str, client: Any) -> None:
     gateway = client.containers.get(killed)
-    image = gateway.commit(repository=f"{alone}-copy").tags[0]  # its labels, as every image of a container has them
+    image = gateway.commit(repository=f"{alone}-copy", pause=False).tags[
+        0
+    ]  # its labels, as every image of a container has them
     made = client.containers.create(image, ["sleep", "60"], name=f"{alone}-database", entrypoint=[])
     try:
         assert made.labels.items() >= gateway.labels.items()

@@ -53,7 +53,7 @@ def own(tmp_path: Path) -> Path:
 SECOND_SERVER = """
 import os, subprocess
 runtime = os.environ["JUPYTER_RUNTIME_DIR"]
-second = subprocess.Popen(["jupyter", "server", "--port=9999", "--no-browser"], start_new_session=True)
+second = subprocess.Popen(["jupyter", "server", "--port=9999", "--no-browser", "--allow-root"], start_new_session=True)
 os.mkfifo(runtime + "/jpserver-1.json")
 os.symlink("/dev/zero", runtime + "/jpserver-2.json")
 os.mkdir(runtime + "/jpserver-3.json")

@@ -416,7 +416,7 @@ def test_options_reach_the_container(
     assert (host["Memory"], host["NanoCpus"]) == ((2**30, 1_500_000_000) if enforces_limits else (0, 0))
     assert host["ShmSize"] == 2**27
     assert raw["Config"]["Labels"]["team"] == "blue"
-    assert {item.rpartition(",")[2] for item in host["Binds"]} == {"z"}
+    assert all("z" in item.split(",") for item in host["Binds"])
     assert in_container(client, session, "cat /labelled/data") == "from the mount"
     with kernel_client(session) as kernel:
         assert printed(kernel, "print(open('/more/data').read())") == "from the mount"
@@ -428,7 +428,7 @@ def test_options_reach_the_container(
         assert printed(kernel, code.replace("/more/x", "/opt/x")) == "Read-only file system"
 
 
-def test_the_container_has_no_powers(start: Start, client: Any) -> None:
+def test_the_container_has_no_powers(start: Start, client: Any, launcher: Launcher) -> None:
     session = start()
     status = in_container(client, session, f"cat /proc/{session.server_info.pid}/status")
     fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
@@ -443,7 +443,7 @@ def test_the_container_has_no_powers(start: Start, client: Any) -> None:
     read_only = all("ro" in options.split(",") for options in groups)
     assert read_only or in_container(client, session, "find /sys/fs/cgroup -writable -not -type l") == ""
     host = client.containers.get(session.container_id).attrs["HostConfig"]
-    if client.info()["PidsLimit"]:  # a rootless engine may have none
+    if launcher._engine.traits.limits_pids is not False:  # as with a rootless engine
         assert host["PidsLimit"] > 0
     assert [item["HostIp"] for item in host["PortBindings"]["8888/tcp"]] == ["127.0.0.1"]
 
