@@ -23,11 +23,13 @@ from jupyter_launcher.models import (
     StopReport,
     Timings,
 )
+from jupyter_launcher.models.options import show_value
 from jupyter_launcher.server.api import JupyterApi
 from jupyter_launcher.server.process import renew_lease
 from jupyter_launcher.sessions.context import Context
 from jupyter_launcher.sessions.stop import stop_session
-from jupyter_launcher.spec.checks import SERVER_PORT
+from jupyter_launcher.spec.checks import SERVER_PORT, refuse_option
+from jupyter_launcher.spec.engine_options import spell_port
 from jupyter_launcher.spec.labels import SessionLabels
 from jupyter_launcher.waiting import Deadline, call_within
 
@@ -35,6 +37,7 @@ __all__ = ["Session"]
 
 _log = logging.getLogger("jupyter_launcher")
 
+_PORT_HINT = "start the session with ports={6006: None}"
 _HOUR = 3600.0
 _STATUS_SECONDS = 5.0
 _LOOK_SECONDS = 2.0
@@ -152,6 +155,23 @@ class Session:
         """The server as other containers of its network reach it: ``http://<ip>:8888/``."""
         address = next((ip for ip in self._info.networks.values() if ip), "")
         return f"http://{bracket(address)}:{SERVER_PORT}{self._labels.base_url}"
+
+    def published(self, port: int | str) -> tuple[str, int]:
+        """Where this process reaches a port of ``start(ports=…)``: an address, and the port there.
+
+        Args:
+            port: of the container, as it was given: ``6006``, or ``"5000/udp"``.
+
+        Raises:
+            OptionError: the session does not publish it.
+        """
+        inside = spell_port(port)
+        if inside is None or not self._info.ports.get(inside):
+            shown = ", ".join(sorted(name for name, found in self._info.ports.items() if found)) or "none"
+            refuse_option(
+                "port", f"is {show_value(port)}, which the session does not publish; it has {shown}", _PORT_HINT
+            )
+        return self._context.address.find_port(self._info, inside, self._labels.host_ip)
 
     @property
     def timings(self) -> Timings:

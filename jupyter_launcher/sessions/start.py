@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jupyter_launcher.acts import leaves, note_left, shielded
-from jupyter_launcher.engine.types import ContainerInfo
+from jupyter_launcher.engine.types import ContainerConfig, ContainerInfo
 from jupyter_launcher.errors import (
     EngineError,
     LauncherError,
@@ -34,6 +34,7 @@ from jupyter_launcher.sessions.phases import PhaseReporter, StartLimit
 from jupyter_launcher.sessions.session import Session
 from jupyter_launcher.spec.checks import check_cores, check_image
 from jupyter_launcher.spec.container import PORT_KEY, find_unenforced
+from jupyter_launcher.spec.engine_options import check_groups
 from jupyter_launcher.spec.labels import container_name
 from jupyter_launcher.spec.options import SessionSpec
 from jupyter_launcher.spec.plan import SessionPlan, plan
@@ -144,6 +145,7 @@ def _check_request(context: Context, request: StartRequest, options: Mapping[str
             request.user,
             image=find_look_image,
             rules=context.rules,
+            groups=check_groups(options.get("groups", ()), "groups"),
         )
     except PipelineDirError as error:
         if request.session_id is not None:
@@ -182,6 +184,17 @@ def _describe_unenforced(option: str) -> OptionError:
     msg = f"the engine does not enforce {option}=: the session would not have it as asked for"
     remedy = _LIMITS_HINT if option in ("memory", "cpus") else "use another engine"
     return OptionError(msg, hint=f"leave {option}= out, or {remedy}", option=option)
+
+
+def _describe_no_gpus(config: ContainerConfig, error: EngineError) -> OptionError | None:
+    """The error where the engine has no GPUs, or not these; None: it is about something else."""
+    # Docker's words, without GPUs and with CDI devices, and those of Podman.
+    words = ("select device driver", "CDI device", "nvidia-container-cli")
+    if config.gpus is None or not any(word in error.message for word in words):
+        return None
+    msg = f"the engine does not have the GPUs that gpus asks for: {error.message}"
+    hint = "leave gpus= out, or install NVIDIA's container toolkit on the engine's host, and see `nvidia-smi` there"
+    return OptionError(msg, hint=hint, option="gpus")
 
 
 def _find_gateway(context: Context, spec: SessionSpec, reporter: PhaseReporter) -> Gateway | None:
@@ -252,19 +265,22 @@ def _start_container(context: Context, container_id: str, planned: SessionPlan) 
         PortInUseError: the host port is taken.
         PipelineDirError: the container's user may not enter the directory.
         ServerStartError: the container has ended already, with its exit code and log.
-        OptionError: the container is without a limit that was asked for.
+        OptionError: the container is without something that was asked for.
         EngineError: the engine could not start it, or its network cannot publish.
     """
+    config = planned.container
+    asked = next((port for port in (config.host_port, *config.ports.values()) if port is not None), None)
     try:
-        context.engine.start(container_id, host_port=planned.container.host_port)
+        context.engine.start(container_id, host_port=asked)
     except EngineError as error:
-        raise describe_closed_directory(planned.labels.pipeline_dir, error) or error from error.__cause__
+        found = describe_closed_directory(planned.labels.pipeline_dir, error) or _describe_no_gpus(config, error)
+        raise found or error from error.__cause__
     info = context.engine.inspect(container_id)
     if info is None or not info.running:
         raise describe_failure(context.engine, container_id, "its first process has ended", Deadline(0.0))
     for option in find_unenforced(planned.container, info):
         raise _describe_unenforced(option)
-    if not info.ports.get(PORT_KEY):
+    if not all(info.ports.get(port) for port in (PORT_KEY, *config.ports)):
         msg = f"container {info.name} has no published port on network {info.network_mode!r}"
         raise EngineError(msg, hint="use a bridge network that can publish: one with IPv4, and no internal one")
     return info

@@ -91,7 +91,7 @@ def test_the_run_dir_is_the_servers_users_own(user: str, mode: str, uid: int | N
 def test_a_session_that_cannot_write_has_a_tmp() -> None:
     found = config(read_only=True)
     assert found.read_only
-    assert Tmpfs(target="/tmp", mode="1777") in found.tmpfs  # noqa: S108 - in the container
+    assert Tmpfs(target="/tmp", mode="1777", size=2**31, is_executable=True) in found.tmpfs  # noqa: S108
     assert len(config().tmpfs) == 1
 
 
