@@ -324,10 +324,10 @@ with Launcher(namespace=sys.argv[1]) as launcher:
 
 
 def test_every_option_that_can_stand_with_others(
+    volume: str,
     start: Start,
     launcher: Launcher,
     pipeline_dir: Path,
-    volume: str,
     client: Any,
     needs_limits: None,
 ) -> None:
