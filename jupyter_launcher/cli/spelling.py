@@ -17,7 +17,7 @@ _FLAGS = {
 }
 _NAMES = "|".join(sorted(_FLAGS, key=len, reverse=True))
 # A name in a path, in an address or in quotation marks is none of these.
-_BEFORE = r"(?<![\w/.'\"`=:@-])"
+_BEFORE = r"(?<![\w/.'\"`=:@?&-])"
 _ASSIGNED = re.compile(
     rf"{_BEFORE}(?P<class>Launcher\()?(?P<name>{_NAMES})="
     r"(?P<value>True|False|'[^']*'|\"[^\"]*\"|\{'(?P<key>[^']*)': \.\.\.\}|[0-9]\w*)?(?(class)\))"

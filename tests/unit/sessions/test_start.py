@@ -794,3 +794,33 @@ def test_a_directory_that_the_engine_may_not_enter_as_the_user(start: Start, eng
         start()
     assert "another user=" in caught.value.hint
     assert engine.known == {}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'could not select device driver "" with capabilities: [[gpu]]',
+        "CDI device injection failed: unresolvable CDI devices nvidia.com/gpu=0",
+    ],
+)
+def test_an_engine_without_gpus(start: Start, engine: FakeEngine, text: str) -> None:
+    engine.fail("start", refusal(500, text))
+    with pytest.raises(OptionError, match="does not have the GPUs") as caught:
+        start(gpus=("0",))
+    assert (caught.value.option, engine.known) == ("gpus", {})
+    assert text in caught.value.message
+    engine.fail("start", refusal(500, text))
+    with pytest.raises(EngineError):
+        start()
+
+
+def test_more_ports_and_one_of_them_that_is_not_published(start: Start, engine: FakeEngine) -> None:
+    assert start(ports={6006: None, 6007: 7000}).published(6007) == ("127.0.0.1", 7000)
+    engine.on_start = lambda name: engine.change(name, ports={"8888/tcp": (49153,)})
+    with pytest.raises(EngineError, match="no published port"):
+        start(session_id="two", ports={6006: None})
+
+
+def test_groups_are_checked_before_the_directory_is_looked_at(start: Start) -> None:
+    with pytest.raises(OptionError, match="groups"):
+        start(groups="users")
