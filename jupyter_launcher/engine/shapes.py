@@ -25,6 +25,7 @@ __all__ = [
     "parse_id",
     "parse_list",
     "parse_listed_ports",
+    "parse_mounts",
     "parse_number",
     "parse_port",
     "parse_published",
@@ -158,6 +159,11 @@ def parse_words(value: object) -> tuple[str, ...]:
 def parse_hosts(value: object) -> tuple[str, ...]:
     """The names in a list of ``name:address``; None: there are none."""
     return tuple(item.partition(":")[0] for item in parse_words(value))
+
+
+def parse_mounts(items: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """A path in the container → the path on the engine's host that is mounted there."""
+    return {parse_text(item["Destination"]): parse_text(item["Source"]) for item in items if item.get("Source")}
 
 
 def parse_addresses(settings: Mapping[str, Any]) -> dict[str, str]:

@@ -18,6 +18,7 @@ from jupyter_launcher.engine.shapes import (
     parse_amount,
     parse_hosts,
     parse_listed_ports,
+    parse_mounts,
     parse_number,
     parse_published,
     parse_text,
@@ -241,6 +242,7 @@ class ContainerInfo:
         memory, cpus, shm_size, pids, read_only: what the container has of what :class:`ContainerConfig` asked for.
             0: no limit; None: the engine does not tell.
         groups, extra_hosts, tmpfs: of the same; of hosts the names, of file systems in memory their paths.
+        option_names: the names of all options that the engine tells of.
     """
 
     id: str
@@ -266,6 +268,7 @@ class ContainerInfo:
     groups: tuple[str, ...] | None = None
     extra_hosts: tuple[str, ...] | None = None
     tmpfs: tuple[str, ...] | None = None
+    option_names: frozenset[str] | None = field(default=None, repr=False)
 
     @property
     def running(self) -> bool:
@@ -296,11 +299,7 @@ class ContainerInfo:
                 networks=parse_addresses(settings),
                 ports={**dict.fromkeys(settings.get("Ports") or (), ()), **group_ports(published)},
                 bindings=group_bindings(published),
-                mounts={
-                    parse_text(item["Destination"]): parse_text(item["Source"])
-                    for item in raw.get("Mounts") or ()
-                    if item.get("Source")
-                },
+                mounts=parse_mounts(raw.get("Mounts") or ()),
                 environment=dict(parse_text(item).partition("=")[::2] for item in raw["Config"].get("Env") or ()),
                 memory=parse_amount(host.get("Memory")),
                 cpus=None if (nano := parse_amount(host.get("NanoCpus"))) is None else nano / 1e9,
@@ -310,6 +309,7 @@ class ContainerInfo:
                 groups=None if (groups := host.get("GroupAdd")) is None else parse_words(groups),
                 extra_hosts=None if (hosts := host.get("ExtraHosts")) is None else parse_hosts(hosts),
                 tmpfs=None if (tmpfs := host.get("Tmpfs")) is None else tuple(parse_texts(tmpfs)),
+                option_names=frozenset([*host, *raw["Config"]]),
             )
 
 

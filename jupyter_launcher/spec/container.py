@@ -11,6 +11,7 @@ from jupyter_launcher.engine.types import BindMount, ContainerConfig, ContainerI
 from jupyter_launcher.models import Gateway
 from jupyter_launcher.models.options import HiddenTexts
 from jupyter_launcher.spec.checks import LOOPBACK, PIPELINE_TARGET, SERVER_PORT
+from jupyter_launcher.spec.engine_options import find_unknown
 from jupyter_launcher.spec.labels import SessionLabels
 from jupyter_launcher.spec.mounts import MountPoint, to_bind
 from jupyter_launcher.spec.options import SessionSpec
@@ -142,6 +143,8 @@ def find_unenforced(config: ContainerConfig, info: ContainerInfo) -> list[str]:
         "extra_hosts": (config.extra_hosts, info.extra_hosts),
         "groups": (config.groups, info.groups),
         # An engine that does not tell of the session's own folder does not tell at all.
+        # The engine ignores the names that it does not know.
+        "container_options": (find_unknown(config.engine_options), info.option_names),
         "tmpfs": ([item.target for item in config.tmpfs], info.tmpfs if RUN_DIR in (info.tmpfs or ()) else None),
     }
     return [

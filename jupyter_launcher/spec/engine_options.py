@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import ipaddress
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from jupyter_launcher.models.options import is_text, show_value
@@ -16,6 +17,7 @@ __all__ = [
     "check_extra_hosts",
     "check_groups",
     "check_ports",
+    "find_unknown",
     "refuse_host_ports",
     "refuse_unsafe",
 ]
@@ -103,14 +105,40 @@ _SAFE = {
     "Sysctls",
     "Ulimits",
 }
-"""What concerns the container alone. Every other name may open the engine's host, those of later engines too."""
+"""What concerns the container alone."""
+
+_OPENS = {
+    "Annotations",
+    "CapAdd",
+    "CapDrop",
+    "Cgroup",
+    "CgroupParent",
+    "CpuRealtimePeriod",
+    "CpuRealtimeRuntime",
+    "DeviceCgroupRules",
+    "Devices",
+    "Links",
+    "LogConfig",
+    "MaskedPaths",
+    "OomKillDisable",
+    "PidMode",
+    "Privileged",
+    "ReadonlyPaths",
+    "Runtime",
+    "SecurityOpt",
+    "UTSMode",
+    "UsernsMode",
+    "VolumeDriver",
+    "VolumesFrom",
+}
+"""What opens the engine's host, or may do so. So may names that are not known, such as those of later engines."""
 
 _SAFE_VALUES: dict[str, tuple[object, ...]] = {
     "CgroupnsMode": ("", "private"),
     "IpcMode": ("", "none", "private", "shareable"),
 }
 _LEAST = {"OomScoreAdj": 0, "PidsLimit": 1}
-_KNOWN = {name.lower(): name for name in (*_REMEDIES, *_SAFE)}
+_KNOWN = {name.lower(): name for name in (*_REMEDIES, *_SAFE, *_OPENS)}
 
 
 def check_ports(given: object, option: str) -> dict[str, int | None]:
@@ -225,10 +253,19 @@ def refuse_unsafe(options: Mapping[str, Any], option: str) -> None:
         OptionError: naming the first of them.
     """
     for name, value in options.items():
+        if name not in _KNOWN.values():
+            near = difflib.get_close_matches(name, _SAFE | _OPENS, n=1)
+            hint = f"give {near[0]!r}" if near else "see the engine's API"
+            refuse_option(option, f"has {name}, which is not known", f"{hint}, or unsafe=True if the engine knows it")
         if name not in _SAFE or not _is_safe(name, value):
             shown = name if name not in _SAFE else f"{name}: {show_value(value)}"
             seen = f"has {shown}, which opens the engine's host to the session, or may do so"
             refuse_option(option, seen, "give unsafe=True if that is meant")
+
+
+def find_unknown(options: Iterable[str]) -> list[str]:
+    """The names among the engine's own that are not known here, so that the engine may not know them either."""
+    return [name for name in options if name not in _KNOWN.values()]
 
 
 def _is_safe(name: str, value: object) -> bool:

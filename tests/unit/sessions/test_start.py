@@ -796,22 +796,30 @@ def test_a_directory_that_the_engine_may_not_enter_as_the_user(start: Start, eng
     assert engine.known == {}
 
 
+@pytest.mark.parametrize("call", ["create", "start"])
 @pytest.mark.parametrize(
-    "text",
+    ("options", "text"),
     [
-        'could not select device driver "" with capabilities: [[gpu]]',
-        "CDI device injection failed: unresolvable CDI devices nvidia.com/gpu=0",
+        ({"gpus": ("0",)}, 'could not select device driver "" with capabilities: [[gpu]]'),
+        ({"gpus": 1}, "CDI device injection failed: unresolvable CDI devices nvidia.com/gpu=0"),
+        ({"groups": ["staff"]}, "Unable to find group staff: no matching entries in group file"),
+        (
+            {"mounts": [Mount(source="/usr/share", target="/x", propagation="rslave")]},
+            "path /usr/share is mounted on / but it is not a shared or slave mount",
+        ),
     ],
 )
-def test_an_engine_without_gpus(start: Start, engine: FakeEngine, text: str) -> None:
-    engine.fail("start", refusal(500, text))
-    with pytest.raises(OptionError, match="does not have the GPUs") as caught:
-        start(gpus=("0",))
-    assert (caught.value.option, engine.known) == ("gpus", {})
+def test_an_option_that_the_engine_refuses(
+    start: Start, engine: FakeEngine, call: str, options: dict[str, Any], text: str
+) -> None:
+    engine.fail(call, refusal(500, text))
+    with pytest.raises(OptionError, match="cannot be given as asked for") as caught:
+        start(**options)
+    assert ([caught.value.option], engine.known) == (list(options), {})
     assert text in caught.value.message
-    engine.fail("start", refusal(500, text))
+    engine.fail(call, refusal(500, "something else"))
     with pytest.raises(EngineError):
-        start()
+        start(**options)
 
 
 def test_more_ports_and_one_of_them_that_is_not_published(start: Start, engine: FakeEngine) -> None:

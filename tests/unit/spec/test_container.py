@@ -286,3 +286,11 @@ def test_what_was_not_asked_for_is_held() -> None:
 def test_what_a_container_does_not_have(found: dict[str, Any], unheld: list[str]) -> None:
     asked = config(groups=[5], extra_hosts={"db": "10.0.0.1"}, tmpfs={"/scratch": "1m"})
     assert find_unenforced(asked, container(**found)) == unheld
+
+
+@pytest.mark.parametrize(
+    ("known", "unheld"), [(None, []), (frozenset({"Later", "Dns"}), []), (frozenset(), ["container_options"])]
+)
+def test_an_option_that_the_engine_does_not_know(known: frozenset[str] | None, unheld: list[str]) -> None:
+    asked = config(container_options={"Later": 1, "Sysctls": {}}, unsafe=True)
+    assert find_unenforced(asked, container(option_names=known)) == unheld

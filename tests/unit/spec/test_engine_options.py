@@ -13,6 +13,7 @@ from jupyter_launcher.spec.engine_options import (
     check_extra_hosts,
     check_groups,
     check_ports,
+    find_unknown,
     refuse_host_ports,
     refuse_unsafe,
     spell_port,
@@ -184,7 +185,6 @@ def test_what_the_launcher_holds_is_refused_with_the_option_for_it(name: str, hi
     "options",
     [
         {"Privileged": True},
-        {"privileged": True},
         {"CapAdd": ["SYS_ADMIN"]},
         {"CapDrop": []},
         {"SecurityOpt": ["seccomp=unconfined"]},
@@ -215,7 +215,6 @@ def test_what_the_launcher_holds_is_refused_with_the_option_for_it(name: str, hi
         {"PidsLimit": "500"},
         {"LogConfig": {"Type": "syslog"}},
         {"Annotations": {"a": "b"}},
-        {"OfTomorrow": 1},
     ],
     ids=str,
 )
@@ -224,6 +223,15 @@ def test_what_opens_the_host_must_be_meant(options: dict[str, Any]) -> None:
     with pytest.raises(OptionError, match=r"^container_options has .*opens the engine's host") as caught:
         session_spec(container_options=options)
     assert (caught.value.option, "unsafe=True" in caught.value.hint) == ("container_options", True)
+
+
+@pytest.mark.parametrize(("name", "hint"), [("Priviledged", "give 'Privileged'"), ("OfTomorrow", "see the engine's")])
+def test_a_name_that_is_not_known_must_be_meant(name: str, hint: str) -> None:
+    assert session_spec(container_options={name: 1}, unsafe=True).container_options == {name: 1}
+    with pytest.raises(OptionError, match=f"has {name}, which is not known") as caught:
+        session_spec(container_options={name: 1})
+    assert hint in caught.value.hint
+    assert find_unknown([name, "Dns", "Privileged"]) == [name]
 
 
 @pytest.mark.parametrize(
@@ -235,6 +243,7 @@ def test_what_opens_the_host_must_be_meant(options: dict[str, Any]) -> None:
         ({"Dn\u017f": []}, "has the name"),  # Go reads this letter as an s
         ({"Dns ": []}, "has the name"),
         ({"dns": []}, "has dns"),
+        ({"privileged": True}, "has privileged"),
         ({"Dns": {1, 2}}, "none of JSON"),
         ({"Dns": object()}, "none of JSON"),
         ({"Dns": float("nan")}, "none of JSON"),
