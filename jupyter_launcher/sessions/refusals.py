@@ -46,7 +46,12 @@ def check_limits(traits: EngineTraits, spec: SessionSpec) -> None:
 def describe_unenforced(option: str) -> OptionError:
     """The error about an option that the session would be without."""
     msg = f"the engine does not enforce {option}=: the session would not have it as asked for"
-    remedy = LIMITS_HINT if option in ("memory", "cpus") else "use another engine"
+    remedies = {
+        "memory": LIMITS_HINT,
+        "cpus": LIMITS_HINT,
+        "container_options": "write the names that the API of this engine has",
+    }
+    remedy = remedies.get(option, "use another engine")
     return OptionError(msg, hint=f"leave {option}= out, or {remedy}", option=option)
 
 

@@ -29,6 +29,7 @@ from jupyter_launcher.server.process import renew_lease
 from jupyter_launcher.sessions.context import Context
 from jupyter_launcher.sessions.stop import stop_session
 from jupyter_launcher.spec.checks import SERVER_PORT, refuse_option
+from jupyter_launcher.spec.container import PORT_KEY
 from jupyter_launcher.spec.engine_options import spell_port
 from jupyter_launcher.spec.labels import SessionLabels
 from jupyter_launcher.waiting import Deadline, call_within
@@ -156,6 +157,15 @@ class Session:
         address = next((ip for ip in self._info.networks.values() if ip), "")
         return f"http://{bracket(address)}:{SERVER_PORT}{self._labels.base_url}"
 
+    @property
+    def ports(self) -> dict[str, tuple[str, int]]:
+        """The ports of ``start(ports=…)``, such as ``6006/tcp`` → where this process reaches each of them."""
+        return {
+            inside: self._context.address.find_port(self._info, inside, self._labels.host_ip)
+            for inside, found in sorted(self._info.ports.items())
+            if found and inside != PORT_KEY
+        }
+
     def published(self, port: int | str) -> tuple[str, int]:
         """Where this process reaches a port of ``start(ports=…)``: an address, and the port there.
 
@@ -165,13 +175,13 @@ class Session:
         Raises:
             OptionError: the session does not publish it.
         """
-        inside = spell_port(port)
-        if inside is None or not self._info.ports.get(inside):
-            shown = ", ".join(sorted(name for name, found in self._info.ports.items() if found)) or "none"
-            refuse_option(
-                "port", f"is {show_value(port)}, which the session does not publish; it has {shown}", _PORT_HINT
+        found = self.ports.get(spell_port(port) or "")
+        if found is None:
+            seen = (
+                f"is {show_value(port)}, which the session does not publish; it has {', '.join(self.ports) or 'none'}"
             )
-        return self._context.address.find_port(self._info, inside, self._labels.host_ip)
+            refuse_option("port", seen, _PORT_HINT)
+        return found
 
     @property
     def timings(self) -> Timings:

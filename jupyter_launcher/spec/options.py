@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -49,7 +49,7 @@ class StartOptions(TypedDict, total=False):
     extra_hosts: Mapping[str, str] | None
     base_url: str
     allow_origin: str | None
-    groups: Iterable[int | str]
+    groups: Collection[int | str]
     umask: int | str | None
     environment: Mapping[str, str] | None
     secrets: Mapping[str, str] | HiddenTexts | None
@@ -60,7 +60,7 @@ class StartOptions(TypedDict, total=False):
     memory: int | str | None
     cpus: float | None
     shm_size: int | str | None
-    gpus: int | str | Iterable[str] | None
+    gpus: int | str | Collection[str] | None
     read_only: bool
     tune: bool
     lease: int | None
@@ -96,7 +96,7 @@ class SessionSpec:
     image: str
     gateway: str | None = _option(checks.check_gateway, "--gateway NAME", "A kernel gateway: NAME, NAME:PORT or a URL.")
     network: str | None = _option(
-        checks.check_network, "--network NAME", "To join; needed where a gateway has several."
+        checks.check_network, "--network NAME", "The network to join, where the gateway is on several."
     )
     host_ip: str = _option(
         checks.check_host_ip, "--host-ip ADDRESS", "The host's address to publish on.", default=checks.LOOPBACK
@@ -114,12 +114,12 @@ class SessionSpec:
         "pairs",
         default=dict,
     )
-    base_url: str = _option(checks.check_base_url, "--base-url PATH", "Below which the server answers.", default="/")
-    allow_origin: str | None = _option(check_origin, "--allow-origin ORIGIN", "Whose pages may show it in a frame.")
+    base_url: str = _option(checks.check_base_url, "--base-url PATH", "The path of the server's URL.", default="/")
+    allow_origin: str | None = _option(check_origin, "--allow-origin ORIGIN", "Whose pages may show it in frames.")
     groups: tuple[str, ...] = _option(
         check_groups, "--group-add GROUP", "One more group of the user.", "texts", default=()
     )
-    umask: str | None = _option(checks.check_umask, "--umask OCTAL", "Of the server and its kernels, such as 0002.")
+    umask: str | None = _option(checks.check_umask, "--umask OCTAL", "The umask of the session, such as 0002.")
     environment: Mapping[str, str] = _option(
         texts.check_environment, "--env NAME[=TEXT]", "A variable.", "variables", default=dict, repr=False
     )
@@ -140,7 +140,7 @@ class SessionSpec:
     )
     memory: int | None = _option(checks.check_size, "--memory SIZE", "The most it may use, such as 2g.")
     cpus: float | None = _option(checks.check_cpus, "--cpus CORES", "The most cores it may use, such as 1.5.", "number")
-    shm_size: int | None = _option(checks.check_size, "--shm-size SIZE", "Of /dev/shm; half of the memory, or 1g.")
+    shm_size: int | None = _option(checks.check_size, "--shm-size SIZE", "The size of /dev/shm.")
     gpus: int | str | tuple[str, ...] | None = _option(
         checks.check_gpus, "--gpus all|NUMBER|device=ID,...", "GPUs: all, how many, or which.", "gpus"
     )
@@ -152,7 +152,7 @@ class SessionSpec:
     log_size: int | None = _option(
         checks.check_log_size,
         "--log-size SIZE|none",
-        "Of the log; none: the engine's setting.",
+        "The size of its log; none: the engine's setting.",
         "size",
         default=LOG_SIZE,
     )

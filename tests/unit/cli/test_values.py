@@ -131,6 +131,7 @@ def test_a_start_with_options_of_many_kinds(run: Run, engine: FakeEngine, jupyte
         "start", tmp_path, *line, "--mount=type=volume,source=cache,target=/v", "--container-option=PidsLimit=9"
     )
     assert ended.exit_code == 0
+    assert "port 6006/tcp   127.0.0.1:7001" in ended.stdout
     assert "stop it with: jupyter-launcher --namespace unit stop one" in ended.stderr
     config = engine.configs["jupyter-server.unit.one"]
     assert (config.ports, config.extra_hosts, config.environment) == (

@@ -361,8 +361,9 @@ def test_where_a_port_is_published(make: Any, jupyter: FakeJupyter) -> None:
     ports = {"8888/tcp": (jupyter.port,), "6006/tcp": (7000,), "5000/udp": (7001,), "6007/tcp": ()}
     session._info = replace(session._info, ports=ports)
     assert session.published(6006) == session.published("6006/tcp") == ("127.0.0.1", 7000)
+    assert session.ports == {"5000/udp": ("127.0.0.1", 7001), "6006/tcp": ("127.0.0.1", 7000)}
     assert session.published("5000/udp") == ("127.0.0.1", 7001)
     for port in (5000, 6007, "x", None):
-        with pytest.raises(OptionError, match="5000/udp, 6006/tcp, 8888/tcp") as caught:
+        with pytest.raises(OptionError, match="it has 5000/udp, 6006/tcp;") as caught:
             session.published(port)
         assert "ports=" in caught.value.hint
