@@ -171,24 +171,31 @@ class Launcher:
         pull: Pull = "missing",
         host_ip: str | None = None,
         host_port: int | None = None,
+        ports: Mapping[int | str, int | None] | None = None,
+        extra_hosts: Mapping[str, str] | None = None,
         base_url: str = "/",
         allow_origin: str | None = None,
         user: str | int | None = None,
+        groups: Collection[int | str] = (),
+        umask: int | str | None = None,
         environment: Mapping[str, str] | None = None,
         secrets: Mapping[str, str] | None = None,
         mounts: Iterable[Mount] = (),
+        tmpfs: Mapping[str, int | str] | None = None,
         pipeline_relabel: Literal["z", "Z"] | None = None,
         pipeline_read_only: bool = False,
         memory: int | str | None = None,
         cpus: float | None = None,
         shm_size: int | str | None = None,
-        gpus: int | str | None = None,
+        gpus: int | str | Collection[str] | None = None,
         read_only: bool = False,
         tune: bool = True,
         lease: int | None = None,
         labels: Mapping[str, str] | None = None,
         lab_args: Iterable[str] = (),
         log_size: int | str | None = "10m",
+        container_options: Mapping[str, object] | None = None,
+        unsafe: bool = False,
         timeouts: Timeouts | None = None,
         cancel: threading.Event | None = None,
     ) -> Session:
@@ -213,6 +220,9 @@ class Launcher:
             host_ip: the host's address to publish on; None: its loopback, or, where the engine is on
                 another host, the address at which that is reached.
             host_port: the host's port to publish on; None: the engine chooses a free one.
+            ports: more ports of the container to publish on ``host_ip``: ``6006`` or ``"5000/udp"`` → the host's port;
+                None: a free one, which ``Session.published`` tells.
+            extra_hosts: names for the session's /etc/hosts → an IP address, or ``host-gateway``: the engine's host.
             base_url: the path below which the server answers.
             allow_origin: the one other origin whose pages may embed the session in a frame, exactly,
                 as ``https://ide.example:8443``; for a reverse proxy that does not pass on the Host it
@@ -222,22 +232,29 @@ class Launcher:
             user: ``uid[:gid]`` as containers of the engine number them, or a name that the image knows; None: the
                 directory's owner. Root must be said unless this process runs as root, and all links on the path are
                 root's.
+            groups: more groups of the user, by gid, or by a name that the image knows.
+            umask: of the server, its terminals and the kernels beside it, as octal text such as ``"0002"`` (a whole
+                number is what ``0o002`` is in Python). None: the engine's 0022.
             environment: for the server and the kernels beside it. Everyone who may ask the
                 engine can read it.
             secrets: a name → a text, which stands in the file ``/run/jupyter-launcher/secrets/<name>``, in memory
                 and for the session's user alone. Names are 1 to 64 of ``A-Z a-z 0-9 _ . -``, no dot first; at
                 most 16 texts of 64 KiB. No variable, label, event, log or inspect shows a text; the names stand
                 in a label. A session that is joined keeps the texts that it was started with.
-            mounts: more folders.
+            mounts: more folders, files and volumes.
+            tmpfs: file systems in memory: a path in the container → its size, bytes or a text. Everybody in the
+                container can write there, and run what is there. What is in them counts as memory.
             pipeline_relabel: for hosts with SELinux: ``z`` gives the pipeline directory and all below it the label that
                 every container may use (a gateway's too), ``Z`` the label of this session alone. Other hosts ignore it.
             pipeline_read_only: the session cannot write to the pipeline directory, so nothing can be saved there.
                 Otherwise the server's user must be able to write there.
-            memory: bytes, or a text such as ``"2g"``.
-            cpus: cores.
-            shm_size: bytes or a text; the engine's 64 MB otherwise.
-            gpus: ``"all"`` or how many.
-            read_only: the container's own file system cannot be written (the mounts can).
+            memory: bytes, or a text such as ``"2g"``. The server and the kernels beside it have it as ``MEM_LIMIT``.
+            cpus: cores. They are ``CPU_LIMIT``, and ``OMP_NUM_THREADS`` and its kin tell libraries how many threads to
+                start, unless ``environment`` or the image says otherwise.
+            shm_size: of /dev/shm, bytes or a text. None: half of ``memory``, else 1 GiB.
+            gpus: ``"all"``, how many, or which: ``("0", "3")``, UUIDs, or names of CDI devices (``vendor/class=name``).
+            read_only: the container's own file system cannot be written (the mounts can). ``/tmp`` is in memory then,
+                2 GiB unless ``tmpfs`` says otherwise.
             tune: speed up the server's start (kernels are not affected): skip importing ``rfc3987_syntax``
                 (jupyter_server#1559), skip JupyterLab 4's call to node for yarn's configuration, and defer
                 garbage collection.
@@ -248,6 +265,12 @@ class Launcher:
             log_size: of the container's log, bytes or a text: two files of this size, where the engine's logging
                 driver is ``json-file`` (Podman's: ``k8s-file``); other drivers keep their own settings. None: the
                 engine's setting, which often is no limit.
+            container_options: more options of the container by the names of the engine's API (of its HostConfig, and
+                of what stands beside it), such as ``{"Ulimits": [...], "Hostname": "lab"}``, with values as JSON has
+                them. They replace the launcher's; what an option here is for is refused. They stand in a label, so
+                they are no place for secrets.
+            unsafe: let ``container_options`` have what opens the engine's host to the session, such as ``Devices``,
+                ``Privileged`` and ``CapAdd``, and names that are not known.
             timeouts: in place of the launcher's.
             cancel: another thread sets it to end this start.
 

@@ -70,18 +70,22 @@ def session_document(session: Session, *, token: bool) -> dict[str, Any]:
         "url": session.url,
         **({"lab_url": session.lab_url} if token else {}),
         "internal_url": session.internal_url,
+        **({"ports": session.ports} if session.ports else {}),
         "server_info": info,
     }
 
 
 def describe_session(session: Session, *, token: bool) -> str:
     """A running session in a few aligned lines; without ``token`` the URL has none."""
+    from jupyter_launcher.host.address import bracket
+
     rows = [
         ("session", session.id),
         ("pipeline dir", session.pipeline_dir),
         ("gateway", session.gateway.name if session.gateway else "none: kernels run beside the server"),
         ("container", session.container_name),
         ("for containers", session.internal_url),
+        *((f"port {inside}", f"{bracket(host)}:{port}") for inside, (host, port) in session.ports.items()),
         ("url", session.lab_url if token else f"{session.url}lab"),
     ]
     return format_columns(rows)

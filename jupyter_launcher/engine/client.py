@@ -12,7 +12,7 @@ from docker import APIClient, DockerClient
 
 from jupyter_launcher.acts import leaves, run_act, shielded
 from jupyter_launcher.engine import connection, logs, podman, streams
-from jupyter_launcher.engine.errors import is_gone, is_port_conflict, translate_errors
+from jupyter_launcher.engine.errors import find_port, is_gone, is_port_conflict, translate_errors
 from jupyter_launcher.engine.images import ImageStore
 from jupyter_launcher.engine.protocol import NO_LOG, OUTPUT_LIMIT
 from jupyter_launcher.engine.shapes import parse_id, parse_list, parse_status
@@ -189,10 +189,11 @@ class DockerEngine:
                 self.api.start(container)
         except EngineError as error:
             if host_port is not None and is_port_conflict(error):
+                host_port = find_port(error) or host_port  # more than one may have been asked for
                 msg = f"host port {host_port} is in use"
                 hint = (
                     "stop what holds it (`docker ps`, `ss -ltnp`), or let the engine choose a free port by leaving "
-                    "host_port out"
+                    "host_port (or its number in ports) out"
                 )
                 raise PortInUseError(msg, hint=hint, status=500, host_port=host_port) from error
             raise

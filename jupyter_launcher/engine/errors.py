@@ -14,7 +14,7 @@ from urllib3.exceptions import HTTPError as TransportError
 
 from jupyter_launcher.errors import EngineError, EngineUnavailableError
 
-__all__ = ["FORBIDDEN", "is_gone", "is_port_conflict", "translate_errors"]
+__all__ = ["FORBIDDEN", "find_port", "is_gone", "is_port_conflict", "translate_errors"]
 
 _REFUSED = "see what the engine says; `docker info` and the engine's own log tell more"
 _MISSHAPEN = "see whether a proxy answers in place of the engine, and which version `docker version` shows"
@@ -108,6 +108,12 @@ def is_gone(error: EngineError) -> bool:
     """Whether the engine says that there is no such container."""
     # Podman answers 500 for a container that is removed while it looks at it.
     return error.status == 404 or (error.status == 500 and "no such container" in error.message)
+
+
+def find_port(error: EngineError) -> int | None:
+    """The host port that a start's error names."""
+    found = re.search(r":([0-9]{1,5})(?:: bind| failed: port)", error.message)
+    return int(found[1]) if found else None
 
 
 def is_port_conflict(error: EngineError) -> bool:

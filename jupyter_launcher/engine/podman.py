@@ -78,11 +78,11 @@ def to_podman(config: ContainerConfig, *, limits_pids: bool = True) -> dict[str,
     body["HostConfig"] |= {
         "Mounts": [mount for mount in body["HostConfig"]["Mounts"] if mount["Target"] in long],
         "Binds": short,
-        "Tmpfs": {item.target: _tmpfs_options(item, body) for item in config.tmpfs},
+        "Tmpfs": {item.target: _tmpfs_options(item) for item in config.tmpfs},
         "DeviceRequests": _device_requests(config.gpus),
         "LogConfig": _log_config(config),
     }
-    return body
+    return config.add_engine_options(body)
 
 
 def _log_config(config: ContainerConfig) -> dict[str, Any]:
@@ -91,9 +91,9 @@ def _log_config(config: ContainerConfig) -> dict[str, Any]:
     return {"Type": "k8s-file" if config.log_is_read else "", "Config": size}
 
 
-def _tmpfs_options(item: Tmpfs, body: Mapping[str, Any]) -> str:
+def _tmpfs_options(item: Tmpfs) -> str:
     # Podman takes no owner of a tmpfs by number, but has an option that gives it to the container's user.
-    options = str(body["HostConfig"]["Tmpfs"][item.target]).split(",")
+    options = item.to_options().split(",")
     owned = [option for option in options if not option.startswith(("uid=", "gid="))]
     return ",".join(owned if len(owned) == len(options) else [*owned, "U"])
 
@@ -115,9 +115,12 @@ def _split_mounts(mounts: tuple[BindMount, ...]) -> tuple[set[str], list[str]]:
     return long, short
 
 
-def _device_requests(gpus: int | str | None) -> list[dict[str, Any]]:
+def _device_requests(gpus: int | str | tuple[str, ...] | None) -> list[dict[str, Any]]:
     # Podman takes GPUs by their CDI names, and ignores Docker's form.
     if gpus is None:
         return []
-    names = ["all"] if gpus == "all" else [str(number) for number in range(int(gpus))]
-    return [{"Driver": "cdi", "DeviceIDs": [f"nvidia.com/gpu={name}" for name in names]}]
+    if isinstance(gpus, tuple):
+        names = gpus
+    else:
+        names = ("all",) if gpus == "all" else tuple(str(number) for number in range(int(gpus)))
+    return [{"Driver": "cdi", "DeviceIDs": [name if "=" in name else f"nvidia.com/gpu={name}" for name in names]}]

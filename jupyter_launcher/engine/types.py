@@ -9,12 +9,17 @@ from typing import Any, Protocol
 
 from jupyter_launcher.engine.shapes import (
     expect_shape,
+    format_device_requests,
+    format_log_options,
+    format_ports,
     group_bindings,
     group_ports,
     parse_addresses,
     parse_amount,
+    parse_hosts,
+    parse_listed_ports,
+    parse_mounts,
     parse_number,
-    parse_port,
     parse_published,
     parse_text,
     parse_texts,
@@ -39,7 +44,8 @@ LOOPBACK = "127.0.0.1"
 LOG_SIZE = 10 * 2**20
 """Bytes of each of the two files of a container's log, unless asked otherwise."""
 _PIDS_LIMIT = 4096
-_LOG_FILES = 2
+# The names of the engine's options that are not in its HostConfig, among those that a container of ours may have.
+_TOP_LEVEL = ("Domainname", "Healthcheck", "Hostname", "MacAddress")
 _NOT_RUNNING = ("created", "exited", "dead", "removing")
 
 
@@ -55,18 +61,27 @@ class BindMount:
     """A path of the engine's host, mounted at ``target``. A source that does not exist is refused by the engine.
 
     ``relabel`` is ``z`` or ``Z``, for SELinux; None: the labels stay. With it, the engine makes a missing source, and
-    the paths have no colon.
+    the paths have no colon. ``is_volume``: the source is the name of a volume, which the engine makes where it has
+    none. ``propagation`` is the kernel's word; None: the engine's own.
     """
 
     source: str
     target: str
     read_only: bool = False
     relabel: str | None = None
+    is_volume: bool = False
+    propagation: str | None = None
 
     def to_short_form(self) -> str:
         """The mount as ``docker run -v`` has it. No other form has a place for ``relabel``."""
-        options = ["ro" if self.read_only else "rw", *([self.relabel] if self.relabel else [])]
-        return f"{self.source}:{self.target}:{','.join(options)}"
+        options = ["ro" if self.read_only else "rw", self.relabel, self.propagation]
+        return f"{self.source}:{self.target}:{','.join(filter(None, options))}"
+
+    def to_long_form(self) -> dict[str, Any]:
+        """The mount as ``docker run --mount`` has it. It takes any path, and refuses a missing source of the host."""
+        kind = "volume" if self.is_volume else "bind"
+        more = {} if self.propagation is None else {"BindOptions": {"Propagation": self.propagation}}
+        return {"Type": kind, "Source": self.source, "Target": self.target, "ReadOnly": self.read_only, **more}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +93,7 @@ class Tmpfs:
         mode: octal, as text.
         size: bytes; None: the kernel's default.
         uid, gid: its owner; None: root.
+        is_executable: files there can be run, and libraries loaded from there.
     """
 
     target: str
@@ -85,6 +101,13 @@ class Tmpfs:
     size: int | None = None
     uid: int | None = None
     gid: int | None = None
+    is_executable: bool = False
+
+    def to_options(self) -> str:
+        """The options as ``docker run --tmpfs`` has them."""
+        options = ["rw", "nosuid", "nodev", "exec" if self.is_executable else "noexec", f"mode={self.mode}"]
+        options += [f"{name}={value}" for name in ("size", "uid", "gid") if (value := getattr(self, name)) is not None]
+        return ",".join(options)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,15 +128,20 @@ class ContainerConfig:
         tmpfs: file systems in memory.
         container_port: the TCP port to publish; None: none is.
         host_ip, host_port: where it is published; port None: the engine chooses a free one.
+        ports: more ports to publish there, such as ``6006/tcp``, and the host's port; None: a free one.
         network: its name, or ``none``.
+        extra_hosts: names for /etc/hosts, and their addresses, or ``host-gateway``.
+        groups: more groups of the user, by number or name.
         read_only: the container's own file system cannot be written.
         memory: bytes. cpus: cores. shm_size: bytes of /dev/shm. None: no limit, or the engine's default.
-        gpus: ``all`` or how many.
+        default_shm_size: bytes of /dev/shm where ``shm_size`` is None; nobody asked for it.
+        gpus: ``all``, how many, or their ids.
         stop_signal, stop_seconds: of ``docker stop``; None: the engine's default.
         log_size: bytes after which a new file of the log begins; the one before it is kept, older ones are not.
             It is for logs that the engine keeps in files. None: the engine's own setting.
         log_is_read: the log is this container's answer, so it is kept in a file whatever the engine's logging
             driver is.
+        engine_options: more of the engine's own options, by their names; they replace what is above.
     """
 
     image: str
@@ -127,16 +155,21 @@ class ContainerConfig:
     container_port: int | None = None
     host_ip: str = LOOPBACK
     host_port: int | None = None
+    ports: Mapping[str, int | None] = field(default_factory=dict)
     network: str = "none"
+    extra_hosts: Mapping[str, str] = field(default_factory=dict)
+    groups: tuple[str, ...] = ()
     read_only: bool = False
     memory: int | None = None
     cpus: float | None = None
     shm_size: int | None = None
-    gpus: int | str | None = None
+    default_shm_size: int | None = None
+    gpus: int | str | tuple[str, ...] | None = None
     stop_signal: str | None = None
     stop_seconds: int | None = None
     log_size: int | None = LOG_SIZE
     log_is_read: bool = False
+    engine_options: Mapping[str, object] = field(default_factory=dict)
 
     def to_docker(self, log_driver: str | None = None, *, limits_pids: bool = True) -> dict[str, Any]:
         """The body of Docker's call that creates a container.
@@ -157,52 +190,38 @@ class ContainerConfig:
                 "CapDrop": ["ALL"],
                 "SecurityOpt": ["no-new-privileges"],
                 "PidsLimit": _PIDS_LIMIT if limits_pids else 0,  # where it is left out, Podman asks for its own
-                "Mounts": [_long_form(mount) for mount in self.mounts if mount.relabel is None],
+                "Mounts": [mount.to_long_form() for mount in self.mounts if mount.relabel is None],
                 "Binds": [mount.to_short_form() for mount in self.mounts if mount.relabel is not None],
-                "Tmpfs": {item.target: _tmpfs_options(item) for item in self.tmpfs},
+                "Tmpfs": {item.target: item.to_options() for item in self.tmpfs},
                 "NetworkMode": self.network,
+                "ExtraHosts": [f"{name}:{address}" for name, address in self.extra_hosts.items()],
+                "GroupAdd": list(self.groups),
                 "ReadonlyRootfs": self.read_only,
                 "Memory": self.memory or 0,
                 "NanoCpus": int((self.cpus or 0) * 1e9),
-                "ShmSize": self.shm_size or 0,
-                "DeviceRequests": _device_requests(self.gpus),
+                "ShmSize": self.shm_size or self.default_shm_size or 0,
+                "DeviceRequests": format_device_requests(self.gpus),
             },
         }
         if self.entrypoint is not None:
             body |= {"Entrypoint": list(self.entrypoint), "Cmd": []}
         if self.container_port is not None:
-            port = f"{self.container_port}/tcp"
-            body["ExposedPorts"] = {port: {}}
-            binding = {"HostIp": self.host_ip, "HostPort": str(self.host_port or "")}
-            body["HostConfig"]["PortBindings"] = {port: [binding]}
+            ports = {f"{self.container_port}/tcp": self.host_port, **self.ports}
+            body["ExposedPorts"] = {port: {} for port in ports}
+            body["HostConfig"]["PortBindings"] = format_ports(ports, self.host_ip)
         if self.stop_signal is not None:
             body["StopSignal"] = self.stop_signal
         if self.stop_seconds is not None:
             body["StopTimeout"] = self.stop_seconds
         if self.log_is_read or (self.log_size is not None and log_driver == "json-file"):
-            body["HostConfig"]["LogConfig"] = {"Type": "json-file", "Config": _log_options(self.log_size)}
+            body["HostConfig"]["LogConfig"] = {"Type": "json-file", "Config": format_log_options(self.log_size)}
+        return self.add_engine_options(body)
+
+    def add_engine_options(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Let ``engine_options`` replace what the body of a create has."""
+        for name, value in self.engine_options.items():
+            (body if name in _TOP_LEVEL else body["HostConfig"])[name] = value
         return body
-
-
-def _long_form(mount: BindMount) -> dict[str, Any]:
-    # The long form takes any path, and refuses a missing source instead of creating it as root.
-    return {"Type": "bind", "Source": mount.source, "Target": mount.target, "ReadOnly": mount.read_only}
-
-
-def _log_options(size: int | None) -> dict[str, str]:
-    return {} if size is None else {"max-size": str(size), "max-file": str(_LOG_FILES)}
-
-
-def _tmpfs_options(item: Tmpfs) -> str:
-    options = ["rw", "nosuid", "nodev", "noexec", f"mode={item.mode}"]
-    options += [f"{name}={value}" for name in ("size", "uid", "gid") if (value := getattr(item, name)) is not None]
-    return ",".join(options)
-
-
-def _device_requests(gpus: int | str | None) -> list[dict[str, Any]]:
-    if gpus is None:
-        return []
-    return [{"Driver": "", "Count": -1 if gpus == "all" else gpus, "Capabilities": [["gpu"]]}]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,6 +241,8 @@ class ContainerInfo:
         environment: may hold secrets of whoever created the container.
         memory, cpus, shm_size, pids, read_only: what the container has of what :class:`ContainerConfig` asked for.
             0: no limit; None: the engine does not tell.
+        groups, extra_hosts, tmpfs: of the same; of hosts the names, of file systems in memory their paths.
+        option_names: the names of all options that the engine tells of.
     """
 
     id: str
@@ -244,6 +265,10 @@ class ContainerInfo:
     shm_size: int | None = None
     pids: int | None = None
     read_only: bool | None = None
+    groups: tuple[str, ...] | None = None
+    extra_hosts: tuple[str, ...] | None = None
+    tmpfs: tuple[str, ...] | None = None
+    option_names: frozenset[str] | None = field(default=None, repr=False)
 
     @property
     def running(self) -> bool:
@@ -274,17 +299,17 @@ class ContainerInfo:
                 networks=parse_addresses(settings),
                 ports={**dict.fromkeys(settings.get("Ports") or (), ()), **group_ports(published)},
                 bindings=group_bindings(published),
-                mounts={
-                    parse_text(item["Destination"]): parse_text(item["Source"])
-                    for item in raw.get("Mounts") or ()
-                    if item.get("Source")
-                },
+                mounts=parse_mounts(raw.get("Mounts") or ()),
                 environment=dict(parse_text(item).partition("=")[::2] for item in raw["Config"].get("Env") or ()),
                 memory=parse_amount(host.get("Memory")),
                 cpus=None if (nano := parse_amount(host.get("NanoCpus"))) is None else nano / 1e9,
                 shm_size=parse_amount(host.get("ShmSize")),
                 pids=parse_amount(host.get("PidsLimit")),
                 read_only=None if (flag := host.get("ReadonlyRootfs")) is None else bool(flag),
+                groups=None if (groups := host.get("GroupAdd")) is None else parse_words(groups),
+                extra_hosts=None if (hosts := host.get("ExtraHosts")) is None else parse_hosts(hosts),
+                tmpfs=None if (tmpfs := host.get("Tmpfs")) is None else tuple(parse_texts(tmpfs)),
+                option_names=frozenset([*host, *raw["Config"]]),
             )
 
 
@@ -321,15 +346,7 @@ class ListedContainer:
         """
         with expect_shape("a listed container"):
             names = raw.get("Names") or [""]  # a container that is being removed has none
-            published = [
-                (
-                    f"{int(port['PrivatePort'])}/{parse_text(port['Type'])}",
-                    parse_text(port.get("IP") or ""),
-                    parse_port(number),
-                )
-                for port in raw.get("Ports") or ()
-                if (number := port.get("PublicPort"))
-            ]
+            published = tuple(parse_listed_ports(raw))
             return cls(
                 id=parse_text(raw["Id"]),
                 name=parse_text(names[0]).lstrip("/"),

@@ -46,7 +46,11 @@ def check_mount_points(
         EngineError: the engine does not answer.
     """
     for mount in spec.mounts:
-        if mount.relabel is not None and _look_at(address, mount.source, follow=True) == NOTHING:
+        if (
+            mount.type == "bind"
+            and mount.relabel is not None
+            and _look_at(address, mount.source, follow=True) == NOTHING
+        ):
             refuse_option("mounts", f"has the source {mount.source}, which does not exist", "create it first")
     unseen = []
     for point in find_mount_points(spec.pipeline_dir, spec.mounts):
@@ -62,7 +66,9 @@ def check_mount_points(
 
 def _look_from_here(address: EngineAddress, point: MountPoint) -> tuple[str, list[str]] | None:
     """What is at the mount's source, and at each step to the mount point; None where this process cannot tell."""
-    source, outer = (_look_at(address, path, follow=True) for path in (point.mount.source, point.outer))
+    outer = _look_at(address, point.outer, follow=True)
+    is_volume = point.mount.type == "volume"
+    source = DIRECTORY if is_volume else _look_at(address, point.mount.source, follow=True)
     if source in (None, NOTHING) or outer in (None, NOTHING):  # the engine may see paths that this process does not
         return None
     paths = [posixpath.join(point.outer, *point.steps[: end + 1]) for end in range(len(point.steps))]

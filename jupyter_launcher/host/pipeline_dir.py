@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
@@ -91,16 +91,17 @@ def _choose_mapped_user(path: Path, given: str | int | None, ids: tuple[int, int
     return f"{own}:{own}", warning
 
 
-def _check_access(path: Path, status: os.stat_result, user: str) -> None:
+def _check_access(path: Path, status: os.stat_result, user: str, groups: Collection[str]) -> None:
     """Refuse what is known to be closed to ``uid:gid`` of this host. A name is known to the image alone.
 
     The server has no capabilities, so the mode counts for uid 0 as for everyone.
     """
     uid, _, gid = user.partition(":")
-    if not (uid.isdecimal() and gid.isdecimal()) or _has_access_list(path):
+    if not all(item.isdecimal() for item in (uid, gid, *groups)) or _has_access_list(path):
         return
+    is_member = status.st_gid in map(int, (gid, *groups))
     # The kernel takes the first of these that fits, and no other.
-    who, shift = ("u", 6) if int(uid) == status.st_uid else ("g", 3) if int(gid) == status.st_gid else ("o", 0)
+    who, shift = ("u", 6) if int(uid) == status.st_uid else ("g", 3) if is_member else ("o", 0)
     if (status.st_mode >> shift) & 0o5 != 0o5:
         seen = (
             f"has mode {stat.S_IMODE(status.st_mode):04o} and owner {status.st_uid}:{status.st_gid}, so user {user} "
@@ -126,6 +127,7 @@ def resolve_pipeline_dir(
     *,
     image: str | Callable[[], str],
     rules: DirectoryRules,
+    groups: Collection[str] = (),
 ) -> PipelineDir:
     """The directory to mount, and the user that works in it.
 
@@ -140,6 +142,7 @@ def resolve_pipeline_dir(
         user: ``uid:gid``, ``uid`` (the group is the directory's then), or a name; None: the owner.
         image: of a container that looks; or what finds it when one is to look.
         rules: of the launcher.
+        groups: more groups of the user, by number or name.
 
     Raises:
         OptionError: ``user`` cannot be one.
@@ -154,7 +157,7 @@ def resolve_pipeline_dir(
     if address.is_remote:
         folder = _resolve_remote(look, given, user, rules, traits)
     else:
-        folder = _resolve_here(look, given, user, rules, traits)
+        folder = _resolve_here(look, given, user, rules, traits, groups)
     return folder if _shows_identities(traits) else replace(folder, identity=None)
 
 
@@ -177,7 +180,12 @@ def _resolve_remote(
 
 
 def _resolve_here(
-    look: Look, given: str | os.PathLike[str], user: str | int | None, rules: DirectoryRules, traits: EngineTraits
+    look: Look,
+    given: str | os.PathLike[str],
+    user: str | int | None,
+    rules: DirectoryRules,
+    traits: EngineTraits,
+    groups: Collection[str],
 ) -> PipelineDir:
     walked, status = _walk(given)
     source = Source(kind=_KIND, path=_to_host_path(look.address, walked.path), walk=walked)
@@ -187,7 +195,7 @@ def _resolve_here(
     ids, is_mapped = (status.st_uid, status.st_gid), _maps_ids(traits)
     worker, warning = _choose_user(user, *ids), ""
     if user is None or is_mapped is False:  # else the given uid may be another one on this host
-        _check_access(walked.path, status, worker)
+        _check_access(walked.path, status, worker, groups)
     identity = f"{status.st_dev}:{status.st_ino}"
     seen_ids = ids
     if not look.address.shares_kernel:  # another kernel has other numbers for its devices
@@ -230,7 +238,7 @@ def _check_rules(address: EngineAddress, source: Source, rules: DirectoryRules, 
 
 
 def check_mount_sources(address: EngineAddress, mounts: Iterable[Mount], rules: DirectoryRules) -> None:
-    """See that the rules let the sources of mounts through.
+    """See that the rules let the sources of mounts through. Volumes are the engine's own.
 
     Raises:
         PipelineDirError: they do not, or this process may not look at one.
@@ -238,6 +246,8 @@ def check_mount_sources(address: EngineAddress, mounts: Iterable[Mount], rules: 
     view = View(address)
     sockets = _find_sockets(view, address, rules)
     for mount in mounts:
+        if mount.type == "volume":
+            continue
         source = view.look_at(mount.source)
         _check_source(view, sockets, source)
         check_roots(source, rules.roots, is_pipeline=False)
@@ -270,7 +280,7 @@ def _check_root(source: Source, walked: Walk) -> str:
         why = "this process does not run as root"
     if why is not None:
         seen = f"belongs to root, and {why}, so root is not chosen for the server"
-        source.refuse(seen, f'start with user="0:0" (--user 0:0) if that is meant, or `chown` {source.path}')
+        source.refuse(seen, f'start with user="0:0" if that is meant, or `chown` {source.path}')
     others = next(_find_others(walked), "")
     return others and f"the server runs as root, because {source.path} belongs to root, although {others}"
 

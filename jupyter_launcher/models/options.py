@@ -10,7 +10,7 @@ from typing import Literal, TypeGuard
 
 from jupyter_launcher.errors import OptionError
 
-__all__ = ["BuildOptions", "HiddenTexts", "Mount", "Timeouts", "is_text", "show_value"]
+__all__ = ["BuildOptions", "HiddenTexts", "Mount", "Spelling", "Timeouts", "is_text", "show_value"]
 
 _LONGEST = 1e9  # seconds; what sockets take ends soon after it
 _SHOWN = 200  # characters
@@ -70,15 +70,20 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mount:
-    """A folder or file of the engine's host, bound into the container.
+    """A folder or file of the engine's host, or a volume of the engine, mounted into the container.
 
     Attributes:
-        source: an absolute path on the engine's host that exists.
+        source: an absolute path on the engine's host that exists; for a volume, its name.
         target: an absolute path in the container. Below ``/pipeline-dir``, or below another mount, it must exist
             there already: a directory for a directory, a file for a file.
         read_only: whether the session may not write to it.
         relabel: for hosts with SELinux: ``z`` gives all that is below the source the label that every container may
             use, ``Z`` the label of this one container alone; other hosts ignore it. None: the labels stay.
+        type: ``bind`` for a path of the host, ``volume`` for a volume of the engine. The engine makes a volume that it
+            does not have, owned by root unless the image has files at the target; the library never removes one.
+        propagation: whether what is mounted below the source later, on the host or in the container, is seen on the
+            other side, in the words of the kernel. ``rslave``: what the host mounts there is seen in the container;
+            the engine refuses it where the source lies on no shared mount. None: the engine's ``rprivate``.
 
     ``start`` checks it, and raises :class:`OptionError`.
     """
@@ -87,6 +92,8 @@ class Mount:
     target: str
     read_only: bool = False
     relabel: Literal["z", "Z"] | None = None
+    type: Literal["bind", "volume"] = "bind"
+    propagation: Literal["private", "rprivate", "shared", "rshared", "slave", "rslave"] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,6 +161,29 @@ class HiddenTexts:
     """Texts by name, that no ``repr`` and no traceback's locals show."""
 
     values: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Spelling:
+    """How the command spells an option.
+
+    Attributes:
+        flag: such as ``--memory``.
+        metavar: what stands for its value in the help; empty where it has none.
+        help: one sentence.
+        reads: how its words become the value: a word that ``cli/values.py`` knows.
+    """
+
+    flag: str
+    metavar: str
+    help: str
+    reads: str
+
+    @classmethod
+    def of(cls, line: str, text: str, reads: str = "text") -> Spelling:
+        """The spelling with a line such as ``--memory SIZE``."""
+        flag, _, metavar = line.partition(" ")
+        return cls(flag=flag, metavar=metavar, help=text, reads=reads)
 
 
 def _check_paths(given: object, option: str) -> tuple[Path, ...]:

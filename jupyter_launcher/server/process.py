@@ -180,7 +180,7 @@ def describe_directory(path: Path, exit_code: int | None, seen: str) -> Pipeline
         msg = f"pipeline dir {path} cannot be used: {seen.strip()}"
         hint = _DIRECTORY_HINT
         if exit_code == _UNWRITABLE_DIRECTORY:
-            hint += "; where nothing is to be saved, pipeline_read_only=True (--pipeline-read-only)"
+            hint += "; where nothing is to be saved, pipeline_read_only=True"
     else:
         return None
     return PipelineDirError(msg, hint=hint, path=str(path))

@@ -23,11 +23,14 @@ from jupyter_launcher.models import (
     StopReport,
     Timings,
 )
+from jupyter_launcher.models.options import show_value
 from jupyter_launcher.server.api import JupyterApi
 from jupyter_launcher.server.process import renew_lease
 from jupyter_launcher.sessions.context import Context
 from jupyter_launcher.sessions.stop import stop_session
-from jupyter_launcher.spec.checks import SERVER_PORT
+from jupyter_launcher.spec.checks import SERVER_PORT, refuse_option
+from jupyter_launcher.spec.container import PORT_KEY
+from jupyter_launcher.spec.engine_options import spell_port
 from jupyter_launcher.spec.labels import SessionLabels
 from jupyter_launcher.waiting import Deadline, call_within
 
@@ -35,6 +38,7 @@ __all__ = ["Session"]
 
 _log = logging.getLogger("jupyter_launcher")
 
+_PORT_HINT = "start the session with ports={6006: None}"
 _HOUR = 3600.0
 _STATUS_SECONDS = 5.0
 _LOOK_SECONDS = 2.0
@@ -152,6 +156,32 @@ class Session:
         """The server as other containers of its network reach it: ``http://<ip>:8888/``."""
         address = next((ip for ip in self._info.networks.values() if ip), "")
         return f"http://{bracket(address)}:{SERVER_PORT}{self._labels.base_url}"
+
+    @property
+    def ports(self) -> dict[str, tuple[str, int]]:
+        """The ports of ``start(ports=…)``, such as ``6006/tcp`` → where this process reaches each of them."""
+        return {
+            inside: self._context.address.find_port(self._info, inside, self._labels.host_ip)
+            for inside, found in sorted(self._info.ports.items())
+            if found and inside != PORT_KEY
+        }
+
+    def published(self, port: int | str) -> tuple[str, int]:
+        """Where this process reaches a port of ``start(ports=…)``: an address, and the port there.
+
+        Args:
+            port: of the container, as it was given: ``6006``, or ``"5000/udp"``.
+
+        Raises:
+            OptionError: the session does not publish it.
+        """
+        found = self.ports.get(spell_port(port) or "")
+        if found is None:
+            seen = (
+                f"is {show_value(port)}, which the session does not publish; it has {', '.join(self.ports) or 'none'}"
+            )
+            refuse_option("port", seen, _PORT_HINT)
+        return found
 
     @property
     def timings(self) -> Timings:

@@ -15,7 +15,6 @@ from jupyter_launcher.engine.types import ContainerInfo
 from jupyter_launcher.errors import (
     EngineError,
     LauncherError,
-    OptionError,
     PipelineDirError,
     SessionConflictError,
     StartCancelledError,
@@ -31,9 +30,11 @@ from jupyter_launcher.server.ready import check_kernelspecs, wait_until_ready
 from jupyter_launcher.sessions.context import Context
 from jupyter_launcher.sessions.join import find_or_clear, find_session, join_starting, refuse_lost_directory
 from jupyter_launcher.sessions.phases import PhaseReporter, StartLimit
+from jupyter_launcher.sessions.refusals import LIMITS_HINT, check_limits, describe_refusal, describe_unenforced
 from jupyter_launcher.sessions.session import Session
-from jupyter_launcher.spec.checks import check_cores, check_image
+from jupyter_launcher.spec.checks import check_image
 from jupyter_launcher.spec.container import PORT_KEY, find_unenforced
+from jupyter_launcher.spec.engine_options import check_groups
 from jupyter_launcher.spec.labels import container_name
 from jupyter_launcher.spec.options import SessionSpec
 from jupyter_launcher.spec.plan import SessionPlan, plan
@@ -43,10 +44,6 @@ __all__ = ["StartRequest", "cancelled_start", "remove_session", "start_session"]
 
 _log = logging.getLogger("jupyter_launcher")
 
-_LIMITS_HINT = (
-    "let the engine control memory, cpu and pids: a rootless engine needs control groups of version 2, with these "
-    "controllers delegated to its user"
-)
 _NOT_COMPARED = (
     "the session keeps the secrets that it was started with; nobody could compare them with the given ones",
 )
@@ -144,6 +141,7 @@ def _check_request(context: Context, request: StartRequest, options: Mapping[str
             request.user,
             image=find_look_image,
             rules=context.rules,
+            groups=check_groups(options.get("groups", ()), "groups"),
         )
     except PipelineDirError as error:
         if request.session_id is not None:
@@ -158,30 +156,10 @@ def _check_request(context: Context, request: StartRequest, options: Mapping[str
         pipeline_dir_id=folder.identity,
         **{**options, "host_ip": context.address.choose_publish_ip(options["host_ip"])},
     )
-    _check_limits(context, spec)
+    check_limits(context.engine.traits, spec)
     check_mount_sources(context.address, spec.mounts, context.rules)
     check_mount_points(context.engine, context.address, spec, ensure_image=ensure_image)
     return spec, folder.warning
-
-
-def _check_limits(context: Context, spec: SessionSpec) -> None:
-    """Refuse limits that the engine does not enforce, by its own information.
-
-    Raises:
-        OptionError: names the limit.
-    """
-    traits = context.engine.traits
-    check_cores(spec.cpus, traits.cores)
-    limits = {"memory": (spec.memory, traits.limits_memory), "cpus": (spec.cpus, traits.limits_cpus)}
-    for option, (asked, is_enforced) in limits.items():
-        if asked is not None and is_enforced is False:
-            raise _describe_unenforced(option)
-
-
-def _describe_unenforced(option: str) -> OptionError:
-    msg = f"the engine does not enforce {option}=: the session would not have it as asked for"
-    remedy = _LIMITS_HINT if option in ("memory", "cpus") else "use another engine"
-    return OptionError(msg, hint=f"leave {option}= out, or {remedy}", option=option)
 
 
 def _find_gateway(context: Context, spec: SessionSpec, reporter: PhaseReporter) -> Gateway | None:
@@ -241,7 +219,7 @@ def _create_container(context: Context, planned: SessionPlan) -> str | None:
         return context.engine.create(planned.container, planned.labels.name)
     except EngineError as error:
         if error.status != 409:
-            raise
+            raise describe_refusal(planned.container, error) or error from error.__cause__
         return None
 
 
@@ -252,19 +230,22 @@ def _start_container(context: Context, container_id: str, planned: SessionPlan) 
         PortInUseError: the host port is taken.
         PipelineDirError: the container's user may not enter the directory.
         ServerStartError: the container has ended already, with its exit code and log.
-        OptionError: the container is without a limit that was asked for.
+        OptionError: the container is without something that was asked for.
         EngineError: the engine could not start it, or its network cannot publish.
     """
+    config = planned.container
+    asked = next((port for port in (config.host_port, *config.ports.values()) if port is not None), None)
     try:
-        context.engine.start(container_id, host_port=planned.container.host_port)
+        context.engine.start(container_id, host_port=asked)
     except EngineError as error:
-        raise describe_closed_directory(planned.labels.pipeline_dir, error) or error from error.__cause__
+        found = describe_closed_directory(planned.labels.pipeline_dir, error) or describe_refusal(config, error)
+        raise found or error from error.__cause__
     info = context.engine.inspect(container_id)
     if info is None or not info.running:
         raise describe_failure(context.engine, container_id, "its first process has ended", Deadline(0.0))
     for option in find_unenforced(planned.container, info):
-        raise _describe_unenforced(option)
-    if not info.ports.get(PORT_KEY):
+        raise describe_unenforced(option)
+    if not all(info.ports.get(port) for port in (PORT_KEY, *config.ports)):
         msg = f"container {info.name} has no published port on network {info.network_mode!r}"
         raise EngineError(msg, hint="use a bridge network that can publish: one with IPv4, and no internal one")
     return info
@@ -303,4 +284,4 @@ def _warn(
     if planned.pipeline_dir_id is None:
         reporter.warn(Phase.CONTAINER, "nobody could see whether the mounted directory is the one that was looked at")
     if context.engine.traits.limits_pids is False or info.pids == 0:
-        reporter.warn(Phase.CONTAINER, f"the engine does not enforce the limit of processes: {_LIMITS_HINT}")
+        reporter.warn(Phase.CONTAINER, f"the engine does not enforce the limit of processes: {LIMITS_HINT}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import math
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NoReturn, TypeVar
 from urllib.parse import unquote
 
@@ -42,6 +42,7 @@ __all__ = [
     "check_network",
     "check_size",
     "check_text",
+    "check_umask",
     "check_user",
     "refuse_option",
 ]
@@ -67,6 +68,10 @@ _IMAGE = re.compile(r"[A-Za-z0-9\[][A-Za-z0-9_.:/@\[\]+-]*")
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@\\$+-]*(?::[A-Za-z0-9_][A-Za-z0-9_.@\\$+-]*)?")
 _BASE_URL = re.compile(r"(?:[A-Za-z0-9/_.~@-]|%[0-9A-Fa-f]{2})*")
 _UNITS = {"b": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
+_UMASK = re.compile(r"0?[0-7]{1,3}")
+_GPU = re.compile(
+    r"(?P<number>[0-9]{1,4})|(GPU|MIG)-[A-Za-z0-9/-]{1,80}|(?P<name>[A-Za-z][A-Za-z0-9_.-]*/[A-Za-z0-9_-]+=[A-Za-z0-9_.:-]+)"
+)
 _TEXT_HINT = "give a text, in characters that UTF-8 has, without NUL"
 
 
@@ -254,15 +259,35 @@ def check_cores(cpus: float | None, cores: int | None) -> None:
         refuse_option("cpus", f"is {cpus:g}, and the engine's host has {cores}", "give no more, or None for no limit")
 
 
-def check_gpus(value: object, option: str) -> int | str | None:
-    """``all`` or a number of GPUs."""
+def check_umask(value: object, option: str) -> str | None:
+    """An umask as octal text of four digits; whole numbers are what Python writes ``0o002``."""
     if value is None:
         return None
-    if isinstance(value, str) and value == "all":
+    if isinstance(value, str) and _UMASK.fullmatch(value):
+        return f"{int(value, 8):04o}"
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 0o777:
+        refuse_option(option, f"is {show_value(value)}", "give an octal text from '0000' to '0777', or None")
+    return f"{value:04o}"
+
+
+def check_gpus(value: object, option: str) -> int | str | tuple[str, ...] | None:
+    """``all``, a number of GPUs, or their ids: numbers as texts, UUIDs, or names of CDI devices."""
+    if value is None or (isinstance(value, str) and value == "all"):
         return value
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= _MOST_GPUS:
-        refuse_option(option, f"is {show_value(value)}", "give 'all' or how many")
-    return value
+    if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= _MOST_GPUS:
+        return value
+    hint = "give 'all', how many, or ids such as ('0', '3') or ('GPU-...',)"
+    if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Collection) or not value:
+        if isinstance(value, str) and value.startswith("device="):
+            hint = f"give the ids: {tuple(value.removeprefix('device=').split(','))!r}"
+        refuse_option(option, f"is {show_value(value)}", hint)
+    found = [_GPU.fullmatch(item) if isinstance(item, str) else None for item in value]
+    ids = tuple(str(int(item["number"])) if item["number"] else item[0] for item in found if item is not None)
+    if len(ids) != len(found) or len(ids) > _MOST_GPUS or len(set(ids)) != len(ids):
+        refuse_option(option, f"is {show_value(value)}", f"{hint}, each once")
+    if len({bool(item["name"]) for item in found if item is not None}) > 1:
+        refuse_option(option, f"is {show_value(value)}", "give names of CDI devices alone, or none of them")
+    return ids
 
 
 def check_lease(value: object, option: str) -> int | None:

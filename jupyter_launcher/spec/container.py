@@ -11,6 +11,7 @@ from jupyter_launcher.engine.types import BindMount, ContainerConfig, ContainerI
 from jupyter_launcher.models import Gateway
 from jupyter_launcher.models.options import HiddenTexts
 from jupyter_launcher.spec.checks import LOOPBACK, PIPELINE_TARGET, SERVER_PORT
+from jupyter_launcher.spec.engine_options import find_unknown
 from jupyter_launcher.spec.labels import SessionLabels
 from jupyter_launcher.spec.mounts import MountPoint, to_bind
 from jupyter_launcher.spec.options import SessionSpec
@@ -48,6 +49,8 @@ _ROUNDED = 0.01  # Podman rounds cpus to a hundred-thousandth of a core
 _RUN_SIZE = 16 * _MIB
 _GATEWAY_RUN_SIZE = _MIB
 _TMP = "/tmp"  # noqa: S108 - in the container
+_TMP_SIZE = 2 * 2**30
+_SHM_SIZE = 2**30
 # Answers 200 at /api, as a server would; in an image without python3 the other checks go on.
 _PROBE = "mkdir /tmp/answer && cd /tmp/answer && : >api && python3 -m http.server {port} 2>&1 || exec sleep 600"
 
@@ -82,15 +85,20 @@ def session_config(
         container_port=SERVER_PORT,
         host_ip=spec.host_ip,
         host_port=spec.host_port,
+        ports=spec.ports,
         network=network,
+        extra_hosts=spec.extra_hosts,
+        groups=spec.groups,
         read_only=spec.read_only,
         memory=spec.memory,
         cpus=spec.cpus,
         shm_size=spec.shm_size,
+        default_shm_size=_SHM_SIZE if spec.memory is None else spec.memory // 2,
         gpus=spec.gpus,
         stop_signal="SIGTERM",
         stop_seconds=_STOP_SECONDS,
         log_size=spec.log_size,
+        engine_options=spec.container_options,
     )
 
 
@@ -103,10 +111,12 @@ def _environment(given: Mapping[str, str], gateway: Gateway | None, start_id: st
 
 
 def _tmpfs(spec: SessionSpec) -> tuple[Tmpfs, ...]:
-    run_dir = _run_dir(spec.user, _RUN_SIZE)
-    if not spec.read_only or any(mount.target == _TMP for mount in spec.mounts):
-        return (run_dir,)
-    return (run_dir, Tmpfs(target=_TMP, mode="1777"))
+    sizes = dict(spec.tmpfs)
+    if spec.read_only and not any(mount.target == _TMP for mount in spec.mounts):
+        sizes.setdefault(_TMP, _TMP_SIZE)
+    # Packages with compiled parts are built and loaded there.
+    more = (Tmpfs(target=path, mode="1777", size=size, is_executable=True) for path, size in sizes.items())
+    return (_run_dir(spec.user, _RUN_SIZE), *more)
 
 
 def _run_dir(user: str, size: int) -> Tmpfs:
@@ -129,10 +139,21 @@ def find_unenforced(config: ContainerConfig, info: ContainerInfo) -> list[str]:
         "shm_size": (config.shm_size, info.shm_size),
         "read_only": (config.read_only or None, info.read_only),
     }
+    names = {
+        "extra_hosts": (config.extra_hosts, info.extra_hosts),
+        "groups": (config.groups, info.groups),
+        # An engine that does not tell of the session's own folder does not tell at all.
+        # The engine ignores the names that it does not know.
+        "container_options": (find_unknown(config.engine_options), info.option_names),
+        "tmpfs": ([item.target for item in config.tmpfs], info.tmpfs if RUN_DIR in (info.tmpfs or ()) else None),
+    }
     return [
-        name
-        for name, (asked, found) in pairs.items()
-        if asked is not None and found is not None and not math.isclose(asked, found, rel_tol=_ROUNDED)
+        *(
+            name
+            for name, (asked, found) in pairs.items()
+            if asked is not None and found is not None and not math.isclose(asked, found, rel_tol=_ROUNDED)
+        ),
+        *(name for name, (wanted, told) in names.items() if told is not None and not set(wanted) <= set(told)),
     ]
 
 
@@ -176,6 +197,7 @@ def gateway_config(
         container_port=None if publish_ip is None else SERVER_PORT,
         host_ip=publish_ip or LOOPBACK,
         network=network,
+        default_shm_size=_SHM_SIZE,
     )
 
 
@@ -198,7 +220,10 @@ def mount_points_config(points: Sequence[MountPoint], user: str, image: str) -> 
     lines: list[str] = []
     for number, point in enumerate(points):
         source, outer = f"{LOOK_TARGET}/{number}/source", f"{LOOK_TARGET}/{number}/outer"
-        mounts.append(BindMount(source=point.mount.source, target=source, read_only=True))
+        if point.mount.type == "volume":  # a look makes none
+            source = "/"
+        else:
+            mounts.append(BindMount(source=point.mount.source, target=source, read_only=True))
         mounts.append(BindMount(source=point.outer, target=outer, read_only=True))
         lines += [source, *(posixpath.join(outer, *point.steps[: end + 1]) for end in range(len(point.steps)))]
     return ContainerConfig(

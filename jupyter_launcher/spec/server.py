@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from importlib import resources
 
@@ -12,6 +13,18 @@ from jupyter_launcher.spec.options import SessionSpec
 
 __all__ = ["RUN_DIR", "launch_script", "read_script", "server_command", "server_config"]
 
+_THREADS = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "NUMEXPR_MAX_THREADS",
+    "NUMBA_NUM_THREADS",
+    "POLARS_MAX_THREADS",
+    "RAYON_NUM_THREADS",
+    "PYTHON_CPU_COUNT",
+)
 _TUNINGS = ("rfc3987_syntax", "yarn_config", "late_collection")
 
 
@@ -55,7 +68,23 @@ def server_config(spec: SessionSpec, gateway: Gateway | None) -> str:
         "gateway_websocket": on_gateway,
         "gateway_messages": on_gateway,
     }
-    return _join(name for name, is_wanted in wanted.items() if is_wanted)
+    return _settings(spec) + _join(name for name, is_wanted in wanted.items() if is_wanted)
+
+
+def _settings(spec: SessionSpec) -> str:
+    """What the server sets for itself, its terminals and the kernels beside it, before it does anything else."""
+    lines = [] if spec.umask is None else [f"os.umask(0o{spec.umask})"]
+    # What the caller's environment, the image or its entrypoint says is left as it is.
+    lines += [f"os.environ.setdefault({name!r}, {text!r})" for name, text in _limit_variables(spec).items()]
+    return "\n".join(["import os", *lines, ""]) if lines else ""
+
+
+def _limit_variables(spec: SessionSpec) -> dict[str, str]:
+    """The limits as JupyterHub names them, and how many threads libraries start, which else go by the host's cores."""
+    memory = {} if spec.memory is None else {"MEM_LIMIT": str(spec.memory)}
+    if spec.cpus is None:
+        return memory
+    return {**memory, "CPU_LIMIT": str(float(spec.cpus)), **dict.fromkeys(_THREADS, str(math.ceil(spec.cpus)))}
 
 
 def launch_script(spec: SessionSpec) -> str:

@@ -300,8 +300,11 @@ class FakeEngine:
         info = self._find(container)
         if info is None:
             raise refusal(404, f"no such container: {container}")
-        inside = self.configs[info.name].container_port
-        ports = {} if inside is None or self.port is None else {f"{inside}/tcp": (host_port or self.port,)}
+        config = self.configs[info.name]
+        ports: dict[str, tuple[int, ...]] = {}
+        if config.container_port is not None and self.port is not None:
+            ports[f"{config.container_port}/tcp"] = (config.host_port or self.port,)
+            ports |= {inside: (port or self.port + 1,) for inside, port in config.ports.items()}
         self.change(container, state="running", networks={info.network_mode: "172.17.0.9"}, ports=ports)
         self.on_start(container)
 

@@ -196,6 +196,9 @@ def test_a_port_that_is_taken_is_named() -> None:
     with pytest.raises(PortInUseError) as caught:
         engine.start("abc", host_port=80)
     assert (caught.value.host_port, caught.value.status) == (80, 500)
+    with pytest.raises(PortInUseError) as another:
+        engine.start("abc", host_port=79)  # one of several, of which the engine names the one that is taken
+    assert another.value.host_port == 80
     with pytest.raises(EngineError) as other:  # a free one was asked for
         engine.start("abc")
     assert type(other.value) is EngineError

@@ -423,3 +423,57 @@ def test_so_many_gpus() -> None:
 
 def test_secrets_are_in_no_repr() -> None:
     assert "s3cret" not in repr(ContainerConfig(image="image", environment={"KEY": "s3cret"}))
+
+
+def test_what_else_was_asked_is_in_the_body() -> None:
+    body = ContainerConfig(
+        image="image",
+        container_port=8888,
+        host_ip="127.0.0.1",
+        ports={"6006/tcp": None, "5000/udp": 7000},
+        extra_hosts={"db": "10.0.0.1", "six": "::1"},
+        groups=("5", "users"),
+        mounts=(
+            BindMount(source="cache", target="/v", is_volume=True),
+            BindMount(source="/a", target="/b", propagation="rslave"),
+            BindMount(source="other", target="/w", is_volume=True, relabel="z"),
+        ),
+        tmpfs=(Tmpfs(target="/scratch", mode="1777", size=16, is_executable=True),),
+        default_shm_size=2**20,
+        engine_options={"Hostname": "lab", "PidsLimit": 5, "Healthcheck": {"Test": ["CMD", "true"]}},
+    ).to_docker()
+    host = body["HostConfig"]
+    assert body["ExposedPorts"] == {"8888/tcp": {}, "6006/tcp": {}, "5000/udp": {}}
+    assert host["PortBindings"]["6006/tcp"] == [{"HostIp": "127.0.0.1", "HostPort": ""}]
+    assert host["PortBindings"]["5000/udp"] == [{"HostIp": "127.0.0.1", "HostPort": "7000"}]
+    assert (host["ExtraHosts"], host["GroupAdd"]) == (["db:10.0.0.1", "six:::1"], ["5", "users"])
+    assert host["Mounts"] == [
+        {"Type": "volume", "Source": "cache", "Target": "/v", "ReadOnly": False},
+        {"Type": "bind", "Source": "/a", "Target": "/b", "ReadOnly": False, "BindOptions": {"Propagation": "rslave"}},
+    ]
+    assert host["Binds"] == ["other:/w:rw,z"]
+    assert host["Tmpfs"] == {"/scratch": "rw,nosuid,nodev,exec,mode=1777,size=16"}
+    assert host["ShmSize"] == 2**20
+    assert (body["Hostname"], body["Healthcheck"], host["PidsLimit"]) == ("lab", {"Test": ["CMD", "true"]}, 5)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "request_"),
+    [
+        (("0", "3"), {"Driver": "", "DeviceIDs": ["0", "3"], "Capabilities": [["gpu"]]}),
+        (("nvidia.com/gpu=0",), {"Driver": "cdi", "DeviceIDs": ["nvidia.com/gpu=0"]}),
+    ],
+)
+def test_gpus_by_their_ids(gpus: tuple[str, ...], request_: dict[str, Any]) -> None:
+    host = ContainerConfig(image="image", gpus=gpus).to_docker()["HostConfig"]
+    assert host["DeviceRequests"] == [request_]
+
+
+def test_what_a_container_tells_of_its_hosts_groups_and_memory() -> None:
+    told = {"GroupAdd": ["5"], "ExtraHosts": ["db:10.0.0.1", "six:::1"], "Tmpfs": {"/scratch": "rw"}}
+    info = ContainerInfo.from_inspect(inspected(HostConfig=told))
+    assert (info.groups, info.extra_hosts, info.tmpfs) == (("5",), ("db", "six"), ("/scratch",))
+    silent = ContainerInfo.from_inspect(inspected())
+    assert (silent.groups, silent.extra_hosts, silent.tmpfs) == (None, None, None)
+    with pytest.raises(EngineError, match="unexpected shape"):
+        ContainerInfo.from_inspect(inspected(HostConfig={"GroupAdd": [5]}))

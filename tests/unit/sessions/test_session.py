@@ -14,6 +14,7 @@ from jupyter_launcher import (
     EngineError,
     ExecError,
     Gateway,
+    OptionError,
     ServerNotRunningError,
     Session,
     SessionNotFoundError,
@@ -353,3 +354,16 @@ def test_what_a_session_holds_is_what_it_was_made_of(context: Context) -> None:
         joined=True,
     )
     assert (session.joined, session.warnings) == (True, ("untuned",))
+
+
+def test_where_a_port_is_published(make: Any, jupyter: FakeJupyter) -> None:
+    session = make()
+    ports = {"8888/tcp": (jupyter.port,), "6006/tcp": (7000,), "5000/udp": (7001,), "6007/tcp": ()}
+    session._info = replace(session._info, ports=ports)
+    assert session.published(6006) == session.published("6006/tcp") == ("127.0.0.1", 7000)
+    assert session.ports == {"5000/udp": ("127.0.0.1", 7001), "6006/tcp": ("127.0.0.1", 7000)}
+    assert session.published("5000/udp") == ("127.0.0.1", 7001)
+    for port in (5000, 6007, "x", None):
+        with pytest.raises(OptionError, match="it has 5000/udp, 6006/tcp;") as caught:
+            session.published(port)
+        assert "ports=" in caught.value.hint

@@ -794,3 +794,41 @@ def test_a_directory_that_the_engine_may_not_enter_as_the_user(start: Start, eng
         start()
     assert "another user=" in caught.value.hint
     assert engine.known == {}
+
+
+@pytest.mark.parametrize("call", ["create", "start"])
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"gpus": ("0",)}, 'could not select device driver "" with capabilities: [[gpu]]'),
+        ({"gpus": 1}, "CDI device injection failed: unresolvable CDI devices nvidia.com/gpu=0"),
+        ({"groups": ["staff"]}, "Unable to find group staff: no matching entries in group file"),
+        (
+            {"mounts": [Mount(source="/usr/share", target="/x", propagation="rslave")]},
+            "path /usr/share is mounted on / but it is not a shared or slave mount",
+        ),
+    ],
+)
+def test_an_option_that_the_engine_refuses(
+    start: Start, engine: FakeEngine, call: str, options: dict[str, Any], text: str
+) -> None:
+    engine.fail(call, refusal(500, text))
+    with pytest.raises(OptionError, match="cannot be given as asked for") as caught:
+        start(**options)
+    assert ([caught.value.option], engine.known) == (list(options), {})
+    assert text in caught.value.message
+    engine.fail(call, refusal(500, "something else"))
+    with pytest.raises(EngineError):
+        start(**options)
+
+
+def test_more_ports_and_one_of_them_that_is_not_published(start: Start, engine: FakeEngine) -> None:
+    assert start(ports={6006: None, 6007: 7000}).published(6007) == ("127.0.0.1", 7000)
+    engine.on_start = lambda name: engine.change(name, ports={"8888/tcp": (49153,)})
+    with pytest.raises(EngineError, match="no published port"):
+        start(session_id="two", ports={6006: None})
+
+
+def test_groups_are_checked_before_the_directory_is_looked_at(start: Start) -> None:
+    with pytest.raises(OptionError, match="groups"):
+        start(groups="users")

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jupyter_launcher import OptionError, Timeouts
-from jupyter_launcher.spec import checks, embedding, mounts, texts
+from jupyter_launcher.spec import checks, embedding, engine_options, mounts, texts
 from tests.unit.fakes import session_spec
 from tests.unit.strategies import error_of, json_values
 
@@ -205,6 +205,54 @@ def test_sizes_that_no_engine_takes(size: object) -> None:
     assert len(str(caught.value)) < 500
 
 
+@pytest.mark.parametrize(
+    ("given", "plain"),
+    [
+        (("0", "03"), ("0", "3")),
+        (["GPU-3a2b-1", "MIG-GPU-x/1/0"], ("GPU-3a2b-1", "MIG-GPU-x/1/0")),
+        (["nvidia.com/gpu=0"], ("nvidia.com/gpu=0",)),
+    ],
+)
+def test_gpus_by_their_ids(given: object, plain: tuple[str, ...]) -> None:
+    assert checks.check_gpus(given, "gpus") == plain
+
+
+@pytest.mark.parametrize(
+    ("given", "hint"),
+    [
+        ("device=0,3", "give the ids: ('0', '3')"),
+        ("0", "('0', '3')"),
+        ("GPU-1", "('GPU-...',)"),
+        (["0", "00"], "each once"),
+        ([0], "each once"),
+        (["x"], "each once"),
+        (["all"], "each once"),
+        (["nvidia.com/gpu=0", "1"], "alone"),
+        ({"0": 1}, "'all'"),
+        ([str(number) for number in range(1025)], "each once"),
+    ],
+)
+def test_gpus_that_are_no_ids(given: object, hint: str) -> None:
+    with pytest.raises(OptionError, match="gpus is ") as caught:
+        checks.check_gpus(given, "gpus")
+    assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("given", "plain"),
+    [("0002", "0002"), ("002", "0002"), ("2", "0002"), ("77", "0077"), (0o002, "0002"), (0, "0000"), (0o777, "0777")],
+)
+def test_umasks(given: object, plain: str) -> None:
+    assert checks.check_umask(given, "umask") == plain
+
+
+@pytest.mark.parametrize("given", ["", "8", "0o002", "1000", "00002", "u=rwx", -1, 0o1000, True, 2.0, b"2", "\uff12"])
+def test_umasks_that_cannot_be(given: object) -> None:
+    with pytest.raises(OptionError, match="umask is ") as caught:
+        checks.check_umask(given, "umask")
+    assert "octal" in caught.value.hint
+
+
 @pytest.mark.parametrize("gpus", [1025, 2**70, 1.0, "ALL", []])
 def test_gpus_that_no_machine_has(gpus: object) -> None:
     with pytest.raises(OptionError, match="gpus is "):
@@ -269,6 +317,7 @@ def test_ids_that_are_none(ids: object) -> None:
         checks.check_cpus,
         checks.check_gpus,
         checks.check_lease,
+        checks.check_umask,
     ],
 )
 def test_none_is_an_option_that_was_not_given(check: Callable[[Any, str], object]) -> None:
@@ -283,7 +332,7 @@ def test_leases(lease: int) -> None:
 # Those that take a value and the option's name.
 ALL: dict[str, Callable[[Any, str], object]] = {
     name: getattr(module, name)
-    for module in (checks, embedding, mounts, texts)
+    for module in (checks, embedding, engine_options, mounts, texts)
     for name in module.__all__
     if name.startswith("check_")
     and name

@@ -12,7 +12,7 @@ import pytest
 
 from jupyter_launcher import Launcher, Mount, OptionError
 from jupyter_launcher.spec.checks import check_name
-from jupyter_launcher.spec.options import SessionSpec, StartOptions, differences
+from jupyter_launcher.spec.options import SPELLINGS, SessionSpec, StartOptions, differences
 from tests.unit.fakes import session_spec
 from tests.unit.strategies import error_of
 
@@ -322,3 +322,38 @@ def test_the_size_of_the_log() -> None:
 
 def test_a_path_is_written_as_text() -> None:
     assert session_spec(Path("/x y")).to_options()["pipeline_dir"] == "/x y"
+
+
+def test_every_option_of_start_has_a_spelling() -> None:
+    options = set(inspect.signature(Launcher.start).parameters) - {"self", "pipeline_dir", "cancel"}
+    assert set(SPELLINGS) == options
+    flags = [spelling.flag for spelling in SPELLINGS.values()]
+    assert len(set(flags)) == len(flags)
+
+
+def test_new_options_are_read_back_from_a_label_as_they_were() -> None:
+    given: dict[str, Any] = {
+        "ports": {"5000/udp": 7000, 6006: None},
+        "extra_hosts": {"db": "10.0.0.1"},
+        "groups": (2000,),
+        "umask": 0o002,
+        "tmpfs": {"/scratch": "1m"},
+        "gpus": ("0", "3"),
+        "mounts": [
+            Mount(type="volume", source="cache", target="/v"),
+            Mount(source="/a", target="/b", propagation="slave"),
+        ],
+    }
+    found = session_spec(**given).to_options()
+    assert json.loads(json.dumps(found)) == found
+    assert differences(json.loads(json.dumps(found)), session_spec(**given).to_options()) == ()
+    assert {name: found[name] for name in given} == {
+        "ports": {"5000/udp": 7000, "6006/tcp": None},
+        "extra_hosts": {"db": "10.0.0.1"},
+        "groups": ["2000"],
+        "umask": "0002",
+        "tmpfs": {"/scratch": 2**20},
+        "gpus": ["0", "3"],
+        "mounts": ["cache:/v:rw", "/a:/b:rw,slave"],
+    }
+    assert set(session_spec().to_options()) & set(given) == set()

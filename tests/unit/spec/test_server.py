@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 from dataclasses import replace
 from typing import Any
 
@@ -127,3 +128,32 @@ def test_no_two_patches_of_one_file_have_a_name_in_common() -> None:
 def _assigned(node: ast.AST) -> list[str]:
     targets = node.targets if isinstance(node, ast.Assign) else []
     return [target.id for target in targets if isinstance(target, ast.Name)]
+
+
+def run_settings(monkeypatch: pytest.MonkeyPatch, **options: Any) -> tuple[dict[str, str], list[int]]:
+    """The variables and the umasks that the first lines of the configuration set."""
+    text = server_config(session_spec(**options), None).partition(read_script("patches/ready_signal.py"))[0]
+    environment, masks = {"MKL_NUM_THREADS": "7"}, list[int]()
+    monkeypatch.setattr(os, "environ", environment)
+    monkeypatch.setattr(os, "umask", masks.append)
+    exec(text)  # noqa: S102 - our own
+    return environment, masks
+
+
+def test_the_server_and_its_kernels_know_the_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    found, masks = run_settings(monkeypatch, memory="1g", cpus=1.5)
+    assert (found["MEM_LIMIT"], found["CPU_LIMIT"]) == (str(2**30), "1.5")
+    assert (found["OMP_NUM_THREADS"], found["OPENBLAS_NUM_THREADS"], found["PYTHON_CPU_COUNT"]) == ("2", "2", "2")
+    assert found["MKL_NUM_THREADS"] == "7"  # what is there already stays
+    assert masks == []
+    assert run_settings(monkeypatch, cpus=0.1)[0]["OMP_NUM_THREADS"] == "1"
+    assert "CPU_LIMIT" not in run_settings(monkeypatch, memory="1g")[0]
+
+
+def test_the_umask_of_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run_settings(monkeypatch, umask="0027") == ({"MKL_NUM_THREADS": "7"}, [0o027])
+
+
+def test_without_these_options_nothing_is_set() -> None:
+    assert server_config(session_spec(), None).startswith(read_script("patches/ready_signal.py"))
+    assert session_spec(memory="1g").to_options() == {**session_spec().to_options(), "memory": 2**30}
