@@ -1,10 +1,12 @@
-# The container's main process, below the engine's init; README.md beside this file draws the protocol.
+# The container's main process, below the engine's init and the image's ENTRYPOINT; README.md beside this file draws the protocol.
 # $1: the session's own folder, $2: seconds to wait for a server.
 #
 # The server is no child of this script: it is started by exec. Both sides share a pipe that the server's
 # side holds open: a line on it, or its end, means that the server has ended. An exec may run before this
 # script does, so whichever comes first makes the pipe.
 run=$1 patience=$2
+# Whose environment is what the image's ENTRYPOINT left; await_entrypoint.sh waits for `alive`, which comes after it.
+{ echo $$; umask; } >"$run/.supervisor"
 [ -p "$run/alive" ] || mkfifo -m 600 "$run/alive" || [ -p "$run/alive" ] || exit 70
 
 # `docker stop`, or the shutdown of the host, reaches this script alone: pass the signal on, and stay until
