@@ -238,7 +238,8 @@ class Launcher:
             cpus: cores.
             shm_size: bytes or a text; the engine's 64 MB otherwise.
             gpus: ``"all"`` or how many.
-            read_only: the container's own file system cannot be written (the mounts can).
+            read_only: the container's own file system cannot be written (the mounts can). ``/tmp`` is in memory then,
+                of 2 GiB at most.
             tune: speed up the server's start (kernels are not affected): skip importing ``rfc3987_syntax``
                 (jupyter_server#1559), skip JupyterLab 4's call to node for yarn's configuration, and defer
                 garbage collection.

@@ -77,12 +77,14 @@ class Tmpfs:
         target: where it is mounted.
         mode: octal, as text.
         size: bytes; None: the kernel's default.
+        executable: programs and libraries in it can be run.
         uid, gid: its owner; None: root.
     """
 
     target: str
     mode: str
     size: int | None = None
+    executable: bool = False
     uid: int | None = None
     gid: int | None = None
 
@@ -197,7 +199,7 @@ def _log_options(size: int | None) -> dict[str, str]:
 
 
 def _tmpfs_options(item: Tmpfs) -> str:
-    options = ["rw", "nosuid", "nodev", "noexec", f"mode={item.mode}"]
+    options = ["rw", "nosuid", "nodev", "exec" if item.executable else "noexec", f"mode={item.mode}"]
     options += [f"{name}={value}" for name in ("size", "uid", "gid") if (value := getattr(item, name)) is not None]
     return ",".join(options)
 

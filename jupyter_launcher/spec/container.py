@@ -47,6 +47,7 @@ _MIB = 2**20
 _ROUNDED = 0.01  # Podman rounds cpus to a hundred-thousandth of a core
 _RUN_SIZE = 16 * _MIB
 _GATEWAY_RUN_SIZE = _MIB
+_TMP_SIZE = 2 * 2**30
 _TMP = "/tmp"  # noqa: S108 - in the container
 # Answers 200 at /api, as a server would; in an image without python3 the other checks go on.
 _PROBE = "mkdir /tmp/answer && cd /tmp/answer && : >api && python3 -m http.server {port} 2>&1 || exec sleep 600"
@@ -107,7 +108,7 @@ def _tmpfs(spec: SessionSpec) -> tuple[Tmpfs, ...]:
     run_dir = _run_dir(spec.user, _RUN_SIZE)
     if not spec.read_only or any(mount.target == _TMP for mount in spec.mounts):
         return (run_dir,)
-    return (run_dir, Tmpfs(target=_TMP, mode="1777"))
+    return (run_dir, Tmpfs(target=_TMP, mode="1777", size=_TMP_SIZE, executable=True))
 
 
 def _run_dir(user: str, size: int) -> Tmpfs:

@@ -41,6 +41,8 @@ def test_a_session_supervises_a_server_that_comes_by_exec() -> None:
     assert found.entrypoint[:2] == ("sh", "-c")
     assert found.entrypoint[2] == read_script("supervise.sh")
     assert found.entrypoint[3:5] == ("supervise", RUN_DIR)
+    assert found.keep_entrypoint
+    assert not config(entrypoint=False).keep_entrypoint
     assert (found.stop_signal, found.working_dir, found.network) == ("SIGTERM", "/pipeline-dir", "net")
     assert found.stop_seconds is not None
     assert found.stop_seconds > 5  # a kernel that ignores signals costs the server so much
@@ -91,7 +93,11 @@ def test_the_run_dir_is_the_servers_users_own(user: str, mode: str, uid: int | N
 def test_a_session_that_cannot_write_has_a_tmp() -> None:
     found = config(read_only=True)
     assert found.read_only
-    assert Tmpfs(target="/tmp", mode="1777") in found.tmpfs  # noqa: S108 - in the container
+    tmp = Tmpfs(target="/tmp", mode="1777", size=2**31, executable=True)  # noqa: S108 - in the container
+    assert tmp in found.tmpfs
+    options = found.to_docker()["HostConfig"]["Tmpfs"]
+    assert options["/tmp"] == "rw,nosuid,nodev,exec,mode=1777,size=2147483648"  # noqa: S108 - in the container
+    assert "noexec" in options[RUN_DIR]
     assert len(config().tmpfs) == 1
 
 
