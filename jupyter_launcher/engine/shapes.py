@@ -17,6 +17,7 @@ __all__ = [
     "group_ports",
     "parse_addresses",
     "parse_amount",
+    "parse_argv",
     "parse_exit_code",
     "parse_id",
     "parse_list",
@@ -118,6 +119,11 @@ def parse_words(value: object) -> tuple[str, ...]:
         msg = f"a {type(value).__name__} stands in place of a list"
         raise TypeError(msg)
     return tuple(map(parse_text, value or ()))
+
+
+def parse_argv(value: object) -> tuple[str, ...]:
+    """A command; None: there is none. Podman before 5 has one text for all of it."""
+    return (value,) if isinstance(value, str) and value else parse_words(value or None)
 
 
 def parse_addresses(settings: Mapping[str, Any]) -> dict[str, str]:

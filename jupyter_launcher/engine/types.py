@@ -13,6 +13,7 @@ from jupyter_launcher.engine.shapes import (
     group_ports,
     parse_addresses,
     parse_amount,
+    parse_argv,
     parse_number,
     parse_port,
     parse_published,
@@ -287,7 +288,7 @@ class ContainerInfo:
                     if item.get("Source")
                 },
                 environment=dict(parse_text(item).partition("=")[::2] for item in raw["Config"].get("Env") or ()),
-                entrypoint=parse_words(raw["Config"].get("Entrypoint")),
+                entrypoint=parse_argv(raw["Config"].get("Entrypoint")),
                 memory=parse_amount(host.get("Memory")),
                 cpus=None if (nano := parse_amount(host.get("NanoCpus"))) is None else nano / 1e9,
                 shm_size=parse_amount(host.get("ShmSize")),

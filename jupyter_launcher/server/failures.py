@@ -53,7 +53,8 @@ _NO_SUPERVISOR = 74
 """The exit code of await_entrypoint.sh where the image's ENTRYPOINT has not run its command in time."""
 _KILLED = 137
 _SHOWN = 200  # characters
-_CANNOT_RUN = (126, 127)
+_NOT_FOUND = 127
+_CANNOT_RUN = (126, _NOT_FOUND)
 _NEEDED = "use an image with `sh` and JupyterLab 3 or newer that this user may run, or start with another user="
 
 
@@ -188,6 +189,8 @@ def describe_failure(
     if info.running:
         return _describe_late(info, seen, deadline, log, entrypoint)
     cause = seen if cause is None else cause
+    if not cause and info.exit_code == _NOT_FOUND:  # nothing of ours has run, which would have said what is missing
+        cause = "the image has no `sh` on its PATH"
     msg = f"the server in container {info.name} ended with exit code {info.exit_code} before it was ready"
     msg, hint = msg + (f": {cause}" if cause else ""), hint or _advise(info)
     if entrypoint and not info.oom_killed:
