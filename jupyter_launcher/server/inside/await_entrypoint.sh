@@ -16,7 +16,8 @@ echo entered >&2
 { read -r _jl_main && read -r _jl_mask; } <"$_jl_run/.supervisor" || exit 70
 
 # `docker stop` reaches the child of the engine's init, so each process between that and supervise.sh has to pass SIGTERM
-# on. One that neither catches nor blocks it ends of it at once, and everything else with it.
+# on. One that neither catches nor blocks it ends of it at once, and everything else with it. An init that waits for its
+# signals has none of them blocked meanwhile, so these go by their names.
 _jl_process=$_jl_main
 while [ "${_jl_process:-0}" -gt 1 ]; do
   _jl_parent= _jl_name= _jl_takes=
@@ -27,6 +28,7 @@ while [ "${_jl_process:-0}" -gt 1 ]; do
       SigBlk: | SigCgt:) case $_jl_value in *[4567cdef]???) _jl_takes=1 ;; esac ;;
     esac
   done 2>/dev/null <"/proc/$_jl_process/status"
+  case $_jl_name in *tini* | *-init | init | catatonit | s6-*) _jl_takes=1 ;; esac
   [ "$_jl_process" = "$_jl_main" ] || [ -n "$_jl_takes" ] || [ -z "$_jl_name" ] ||
     echo "\`docker stop\` does not end this session gracefully: \`$_jl_name\` of the image's ENTRYPOINT does not pass SIGTERM on (let it \`exec\` its command)" >&2
   _jl_process=$_jl_parent

@@ -73,11 +73,13 @@ if [ ! -d "${HOME:-/}" ] || [ "${HOME:-/}" = / ] || ! _jl_can_write "$HOME"; the
 fi
 # What an image sets for its own user: below HOME is the default of each of these folders. What is in two of them is read
 # there all the same.
+_jl_out=
 for _jl_name in JUPYTER_DATA_DIR JUPYTER_CONFIG_DIR JUPYTERLAB_SETTINGS_DIR JUPYTERLAB_WORKSPACES_DIR IPYTHONDIR \
   MPLCONFIGDIR XDG_CONFIG_HOME XDG_DATA_HOME XDG_CACHE_HOME XDG_STATE_HOME; do
   eval "_jl_value=\${$_jl_name-}"
   [ -n "$_jl_value" ] && ! _jl_can_write "$_jl_value" || continue
   unset "$_jl_name"
+  _jl_out="$_jl_out -e $_jl_name"
   case $_jl_name in
     JUPYTER_DATA_DIR) export JUPYTER_PATH="${JUPYTER_PATH:+$JUPYTER_PATH:}$_jl_value" ;;
     JUPYTER_CONFIG_DIR) JUPYTER_CONFIG_PATH=$JUPYTER_CONFIG_PATH:$_jl_value ;;
@@ -86,8 +88,9 @@ done
 # The image's gateway is not this session's: kernels would be asked of it. The caller cannot give the first.
 _jl_seen=${JUPYTER_GATEWAY_URL-}
 case "$*" in *--gateway-url=*) ;; *) _jl_seen=other ;; esac
-[ -z "$_jl_seen" ] || unset JUPYTER_GATEWAY_URL JUPYTER_GATEWAY_WS_URL JUPYTER_GATEWAY_KERNELS_ENDPOINT \
-  JUPYTER_GATEWAY_KERNELSPECS_ENDPOINT JUPYTER_GATEWAY_KERNELSPECS_RESOURCE_ENDPOINT
+for _jl_name in URL WS_URL KERNELS_ENDPOINT KERNELSPECS_ENDPOINT KERNELSPECS_RESOURCE_ENDPOINT; do
+  [ -z "$_jl_seen" ] || { unset "JUPYTER_GATEWAY_$_jl_name" && _jl_out="$_jl_out -e JUPYTER_GATEWAY_$_jl_name"; }
+done
 
 # `jupyter lab` starts a Python only to exec the `jupyter-lab` beside it. Run that directly where `jupyter`
 # is jupyter_core's own script, or a link to it.
@@ -122,7 +125,7 @@ else
   _jl_kept=$({ list_names self | grep -vxE 'IFS|OPTIND|PPID|PS4'; } 2>/dev/null)
   _jl_main=1
   [ ! -f "$_jl_run/.supervisor" ] || read -r _jl_main <"$_jl_run/.supervisor"
-  _jl_lost=$({ list_names "$_jl_main" | grep -vxF -e JUPYTER_TOKEN -e HOSTNAME -e "$_jl_kept"; } 2>/dev/null)
+  _jl_lost=$({ list_names "$_jl_main" | grep -vxF -e JUPYTER_TOKEN -e HOSTNAME $_jl_out -e "$_jl_kept"; } 2>/dev/null)
   [ -z "$_jl_lost" ] || echo "variables that no shell keeps do not reach the server, since $_jl_why:" $_jl_lost >&2
 fi
 set +f

@@ -24,8 +24,9 @@ trap terminate TERM INT
 } &
 
 # Opening blocks until the other side opens the pipe. The end without a line: the server was killed
-# together with its parent, so nobody could write the exit code.
-{ read -r code && echo "$code" >"$run/exit"; } <"$run/alive" &
+# together with its parent, so nobody could write the exit code. An init of the image (`tini -g`, dumb-init) may send its
+# signals to all of a group.
+{ trap '' TERM INT; { read -r code && echo "$code" >"$run/exit"; } <"$run/alive"; } &
 # A signal ends `wait` early, hence the loop.
 while kill -0 $! 2>/dev/null; do wait $!; done
 code=$(cat "$run/exit" 2>/dev/null)

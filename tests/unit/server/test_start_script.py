@@ -19,6 +19,7 @@ from tests.unit.fakes import session_spec
 
 STRANGER = 54321
 """A user whom modes hold; this process may be root's."""
+WHO: Any = {"user": STRANGER, "group": STRANGER, "extra_groups": []} if os.getuid() == 0 else {}
 PATH = os.environ["PATH"]
 SHELLS = [shell for shell in ("dash", "bash", "busybox") if shutil.which(shell)]
 
@@ -102,6 +103,14 @@ def test_the_server_has_the_environment_that_the_entrypoint_left(tmp_path: Path,
     assert ended.stderr.splitlines()[0] == "entered"
 
 
+# Its name is all that shows what it does.
+AS_AN_INIT = """
+import subprocess, sys
+open("/proc/self/comm", "w").write("tini")
+sys.exit(subprocess.call(sys.argv[1:]))
+"""
+
+
 @pytest.mark.parametrize(
     ("wrap", "is_told"),
     [
@@ -109,6 +118,7 @@ def test_the_server_has_the_environment_that_the_entrypoint_left(tmp_path: Path,
         ('"$@"; :', True),
         ('trap "" TERM; "$@"; :', True),
         ("trap 'kill $!; wait $!' TERM; \"$@\" & wait", False),
+        ('exec python3 -c "$AS_AN_INIT" "$@"', False),
     ],
 )
 def test_a_process_that_keeps_sigterm_from_the_supervisor_is_told(
@@ -121,7 +131,7 @@ def test_a_process_that_keeps_sigterm_from_the_supervisor_is_told(
         assert above != script
         return above
 
-    ended = run_entered(tmp_path, {}, wrap=wrap, adapt=stop_here)
+    ended = run_entered(tmp_path, {"AS_AN_INIT": AS_AN_INIT}, wrap=wrap, adapt=stop_here)
     warnings = ended.stderr.splitlines()[1:]
     assert len(warnings) == is_told
     assert all("`docker stop` does not end" in text and "`sh` of the image's ENTRYPOINT" in text for text in warnings)
@@ -161,21 +171,21 @@ def run_start(
 ) -> subprocess.CompletedProcess[str]:
     """Run start.sh as a stranger would; ``folder`` has room for its files, and for a pipeline."""
     run_dir, pipeline = folder / "run", folder / "pipeline"
-    for path in (run_dir, pipeline):
+    for path in (run_dir, pipeline, folder / "home"):
         path.mkdir(exist_ok=True)
         path.chmod(0o777)
-    who: Any = {"user": STRANGER, "group": STRANGER, "extra_groups": []} if os.getuid() == 0 else {}
     text = script or read_script("start.sh")
     log = run_dir / "log"
     here = text.replace(">/proc/1/fd/1 2>/proc/1/fd/2", f">>{log} 2>&1")
     assert here != text
     values = ("20", "0", str(pipeline), "", "", "", "", "", "")
+    given = {"HOME": str(folder / "home"), **environment}
     line = ["sh", "-c", here, "start", str(run_dir), *values, "jupyter", "lab", *arguments]
     os.mkfifo(run_dir / "alive")
     (run_dir / "alive").chmod(0o666)
     reader = os.open(run_dir / "alive", os.O_RDONLY | os.O_NONBLOCK)
     try:
-        return subprocess.run(line, env=environment, capture_output=True, text=True, check=False, timeout=60, **who)
+        return subprocess.run(line, env=given, capture_output=True, text=True, check=False, timeout=60, **WHO)
     finally:
         os.close(reader)
 
@@ -183,12 +193,9 @@ def run_start(
 def seen_by_server(folder: Path, environment: Mapping[str, str], *arguments: str) -> dict[str, str]:
     """The variables of a server in a session with these of the image's."""
     write(folder / "bin" / "jupyter", SERVER)
-    home = folder / "home"
-    home.mkdir(exist_ok=True)
-    home.chmod(0o777)
-    ended = run_start(folder, {"PATH": f"{folder}/bin:{PATH}", "HOME": str(home), **environment}, *arguments)
+    ended = run_start(folder, {"PATH": f"{folder}/bin:{PATH}", **environment}, *arguments)
     assert ended.stdout.endswith("}\n\x04"), ended
-    return parse_environ((home / "environ").read_bytes())
+    return parse_environ((folder / "home" / "environ").read_bytes())
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can be somebody else")
@@ -217,6 +224,17 @@ def test_a_gateway_of_the_images_is_not_the_sessions(folder: Path) -> None:
     shutil.rmtree(folder / "run")
     given = {"JUPYTER_GATEWAY_WS_URL": "ws://mine"}
     assert given.items() <= seen_by_server(folder, given, "--gateway-url=http://ours").items()
+
+
+def test_what_was_taken_out_is_not_told_as_lost(folder: Path) -> None:
+    write(folder / "bin" / "jupyter", SERVER)
+    left = {"MPLCONFIGDIR": "/proc/no", "JUPYTER_GATEWAY_URL": "http://eg.corp", "spark.master": "local"}
+    given = {"PATH": f"{folder}/bin:{PATH}", **left}
+    with subprocess.Popen(["sleep", "60"], env=left, **WHO) as supervisor:
+        write(folder / "run" / ".supervisor", f"{supervisor.pid}\n")
+        ended = run_start(folder, given)
+        supervisor.kill()
+    assert ended.stderr.strip().endswith("of jupyter_core: spark.master")
 
 
 def reason(ended: subprocess.CompletedProcess[str]) -> str:
