@@ -193,6 +193,7 @@ class Launcher:
         lease: int | None = None,
         labels: Mapping[str, str] | None = None,
         lab_args: Iterable[str] = (),
+        entrypoint: bool = True,
         log_size: int | str | None = "10m",
         container_options: Mapping[str, object] | None = None,
         unsafe: bool = False,
@@ -262,6 +263,8 @@ class Launcher:
                 lease: ``renew``, or the session's context manager. None: it stays until it is stopped.
             labels: more labels for the container.
             lab_args: more arguments for ``jupyter lab``.
+            entrypoint: the image's ENTRYPOINT runs before the server, which gets the environment and the file mode mask
+                that it leaves; it has to run its arguments at last (``exec "$@"``). False: it does not run.
             log_size: of the container's log, bytes or a text: two files of this size, where the engine's logging
                 driver is ``json-file`` (Podman's: ``k8s-file``); other drivers keep their own settings. None: the
                 engine's setting, which often is no limit.

@@ -20,6 +20,7 @@ __all__ = [
     "group_ports",
     "parse_addresses",
     "parse_amount",
+    "parse_argv",
     "parse_exit_code",
     "parse_hosts",
     "parse_id",
@@ -164,6 +165,11 @@ def parse_hosts(value: object) -> tuple[str, ...]:
 def parse_mounts(items: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     """A path in the container → the path on the engine's host that is mounted there."""
     return {parse_text(item["Destination"]): parse_text(item["Source"]) for item in items if item.get("Source")}
+
+
+def parse_argv(value: object) -> tuple[str, ...]:
+    """A command; None: there is none. Podman before 5 has one text for all of it."""
+    return (value,) if isinstance(value, str) and value else parse_words(value or None)
 
 
 def parse_addresses(settings: Mapping[str, Any]) -> dict[str, str]:

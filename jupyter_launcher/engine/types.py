@@ -16,6 +16,7 @@ from jupyter_launcher.engine.shapes import (
     group_ports,
     parse_addresses,
     parse_amount,
+    parse_argv,
     parse_hosts,
     parse_listed_ports,
     parse_mounts,
@@ -120,6 +121,7 @@ class ContainerConfig:
     Attributes:
         image: its name on the engine.
         entrypoint: replaces the image's entrypoint and command; None: the image's own are used.
+        keep_entrypoint: the image's entrypoint runs, with ``entrypoint`` in place of its command.
         user: ``uid[:gid]`` or a name; empty: the image's own.
         working_dir: of the main process; empty: the image's own.
         environment: of the main process. It may hold secrets of the caller.
@@ -146,6 +148,7 @@ class ContainerConfig:
 
     image: str
     entrypoint: tuple[str, ...] | None = None
+    keep_entrypoint: bool = False
     user: str = ""
     working_dir: str = ""
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -204,7 +207,8 @@ class ContainerConfig:
             },
         }
         if self.entrypoint is not None:
-            body |= {"Entrypoint": list(self.entrypoint), "Cmd": []}
+            argv = list(self.entrypoint)
+            body |= {"Cmd": argv} if self.keep_entrypoint else {"Entrypoint": argv, "Cmd": []}
         if self.container_port is not None:
             ports = {f"{self.container_port}/tcp": self.host_port, **self.ports}
             body["ExposedPorts"] = {port: {} for port in ports}
@@ -239,6 +243,7 @@ class ContainerInfo:
         bindings: the same port → an address of the host → the host port there.
         mounts: a path in the container → the path on the engine's host that is mounted there.
         environment: may hold secrets of whoever created the container.
+        entrypoint: the container's own, else its image's; empty: there is none.
         memory, cpus, shm_size, pids, read_only: what the container has of what :class:`ContainerConfig` asked for.
             0: no limit; None: the engine does not tell.
         groups, extra_hosts, tmpfs: of the same; of hosts the names, of file systems in memory their paths.
@@ -260,6 +265,7 @@ class ContainerInfo:
     mounts: Mapping[str, str]
     environment: Mapping[str, str] = field(repr=False)
     bindings: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    entrypoint: tuple[str, ...] = ()
     memory: int | None = None
     cpus: float | None = None
     shm_size: int | None = None
@@ -301,6 +307,7 @@ class ContainerInfo:
                 bindings=group_bindings(published),
                 mounts=parse_mounts(raw.get("Mounts") or ()),
                 environment=dict(parse_text(item).partition("=")[::2] for item in raw["Config"].get("Env") or ()),
+                entrypoint=parse_argv(raw["Config"].get("Entrypoint")),
                 memory=parse_amount(host.get("Memory")),
                 cpus=None if (nano := parse_amount(host.get("NanoCpus"))) is None else nano / 1e9,
                 shm_size=parse_amount(host.get("ShmSize")),

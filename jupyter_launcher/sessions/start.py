@@ -44,6 +44,12 @@ __all__ = ["StartRequest", "cancelled_start", "remove_session", "start_session"]
 
 _log = logging.getLogger("jupyter_launcher")
 
+_LIMITS_HINT = (
+    "let the engine control memory, cpu and pids: a rootless engine needs control groups of version 2, with these "
+    "controllers delegated to its user"
+)
+_NOT_FOUND = 127
+"""The exit code of a container whose program is not there."""
 _NOT_COMPARED = (
     "the session keeps the secrets that it was started with; nobody could compare them with the given ones",
 )
@@ -193,7 +199,7 @@ def _make_session(
             info = _start_container(context, container_id, planned)
         deadline = Deadline(timeouts.start)
         with reporter.phase(Phase.SERVER):
-            server = start_server(engine, info.id, planned, deadline)
+            server = start_server(engine, info.id, planned, deadline, entrypoint=_find_entrypoint(planned, info))
         with reporter.phase(Phase.READY):
             api = JupyterApi(context.server_url(info, planned.labels), server.info.token)
             wait_until_ready(api, engine, info.id, deadline)
@@ -242,13 +248,21 @@ def _start_container(context: Context, container_id: str, planned: SessionPlan) 
         raise found or error from error.__cause__
     info = context.engine.inspect(container_id)
     if info is None or not info.running:
-        raise describe_failure(context.engine, container_id, "its first process has ended", Deadline(0.0))
+        entrypoint = () if info is None else _find_entrypoint(planned, info)
+        is_missing = info is not None and info.exit_code == _NOT_FOUND and not entrypoint
+        seen = f"its first process has ended{': the image has no `sh` on its PATH' if is_missing else ''}"
+        raise describe_failure(context.engine, container_id, seen, Deadline(0.0), entrypoint=entrypoint)
     for option in find_unenforced(planned.container, info):
         raise describe_unenforced(option)
     if not all(info.ports.get(port) for port in (PORT_KEY, *config.ports)):
         msg = f"container {info.name} has no published port on network {info.network_mode!r}"
         raise EngineError(msg, hint="use a bridge network that can publish: one with IPv4, and no internal one")
     return info
+
+
+def _find_entrypoint(planned: SessionPlan, info: ContainerInfo) -> tuple[str, ...]:
+    """The image's ENTRYPOINT that runs before the server; empty: there is none, or ours is in its place."""
+    return info.entrypoint if planned.container.keep_entrypoint else ()
 
 
 @contextlib.contextmanager

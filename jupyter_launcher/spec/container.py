@@ -68,6 +68,7 @@ def session_config(
     return ContainerConfig(
         image=spec.image,
         entrypoint=("sh", "-c", read_script("supervise.sh"), "supervise", RUN_DIR, str(_SERVER_PATIENCE)),
+        keep_entrypoint=spec.entrypoint,
         user=spec.user,
         working_dir=PIPELINE_TARGET,
         environment=_environment({**proxies.values, **spec.environment}, gateway, labels.start_id),

@@ -64,6 +64,7 @@ class StartOptions(TypedDict, total=False):
     read_only: bool
     tune: bool
     lease: int | None
+    entrypoint: bool
     log_size: int | str | None
     labels: Mapping[str, str] | None
     lab_args: Iterable[str]
@@ -161,6 +162,9 @@ class SessionSpec:
     )
     lab_args: tuple[str, ...] = _option(
         texts.check_lab_args, "--lab-arg ARGUMENT", "One more argument for jupyter lab.", "texts", default=()
+    )
+    entrypoint: bool = _option(
+        checks.check_flag, "--entrypoint/--no-entrypoint", "The image's ENTRYPOINT runs.", "flag", default=True
     )
     container_options: Mapping[str, Any] = _option(
         check_container_options, "--container-option NAME=JSON", "By the engine's name.", "documents", default=dict

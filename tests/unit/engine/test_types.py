@@ -374,6 +374,20 @@ def test_a_log_that_is_read_is_kept_in_a_file(driver: str | None) -> None:
     assert config.to_docker(driver)["HostConfig"]["LogConfig"] == {"Type": "json-file", "Config": {}}
 
 
+@pytest.mark.parametrize(
+    ("told", "expected"), [(None, ()), ([], ()), ("", ()), (["/a", "b"], ("/a", "b")), ("/a b", ("/a b",))]
+)
+def test_a_container_tells_its_entrypoint(told: object, expected: tuple[str, ...]) -> None:
+    raw = {**FULL, "Config": {**FULL["Config"], "Entrypoint": told}}
+    assert ContainerInfo.from_inspect(raw).entrypoint == expected
+
+
+def test_an_image_keeps_its_entrypoint_where_that_is_asked_for() -> None:
+    body = ContainerConfig(image="image", entrypoint=("sh", "-c", "x"), keep_entrypoint=True).to_docker()
+    assert body["Cmd"] == ["sh", "-c", "x"]
+    assert "Entrypoint" not in body
+
+
 def test_all_that_is_asked_is_in_the_body() -> None:
     body = ContainerConfig(
         image="image",

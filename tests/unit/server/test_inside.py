@@ -1201,12 +1201,15 @@ def test_without_a_server_the_container_ends(tmp_path: Path) -> None:
     assert "no server came within 0 s" in (tmp_path / "log").read_text()
 
 
-def test_a_stop_of_the_container_reaches_the_server(tmp_path: Path, sleeper: subprocess.Popen[bytes]) -> None:
+@pytest.mark.parametrize("send", [os.kill, os.killpg], ids=["to the process", "to its group"])
+def test_a_stop_of_the_container_reaches_the_server(
+    tmp_path: Path, sleeper: subprocess.Popen[bytes], send: Callable[[int, int], None]
+) -> None:
     os.mkfifo(tmp_path / "alive")
     (tmp_path / "server.pid").write_text(str(sleeper.pid))
     with supervised(tmp_path, "30") as process:
         with (tmp_path / "alive").open("w") as pipe:  # the trap is set before the supervisor reads
-            process.terminate()
+            send(process.pid, signal.SIGTERM)
             assert sleeper.wait(10) == -signal.SIGTERM
             pipe.write("0\n")
         assert process.wait(10) == 0

@@ -309,6 +309,23 @@ def test_a_container_whose_first_process_cannot_run_says_why(start: Start, engin
     assert engine.known == {}
 
 
+@pytest.mark.parametrize("keeps", [True, False])
+def test_an_entrypoint_that_ends_at_once_is_named_unless_it_did_not_run(
+    start: Start,
+    engine: FakeEngine,
+    keeps: bool,  # noqa: FBT001 - pytest's
+) -> None:
+    def end(found: str) -> None:
+        engine.change(found, entrypoint=("/entry.sh",))
+        engine.end(found, 3)
+
+    engine.on_start = end
+    with pytest.raises(ServerStartError) as caught:
+        start(entrypoint=keeps)
+    assert ("ENTRYPOINT ['/entry.sh'] ended with exit code 3" in caught.value.message) == keeps
+    assert ("its first process has ended" in caught.value.message) != keeps
+
+
 @pytest.mark.parametrize(
     "labels", [session_labels(start_id="other").to_labels(), {}, {"jupyter-launcher.session-id": "one"}]
 )

@@ -41,6 +41,8 @@ def test_a_session_supervises_a_server_that_comes_by_exec() -> None:
     assert found.entrypoint[:2] == ("sh", "-c")
     assert found.entrypoint[2] == read_script("supervise.sh")
     assert found.entrypoint[3:5] == ("supervise", RUN_DIR)
+    assert found.keep_entrypoint
+    assert not config(entrypoint=False).keep_entrypoint
     assert (found.stop_signal, found.working_dir, found.network) == ("SIGTERM", "/pipeline-dir", "net")
     assert found.stop_seconds is not None
     assert found.stop_seconds > 5  # a kernel that ignores signals costs the server so much

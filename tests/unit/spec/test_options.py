@@ -158,6 +158,7 @@ def test_every_option_takes_a_value_or_refuses_it_by_name(option: str, value: An
         ("read_only", 1),
         ("pipeline_relabel", "x"),
         ("tune", None),
+        ("entrypoint", "/entry.sh"),
         ("lease", 2),
         ("lease", 3.0),
         ("lease", True),
@@ -243,6 +244,8 @@ def test_options_are_plain_json() -> None:
     assert list(dict(made.labels)) == ["z", "a"]
     assert json.dumps(options["labels"]) == '{"a": "2", "z": "1"}'
     assert (options["memory"], options["lab_args"], options["tune"]) == (1024, ["--x"], False)
+    assert session_spec(entrypoint=False).to_options()["entrypoint"] is False
+    assert "entrypoint" not in options
 
 
 def test_the_order_of_mappings_makes_no_difference() -> None:
