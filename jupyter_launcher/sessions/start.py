@@ -27,7 +27,7 @@ from jupyter_launcher.host.process import process_mark
 from jupyter_launcher.models import Gateway, Phase, Timings
 from jupyter_launcher.server.api import JupyterApi
 from jupyter_launcher.server.process import describe_closed_directory, describe_failure, renew_lease, start_server
-from jupyter_launcher.server.ready import check_kernelspecs, wait_until_ready
+from jupyter_launcher.server.ready import check_kernelspecs, check_server_info, wait_until_ready
 from jupyter_launcher.sessions.context import Context
 from jupyter_launcher.sessions.join import find_or_clear, find_session, join_starting, refuse_lost_directory
 from jupyter_launcher.sessions.phases import PhaseReporter, StartLimit
@@ -216,6 +216,7 @@ def _make_session(
         deadline = Deadline(timeouts.start)
         with reporter.phase(Phase.SERVER):
             server = start_server(engine, info.id, planned, deadline)
+            check_server_info(server.info, planned.labels.base_url, engine, info.id)
         with reporter.phase(Phase.READY):
             api = JupyterApi(context.server_url(info, planned.labels), server.info.token)
             wait_until_ready(api, engine, info.id, deadline)
