@@ -146,9 +146,9 @@ class DockerEngine:
         return parse(raw)
 
     def containers(self, *labels: str) -> list[ListedContainer]:
-        """All containers, in every state, with these labels (``name=value`` or ``name``); one call."""
+        """All containers, in every state, with all of these labels (``name=value`` or ``name``); one call."""
         with self._translate("list containers"):
-            listed = self.api.containers(all=True, filters={"label": list(labels)})
+            listed = self.api.containers(all=True, filters={"label": list(labels)} if labels else None)
         found = [ListedContainer.from_listing(podman.listing_to_docker(raw)) for raw in parse_list(listed)]
         wanted = [label.partition("=") for label in labels]
         return [

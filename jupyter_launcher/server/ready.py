@@ -21,13 +21,14 @@ from jupyter_launcher.server.process import describe_failure
 from jupyter_launcher.spec.checks import PIPELINE_TARGET, SERVER_PORT
 from jupyter_launcher.waiting import Deadline, NotYetError, attempts
 
-__all__ = ["check_kernelspecs", "check_server_info", "has_kernelspecs", "wait_until_ready"]
+__all__ = ["TOKEN_HINT", "check_kernelspecs", "check_server_info", "has_kernelspecs", "wait_until_ready"]
 
 _REQUEST_SECONDS = 5.0
 _LOOK_SECONDS = 10.0  # a connection has 3 of them; a busy machine needs some to start Python
 _ALIVE_EVERY = 0.5
 _UNREACHED_SECONDS = 5.0
 _REASON_LENGTH = 500
+TOKEN_HINT = "the gateway wants a token: give environment={'JUPYTER_GATEWAY_AUTH_TOKEN': ...}"  # noqa: S105 - no secret
 
 
 def check_server_info(info: ServerInfo, base_url: str, engine: Engine, container: str) -> None:
@@ -137,8 +138,12 @@ def check_kernelspecs(
         _refuse_ended(gateway, engine, gateway.container_id)
     msg = f"the server does not get kernel specs from the gateway {gateway.name} at {gateway.url} ({seen})"
     hint = "see that a kernel gateway listens there, on all addresses and that port, and what its log says"
+    if gateway.url.startswith("https:"):
+        hint += "; where its certificate is of an authority of your own, mount that and name it in SSL_CERT_FILE"
+    elif status == 404:
+        hint += "; one below a base URL is given as http://NAME:PORT/BASE"
     if status in (401, 403):
-        hint = "the gateway wants a token: give environment={'JUPYTER_GATEWAY_AUTH_TOKEN': ...}"
+        hint = TOKEN_HINT
     raise GatewayUnreachableError(
         msg,
         hint=hint,
@@ -207,5 +212,6 @@ def _reason(body: Any) -> str:
     if "kernelspecs" in body:
         return "no kernel specs at all"
     message = body.get("message")
-    text = message[:_REASON_LENGTH] if isinstance(message, str) else ""
+    # jupyter_server leaves the places of two values in its text.
+    text = message.replace("[%s] %s. ", "")[:_REASON_LENGTH] if isinstance(message, str) else ""
     return "".join(character if character.isprintable() else " " for character in text)

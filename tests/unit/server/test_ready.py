@@ -205,6 +205,8 @@ def test_kernel_specs_of_a_hostile_server_are_none(kind: str) -> None:
         (503, b'{"message": ["x"]}', "HTTP 503: )"),
         (404, b"not found", "HTTP 404: no JSON"),
         (404, b"{}", "see that a kernel gateway listens there"),
+        (404, b"{}", "below a base URL is given as http://NAME:PORT/BASE"),
+        (503, b'{"message": "Error from Gateway: [%s] %s. Ensure x."}', "(HTTP 503: Error from Gateway: Ensure x.)"),
         (401, b"{}", "the gateway wants a token: give environment={'JUPYTER_GATEWAY_AUTH_TOKEN': ...}"),
         (403, b"{}", "the gateway wants a token"),
         (200, b'{"kernelspecs": {}}', "no kernel specs at all"),
@@ -217,6 +219,13 @@ def test_a_gateway_that_gives_no_kernel_specs(status: int, body: bytes, seen: st
     assert seen in str(caught.value)
     assert (caught.value.status, caught.value.gateway_url) == (status, GATEWAY.url)
     assert caught.value.log_tail == "the log"
+
+
+def test_a_gateway_with_a_certificate_that_nobody_knows() -> None:
+    secure = replace(GATEWAY, url="https://gw:8888")
+    with http_server(lambda *_: (500, b"{}")) as url, pytest.raises(GatewayUnreachableError) as caught:
+        check_kernelspecs(JupyterApi(url, "t"), secure, FakeEngine(container()), container(), 5.0)
+    assert "SSL_CERT_FILE" in caught.value.hint
 
 
 @pytest.mark.parametrize(

@@ -13,37 +13,35 @@ Without it: a server with a token that everybody knows, with a password, or at a
 Goes when: jupyter_server has a way to say what no configuration may change.
 """
 
-import os
-
-from traitlets.config import Config
-
-_held = Config()
-with open(os.environ["JUPYTER_TOKEN_FILE"]) as _token_file:
-    _held_token = _token_file.read()
-try:
-    import jupyter_server.auth.identity  # noqa: F401
-except ImportError:  # version 1; in version 2 this name is a warning
-    _held.ServerApp.token = _held_token
-else:
-    for _provider in (_held.IdentityProvider, _held.PasswordIdentityProvider):
-        _provider.token = _held_token
-    _held.PasswordIdentityProvider.hashed_password = ""
-    _held.PasswordIdentityProvider.password_required = False
-_held.ServerApp.password = ""
-_held.ServerApp.password_required = False
-_held.ServerApp.base_url = "/"  # the command has another one where that was asked for
-_held.ServerApp.certfile = _held.ServerApp.keyfile = _held.ServerApp.sock = ""
-_held.ServerApp.ssl_options = {}
-_held.FileContentsManager.root_dir = _held.MappingKernelManager.root_dir = os.getcwd()
-get_config().merge(_held)
-
 try:
     from jupyter_server.serverapp import ServerApp
+    from traitlets.config import Config
 
     _init_configurables = ServerApp.init_configurables
 except (ImportError, AttributeError):  # another server
     pass
 else:
+    import os
+
+    _held = Config()
+    with open(os.environ["JUPYTER_TOKEN_FILE"]) as _token_file:
+        _held_token = _token_file.read()
+    try:
+        import jupyter_server.auth.identity  # noqa: F401
+    except ImportError:  # version 1; in version 2 this name is a warning
+        _held.ServerApp.token = _held_token
+    else:
+        for _provider in (_held.IdentityProvider, _held.PasswordIdentityProvider):
+            _provider.token = _held_token
+        _held.PasswordIdentityProvider.hashed_password = ""
+        _held.PasswordIdentityProvider.password_required = False
+    _held.ServerApp.password = ""
+    _held.ServerApp.password_required = False
+    _held.ServerApp.base_url = "/"  # the command has another one where that was asked for
+    _held.ServerApp.certfile = _held.ServerApp.keyfile = _held.ServerApp.sock = ""
+    _held.ServerApp.ssl_options = {}
+    _held.FileContentsManager.root_dir = _held.MappingKernelManager.root_dir = os.getcwd()
+    get_config().merge(_held)
 
     def _init_as_held(self):
         self.update_config(_held)
