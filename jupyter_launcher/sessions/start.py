@@ -43,6 +43,7 @@ __all__ = ["StartRequest", "cancelled_start", "remove_session", "start_session"]
 
 _log = logging.getLogger("jupyter_launcher")
 
+_PORT_SECONDS = 1.0
 _LIMITS_HINT = (
     "let the engine control memory, cpu and pids: a rootless engine needs control groups of version 2, with these "
     "controllers delegated to its user"
@@ -260,7 +261,7 @@ def _start_container(context: Context, container_id: str, planned: SessionPlan) 
         context.engine.start(container_id, host_port=planned.container.host_port)
     except EngineError as error:
         raise describe_closed_directory(planned.labels.pipeline_dir, error) or error from error.__cause__
-    info = context.engine.inspect(container_id)
+    info = _look_at_port(context, container_id)
     if info is None or not info.running:
         raise describe_failure(context.engine, container_id, "its first process has ended", Deadline(0.0))
     for option in find_unenforced(planned.container, info):
@@ -268,6 +269,17 @@ def _start_container(context: Context, container_id: str, planned: SessionPlan) 
     if not info.ports.get(PORT_KEY):
         msg = f"container {info.name} has no published port on network {info.network_mode!r}"
         raise EngineError(msg, hint="use a bridge network that can publish: one with IPv4, and no internal one")
+    return info
+
+
+def _look_at_port(context: Context, container_id: str) -> ContainerInfo | None:
+    """The started container; an engine may show its published port a moment later."""
+    info: ContainerInfo | None = None
+    for attempt in attempts(Deadline(_PORT_SECONDS), NotYetError):
+        with attempt:
+            info = context.engine.inspect(container_id)
+            if info is not None and info.running and not info.ports.get(PORT_KEY):
+                raise NotYetError
     return info
 
 

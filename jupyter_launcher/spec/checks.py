@@ -7,6 +7,7 @@ import math
 import re
 import socket
 from collections.abc import Callable, Collection
+from pathlib import PurePath
 from typing import Any, NoReturn, TypeVar
 from urllib.parse import unquote, urlsplit
 
@@ -36,6 +37,7 @@ __all__ = [
     "check_host_port",
     "check_ids",
     "check_image",
+    "check_inner_path",
     "check_instance",
     "check_lease",
     "check_log_size",
@@ -255,6 +257,15 @@ def check_base_url(value: object, option: str) -> str:
         seen = f"is {show_value(value)}: browsers remove the steps '.' and '..', and control characters are in no URL"
         refuse_option(option, seen, hint)
     return "/" + f"{value.strip('/')}/".lstrip("/")
+
+
+def check_inner_path(value: object, option: str) -> str:
+    """A path in the pipeline directory, relative to it; returned with single slashes. Empty: the directory itself."""
+    text = str(value) if isinstance(value, PurePath) else value
+    if not is_text(text) or not text or text.startswith("/") or ".." in text.split("/"):
+        hint = "give a path relative to the pipeline directory, such as 'steps/train.ipynb'"
+        refuse_option(option, f"is {show_value(value)}", hint)
+    return "/".join(step for step in text.split("/") if step not in ("", "."))
 
 
 def check_size(value: object, option: str) -> int | None:
