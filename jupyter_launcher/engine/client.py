@@ -39,6 +39,7 @@ T = TypeVar("T")
 
 _REMOVAL_SECONDS = 5.0
 _TAIL_SECONDS = 5.0
+_PORT_TRIES = 4
 _TAIL_SIZE = 64 * 1024  # characters
 
 
@@ -146,9 +147,9 @@ class DockerEngine:
         return parse(raw)
 
     def containers(self, *labels: str) -> list[ListedContainer]:
-        """All containers, in every state, with these labels (``name=value`` or ``name``); one call."""
+        """All containers, in every state, with all of these labels (``name=value`` or ``name``); one call."""
         with self._translate("list containers"):
-            listed = self.api.containers(all=True, filters={"label": list(labels)})
+            listed = self.api.containers(all=True, filters={"label": list(labels)} if labels else None)
         found = [ListedContainer.from_listing(podman.listing_to_docker(raw)) for raw in parse_list(listed)]
         wanted = [label.partition("=") for label in labels]
         return [
@@ -179,24 +180,28 @@ class DockerEngine:
             raise
 
     def start(self, container: str, *, host_port: int | None = None) -> None:
-        """Start a created container.
+        """Start a created container. Where the port that the engine chose is taken after all, it chooses again.
 
         Raises:
             PortInUseError: ``host_port`` was asked for, and is taken.
         """
-        try:
-            with self._translate(f"start container {container[:12]}"):
-                self.api.start(container)
-        except EngineError as error:
-            if host_port is not None and is_port_conflict(error):
-                host_port = find_port(error) or host_port  # more than one may have been asked for
-                msg = f"host port {host_port} is in use"
-                hint = (
-                    "stop what holds it (`docker ps`, `ss -ltnp`), or let the engine choose a free port by leaving "
-                    "host_port (or its number in ports) out"
-                )
-                raise PortInUseError(msg, hint=hint, status=500, host_port=host_port) from error
-            raise
+        for left in reversed(range(_PORT_TRIES)):
+            try:
+                with self._translate(f"start container {container[:12]}"):
+                    self.api.start(container)
+            except EngineError as error:
+                if not is_port_conflict(error) or (host_port is None and not left):
+                    raise
+                if host_port is not None:
+                    host_port = find_port(error) or host_port  # more than one may have been asked for
+                    msg = f"host port {host_port} is in use"
+                    hint = (
+                        "stop what holds it (`docker ps`, `ss -ltnp`), or let the engine choose a free port by leaving "
+                        "host_port (or its number in ports) out"
+                    )
+                    raise PortInUseError(msg, hint=hint, status=500, host_port=host_port) from error
+            else:
+                return
 
     @contextlib.contextmanager
     def temporary(

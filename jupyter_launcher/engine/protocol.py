@@ -102,7 +102,7 @@ class Engine(Protocol):
         """
 
     def start(self, container: str, *, host_port: int | None = None) -> None:
-        """Start a created container.
+        """Start a created container. Where the port that the engine chose is taken after all, it chooses again.
 
         Raises:
             PortInUseError: ``host_port`` was asked for, and is taken.

@@ -19,6 +19,7 @@ __all__ = [
     "group_bindings",
     "group_ports",
     "parse_addresses",
+    "parse_aliases",
     "parse_amount",
     "parse_argv",
     "parse_exit_code",
@@ -176,6 +177,12 @@ def parse_addresses(settings: Mapping[str, Any]) -> dict[str, str]:
     """The name of a network → the container's IP there."""
     networks = settings.get("Networks") or {}
     return {parse_text(name): parse_text((network or {}).get("IPAddress") or "") for name, network in networks.items()}
+
+
+def parse_aliases(settings: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """The name of a network → the other names that the container has there."""
+    networks = settings.get("Networks") or {}
+    return {parse_text(name): parse_words((network or {}).get("Aliases")) for name, network in networks.items()}
 
 
 def parse_number(value: Any) -> float:

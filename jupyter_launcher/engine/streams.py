@@ -32,6 +32,7 @@ __all__ = [
     "read_frames",
     "read_output",
     "run_exec",
+    "shorten",
     "wait_for_json",
 ]
 
@@ -46,6 +47,8 @@ _GUESSED = 3  # characters; so short a text is no secret, and in too many words
 _LEAST_SECONDS = 0.001  # a time-out of 0 means something else
 _STDOUT = 1
 _STDERR = 2
+_SHORT = 256  # bytes of a word that may stand in an event
+_MOVABLE = 2**16  # Linux takes twice as many for one variable, with its name
 _PRINT_MARK = "printf '\\002'; exec \"$@\""
 # The name of the script is the number of seconds. An image without `timeout` has no end for a command that hangs.
 _PRINT_MARK_AND_LIMIT = 'printf \'\\002\'; command -v timeout >/dev/null && exec timeout -s KILL "$0" "$@"; exec "$@"'
@@ -56,6 +59,26 @@ def mark(argv: Sequence[str], seconds: int | None = None) -> list[str]:
     if seconds is None:
         return ["sh", "-c", _PRINT_MARK, "exec", *argv]
     return ["sh", "-c", _PRINT_MARK_AND_LIMIT, str(seconds), *argv]
+
+
+def shorten(argv: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """A command that becomes ``argv``, and the variables that it takes for that: the long words, such as scripts.
+
+    The engine tells everyone who listens to its events the whole command of an exec, and nobody its variables. The
+    process that ``argv`` becomes has none of them.
+    """
+    moved = {f"_jl_word_{at}": word for at, word in enumerate(argv) if _SHORT < len(word.encode()) <= _MOVABLE}
+    if not moved:
+        return list(argv), {}
+    rest: list[str] = []
+    words: list[str] = []
+    for at, word in enumerate(argv):
+        name = f"_jl_word_{at}"
+        if name not in moved:
+            rest.append(word)
+            name = str(len(rest))
+        words.append(f'"${{{name}}}"')
+    return ["sh", "-c", f'set -- {" ".join(words)}; unset {" ".join(moved)}; exec "$@"', "sh", *rest], moved
 
 
 @dataclass(slots=True)
@@ -238,12 +261,13 @@ def run_exec(api: APIClient, endpoint: str, command: Command, deadline: Deadline
     code = None
     try:
         with translate_errors(f"run a command in container {container[:12]}", endpoint), within(deadline):
+            argv, words = shorten(command.argv)
             exec_id = parse_id(
                 api.exec_create(
                     container,
-                    mark(command.argv, seconds),
+                    mark(argv, seconds),
                     workdir=command.workdir,
-                    environment=dict(command.environment.values),
+                    environment={**command.environment.values, **words},
                 )
             )
             read_output(_start(api, exec_id, deadline), output, deadline, command.limit)

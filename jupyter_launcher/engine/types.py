@@ -15,6 +15,7 @@ from jupyter_launcher.engine.shapes import (
     group_bindings,
     group_ports,
     parse_addresses,
+    parse_aliases,
     parse_amount,
     parse_argv,
     parse_hosts,
@@ -239,6 +240,7 @@ class ContainerInfo:
         exit_code, oom_killed, error: how it ended; while it runs they say nothing.
         network_mode: the network that it was created with, or ``host`` or ``none``.
         networks: the name of a network → the container's IP there, ``""`` when it is not running.
+        aliases: the name of a network → the container's other names there; Compose gives it that of its service.
         ports: a container port such as ``8888/tcp`` → the published host ports.
         bindings: the same port → an address of the host → the host port there.
         mounts: a path in the container → the path on the engine's host that is mounted there.
@@ -264,6 +266,7 @@ class ContainerInfo:
     ports: Mapping[str, tuple[int, ...]]
     mounts: Mapping[str, str]
     environment: Mapping[str, str] = field(repr=False)
+    aliases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     bindings: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     entrypoint: tuple[str, ...] = ()
     memory: int | None = None
@@ -303,6 +306,7 @@ class ContainerInfo:
                 image=parse_text(raw["Config"]["Image"]),
                 network_mode=parse_text(host.get("NetworkMode") or ""),
                 networks=parse_addresses(settings),
+                aliases=parse_aliases(settings),
                 ports={**dict.fromkeys(settings.get("Ports") or (), ()), **group_ports(published)},
                 bindings=group_bindings(published),
                 mounts=parse_mounts(raw.get("Mounts") or ()),

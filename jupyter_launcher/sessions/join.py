@@ -239,7 +239,8 @@ def join_session(
             log_tail=engine.log_tail(info.id),
             session_id=labels.session_id,
         ) from error
-    wait_until_ready(JupyterApi(context.server_url(info, labels), server_info.token), engine, info.id, deadline)
+    api = JupyterApi(context.server_url(info, labels), server_info.token)
+    wait_until_ready(api, engine, info.id, deadline, is_new=False)
     return Session(info, labels, server_info, context=context, timings=Timings(), warnings=warnings, joined=True)
 
 

@@ -9,6 +9,7 @@ import os
 import threading
 from pathlib import Path
 from types import TracebackType
+from urllib.parse import quote
 
 from jupyter_launcher.acts import run_act
 from jupyter_launcher.engine.types import ContainerInfo
@@ -28,7 +29,7 @@ from jupyter_launcher.server.api import JupyterApi
 from jupyter_launcher.server.process import renew_lease
 from jupyter_launcher.sessions.context import Context
 from jupyter_launcher.sessions.stop import stop_session
-from jupyter_launcher.spec.checks import SERVER_PORT, refuse_option
+from jupyter_launcher.spec.checks import SERVER_PORT, check_inner_path, refuse_option
 from jupyter_launcher.spec.container import PORT_KEY
 from jupyter_launcher.spec.engine_options import spell_port
 from jupyter_launcher.spec.labels import SessionLabels
@@ -150,6 +151,23 @@ class Session:
     def lab_url(self) -> str:
         """JupyterLab with its token, for a browser on this machine."""
         return f"{self.url}lab?token={self._server_info.token}"
+
+    @property
+    def client_url(self) -> str:
+        """As :attr:`url`, without a slash at its end: for clients that put ``/api/…`` after it."""
+        return self.url.rstrip("/")
+
+    def lab_url_of(self, path: str | os.PathLike[str]) -> str:
+        """JupyterLab with its token and a file or folder of the pipeline opened, for a browser on this machine.
+
+        Args:
+            path: relative to the pipeline directory, such as ``steps/train.ipynb``. It need not exist yet.
+
+        Raises:
+            OptionError: it is no relative path, or leads out of the directory.
+        """
+        steps = quote(check_inner_path(path, "path"), safe="/")
+        return f"{self.url}lab/tree{steps and '/'}{steps}?token={self._server_info.token}"
 
     @property
     def internal_url(self) -> str:

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import os
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,7 @@ from jupyter_launcher.host.process import process_mark
 from jupyter_launcher.models import Gateway, Phase, Timings
 from jupyter_launcher.server.api import JupyterApi
 from jupyter_launcher.server.process import describe_closed_directory, describe_failure, renew_lease, start_server
-from jupyter_launcher.server.ready import check_kernelspecs, wait_until_ready
+from jupyter_launcher.server.ready import check_kernelspecs, check_server_info, wait_until_ready
 from jupyter_launcher.sessions.context import Context
 from jupyter_launcher.sessions.join import find_or_clear, find_session, join_starting, refuse_lost_directory
 from jupyter_launcher.sessions.phases import PhaseReporter, StartLimit
@@ -44,6 +44,7 @@ __all__ = ["StartRequest", "cancelled_start", "remove_session", "start_session"]
 
 _log = logging.getLogger("jupyter_launcher")
 
+_PORT_SECONDS = 1.0
 _LIMITS_HINT = (
     "let the engine control memory, cpu and pids: a rootless engine needs control groups of version 2, with these "
     "controllers delegated to its user"
@@ -200,6 +201,7 @@ def _make_session(
         deadline = Deadline(timeouts.start)
         with reporter.phase(Phase.SERVER):
             server = start_server(engine, info.id, planned, deadline, entrypoint=_find_entrypoint(planned, info))
+            check_server_info(server.info, planned.labels.base_url, engine, info.id)
         with reporter.phase(Phase.READY):
             api = JupyterApi(context.server_url(info, planned.labels), server.info.token)
             wait_until_ready(api, engine, info.id, deadline)
@@ -246,7 +248,8 @@ def _start_container(context: Context, container_id: str, planned: SessionPlan) 
     except EngineError as error:
         found = describe_closed_directory(planned.labels.pipeline_dir, error) or describe_refusal(config, error)
         raise found or error from error.__cause__
-    info = context.engine.inspect(container_id)
+    ports = (PORT_KEY, *config.ports)
+    info = _look_at_ports(context, container_id, ports)
     if info is None or not info.running:
         entrypoint = () if info is None else _find_entrypoint(planned, info)
         is_missing = info is not None and info.exit_code == _NOT_FOUND and not entrypoint
@@ -254,7 +257,7 @@ def _start_container(context: Context, container_id: str, planned: SessionPlan) 
         raise describe_failure(context.engine, container_id, seen, Deadline(0.0), entrypoint=entrypoint)
     for option in find_unenforced(planned.container, info):
         raise describe_unenforced(option)
-    if not all(info.ports.get(port) for port in (PORT_KEY, *config.ports)):
+    if not all(map(info.ports.get, ports)):
         msg = f"container {info.name} has no published port on network {info.network_mode!r}"
         raise EngineError(msg, hint="use a bridge network that can publish: one with IPv4, and no internal one")
     return info
@@ -263,6 +266,17 @@ def _start_container(context: Context, container_id: str, planned: SessionPlan) 
 def _find_entrypoint(planned: SessionPlan, info: ContainerInfo) -> tuple[str, ...]:
     """The image's ENTRYPOINT that runs before the server; empty: there is none, or ours is in its place."""
     return info.entrypoint if planned.container.keep_entrypoint else ()
+
+
+def _look_at_ports(context: Context, container_id: str, ports: Sequence[str]) -> ContainerInfo | None:
+    """The started container; an engine may show its published ports a moment later."""
+    info: ContainerInfo | None = None
+    for attempt in attempts(Deadline(_PORT_SECONDS), NotYetError):
+        with attempt:
+            info = context.engine.inspect(container_id)
+            if info is not None and info.running and not all(map(info.ports.get, ports)):
+                raise NotYetError
+    return info
 
 
 @contextlib.contextmanager

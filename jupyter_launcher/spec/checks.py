@@ -5,9 +5,11 @@ from __future__ import annotations
 import ipaddress
 import math
 import re
+import socket
 from collections.abc import Callable, Collection, Mapping
+from pathlib import PurePath
 from typing import Any, NoReturn, TypeVar
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from jupyter_launcher.engine.types import LOOPBACK
 from jupyter_launcher.errors import OptionError
@@ -35,6 +37,7 @@ __all__ = [
     "check_host_port",
     "check_ids",
     "check_image",
+    "check_inner_path",
     "check_instance",
     "check_lease",
     "check_log_size",
@@ -156,7 +159,11 @@ def check_image(value: object, option: str) -> str:
 
 
 def check_gateway(value: object, option: str) -> str | None:
-    """A container's name or id, with a port or without, or a URL; whether that is usable is seen later."""
+    """A container's name or id, with a port or without, or a URL; whether that is usable is seen later.
+
+    Raises:
+        OptionError: it is none of these; or an address at which a session's server would ask itself.
+    """
     if value is None:
         return None
     if isinstance(value, RunningGateway):  # its token is read where it runs
@@ -170,7 +177,46 @@ def check_gateway(value: object, option: str) -> str | None:
         # What looks like a URL may hold a secret.
         seen = "is no name" if set("@?#/") & set(value) else f"is {show_value(value)}"
         refuse_option(option, seen, "give a container's name or id, NAME:PORT, or an http(s) URL with its http://")
+    _refuse_own_address(value, option)
     return value
+
+
+def _refuse_own_address(gateway: str, option: str) -> None:
+    is_url = "://" in gateway
+    try:
+        parts = urlsplit(gateway if is_url else f"//{gateway}")
+        host, port = parts.hostname or "", parts.port or SERVER_PORT
+    except ValueError:
+        return  # no URL, which is seen later
+    address = _parse_address(host, short=is_url)
+    if host == "localhost" or host.endswith(".localhost") or (address and _is_own(address)):
+        seen = f"is at {show_value(host)}, which in the session's container is the session itself"
+        hint = (
+            f"give the name of the gateway's container, NAME or NAME:PORT (else {SERVER_PORT}); or for one on the "
+            f"engine's host, its address as containers see it, such as 'http://172.17.0.1:{port}'"
+        )
+        refuse_option(option, seen, hint)
+    if address is not None and not is_url:
+        hint = f"give 'http://{gateway}', or a container's name"
+        refuse_option(option, f"is {show_value(gateway)}, and an address is given as a URL", hint)
+
+
+def _parse_address(host: str, *, short: bool) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """An IP; ``short``: also in forms such as 127.1, which resolvers read. None: a name."""
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        if not short:
+            return None
+    try:
+        return ipaddress.IPv4Address(socket.inet_aton(host))
+    except (OSError, UnicodeError):
+        return None
+
+
+def _is_own(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    address = getattr(address, "ipv4_mapped", None) or address
+    return address.is_loopback or address.is_unspecified
 
 
 def check_network(value: object, option: str) -> str | None:
@@ -216,6 +262,15 @@ def check_base_url(value: object, option: str) -> str:
         seen = f"is {show_value(value)}: browsers remove the steps '.' and '..', and control characters are in no URL"
         refuse_option(option, seen, hint)
     return "/" + f"{value.strip('/')}/".lstrip("/")
+
+
+def check_inner_path(value: object, option: str) -> str:
+    """A path in the pipeline directory, relative to it; returned with single slashes. Empty: the directory itself."""
+    text = str(value) if isinstance(value, PurePath) else value
+    if not is_text(text) or not text or text.startswith("/") or ".." in text.split("/"):
+        hint = "give a path relative to the pipeline directory, such as 'steps/train.ipynb'"
+        refuse_option(option, f"is {show_value(value)}", hint)
+    return "/".join(step for step in text.split("/") if step not in ("", "."))
 
 
 def check_size(value: object, option: str) -> int | None:

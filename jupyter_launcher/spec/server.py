@@ -58,10 +58,16 @@ def server_config(spec: SessionSpec, gateway: Gateway | None) -> str:
     third_party = spec.allow_origin is not None and needs_third_party_cookies(spec.allow_origin)
     on_gateway = gateway is not None
     wanted = {
+        "held_settings": True,
         "ready_signal": True,
+        "quiet_look": True,
         "kernel_environment": True,
         "trash": True,
+        "checkpoints": True,
+        "collaboration": True,
+        "extension_manager": True,
         "partitioned_cookies": third_party,
+        "login_cookies": third_party,
         "gateway_token": gateway is not None and gateway.token is not None,
         "gateway_kernels": on_gateway,
         "gateway_shutdown": on_gateway,

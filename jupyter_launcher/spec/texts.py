@@ -29,13 +29,15 @@ _MOST_SECRETS = 16
 # Only the launcher may set these. With other values it would not find the server, or the token would
 # stand in the argv of a process.
 _HELD_ARGUMENT = re.compile(
-    r"--(ip|port|port-retries|sock|notebook-dir|gateway-url|GatewayClient\.url"
+    r"--(ip|port|port-retries|sock|notebook-dir|gateway-url|certfile|keyfile|GatewayClient\.url"
     r"|(ServerApp|LabApp|NotebookApp|IdentityProvider|PasswordIdentityProvider)"
-    r"\.(ip|port|port_retries|sock|root_dir|notebook_dir|base_url|token|password|hashed_password))"
+    r"\.(ip|port|port_retries|sock|root_dir|notebook_dir|base_url|token|password|hashed_password|certfile|keyfile"
+    r"|ssl_options))"
 )
 # What allow_origin sets; given a second time it would replace that, and the policy against framing too.
 _EMBEDDING_ARGUMENT = re.compile(
-    r"--(ServerApp|LabApp)\.(allow_origin|allow_origin_pat|tornado_settings)|--IdentityProvider\.cookie_options"
+    r"--(ServerApp|LabApp)\.(allow_origin|allow_origin_pat|tornado_settings)"
+    r"|--(IdentityProvider|ServerApp)\.cookie_options"
 )
 _HELD_ENVIRONMENT = ("JUPYTER_TOKEN", "JUPYTER_TOKEN_FILE", "JUPYTER_RUNTIME_DIR", "JUPYTER_GATEWAY_URL")
 

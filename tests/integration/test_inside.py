@@ -20,7 +20,6 @@ from jupyter_launcher import (
     Launcher,
     Mount,
     PipelineDirError,
-    ServerInfoError,
     ServerStartError,
     Session,
     StopMethod,
@@ -84,14 +83,6 @@ def test_another_server_in_the_session_changes_nothing(
         in_container(client, session, f"truncate -s 1G {RUN_DIR}/jupyter/jpserver-4.json")
         assert is_found()
     assert session.stop().method is StopMethod.API
-
-
-def test_a_server_that_the_images_configuration_gives_another_token(start: Start, own: Path) -> None:
-    (own / "jupyter_server_config.py").write_text("c.IdentityProvider.token = 'of-the-image'\n")
-    with pytest.raises(ServerInfoError, match="does not have our token") as caught:
-        start(mounts=[Mount(source=str(own), target="/own")], environment={"JUPYTER_CONFIG_PATH": "/own"})
-    assert "configuration" in caught.value.hint
-    assert "of-the-image" not in str(caught.value)
 
 
 def test_a_folder_that_cannot_be_read_is_no_evidence(start: Start, launcher: Launcher, client: Any) -> None:

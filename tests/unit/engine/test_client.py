@@ -204,6 +204,17 @@ def test_a_port_that_is_taken_is_named() -> None:
     assert type(other.value) is EngineError
 
 
+def test_a_port_of_the_engines_own_that_is_taken_after_all_is_chosen_again() -> None:
+    taken = api_error(500, "driver failed: listen tcp4 127.0.0.1:49153: bind: address already in use")
+    api = FakeApi(start=iter([taken, taken, None]))
+    docker_engine(api).start("abc")
+    assert api.names == ["start"] * 3
+    once = FakeApi(start=taken)
+    with pytest.raises(PortInUseError):
+        docker_engine(once).start("abc", host_port=80)
+    assert once.names == ["start"]
+
+
 def test_a_start_that_fails_otherwise_names_no_port() -> None:
     with pytest.raises(EngineError) as caught:
         docker_engine(FakeApi(start=api_error(404, "no such file"))).start("abc", host_port=80)

@@ -1145,6 +1145,14 @@ def test_a_request_from_inside_is_never_plain_where_another_scheme_was_given() -
     assert asked == []
 
 
+def test_a_request_from_inside_that_takes_any_certificate_is_still_not_plain() -> None:
+    with http_server(lambda *_: (200, b"")) as url:
+        line = [sys.executable, "-c", read_script("request.py"), "GET", url.replace("http:", "https:"), "5"]
+        ended = subprocess.run([*line, "any-certificate"], capture_output=True, text=True, check=False)
+    assert (ended.stdout, ended.returncode) == ("", 7)
+    assert "SSL" in ended.stderr
+
+
 def test_a_request_from_inside_that_nobody_answers_fails() -> None:
     with http_server(lambda *_: (200, b"")) as url:
         pass

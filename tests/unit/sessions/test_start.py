@@ -288,6 +288,24 @@ def test_a_gateway_without_kernel_specs_ends_the_start(start: Start, jupyter: Fa
     assert [info.name for info in jupyter.engine.known.values()] == ["gw"]
 
 
+def test_a_port_that_the_engine_shows_late_is_waited_for(
+    start: Start, engine: FakeEngine, jupyter: FakeJupyter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inspect, shown_at = engine.inspect, 4
+    looks: list[str] = []
+
+    def look(name: str) -> Any:
+        info = inspect(name)
+        if info is None or not info.running:
+            return info
+        looks.append(name)
+        return info if len(looks) >= shown_at else dataclasses.replace(info, ports={})
+
+    monkeypatch.setattr(engine, "inspect", look)
+    assert start().url == jupyter.url
+    assert len(looks) == shown_at
+
+
 def test_a_container_that_publishes_nothing_names_its_network(start: Start, engine: FakeEngine) -> None:
     engine.port = None
     with pytest.raises(EngineError, match="no published port on network 'bridge'"):

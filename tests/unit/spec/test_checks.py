@@ -159,6 +159,35 @@ def test_gateways_that_cannot_be(name: object) -> None:
     assert caught.value.option == "gateway"
 
 
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST", "a.localhost", "127.0.0.1", "127.9.9.9", "0.0.0.0"])
+@pytest.mark.parametrize("form", ["http://{}:8889", "https://{}/base", "{}", "{}:8889"])
+def test_addresses_at_which_a_session_would_ask_itself(form: str, host: str) -> None:
+    with pytest.raises(OptionError, match=r"gateway is at .* is the session itself") as caught:
+        checks.check_gateway(form.format(host), "gateway")
+    assert "NAME:PORT" in caught.value.hint
+    assert "http://172.17.0.1:888" in caught.value.hint
+
+
+@pytest.mark.parametrize("host", ["[::1]", "[::]", "[::ffff:127.0.0.1]", "127.1", "0", "0x7f000001"])
+def test_other_forms_of_such_addresses_in_a_url(host: str) -> None:
+    with pytest.raises(OptionError, match="is the session itself"):
+        checks.check_gateway(f"http://{host}:8888", "gateway")
+
+
+@pytest.mark.parametrize(
+    "name", ["127", "0", "localhosts", "http://localhost.example", "http://128.0.0.1", "http://[fd00::1]:1"]
+)
+def test_gateways_that_are_elsewhere(name: str) -> None:
+    assert checks.check_gateway(name, "gateway") == name
+
+
+@pytest.mark.parametrize("name", ["172.17.0.9", "172.17.0.9:8888"])
+def test_an_address_of_a_gateway_is_given_as_a_url(name: str) -> None:
+    with pytest.raises(OptionError, match="an address is given as a URL") as caught:
+        checks.check_gateway(name, "gateway")
+    assert f"'http://{name}'" in caught.value.hint
+
+
 @pytest.mark.parametrize("name", ["me:s3cret@host:8888", "host:8888/?token=s3cret", "host#s3cret"])
 def test_what_may_be_a_secret_in_a_gateway_is_not_shown(name: str) -> None:
     with pytest.raises(OptionError) as caught:

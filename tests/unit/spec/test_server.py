@@ -85,14 +85,23 @@ def test_a_configuration_has_the_patches_that_the_session_needs_and_no_others() 
     def patches(*names: str) -> str:
         return "\n".join(read_script(f"patches/{name}.py") for name in names)
 
-    always = ("ready_signal", "kernel_environment", "trash")
+    always = (
+        "held_settings",
+        "ready_signal",
+        "quiet_look",
+        "kernel_environment",
+        "trash",
+        "checkpoints",
+        "collaboration",
+        "extension_manager",
+    )
     gateway = ("gateway_kernels", "gateway_shutdown", "gateway_websocket", "gateway_messages")
     assert server_config(session_spec(), None) == patches(*always)
     assert server_config(session_spec(), GATEWAY) == patches(*always, *gateway)
     ours = replace(GATEWAY, token="t")
     assert server_config(session_spec(), ours) == patches(*always, "gateway_token", *gateway)
     embedded = session_spec(allow_origin="https://x")
-    assert server_config(embedded, GATEWAY) == patches(*always, "partitioned_cookies", *gateway)
+    assert server_config(embedded, GATEWAY) == patches(*always, "partitioned_cookies", "login_cookies", *gateway)
 
 
 def test_the_launch_script_has_the_tunings() -> None:
