@@ -32,6 +32,7 @@ __all__ = [
     "read_frames",
     "read_output",
     "run_exec",
+    "shut_stream",
     "wait_for_json",
 ]
 
@@ -175,6 +176,13 @@ def _socket_of(response: requests.Response) -> socket.socket | None:
     for name in ("_fp", "fp", "raw", "_sock"):
         found = getattr(found, name, None)
     return found if isinstance(found, socket.socket) else None
+
+
+def shut_stream(response: requests.Response) -> None:
+    """End a read of an answer that blocks in another thread."""
+    connection = _socket_of(response)
+    if connection is not None:
+        _shut_down(connection)
 
 
 def _shut_down(connection: socket.socket) -> None:

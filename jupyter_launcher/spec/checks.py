@@ -33,6 +33,7 @@ __all__ = [
     "check_gpus",
     "check_host_ip",
     "check_host_port",
+    "check_idle",
     "check_ids",
     "check_image",
     "check_instance",
@@ -262,6 +263,16 @@ def check_gpus(value: object, option: str) -> int | str | None:
         return value
     if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= _MOST_GPUS:
         refuse_option(option, f"is {show_value(value)}", "give 'all' or how many")
+    return value
+
+
+def check_idle(value: object, option: str) -> int | None:
+    """Whole seconds, from 1."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_LEASE:
+        hint = f"give whole seconds from 1 to {MAX_LEASE} (30 days), or None for no limit"
+        refuse_option(option, f"is {show_value(value)}", hint)
     return value
 
 

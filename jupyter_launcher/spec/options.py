@@ -50,6 +50,8 @@ class StartOptions(TypedDict, total=False):
     read_only: bool
     tune: bool
     lease: int | None
+    idle_timeout: int | None
+    idle_kernel_timeout: int | None
     log_size: int | str | None
     labels: Mapping[str, str] | None
     lab_args: Iterable[str]
@@ -90,6 +92,8 @@ class SessionSpec:
     read_only: bool = field(default=False, metadata={"check": checks.check_flag})
     tune: bool = field(default=True, metadata={"check": checks.check_flag})
     lease: int | None = field(default=None, metadata={"check": checks.check_lease})
+    idle_timeout: int | None = field(default=None, metadata={"check": checks.check_idle})
+    idle_kernel_timeout: int | None = field(default=None, metadata={"check": checks.check_idle})
     log_size: int | None = field(default=LOG_SIZE, metadata={"check": checks.check_log_size})
     labels: Mapping[str, str] = field(default_factory=dict, metadata={"check": texts.check_labels})
     lab_args: tuple[str, ...] = field(default=(), metadata={"check": texts.check_lab_args})

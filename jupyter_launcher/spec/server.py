@@ -48,14 +48,18 @@ def server_config(spec: SessionSpec, gateway: Gateway | None) -> str:
         "ready_signal": True,
         "kernel_environment": True,
         "trash": True,
+        "reports": True,
         "partitioned_cookies": third_party,
         "gateway_token": gateway is not None and gateway.token is not None,
         "gateway_kernels": on_gateway,
         "gateway_shutdown": on_gateway,
         "gateway_websocket": on_gateway,
         "gateway_messages": on_gateway,
+        "idle": spec.idle_timeout is not None or spec.idle_kernel_timeout is not None,
     }
-    return _join(name for name, is_wanted in wanted.items() if is_wanted)
+    text = _join(name for name, is_wanted in wanted.items() if is_wanted)
+    limits = f"_idle_timeout, _idle_kernel_timeout = {spec.idle_timeout}, {spec.idle_kernel_timeout}\n"
+    return text.replace("# {limits}\n", limits)
 
 
 def launch_script(spec: SessionSpec) -> str:
