@@ -26,6 +26,7 @@ from jupyter_launcher import (
     LauncherError,
     Mount,
     Phase,
+    SessionEventKind,
     SessionState,
     Timeouts,
     errors,
@@ -172,7 +173,12 @@ def test_the_timeouts_are_those_of_the_code() -> None:
 
 
 @pytest.mark.parametrize(
-    ("page", "heading", "kind"), [("recovery.md", "## States", SessionState), ("errors.md", "## Events", EventKind)]
+    ("page", "heading", "kind"),
+    [
+        ("recovery.md", "## States", SessionState),
+        ("recovery.md", "## What a session uses, and what happened to it", SessionEventKind),
+        ("errors.md", "## Events", EventKind),
+    ],
 )
 def test_every_value_has_its_row(page: str, heading: str, kind: type[enum.Enum]) -> None:
     assert first_names(page, heading) == [item.value for item in kind]
