@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import contextlib
 import json
+import os
 import threading
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -14,7 +15,7 @@ from docker import APIClient
 
 from jupyter_launcher.engine.errors import translate_errors
 from jupyter_launcher.engine.shapes import ContainerEvent, expect_shape
-from jupyter_launcher.engine.streams import open_stream, raise_for_status, read_frames, shut_stream
+from jupyter_launcher.engine.streams import open_stream, raise_for_status, read_frames, shut_stream, unlimit_read
 from jupyter_launcher.errors import EngineError, EngineUnavailableError
 from jupyter_launcher.models import Stats
 from jupyter_launcher.waiting import Deadline
@@ -133,11 +134,12 @@ def read_events(api: APIClient, endpoint: str, labels: Sequence[str], since: flo
                 **({} if since is None else {"since": f"{since:.9f}"}),
             },
             stream=True,
-            timeout=None,
+            timeout=api.timeout,
         )
         if response.status_code >= 400:
             with contextlib.closing(response):
                 raise_for_status(response)
+    unlimit_read(response)  # the next event may be hours away
     return EventStream(response, action, endpoint)
 
 
@@ -149,6 +151,7 @@ class EventStream:
         self._events = self._read(action, endpoint)
         self._reading = threading.Lock()
         self._closed = False
+        self._process = os.getpid()
 
     def __iter__(self) -> EventStream:
         return self
@@ -159,6 +162,8 @@ class EventStream:
 
     def close(self) -> None:
         """End it, also from another thread than the one that waits for an event; that one then gets no more."""
+        if os.getpid() != self._process:  # a fork that leaves the block ends nothing
+            return
         self._closed = True
         shut_stream(self._response)
         # A transport without a socket of its own goes on until the next event.

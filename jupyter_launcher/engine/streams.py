@@ -33,6 +33,7 @@ __all__ = [
     "read_output",
     "run_exec",
     "shut_stream",
+    "unlimit_read",
     "wait_for_json",
 ]
 
@@ -160,6 +161,13 @@ def limit_read(response: requests.Response, deadline: Deadline) -> None:
     connection = _socket_of(response)
     if connection is not None:
         connection.settimeout(deadline.remaining() + _LEAST_SECONDS)
+
+
+def unlimit_read(response: requests.Response) -> None:
+    """Let reads of the answer wait for as long as it takes."""
+    connection = _socket_of(response)
+    if connection is not None:
+        connection.settimeout(None)
 
 
 def wait_for_json(api: APIClient, url: str, deadline: Deadline) -> Any:

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from jupyter_launcher import EngineError, EngineUnavailableError, Stats
-from jupyter_launcher.engine import logs
+from jupyter_launcher.engine import logs, streams
 from jupyter_launcher.engine.logs import parse_stats
 from jupyter_launcher.engine.shapes import ContainerEvent
+from jupyter_launcher.waiting import Deadline
+from tests.unit.forks import in_a_fork
 from tests.unit.sdk import FakeApi, answer_on_a_socket, api_error, docker_engine, http_response
 
 CHUNKED = b"Transfer-Encoding: chunked\r\n"
@@ -78,7 +80,7 @@ def test_events_come_as_they_happen_until_the_engine_ends_them() -> None:
     assert api.arguments("get") == ("http+docker://localhost/v1.41/events",)
     options = api.options("get")
     assert json.loads(options["params"]["filters"]) == {"type": ["container"], "label": ["a=b", "c"]}
-    assert (options["params"]["since"], options["timeout"], options["stream"]) == ("5.250000000", None, True)
+    assert (options["params"]["since"], options["timeout"], options["stream"]) == ("5.250000000", 60, True)
 
 
 def test_a_stream_that_ends_says_how_to_go_on() -> None:
@@ -93,7 +95,11 @@ def test_a_stream_that_ends_says_how_to_go_on() -> None:
 
 def test_another_thread_ends_a_wait_for_an_event() -> None:
     with answer_on_a_socket(chunk(line("die")), headers=CHUNKED) as (response, _):
+        streams.limit_read(response, Deadline(60))
         found = docker_engine(FakeApi(get=response)).events("a")
+        connection = streams._socket_of(response)
+        assert connection is not None
+        assert connection.gettimeout() is None
         assert next(found).action == "die"
         ended: list[object] = []
         reader = threading.Thread(target=lambda: ended.append(next(found, None)), daemon=True)
@@ -104,6 +110,15 @@ def test_another_thread_ends_a_wait_for_an_event() -> None:
         found.close()
         with pytest.raises(StopIteration):
             next(found)
+
+
+def test_a_fork_that_closes_a_stream_ends_nothing() -> None:
+    with answer_on_a_socket(chunk(line("die")), headers=CHUNKED) as (response, engine):
+        found = docker_engine(FakeApi(get=response)).events("a")
+        in_a_fork(found.close)
+        assert next(found).action == "die"
+        engine.sendall(chunk(line("oom")))
+        assert next(found).action == "oom"
 
 
 def test_a_stream_without_a_socket_is_left_when_it_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,14 +52,15 @@ else:
         handler_class.get = get_and_report
 
     def _note_writes(contents, name):
-        method = getattr(contents, name)
+        method = getattr(contents, name, None)
 
         @functools.wraps(method)
         def write_and_note(*args, **options):
             _writes[:] = [time.time()]
             return method(*args, **options)
 
-        setattr(contents, name, write_and_note)
+        if method is not None:
+            setattr(contents, name, write_and_note)
 
     async def _log_oom_kills(app):
         known = _read_oom_kills()
