@@ -33,6 +33,7 @@ from jupyter_launcher.models import (
 from jupyter_launcher.models.options import HiddenTexts
 from jupyter_launcher.server.process import renew_lease
 from jupyter_launcher.sessions.context import Context
+from jupyter_launcher.sessions.events import SessionEvents, follow_sessions
 from jupyter_launcher.sessions.join import find_session, get_session
 from jupyter_launcher.sessions.leftovers import list_gateways, reap_leftovers
 from jupyter_launcher.sessions.listing import list_ids, list_sessions, reap_sessions
@@ -191,6 +192,8 @@ class Launcher:
         read_only: bool = False,
         tune: bool = True,
         lease: int | None = None,
+        idle_timeout: int | None = None,
+        idle_kernel_timeout: int | None = None,
         labels: Mapping[str, str] | None = None,
         lab_args: Iterable[str] = (),
         entrypoint: bool = True,
@@ -261,6 +264,12 @@ class Launcher:
                 garbage collection.
             lease: seconds after which the session ends itself, gracefully, unless somebody renews the
                 lease: ``renew``, or the session's context manager. None: it stays until it is stopped.
+            idle_timeout: seconds after which the session ends itself, gracefully, its kernels on a gateway too, if
+                nobody uses it. Use is a busy kernel, a terminal in whose foreground something other than its shell
+                runs, what is typed or printed in a terminal, and a file that is saved, renamed or deleted. An open
+                tab alone is none, and no call of this library is. None: no limit.
+            idle_kernel_timeout: the same for each kernel: it is shut down after so many seconds in which it was not
+                busy, also where a notebook that uses it is open.
             labels: more labels for the container.
             lab_args: more arguments for ``jupyter lab``.
             entrypoint: the image's ENTRYPOINT runs before the server, which gets the environment and the file mode mask
@@ -430,6 +439,24 @@ class Launcher:
         """
         info, _ = find_session(self._context, session_id)
         return self._engine.read_log(info.id, tail, follow=follow)
+
+    def events(self, *, since: float | None = None) -> SessionEvents:
+        """What happens to the sessions of this namespace, as it happens: one :class:`SessionEvent` after another.
+
+        It is an iterator that waits for the next one. Leave its ``with`` block, or call its ``close`` from any thread,
+        to end it.
+
+        Args:
+            since: seconds since the epoch, such as the ``time`` of the last event that you had; what has happened
+                since then comes first, as far as the engine still knows it (Docker: its last 256 events of any
+                kind). None: only what is to come.
+
+        Raises:
+            OptionError: ``since`` is no time.
+            EngineError: the engine does not answer, or something before it forbids to ask.
+            EngineUnavailableError: by the iterator: the engine has ended the stream, as at its restart.
+        """
+        return follow_sessions(self._context, None if since is None else check_age(since, "since"))
 
     def list(self) -> Sequence[SessionSummary]:
         """All sessions of this namespace, in every state, newest first.

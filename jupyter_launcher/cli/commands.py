@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from click.shell_completion import CompletionItem, get_completion_class
 
 from jupyter_launcher._version import __version__
 from jupyter_launcher.cli.options import NAME, CommandContext, LauncherGroup, directory_options, pass_context
-from jupyter_launcher.cli.output import describe_session, error_document, format_columns, session_document
+from jupyter_launcher.cli.output import describe_session, error_document, format_columns, format_line, session_document
 from jupyter_launcher.cli.start import start
 from jupyter_launcher.errors import LauncherError, SessionError
 
@@ -137,6 +138,23 @@ def logs(state: CommandContext, session_id: str, follow: bool, tail: int | None)
             return
         for piece in pieces:
             click.echo(piece, nl=False)
+
+
+@cli.command(short_help="Wait for what happens to sessions.")
+@pass_context
+def events(state: CommandContext) -> None:
+    """Print a line for each thing that happens to a session of the namespace, such as its end, until Ctrl-C.
+
+    With --format json each line is a document.
+
+    Example: jupyter-launcher events --format json
+    """
+    with state.launcher() as launcher, launcher.events() as found:
+        for event in found:
+            time = datetime.fromtimestamp(event.time).astimezone().isoformat(timespec="seconds")
+            code = "" if event.exit_code is None else f"exit code {event.exit_code}"
+            row = (time, event.session_id, event.kind.value, code)
+            click.echo(format_line(event) if state.json else format_columns([row]))
 
 
 @cli.command(short_help="Stop sessions.")

@@ -20,6 +20,7 @@ __all__ = [
     "error_document",
     "format_columns",
     "format_document",
+    "format_line",
     "session_document",
     "to_plain",
 ]
@@ -36,6 +37,11 @@ def format_columns(rows: Sequence[Sequence[object]]) -> str:
 def format_document(value: object) -> str:
     """A value as one JSON document."""
     return json.dumps(to_plain(value), indent=2)
+
+
+def format_line(value: object) -> str:
+    """A value as one JSON document in one line."""
+    return json.dumps(to_plain(value))
 
 
 def to_plain(value: object) -> Any:

@@ -14,7 +14,7 @@ from jupyter_launcher.acts import leaves, run_act, shielded
 from jupyter_launcher.engine import connection, logs, podman, streams
 from jupyter_launcher.engine.errors import find_port, is_gone, is_port_conflict, translate_errors
 from jupyter_launcher.engine.images import ImageStore
-from jupyter_launcher.engine.protocol import NO_LOG, OUTPUT_LIMIT
+from jupyter_launcher.engine.protocol import NO_LOG, OUTPUT_LIMIT, Events
 from jupyter_launcher.engine.shapes import parse_id, parse_list, parse_status
 from jupyter_launcher.engine.traits import EngineTraits, NetworkInfo
 from jupyter_launcher.engine.types import (
@@ -25,6 +25,7 @@ from jupyter_launcher.engine.types import (
 )
 from jupyter_launcher.errors import EngineError, EngineUnavailableError, PortInUseError
 from jupyter_launcher.forks import PerProcess
+from jupyter_launcher.models import Stats
 from jupyter_launcher.models.options import HiddenTexts
 from jupyter_launcher.waiting import Deadline, NotYetError, attempts
 
@@ -314,6 +315,14 @@ class DockerEngine:
             EngineError: at the call, not at the first piece.
         """
         return logs.read_log(self.api, self.endpoint, container, tail, follow=follow)
+
+    def stats(self, container: str) -> Stats:
+        """What a container uses; see the protocol."""
+        return logs.read_stats(self.api, self.endpoint, container)
+
+    def events(self, *labels: str, since: float | None = None) -> Events:
+        """What happens to the containers with these labels, as it happens; see the protocol."""
+        return logs.read_events(self.api, self.endpoint, labels, since)
 
     def exec(
         self,

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
+from jupyter_launcher.engine.shapes import ContainerEvent
 from jupyter_launcher.engine.traits import EngineTraits, NetworkInfo
 from jupyter_launcher.engine.types import (
     ContainerConfig,
@@ -15,11 +16,11 @@ from jupyter_launcher.engine.types import (
     ListedContainer,
     Progress,
 )
-from jupyter_launcher.models import BuildOptions
+from jupyter_launcher.models import BuildOptions, Stats
 from jupyter_launcher.models.options import HiddenTexts
 from jupyter_launcher.waiting import Deadline
 
-__all__ = ["NO_LOG", "OUTPUT_LIMIT", "Engine", "Images"]
+__all__ = ["NO_LOG", "OUTPUT_LIMIT", "Engine", "Events", "Images"]
 
 NO_LOG = "(no log: "
 """How a message's log begins where the engine gave none."""
@@ -61,6 +62,21 @@ class Images(Protocol):
             OptionError: no such image of ours, or a certificate that cannot be read.
             ImageBuildError: with the end of what the build printed.
         """
+
+
+class Events(Protocol):
+    """What happens to containers, as it happens: an iterator that another thread may close."""
+
+    def __next__(self) -> ContainerEvent:
+        """Wait for the next event.
+
+        Raises:
+            StopIteration: it was closed.
+            EngineUnavailableError: the engine has ended the stream.
+        """
+
+    def close(self) -> None:
+        """End it, and a wait for the next event."""
 
 
 class Engine(Protocol):
@@ -157,6 +173,17 @@ class Engine(Protocol):
 
         Raises:
             EngineError: at the call, not at the first piece.
+        """
+
+    def stats(self, container: str) -> Stats:
+        """What a container that runs uses: two samples of the engine, so it takes about a second."""
+
+    def events(self, *labels: str, since: float | None = None) -> Events:
+        """What happens to the containers with these labels (``name=value`` or ``name``), as it happens.
+
+        Args:
+            labels: of the containers.
+            since: what has happened since then, seconds since the epoch, comes first; None: only what is to come.
         """
 
     def exec(

@@ -6,12 +6,14 @@ import contextlib
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from jupyter_launcher.errors import EngineError
 
 __all__ = [
+    "ContainerEvent",
     "expect_shape",
     "format_device_requests",
     "format_log_options",
@@ -235,3 +237,43 @@ def parse_status(raw: Mapping[str, Any]) -> int:
     """
     with expect_shape("a container's end"):
         return int(raw["StatusCode"])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerEvent:
+    """What the engine tells of a container, as it happens.
+
+    Attributes:
+        action: the engine's word, such as ``die``, ``oom`` or ``destroy``.
+        id, name, labels: of the container; the labels have the event's own attributes among them.
+        time: seconds since the epoch, by the engine's clock.
+        exit_code: of a container that has ended; None: not told.
+    """
+
+    action: str
+    id: str
+    name: str
+    labels: Mapping[str, str]
+    time: float
+    exit_code: int | None
+
+    @classmethod
+    def from_event(cls, raw: Mapping[str, Any]) -> ContainerEvent:
+        """Parse one event.
+
+        Raises:
+            EngineError: it has an unexpected shape.
+        """
+        with expect_shape("an event"):
+            actor = raw["Actor"]
+            attributes = parse_texts(actor.get("Attributes"))
+            code = attributes.get("exitCode", attributes.get("containerExitCode", ""))  # Docker's word, and Podman's
+            nano = raw.get("timeNano")
+            return cls(
+                action=parse_text(raw["Action"]),
+                id=parse_text(actor["ID"]),
+                name=attributes.get("name", ""),
+                labels=attributes,
+                time=parse_number(nano) / 1e9 if nano else parse_number(raw["time"]),
+                exit_code=int(code) if re.fullmatch("[0-9]{1,9}", code) else None,
+            )

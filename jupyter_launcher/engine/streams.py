@@ -33,6 +33,8 @@ __all__ = [
     "read_output",
     "run_exec",
     "shorten",
+    "shut_stream",
+    "unlimit_read",
     "wait_for_json",
 ]
 
@@ -184,6 +186,13 @@ def limit_read(response: requests.Response, deadline: Deadline) -> None:
         connection.settimeout(deadline.remaining() + _LEAST_SECONDS)
 
 
+def unlimit_read(response: requests.Response) -> None:
+    """Let reads of the answer wait for as long as it takes."""
+    connection = _socket_of(response)
+    if connection is not None:
+        connection.settimeout(None)
+
+
 def wait_for_json(api: APIClient, url: str, deadline: Deadline) -> Any:
     """What a POST gives whose body comes late. The SDK's own call cannot be cancelled."""
     response = api.post(url, stream=True, timeout=deadline.remaining())
@@ -198,6 +207,13 @@ def _socket_of(response: requests.Response) -> socket.socket | None:
     for name in ("_fp", "fp", "raw", "_sock"):
         found = getattr(found, name, None)
     return found if isinstance(found, socket.socket) else None
+
+
+def shut_stream(response: requests.Response) -> None:
+    """End a read of an answer that blocks in another thread."""
+    connection = _socket_of(response)
+    if connection is not None:
+        _shut_down(connection)
 
 
 def _shut_down(connection: socket.socket) -> None:

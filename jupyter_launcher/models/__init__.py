@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from jupyter_launcher.models.activity import Activity, KernelInfo, SessionEvent, SessionEventKind, Stats
 from jupyter_launcher.models.events import Event, EventKind, Phase
 from jupyter_launcher.models.options import BuildOptions, Mount, Timeouts
 from jupyter_launcher.models.server import Gateway, GatewaySummary, RunningGateway, ServerInfo
@@ -16,19 +17,24 @@ from jupyter_launcher.models.session import (
 )
 
 __all__ = [
+    "Activity",
     "BuildOptions",
     "Event",
     "EventKind",
     "Gateway",
     "GatewaySummary",
+    "KernelInfo",
     "Mount",
     "Phase",
     "ReapedSession",
     "RunningGateway",
     "ServerInfo",
+    "SessionEvent",
+    "SessionEventKind",
     "SessionState",
     "SessionStatus",
     "SessionSummary",
+    "Stats",
     "StopMethod",
     "StopReport",
     "Timeouts",

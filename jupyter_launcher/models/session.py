@@ -82,7 +82,9 @@ class SessionStatus:
     Attributes:
         state: the state.
         exit_code: of the container's main process; None while it runs.
-        oom_killed: the kernel ended a process of the container for memory.
+        oom_killed: the kernel ended a process of the container for memory; known once that has ended.
+        oom_kills: in state ``ready``: how many processes were killed for memory so far, most often kernels; None: not
+            known.
         detail: a text for people.
         pipeline_dir_replaced: the pipeline's path leads to another directory by now, or to none, and the session
             still has the old one; None where this process cannot tell.
@@ -93,6 +95,7 @@ class SessionStatus:
     oom_killed: bool = False
     detail: str = ""
     pipeline_dir_replaced: bool | None = None
+    oom_kills: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,8 +15,8 @@ import json
 import re
 import socket
 import ssl
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Any
 from urllib.parse import SplitResult, quote, urlsplit
@@ -69,10 +69,14 @@ class _RefusedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """An HTTP answer: ``status`` and the JSON body, None where the body was no JSON."""
+    """An HTTP answer: ``status`` and the JSON body, None where the body was no JSON.
+
+    The names of the headers are in lower case; of those of one name, the last is kept.
+    """
 
     status: int
     body: Any
+    headers: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 
 def parse_kernel_ids(found: Sequence[object]) -> tuple[str, ...] | None:
@@ -141,6 +145,11 @@ class JupyterApi:
         """Whether the server answers a request with our token by 200; None when no answer came."""
         answer = self._ask("GET", CONTENTS, deadline)
         return None if isinstance(answer, NoAnswerError) else _is_ok(answer)
+
+    def look(self, deadline: Deadline) -> Response | None:
+        """The answer to a request with our token, where it has status 200; else None."""
+        answer = self._ask("GET", CONTENTS, deadline)
+        return answer if isinstance(answer, Response) and _is_ok(answer) else None
 
     def _ask(
         self, method: str, path: str, deadline: Deadline, *, authenticated: bool = True, read_body: bool = True
@@ -305,7 +314,7 @@ def _receive(sock: socket.socket, method: str, deadline: Deadline, *, read_body:
     body = b"".join(iter(lambda: answer.read(_PIECE), b""))
     if answer.length:
         raise http.client.IncompleteRead(body, answer.length)
-    return Response(answer.status, _parse(body))
+    return Response(answer.status, _parse(body), {name.lower(): value for name, value in answer.getheaders()})
 
 
 def _remaining(deadline: Deadline) -> float:

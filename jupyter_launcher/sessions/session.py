@@ -17,16 +17,20 @@ from jupyter_launcher.errors import LauncherError, ServerNotRunningError, Sessio
 from jupyter_launcher.host.address import bracket
 from jupyter_launcher.host.pipeline_dir import look_identity
 from jupyter_launcher.models import (
+    Activity,
     Gateway,
     ServerInfo,
     SessionState,
     SessionStatus,
+    Stats,
     StopReport,
     Timings,
 )
 from jupyter_launcher.models.options import show_value
+from jupyter_launcher.server.activity import parse_oom_kills
 from jupyter_launcher.server.api import JupyterApi
 from jupyter_launcher.server.process import renew_lease
+from jupyter_launcher.sessions.activity import find_activity, find_stats
 from jupyter_launcher.sessions.context import Context
 from jupyter_launcher.sessions.stop import stop_session
 from jupyter_launcher.spec.checks import SERVER_PORT, check_inner_path, refuse_option
@@ -220,18 +224,44 @@ class Session:
         info = self._context.engine.inspect(self.container_id)
         if info is None:
             return SessionStatus(state=SessionState.GONE, detail="its container was removed")
-        state = SessionState.of_container(info.state)
+        state, oom_kills = SessionState.of_container(info.state), None
         if state is None:
             api = JupyterApi(self._context.server_url(info, self._labels), self._server_info.token)
-            takes_token = api.takes_token(Deadline(_STATUS_SECONDS))
-            state = SessionState.READY if takes_token else SessionState.UNRESPONSIVE
+            answer = api.look(Deadline(_STATUS_SECONDS))
+            state = SessionState.UNRESPONSIVE if answer is None else SessionState.READY
+            oom_kills = None if answer is None else parse_oom_kills(answer)
         return SessionStatus(
             state=state,
             exit_code=None if info.running else info.exit_code,
             oom_killed=info.oom_killed,
             detail=info.error or info.state,
             pipeline_dir_replaced=self._is_dir_replaced(),
+            oom_kills=oom_kills,
         )
+
+    def activity(self) -> Activity:
+        """What its server does now, which has 5 s to tell: its kernels, and when it was used last.
+
+        To ask is no use of the session, so it may be asked as often as you like, with ``idle_timeout`` or without.
+
+        Raises:
+            SessionNotFoundError: the container was removed.
+            ServerNotRunningError: the session has ended.
+            ServerTimeoutError: the session is paused, or its server does not answer in time.
+            ServerError: what the server answers cannot be read, or it cannot ask its gateway.
+            EngineError: the engine does not answer.
+        """
+        return find_activity(self._context, self.container_id, self._labels, self._server_info.token)
+
+    def stats(self) -> Stats:
+        """What it uses of its machine: memory, cores, processes. The engine takes a second or two for it.
+
+        Raises:
+            SessionNotFoundError: the container was removed.
+            ServerNotRunningError: the session has ended.
+            EngineError: the engine does not answer.
+        """
+        return find_stats(self._context, self.container_id, self._labels)
 
     def _is_dir_replaced(self) -> bool | None:
         before = self._labels.pipeline_dir_id

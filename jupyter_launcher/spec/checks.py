@@ -35,6 +35,7 @@ __all__ = [
     "check_gpus",
     "check_host_ip",
     "check_host_port",
+    "check_idle",
     "check_ids",
     "check_image",
     "check_inner_path",
@@ -343,6 +344,16 @@ def check_gpus(value: object, option: str) -> int | str | tuple[str, ...] | None
     if len({bool(item["name"]) for item in found if item is not None}) > 1:
         refuse_option(option, f"is {show_value(value)}", "give names of CDI devices alone, or none of them")
     return ids
+
+
+def check_idle(value: object, option: str) -> int | None:
+    """Whole seconds, from 1."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_LEASE:
+        hint = f"give whole seconds from 1 to {MAX_LEASE} (30 days), or None for no limit"
+        refuse_option(option, f"is {show_value(value)}", hint)
+    return value
 
 
 def check_lease(value: object, option: str) -> int | None:

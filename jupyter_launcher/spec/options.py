@@ -65,6 +65,8 @@ class StartOptions(TypedDict, total=False):
     tune: bool
     lease: int | None
     entrypoint: bool
+    idle_timeout: int | None
+    idle_kernel_timeout: int | None
     log_size: int | str | None
     labels: Mapping[str, str] | None
     lab_args: Iterable[str]
@@ -162,6 +164,15 @@ class SessionSpec:
     )
     lab_args: tuple[str, ...] = _option(
         texts.check_lab_args, "--lab-arg ARGUMENT", "One more argument for jupyter lab.", "texts", default=()
+    )
+    idle_timeout: int | None = _option(
+        checks.check_idle, "--idle-timeout SECONDS", "It ends when nobody has used it for so long.", "whole"
+    )
+    idle_kernel_timeout: int | None = _option(
+        checks.check_idle,
+        "--idle-kernel-timeout SECONDS",
+        "Kernels end when they have run nothing for so long.",
+        "whole",
     )
     entrypoint: bool = _option(
         checks.check_flag, "--entrypoint/--no-entrypoint", "The image's ENTRYPOINT runs.", "flag", default=True

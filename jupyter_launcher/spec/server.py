@@ -66,6 +66,7 @@ def server_config(spec: SessionSpec, gateway: Gateway | None) -> str:
         "checkpoints": True,
         "collaboration": True,
         "extension_manager": True,
+        "reports": True,
         "partitioned_cookies": third_party,
         "login_cookies": third_party,
         "gateway_token": gateway is not None and gateway.token is not None,
@@ -73,8 +74,11 @@ def server_config(spec: SessionSpec, gateway: Gateway | None) -> str:
         "gateway_shutdown": on_gateway,
         "gateway_websocket": on_gateway,
         "gateway_messages": on_gateway,
+        "idle": spec.idle_timeout is not None or spec.idle_kernel_timeout is not None,
     }
-    return _settings(spec) + _join(name for name, is_wanted in wanted.items() if is_wanted)
+    text = _join(name for name, is_wanted in wanted.items() if is_wanted)
+    limits = f"_idle_timeout, _idle_kernel_timeout = {spec.idle_timeout}, {spec.idle_kernel_timeout}\n"
+    return _settings(spec) + text.replace("# {limits}\n", limits)
 
 
 def _settings(spec: SessionSpec) -> str:

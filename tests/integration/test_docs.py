@@ -27,6 +27,7 @@ from jupyter_launcher import (
     Mount,
     OptionError,
     Phase,
+    SessionEventKind,
     SessionState,
     Timeouts,
     errors,
@@ -200,7 +201,12 @@ def test_the_timeouts_are_those_of_the_code() -> None:
 
 
 @pytest.mark.parametrize(
-    ("page", "heading", "kind"), [("recovery.md", "## States", SessionState), ("errors.md", "## Events", EventKind)]
+    ("page", "heading", "kind"),
+    [
+        ("recovery.md", "## States", SessionState),
+        ("recovery.md", "## What a session uses, and what happened to it", SessionEventKind),
+        ("errors.md", "## Events", EventKind),
+    ],
 )
 def test_every_value_has_its_row(page: str, heading: str, kind: type[enum.Enum]) -> None:
     assert first_names(page, heading) == [item.value for item in kind]

@@ -104,6 +104,42 @@ LEANS_ON = {
         wanted = Config({"FileContentsManager": {"delete_to_trash": True}})
         assert [Contents().delete_to_trash, Contents(config=wanted).delete_to_trash] == [False, True]
     """,
+    "reports": """
+        import inspect
+        from jupyter_server.serverapp import ServerApp
+        from jupyter_server.services.api.handlers import APIStatusHandler
+        from jupyter_server.services.contents.largefilemanager import AsyncLargeFileManager, LargeFileManager
+        from jupyter_server.services.contents.handlers import ContentsHandler
+        for handler in (APIStatusHandler, ContentsHandler):
+            assert "self" in inspect.signature(handler.get).parameters
+        # What handlers call; ``update`` renames.
+        for name in ("save", "copy", "rename", "delete"):
+            assert callable(getattr(LargeFileManager, name)) and callable(getattr(AsyncLargeFileManager, name))
+        source = inspect.getsource(ContentsHandler)
+        names = ("manager.save(", "manager.copy(", "manager.new(", "cm.update(", "cm.delete(")
+        assert all(name in source for name in names)
+        assert "self.rename(" in inspect.getsource(AsyncLargeFileManager.update)
+        assert "self.contents_manager = " in inspect.getsource(ServerApp)
+        # Gone when writes count by themselves.
+        assert "last_write" not in inspect.getsource(APIStatusHandler)
+    """,
+    "idle": """
+        import inspect
+        from jupyter_server.gateway.managers import GatewayMappingKernelManager
+        from jupyter_server.serverapp import ServerApp
+        from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
+        from jupyter_server_terminals.app import TerminalsExtensionApp
+        from jupyter_server_terminals.handlers import TermSocket
+        from ptyprocess import PtyProcess
+        model = inspect.getsource(AsyncMappingKernelManager.kernel_model)
+        assert all(f'"{name}"' in model for name in ("id", "last_activity", "execution_state"))
+        assert inspect.iscoroutinefunction(GatewayMappingKernelManager.list_kernels)
+        assert 'settings["terminal_manager"] =' in inspect.getsource(TerminalsExtensionApp)
+        assert "].last_activity = " in inspect.getsource(TermSocket)
+        assert "self.pid" in inspect.getsource(PtyProcess) and "self.fd" in inspect.getsource(PtyProcess)
+        # Gone when the server's own limit counts a terminal's job as use, and an idle kernel as none.
+        assert "if len(km) != 0:" in inspect.getsource(ServerApp.shutdown_no_activity)
+    """,
     "gateway_token": """
         from jupyter_server.gateway.gateway_client import GatewayClient
         assert {"auth_token", "auth_scheme"} <= set(GatewayClient.class_trait_names(config=True))

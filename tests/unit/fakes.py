@@ -24,10 +24,12 @@ from jupyter_launcher import (
     Gateway,
     ImageNotFoundError,
     ServerInfo,
+    Stats,
     Timeouts,
 )
 from jupyter_launcher.acts import check_cancelled, shielded
 from jupyter_launcher.engine.protocol import OUTPUT_LIMIT, Engine, Images
+from jupyter_launcher.engine.shapes import ContainerEvent
 from jupyter_launcher.engine.traits import EngineTraits, NetworkInfo
 from jupyter_launcher.engine.types import (
     ContainerConfig,
@@ -187,6 +189,22 @@ class FakeImages:
         self.known.add(tag)
 
 
+class FakeEvents:
+    """What happens to containers; after the last event, or once it is closed, there is none."""
+
+    def __init__(self, *events: ContainerEvent) -> None:
+        self.events = deque(events)
+        self.closed = False
+
+    def __next__(self) -> ContainerEvent:
+        if self.closed or not self.events:
+            raise StopIteration
+        return self.events.popleft()
+
+    def close(self) -> None:
+        self.closed = True
+
+
 class FakeEngine:
     """An engine whose containers are values in a dict.
 
@@ -210,6 +228,8 @@ class FakeEngine:
         self.images = FakeImages("image")
         self.port = port
         self.clock = NOW
+        self.used = Stats()
+        self.happened = FakeEvents()
         self.log = "the log"
         self.every_network: NetworkInfo | None = APART
         self.known = {info.id: info for info in known}
@@ -364,6 +384,14 @@ class FakeEngine:
 
     def read_log(self, container: str, tail: int | None = None, *, follow: bool = False) -> Iterator[str]:
         return iter(self.logs(container, tail).splitlines(keepends=True))
+
+    def stats(self, container: str) -> Stats:
+        self._note("stats", container)
+        return self.used
+
+    def events(self, *labels: str, since: float | None = None) -> FakeEvents:
+        self._note("events", f"{' '.join(labels)} {since}")
+        return self.happened
 
     def exec(
         self,

@@ -237,6 +237,8 @@ def test_roots_and_sockets_are_for_sessions_and_gateways(connect: Connect, engin
         (lambda launcher: launcher.reap(min_age=-1), "min_age"),
         (lambda launcher: launcher.reap(keep="one"), "keep"),
         (lambda launcher: launcher.reap(owner=5), "owner"),
+        (lambda launcher: launcher.events(since=-1), "since"),
+        (lambda launcher: launcher.events(since="now"), "since"),
     ],
 )
 def test_an_option_that_cannot_be_is_named_by_every_call(
@@ -329,6 +331,17 @@ def test_a_log_that_cannot_be_read_is_an_error_of_the_call(
     engine.fail("logs", refusal(501, "no driver"))
     with pytest.raises(EngineError, match="no driver"):
         launcher.logs("one")
+
+
+def test_events_are_asked_for_at_the_call(launcher: Launcher, engine: FakeEngine) -> None:
+    with launcher.events(since=NOW) as events:
+        assert engine.calls[-1][0] == "events"
+        assert engine.calls[-1][1].endswith(f" {NOW}")
+        assert list(events) == []
+    assert engine.happened.closed
+    engine.fail("events", refusal(403))
+    with pytest.raises(EngineError):
+        launcher.events()
 
 
 def test_an_image_is_had_before_it_is_needed(connect: Connect, engine: FakeEngine, events: list[Event]) -> None:

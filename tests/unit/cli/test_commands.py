@@ -6,18 +6,30 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
-from jupyter_launcher import DEFAULT_IMAGE, __version__
+from jupyter_launcher import DEFAULT_IMAGE, EngineError, __version__
 from jupyter_launcher.__main__ import main
 from jupyter_launcher.cli.commands import cli
+from jupyter_launcher.engine.shapes import ContainerEvent
 from jupyter_launcher.spec.labels import gateway_labels
 from tests.unit.cli.conftest import Run
-from tests.unit.fakes import NOW, TOKEN, FakeEngine, FakeJupyter, container, refusal, session_info, session_labels
+from tests.unit.fakes import (
+    NOW,
+    TOKEN,
+    FakeEngine,
+    FakeEvents,
+    FakeJupyter,
+    container,
+    refusal,
+    session_info,
+    session_labels,
+)
 
 Add = Callable[..., str]
 
@@ -138,6 +150,24 @@ def test_logs(run: Run, add: Add, engine: FakeEngine) -> None:
     assert run("logs", "one", "-f").stdout == "one\ntwo\n"
     assert document(run("logs", "one", "--format", "json")) == {"session_id": "one", "log": "one\ntwo\n"}
     assert run("logs", "one", "-f", "--format", "json").exit_code == 2
+
+
+def test_events_are_printed_as_they_come(run: Run, engine: FakeEngine) -> None:
+    labels = session_labels()
+    known: dict[str, Any] = {"id": "c" * 64, "name": labels.name, "labels": labels.to_labels(), "time": NOW}
+    happened = [
+        ContainerEvent(action=action, exit_code=code, **known)
+        for action, code in (("oom", None), ("die", 3), ("destroy", None))
+    ]
+    engine.happened = FakeEvents(*happened)
+    lines = [line.split(maxsplit=1) for line in run("events").stdout.splitlines()]
+    assert [text for _, text in lines] == ["one  out-of-memory", "one  ended  exit code 3", "one  removed"]
+    assert {datetime.fromisoformat(time).timestamp() for time, _ in lines} == {NOW}
+    engine.happened = FakeEvents(*happened)
+    ended = run("events", "--format", "json")
+    assert [json.loads(line)["kind"] for line in ended.stdout.splitlines()] == ["out-of-memory", "ended", "removed"]
+    engine.fail("events", refusal(403))
+    assert run("events").exit_code == EngineError.command_exit_code
 
 
 def test_stop_reports_each_session(run: Run, add: Add, jupyter: FakeJupyter) -> None:

@@ -163,6 +163,12 @@ def test_every_option_takes_a_value_or_refuses_it_by_name(option: str, value: An
         ("lease", 3.0),
         ("lease", True),
         ("lease", 30 * 86400 + 1),
+        ("idle_timeout", 0),
+        ("idle_timeout", 1.5),
+        ("idle_timeout", True),
+        ("idle_timeout", 30 * 86400 + 1),
+        ("idle_kernel_timeout", -1),
+        ("idle_kernel_timeout", "60"),
         ("environment", {"N": 1}),
         ("environment", {"A=B": "c"}),
         ("environment", {"": "c"}),
@@ -235,6 +241,8 @@ def test_options_are_plain_json() -> None:
         read_only=True,
         tune=False,
         lease=60,
+        idle_timeout=1,
+        idle_kernel_timeout=30 * 86400,
         labels={"z": "1", "a": "2"},
         lab_args=["--x"],
     )
@@ -243,6 +251,7 @@ def test_options_are_plain_json() -> None:
     assert options["mounts"] == ["/a:/b:rw", "/c:/d:ro,Z"]
     assert list(dict(made.labels)) == ["z", "a"]
     assert json.dumps(options["labels"]) == '{"a": "2", "z": "1"}'
+    assert (options["idle_timeout"], options["idle_kernel_timeout"]) == (1, 30 * 86400)
     assert (options["memory"], options["lab_args"], options["tune"]) == (1024, ["--x"], False)
     assert session_spec(entrypoint=False).to_options()["entrypoint"] is False
     assert "entrypoint" not in options

@@ -94,6 +94,7 @@ def test_a_configuration_has_the_patches_that_the_session_needs_and_no_others() 
         "checkpoints",
         "collaboration",
         "extension_manager",
+        "reports",
     )
     gateway = ("gateway_kernels", "gateway_shutdown", "gateway_websocket", "gateway_messages")
     assert server_config(session_spec(), None) == patches(*always)
@@ -102,6 +103,25 @@ def test_a_configuration_has_the_patches_that_the_session_needs_and_no_others() 
     assert server_config(session_spec(), ours) == patches(*always, "gateway_token", *gateway)
     embedded = session_spec(allow_origin="https://x")
     assert server_config(embedded, GATEWAY) == patches(*always, "partitioned_cookies", "login_cookies", *gateway)
+
+
+@pytest.mark.parametrize(
+    ("options", "limits"),
+    [
+        ({"idle_timeout": 1800}, (1800, None)),
+        ({"idle_kernel_timeout": 60}, (None, 60)),
+        ({"idle_timeout": 1800, "idle_kernel_timeout": 60}, (1800, 60)),
+    ],
+)
+def test_a_configuration_with_a_limit_of_idleness_has_it(
+    options: dict[str, Any], limits: tuple[int | None, ...]
+) -> None:
+    config = server_config(session_spec(**options), GATEWAY)
+    ast.parse(config)
+    assert f"_idle_timeout, _idle_kernel_timeout = {limits[0]}, {limits[1]}\n" in config
+    assert config.index("_writes = []") < config.index("class _Idleness")
+    assert "# {limits}" not in config
+    assert "_Idleness" not in server_config(session_spec(), GATEWAY)
 
 
 def test_the_launch_script_has_the_tunings() -> None:
