@@ -53,6 +53,7 @@ if TYPE_CHECKING:
         StopReport,
         Timeouts,
         Timings,
+        Volume,
     )
     from jupyter_launcher.sessions.session import Session
 
@@ -102,6 +103,7 @@ __all__ = [
     "StopReport",
     "Timeouts",
     "Timings",
+    "Volume",
     "__version__",
 ]
 

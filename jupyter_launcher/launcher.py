@@ -29,6 +29,7 @@ from jupyter_launcher.models import (
     SessionSummary,
     StopReport,
     Timeouts,
+    Volume,
 )
 from jupyter_launcher.models.options import HiddenTexts
 from jupyter_launcher.server.process import renew_lease
@@ -162,7 +163,7 @@ class Launcher:
 
     def start(
         self,
-        pipeline_dir: str | os.PathLike[str],
+        pipeline_dir: str | os.PathLike[str] | Volume,
         *,
         gateway: str | RunningGateway | None = None,
         network: str | None = None,
@@ -197,7 +198,9 @@ class Launcher:
         Args:
             pipeline_dir: a directory, mounted at ``/pipeline-dir``. Where this process is in a
                 container of the engine, it lies below one of that container's own mounts; where the
-                engine is on another host, it is an absolute path there.
+                engine is on another host, it is an absolute path there. Or a :class:`Volume`: one that
+                nobody has used is given to ``user``, else to 1000:1000. The engine makes one that is not
+                there, and it stays, also where the start fails.
             gateway: the kernel gateway: a container's name or id, optionally with ``:port``
                 (8888 otherwise), an http(s) URL as the server's container reaches it, or what
                 ``run_gateway`` yields. None: kernels run beside the server. The token of a gateway that
@@ -463,7 +466,7 @@ class Launcher:
     @contextlib.contextmanager
     def run_gateway(
         self,
-        pipeline_dir: str | os.PathLike[str],
+        pipeline_dir: str | os.PathLike[str] | Volume,
         *,
         image: str = DEFAULT_GATEWAY_IMAGE,
         network: str | None = None,
@@ -480,7 +483,7 @@ class Launcher:
         engine get. Its port is published only where this process does not reach its container otherwise.
 
         Args:
-            pipeline_dir: mounted at ``/pipeline-dir``.
+            pipeline_dir: mounted at ``/pipeline-dir``; a :class:`Volume` as for ``start``.
             image: of a gateway that listens on port 8888 and takes its token from ``KG_AUTH_TOKEN`` or
                 ``EG_AUTH_TOKEN``, as Kernel Gateway and Enterprise Gateway do, with ``sh`` and ``od``; the default is
                 built when missing.

@@ -54,18 +54,21 @@ class Progress(Protocol):
 class BindMount:
     """A path of the engine's host, mounted at ``target``. A source that does not exist is refused by the engine.
 
-    ``relabel`` is ``z`` or ``Z``, for SELinux; None: the labels stay. With it, the engine makes a missing source, and
-    the paths have no colon.
+    With ``type="volume"`` the source is the name of a volume, which the engine makes where it is missing; nothing that
+    the image has at the target is copied into it. ``relabel`` is ``z`` or ``Z``, for SELinux; None: the labels stay.
+    With it, the engine makes a missing source, and the paths have no colon.
     """
 
     source: str
     target: str
     read_only: bool = False
     relabel: str | None = None
+    type: str = "bind"
 
     def to_short_form(self) -> str:
         """The mount as ``docker run -v`` has it. No other form has a place for ``relabel``."""
         options = ["ro" if self.read_only else "rw", *([self.relabel] if self.relabel else [])]
+        options += ["nocopy"] if self.type == "volume" else []
         return f"{self.source}:{self.target}:{','.join(options)}"
 
 
@@ -91,8 +94,8 @@ class Tmpfs:
 class ContainerConfig:
     """A container to be created.
 
-    Every container of ours runs with an init process, without capabilities, with no-new-privileges, a
-    limit of processes, and the engine's default seccomp profile.
+    Every container of ours runs with an init process, without capabilities but for those named here, with
+    no-new-privileges, a limit of processes, and the engine's default seccomp profile.
 
     Attributes:
         image: its name on the engine.
@@ -114,6 +117,7 @@ class ContainerConfig:
             It is for logs that the engine keeps in files. None: the engine's own setting.
         log_is_read: the log is this container's answer, so it is kept in a file whatever the engine's logging
             driver is.
+        capabilities: what a short-lived container may do as root, such as ``CHOWN``. A session has none.
     """
 
     image: str
@@ -137,6 +141,7 @@ class ContainerConfig:
     stop_seconds: int | None = None
     log_size: int | None = LOG_SIZE
     log_is_read: bool = False
+    capabilities: tuple[str, ...] = ()
 
     def to_docker(self, log_driver: str | None = None, *, limits_pids: bool = True) -> dict[str, Any]:
         """The body of Docker's call that creates a container.
@@ -155,6 +160,7 @@ class ContainerConfig:
             "HostConfig": {
                 "Init": True,
                 "CapDrop": ["ALL"],
+                "CapAdd": list(self.capabilities),
                 "SecurityOpt": ["no-new-privileges"],
                 "PidsLimit": _PIDS_LIMIT if limits_pids else 0,  # where it is left out, Podman asks for its own
                 "Mounts": [_long_form(mount) for mount in self.mounts if mount.relabel is None],
@@ -186,7 +192,8 @@ class ContainerConfig:
 
 def _long_form(mount: BindMount) -> dict[str, Any]:
     # The long form takes any path, and refuses a missing source instead of creating it as root.
-    return {"Type": "bind", "Source": mount.source, "Target": mount.target, "ReadOnly": mount.read_only}
+    form = {"Type": mount.type, "Source": mount.source, "Target": mount.target, "ReadOnly": mount.read_only}
+    return {**form, "VolumeOptions": {"NoCopy": True}} if mount.type == "volume" else form
 
 
 def _log_options(size: int | None) -> dict[str, str]:

@@ -72,7 +72,12 @@ def _look_from_here(address: EngineAddress, point: MountPoint) -> tuple[str, lis
 
 
 def _look_at(address: EngineAddress, path: str, *, follow: bool = False) -> str | None:
-    """What is at a path of the engine's host, in the words of ``stat``; None where this process cannot tell."""
+    """What is at a path of the engine's host, in the words of ``stat``; None where this process cannot tell.
+
+    It cannot in a volume.
+    """
+    if not path.startswith("/"):
+        return None
     here = address.find_here(Path(path))
     if here is None:
         return None

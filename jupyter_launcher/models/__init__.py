@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from jupyter_launcher.models.events import Event, EventKind, Phase
-from jupyter_launcher.models.options import BuildOptions, Mount, Timeouts
+from jupyter_launcher.models.options import BuildOptions, Mount, Timeouts, Volume
 from jupyter_launcher.models.server import Gateway, GatewaySummary, RunningGateway, ServerInfo
 from jupyter_launcher.models.session import (
     ReapedSession,
@@ -33,4 +33,5 @@ __all__ = [
     "StopReport",
     "Timeouts",
     "Timings",
+    "Volume",
 ]

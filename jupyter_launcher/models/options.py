@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -10,10 +11,12 @@ from typing import Literal, TypeGuard
 
 from jupyter_launcher.errors import OptionError
 
-__all__ = ["BuildOptions", "HiddenTexts", "Mount", "Timeouts", "is_text", "show_value"]
+__all__ = ["BuildOptions", "HiddenTexts", "Mount", "Timeouts", "Volume", "is_text", "show_value"]
 
 _LONGEST = 1e9  # seconds; what sockets take ends soon after it
 _SHOWN = 200  # characters
+_VOLUME_PREFIX = "volume:"
+_VOLUME_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{1,254}")  # Docker's own rule
 
 
 def is_text(value: object) -> TypeGuard[str]:
@@ -87,6 +90,41 @@ class Mount:
     target: str
     read_only: bool = False
     relabel: Literal["z", "Z"] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """A named volume of the engine, in place of a directory of its host. ``str`` gives ``volume:NAME``.
+
+    The engine makes one that is not there. Nothing of the library ever removes it: ``docker volume rm NAME`` does.
+
+    Attributes:
+        name: 2 to 255 letters, digits, ``_``, ``.`` and ``-``; the first is a letter or a digit.
+
+    Raises:
+        OptionError: it is no such name.
+    """
+
+    name: str
+
+    def __post_init__(self) -> None:
+        given: object = self.name
+        if not isinstance(given, str) or not _VOLUME_NAME.fullmatch(given):
+            msg = f"volume is {show_value(given)}"
+            hint = "give the name of a volume: 2 or more letters, digits, '_', '.' and '-'"
+            raise OptionError(msg, hint=hint, option="volume")
+
+    def __str__(self) -> str:
+        return _VOLUME_PREFIX + self.name
+
+    @classmethod
+    def from_text(cls, text: str) -> Volume | None:
+        """The volume for which ``str`` gives a text; None for any other text.
+
+        Raises:
+            OptionError: what follows ``volume:`` is no name of a volume.
+        """
+        return cls(text.removeprefix(_VOLUME_PREFIX)) if text.startswith(_VOLUME_PREFIX) else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,7 @@ from jupyter_launcher.errors import (
     ServerStartError,
     ServerTimeoutError,
 )
-from jupyter_launcher.models import ServerInfo
+from jupyter_launcher.models import ServerInfo, Volume
 from jupyter_launcher.models.options import HiddenTexts
 from jupyter_launcher.spec.checks import PIPELINE_TARGET
 from jupyter_launcher.spec.plan import SessionPlan
@@ -160,7 +160,7 @@ def _describe_start(
     return describe_failure(engine, container, error.message, deadline)
 
 
-def describe_closed_directory(path: Path, error: EngineError) -> PipelineDirError | None:
+def describe_closed_directory(path: Path | Volume, error: EngineError) -> PipelineDirError | None:
     """The error where no container starts, since its user may not enter the directory; None: for another reason."""
     if "chdir" not in error.message:  # runc's and crun's words
         return None
@@ -168,7 +168,7 @@ def describe_closed_directory(path: Path, error: EngineError) -> PipelineDirErro
     return PipelineDirError(msg, hint=_DIRECTORY_HINT, path=str(path))
 
 
-def describe_directory(path: Path, exit_code: int | None, seen: str) -> PipelineDirError | None:
+def describe_directory(path: Path | Volume, exit_code: int | None, seen: str) -> PipelineDirError | None:
     """The error for exit code 71, 72 or 73 of start.sh or start_gateway.sh; None for any other.
 
     ``seen`` is what the script printed.

@@ -22,6 +22,7 @@ from jupyter_launcher.models import (
     SessionStatus,
     StopReport,
     Timings,
+    Volume,
 )
 from jupyter_launcher.server.api import JupyterApi
 from jupyter_launcher.server.process import renew_lease
@@ -104,8 +105,8 @@ class Session:
         return self._info.name
 
     @property
-    def pipeline_dir(self) -> Path:
-        """The directory on the engine's host that is mounted at ``/pipeline-dir``."""
+    def pipeline_dir(self) -> Path | Volume:
+        """The directory on the engine's host, or the volume, that is mounted at ``/pipeline-dir``."""
         return self._labels.pipeline_dir
 
     @property
@@ -187,9 +188,11 @@ class Session:
 
     def _is_dir_replaced(self) -> bool | None:
         before = self._labels.pipeline_dir_id
+        address, path = self._context.address, self._labels.pipeline_dir
+        if isinstance(path, Volume):  # the engine keeps it while it is used
+            return False
         if before is None:
             return None
-        address, path = self._context.address, self._labels.pipeline_dir
         try:  # the directory may be on a network disk that is gone
             now = call_within(Deadline(_LOOK_SECONDS), lambda: look_identity(address, path))
         except TimeoutError:

@@ -22,9 +22,10 @@ from jupyter_launcher.errors import (
 )
 from jupyter_launcher.gateway.find import resolve_gateway
 from jupyter_launcher.host.mounts import check_mount_points
-from jupyter_launcher.host.pipeline_dir import check_mount_sources, resolve_pipeline_dir
+from jupyter_launcher.host.pipeline_dir import PipelineDir, check_mount_sources, resolve_pipeline_dir
 from jupyter_launcher.host.process import process_mark
-from jupyter_launcher.models import Gateway, Phase, Timings
+from jupyter_launcher.host.volumes import DEFAULT_USER
+from jupyter_launcher.models import Gateway, Phase, Timings, Volume
 from jupyter_launcher.server.api import JupyterApi
 from jupyter_launcher.server.process import describe_closed_directory, describe_failure, renew_lease, start_server
 from jupyter_launcher.server.ready import check_kernelspecs, wait_until_ready
@@ -32,7 +33,7 @@ from jupyter_launcher.sessions.context import Context
 from jupyter_launcher.sessions.join import find_or_clear, find_session, join_starting, refuse_lost_directory
 from jupyter_launcher.sessions.phases import PhaseReporter, StartLimit
 from jupyter_launcher.sessions.session import Session
-from jupyter_launcher.spec.checks import check_cores, check_image
+from jupyter_launcher.spec.checks import check_cores, check_image, check_user
 from jupyter_launcher.spec.container import PORT_KEY, find_unenforced
 from jupyter_launcher.spec.labels import container_name
 from jupyter_launcher.spec.options import SessionSpec
@@ -64,7 +65,7 @@ class StartRequest:
         pull: when to pull or build it.
     """
 
-    pipeline_dir: str | os.PathLike[str]
+    pipeline_dir: str | os.PathLike[str] | Volume
     user: str | int | None
     session_id: str | None
     image: str
@@ -136,6 +137,27 @@ def _check_request(context: Context, request: StartRequest, options: Mapping[str
         ensure_image()
         return request.image
 
+    session_id = uuid.uuid4().hex[:12] if request.session_id is None else request.session_id
+
+    def check_options(folder: PipelineDir) -> SessionSpec:
+        spec = SessionSpec.from_options(
+            session_id=session_id,
+            namespace=context.namespace,
+            pipeline_dir=folder.path,
+            user=folder.user,
+            image=request.image,
+            pipeline_dir_id=folder.identity,
+            **{**options, "host_ip": context.address.choose_publish_ip(options["host_ip"])},
+        )
+        _check_limits(context, spec)
+        check_mount_sources(context.address, spec.mounts, context.rules)
+        return spec
+
+    if isinstance(
+        request.pipeline_dir, Volume
+    ):  # a look at it makes it where it is not there, so nothing else is wrong
+        user = DEFAULT_USER if request.user is None else check_user(request.user, "user")
+        check_options(PipelineDir(path=request.pipeline_dir, user=user))
     try:
         folder = resolve_pipeline_dir(
             context.engine,
@@ -149,17 +171,7 @@ def _check_request(context: Context, request: StartRequest, options: Mapping[str
         if request.session_id is not None:
             refuse_lost_directory(context, request.session_id, error)
         raise
-    spec = SessionSpec.from_options(
-        session_id=uuid.uuid4().hex[:12] if request.session_id is None else request.session_id,
-        namespace=context.namespace,
-        pipeline_dir=folder.path,
-        user=folder.user,
-        image=request.image,
-        pipeline_dir_id=folder.identity,
-        **{**options, "host_ip": context.address.choose_publish_ip(options["host_ip"])},
-    )
-    _check_limits(context, spec)
-    check_mount_sources(context.address, spec.mounts, context.rules)
+    spec = check_options(folder)
     check_mount_points(context.engine, context.address, spec, ensure_image=ensure_image)
     return spec, folder.warning
 
@@ -300,7 +312,7 @@ def _warn(
     """Report what works, but not as it was asked for."""
     for text in seen:
         reporter.warn(Phase.SERVER, text)
-    if planned.pipeline_dir_id is None:
+    if planned.pipeline_dir_id is None and not isinstance(planned.labels.pipeline_dir, Volume):
         reporter.warn(Phase.CONTAINER, "nobody could see whether the mounted directory is the one that was looked at")
     if context.engine.traits.limits_pids is False or info.pids == 0:
         reporter.warn(Phase.CONTAINER, f"the engine does not enforce the limit of processes: {_LIMITS_HINT}")

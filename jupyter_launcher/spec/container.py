@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from jupyter_launcher.engine.types import BindMount, ContainerConfig, ContainerInfo, Tmpfs
-from jupyter_launcher.models import Gateway
+from jupyter_launcher.models import Gateway, Volume
 from jupyter_launcher.models.options import HiddenTexts
 from jupyter_launcher.spec.checks import LOOPBACK, PIPELINE_TARGET, SERVER_PORT
 from jupyter_launcher.spec.labels import SessionLabels
@@ -28,6 +28,7 @@ __all__ = [
     "mount_points_config",
     "probe_config",
     "session_config",
+    "volume_config",
 ]
 
 KERNEL_MARK = "KERNEL_JUPYTER_LAUNCHER"
@@ -51,6 +52,12 @@ _TMP = "/tmp"  # noqa: S108 - in the container
 # Answers 200 at /api, as a server would; in an image without python3 the other checks go on.
 _PROBE = "mkdir /tmp/answer && cd /tmp/answer && : >api && python3 -m http.server {port} 2>&1 || exec sleep 600"
 
+_GIVE_AND_LOOK = """
+if [ "$(stat -c %u:%g "$1")" = 0:0 ] && names=$(ls -A "$1"); then
+  case $names in "" | lost+found) chown "$2" "$1" || exit ;; esac
+fi
+stat -c '%F %d:%i %u:%g' "$1"
+"""
 _LOOK_AT_EACH = 'for path; do stat -c %F "$path" 2>/dev/null || echo nothing; done'
 
 
@@ -70,11 +77,8 @@ def session_config(
         environment=_environment({**proxies.values, **spec.environment}, gateway, labels.start_id),
         labels={**spec.labels, **labels.to_labels()},
         mounts=(
-            BindMount(
-                source=str(spec.pipeline_dir),
-                target=PIPELINE_TARGET,
-                read_only=spec.pipeline_read_only,
-                relabel=spec.pipeline_relabel,
+            _to_mount(
+                spec.pipeline_dir, PIPELINE_TARGET, read_only=spec.pipeline_read_only, relabel=spec.pipeline_relabel
             ),
             *(to_bind(item) for item in spec.mounts),
         ),
@@ -91,6 +95,17 @@ def session_config(
         stop_signal="SIGTERM",
         stop_seconds=_STOP_SECONDS,
         log_size=spec.log_size,
+    )
+
+
+def _to_mount(place: Path | Volume, target: str, *, read_only: bool = False, relabel: str | None = None) -> BindMount:
+    is_volume = isinstance(place, Volume)
+    return BindMount(
+        source=place.name if isinstance(place, Volume) else str(place),
+        target=target,
+        read_only=read_only,
+        relabel=relabel,
+        type="volume" if is_volume else "bind",
     )
 
 
@@ -137,7 +152,7 @@ def find_unenforced(config: ContainerConfig, info: ContainerInfo) -> list[str]:
 
 
 def gateway_config(
-    pipeline_dir: Path,
+    pipeline_dir: Path | Volume,
     user: str,
     *,
     image: str,
@@ -152,7 +167,7 @@ def gateway_config(
     """A gateway of ours: its kernels see the pipeline at the same path as the server.
 
     Args:
-        pipeline_dir: on the engine's host.
+        pipeline_dir: on the engine's host, or a volume.
         user: of the gateway and its kernels.
         image: the gateway's.
         argv: what a container of the image runs by itself.
@@ -171,7 +186,7 @@ def gateway_config(
         user=user,
         working_dir=PIPELINE_TARGET,
         labels=labels,
-        mounts=(BindMount(source=str(pipeline_dir), target=PIPELINE_TARGET, relabel=relabel),),
+        mounts=(_to_mount(pipeline_dir, PIPELINE_TARGET, relabel=relabel),),
         tmpfs=(_run_dir(user, _GATEWAY_RUN_SIZE),),
         container_port=None if publish_ip is None else SERVER_PORT,
         host_ip=publish_ip or LOOPBACK,
@@ -189,6 +204,21 @@ def look_config(path: Path, image: str) -> ContainerConfig:
     )
 
 
+def volume_config(volume: Volume, owner: str, image: str) -> ContainerConfig:
+    """A container that gives a volume to an owner if nobody has used it, and prints what ``look_config`` prints of it.
+
+    Nobody has used one that is root's and holds nothing, or only what a new file system holds.
+    """
+    return ContainerConfig(
+        image=image,
+        entrypoint=("sh", "-c", _GIVE_AND_LOOK, "look", LOOK_TARGET, owner),
+        user="0:0",
+        mounts=(_to_mount(volume, LOOK_TARGET),),
+        capabilities=("CHOWN",),
+        log_is_read=True,
+    )
+
+
 def mount_points_config(points: Sequence[MountPoint], user: str, image: str) -> ContainerConfig:
     """A container that prints a line for each mount point: what is at the mount's source, then at each step to it.
 
@@ -199,7 +229,7 @@ def mount_points_config(points: Sequence[MountPoint], user: str, image: str) -> 
     for number, point in enumerate(points):
         source, outer = f"{LOOK_TARGET}/{number}/source", f"{LOOK_TARGET}/{number}/outer"
         mounts.append(BindMount(source=point.mount.source, target=source, read_only=True))
-        mounts.append(BindMount(source=point.outer, target=outer, read_only=True))
+        mounts.append(_to_mount(Volume.from_text(point.outer) or Path(point.outer), outer, read_only=True))
         lines += [source, *(posixpath.join(outer, *point.steps[: end + 1]) for end in range(len(point.steps)))]
     return ContainerConfig(
         image=image,
@@ -211,10 +241,10 @@ def mount_points_config(points: Sequence[MountPoint], user: str, image: str) -> 
 
 
 def probe_config(
-    pipeline_dir: Path | None, user: str, *, image: str, labels: Mapping[str, str], host_ip: str, network: str
+    pipeline_dir: Path | Volume | None, user: str, *, image: str, labels: Mapping[str, str], host_ip: str, network: str
 ) -> ContainerConfig:
     """The probe of the command ``doctor``: a container that answers on the server's port, and sees the pipeline."""
-    mounts = () if pipeline_dir is None else (BindMount(source=str(pipeline_dir), target=PIPELINE_TARGET),)
+    mounts = () if pipeline_dir is None else (_to_mount(pipeline_dir, PIPELINE_TARGET),)
     return ContainerConfig(
         image=image,
         entrypoint=("sh", "-c", _PROBE.format(port=SERVER_PORT)),

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from jupyter_launcher.engine.types import BindMount
-from jupyter_launcher.models import Mount
+from jupyter_launcher.models import Mount, Volume
 from jupyter_launcher.models.options import is_text, show_value
 from jupyter_launcher.spec.checks import PIPELINE_TARGET, RUN_DIR, refuse_option
 
@@ -95,7 +95,7 @@ class MountPoint:
 
     Attributes:
         mount: the mount that needs the mount point.
-        outer: the path on the engine's host that the other one mounts.
+        outer: the path on the engine's host that the other one mounts, or ``volume:NAME``.
         steps: the names from ``outer`` to the mount point.
     """
 
@@ -109,7 +109,7 @@ class MountPoint:
         return posixpath.join(self.outer, *self.steps)
 
 
-def find_mount_points(pipeline_dir: Path, mounts: Iterable[Mount]) -> tuple[MountPoint, ...]:
+def find_mount_points(pipeline_dir: Path | Volume, mounts: Iterable[Mount]) -> tuple[MountPoint, ...]:
     """The mount points that lie in the pipeline directory, or in what another mount mounts.
 
     The engine would make one that is not there, as root. The mounts are as :func:`check_mounts` returned them.

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from jupyter_launcher.engine.types import LOG_SIZE
-from jupyter_launcher.models import Mount, RunningGateway
+from jupyter_launcher.models import Mount, RunningGateway, Volume
 from jupyter_launcher.models.options import HiddenTexts
 from jupyter_launcher.spec import checks, texts
 from jupyter_launcher.spec.embedding import check_origin
@@ -66,7 +66,7 @@ class SessionSpec:
 
     session_id: str
     namespace: str
-    pipeline_dir: Path
+    pipeline_dir: Path | Volume
     pipeline_dir_id: str | None = None
     user: str
     image: str
@@ -100,7 +100,7 @@ class SessionSpec:
         *,
         session_id: str,
         namespace: str,
-        pipeline_dir: Path,
+        pipeline_dir: Path | Volume,
         pipeline_dir_id: str | None = None,
         user: str,
         image: str,
@@ -111,7 +111,7 @@ class SessionSpec:
         Args:
             session_id: the idempotency key.
             namespace: the launcher's.
-            pipeline_dir: the directory on the engine's host.
+            pipeline_dir: the directory on the engine's host, or the volume.
             pipeline_dir_id: which directory it is, as ``<device>:<inode>``; None: not known.
             user: who works in it, ``uid[:gid]`` or a name.
             image: of the server.
@@ -133,7 +133,9 @@ class SessionSpec:
             image=checks.check_image(image, "image"),
             **checked,
         )
-        check_relabel(spec.pipeline_relabel, "pipeline_relabel", str(pipeline_dir))
+        check_relabel(
+            spec.pipeline_relabel, "pipeline_relabel", "" if isinstance(pipeline_dir, Volume) else str(pipeline_dir)
+        )
         texts.check_argument_size(spec.environment, spec.lab_args, spec.secrets)
         if spec.allow_origin is not None:
             texts.check_embedding_arguments(spec.lab_args)
@@ -167,7 +169,7 @@ def _to_plain(name: str, value: Any) -> object:
         return dict(sorted(value.items()))
     if isinstance(value, (tuple, HiddenTexts)):
         return sorted(value.values) if isinstance(value, HiddenTexts) else list(value)
-    return str(value) if isinstance(value, Path) else value
+    return str(value) if isinstance(value, (Path, Volume)) else value
 
 
 def _defaults() -> dict[str, object]:

@@ -33,6 +33,7 @@ from jupyter_launcher import (
     Session,
     SessionConflictError,
     Timeouts,
+    Volume,
 )
 from jupyter_launcher.acts import Cancel, run_act
 from jupyter_launcher.host.process import process_mark
@@ -785,6 +786,25 @@ def test_a_session_that_runs_is_joined_without_an_image_where_a_container_has_to
     assert (again.joined, again.container_id) == (True, first.container_id)
     assert list(engine.configs.values())[-1].image == "image"
     assert engine.images.ensured == ensured
+
+
+def test_a_session_in_a_volume(start: Start, engine: FakeEngine) -> None:
+    engine.log = "directory 7:8 1500:1600"
+    engine.on_start = lambda name: engine.end(name) if "look" in engine.known[name].name else None
+    volume = Volume("pipeline-7")
+    first = start(pipeline_dir=volume)
+    assert (first.pipeline_dir, first.warnings, first.status().pipeline_dir_replaced) == (volume, (), False)
+    assert engine.configs["jupyter-server.unit.one"].user == "1500:1600"
+    assert start(pipeline_dir=Volume("pipeline-7")).joined
+    with pytest.raises(SessionConflictError, match="pipeline_dir was 'volume:pipeline-7', now 'volume:other'"):
+        start(pipeline_dir=Volume("other"))
+
+
+def test_what_is_wrong_is_told_before_a_volume_is_made(start: Start, engine: FakeEngine) -> None:
+    for wrong in ({"memory": "much"}, {"mounts": [Mount(source="/dev", target="/x")]}, {"user": "-1"}):
+        with pytest.raises((OptionError, PipelineDirError)):
+            start(pipeline_dir=Volume("pipeline-7"), **wrong)
+    assert engine.configs == {}
 
 
 def test_a_directory_that_the_engine_may_not_enter_as_the_user(start: Start, engine: FakeEngine) -> None:
