@@ -178,6 +178,7 @@ class Launcher:
         environment: Mapping[str, str] | None = None,
         secrets: Mapping[str, str] | None = None,
         mounts: Iterable[Mount] = (),
+        home: str | os.PathLike[str] | Volume | None = None,
         pipeline_relabel: Literal["z", "Z"] | None = None,
         pipeline_read_only: bool = False,
         memory: int | str | None = None,
@@ -231,6 +232,11 @@ class Launcher:
                 and for the session's user alone. Names are 1 to 64 of ``A-Z a-z 0-9 _ . -``, no dot first; at
                 most 16 texts of 64 KiB. No variable, label, event, log or inspect shows a text; the names stand
                 in a label. A session that is joined keeps the texts that it was started with.
+            home: a directory, by its absolute path on the engine's host, or a :class:`Volume`, mounted at
+                ``/home/jupyter-launcher``, which is HOME of the server, its terminals, and the kernels beside it:
+                JupyterLab's settings, histories and ``pip install --user`` stay from session to session, in sessions
+                at once too. The layout of windows is kept for each ``session_id``. The server's user must be able to
+                write there; a volume that nobody has used is given to that user. Kernels on a gateway have their own.
             mounts: more folders.
             pipeline_relabel: for hosts with SELinux: ``z`` gives the pipeline directory and all below it the label that
                 every container may use (a gateway's too), ``Z`` the label of this session alone. Other hosts ignore it.

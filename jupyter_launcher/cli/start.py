@@ -31,6 +31,9 @@ __all__ = ["start"]
 @click.option("--memory", metavar="SIZE", help="The most it may use, such as 2g.")
 @click.option("--cpus", type=float, help="The most cores it may use, such as 1.5.")
 @click.option("--pipeline-read-only", is_flag=True, help="The session cannot write to DIR; nothing can be saved there.")
+@click.option(
+    "--home", metavar="DIR", help="Keeps settings and packages between sessions: an absolute path, or volume:NAME."
+)
 @click.option("--open", "browse", is_flag=True, help="Open it in the browser.")
 @click.option(
     "--foreground",
@@ -44,6 +47,7 @@ def start(
     /,
     directory: Path,
     port: int | None,
+    home: str | None,
     browse: bool,
     foreground: bool,
     roots: tuple[Path, ...],
@@ -58,13 +62,19 @@ def start(
     """
     rules = {"roots": roots or None, "allow_engine_socket": allow_engine_socket}
     with _interrupt_on_signals(), state.launcher(**rules) as launcher:
-        session = launcher.start(Volume.from_text(str(directory)) or directory, host_port=port, **options)
+        session = launcher.start(
+            Volume.from_text(str(directory)) or directory, host_port=port, home=_read_home(home), **options
+        )
         with _stop_at_end(state, session) if foreground else contextlib.nullcontext():
             state.result(session_document(session, token=True), describe_session(session, token=True))
             if browse:
                 _open_browser(state, session)
             if foreground:
                 _run_in_foreground(state, session)
+
+
+def _read_home(given: str | None) -> str | Volume | None:
+    return given and (Volume.from_text(given) or given)
 
 
 @contextlib.contextmanager

@@ -49,7 +49,7 @@ def check_mount_points(
         if mount.relabel is not None and _look_at(address, mount.source, follow=True) == NOTHING:
             refuse_option("mounts", f"has the source {mount.source}, which does not exist", "create it first")
     unseen = []
-    for point in find_mount_points(spec.pipeline_dir, spec.mounts):
+    for point in find_mount_points(spec.pipeline_dir, spec.mounts, spec.home):
         seen = _look_from_here(address, point)
         if seen is None:
             unseen.append(point)

@@ -18,11 +18,11 @@ from jupyter_launcher.host.look import Look
 from jupyter_launcher.host.rules import DirectoryRules, check_folder, check_kernel, check_links, check_roots
 from jupyter_launcher.host.sockets import EngineSockets
 from jupyter_launcher.host.source import Source, View, clean_path
-from jupyter_launcher.host.volumes import DEFAULT_USER, prepare_volume
+from jupyter_launcher.host.volumes import DEFAULT_USER, check_volume_rules, prepare_volume
 from jupyter_launcher.models import Mount, Volume
-from jupyter_launcher.spec.checks import check_user
+from jupyter_launcher.spec.checks import HOME_TARGET, check_user
 
-__all__ = ["PipelineDir", "check_mount_sources", "look_identity", "resolve_pipeline_dir"]
+__all__ = ["PipelineDir", "check_home", "check_mount_sources", "look_identity", "resolve_pipeline_dir"]
 
 _KIND = "pipeline dir"
 
@@ -257,6 +257,22 @@ def check_mount_sources(address: EngineAddress, mounts: Iterable[Mount], rules: 
         source = view.look_at(mount.source)
         _check_source(view, sockets, source)
         check_roots(source, rules.roots, is_pipeline=False)
+
+
+def check_home(address: EngineAddress, home: str | Volume | None, rules: DirectoryRules) -> None:
+    """See that the rules let a home through, and that it is a directory where this process sees it.
+
+    Raises:
+        PipelineDirError: they do not, or it is none.
+    """
+    if isinstance(home, Volume):
+        check_volume_rules(home, rules)
+    elif home is not None:
+        check_mount_sources(address, [Mount(source=home, target=HOME_TARGET)], rules)
+        here = address.find_here(Path(home))
+        if here is not None and not here.is_dir():
+            msg = f"home {home} is no directory"
+            raise PipelineDirError(msg, hint="create it first, nothing is created for you", path=home)
 
 
 def _find_sockets(view: View, address: EngineAddress, rules: DirectoryRules) -> EngineSockets | None:

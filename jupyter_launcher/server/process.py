@@ -21,7 +21,7 @@ from jupyter_launcher.errors import (
 )
 from jupyter_launcher.models import ServerInfo, Volume
 from jupyter_launcher.models.options import HiddenTexts
-from jupyter_launcher.spec.checks import PIPELINE_TARGET
+from jupyter_launcher.spec.checks import HOME_TARGET, PIPELINE_TARGET
 from jupyter_launcher.spec.plan import SessionPlan
 from jupyter_launcher.spec.server import RUN_DIR, read_script
 from jupyter_launcher.waiting import Deadline, NotYetError, attempts
@@ -55,6 +55,8 @@ _CLOSED_DIRECTORY = 72
 """The exit code of start.sh where its user can't enter or read the directory, of start_gateway.sh: can't enter it."""
 _UNWRITABLE_DIRECTORY = 73
 """The exit code of start.sh where its user can't write to the directory."""
+_UNWRITABLE_HOME = 74
+"""The exit code of start.sh where its user can't write to the home that was given."""
 _OTHER_TOKEN = "other-token"  # noqa: S105 - a word, and no secret
 """What start.sh prints in place of server_info when a server answers that does not have our token."""
 _ENDING = 3
@@ -112,7 +114,7 @@ def start_server(engine: Engine, container: str, plan: SessionPlan, deadline: De
             limit=_OUTPUT_LIMIT,
             secret=True,
             stays=True,
-            environment=_name_secrets(plan.secrets),
+            environment=_name_variables(plan),
         )
     except ExecError as error:
         if error.started is not None:
@@ -134,9 +136,10 @@ def start_server(engine: Engine, container: str, plan: SessionPlan, deadline: De
         raise describe_failure(engine, container, seen, deadline) from error
 
 
-def _name_secrets(secrets: HiddenTexts) -> HiddenTexts:
-    """The variables in which take_secrets.sh expects the texts of the files."""
-    return HiddenTexts({f"_jl_secret_{number}": text for number, text in enumerate(secrets.values.values(), start=1)})
+def _name_variables(plan: SessionPlan) -> HiddenTexts:
+    """The variables in which take_secrets.sh expects the texts of the files, and start.sh the path of a home."""
+    secrets = {f"_jl_secret_{number}": text for number, text in enumerate(plan.secrets.values.values(), start=1)}
+    return HiddenTexts({**secrets, **({} if plan.home is None else {"_jl_home": HOME_TARGET})})
 
 
 def _describe_start(
@@ -146,6 +149,9 @@ def _describe_start(
     found = describe_directory(plan.labels.pipeline_dir, error.exit_code, error.output) if error.started else None
     if found is not None:
         return found
+    if error.started and error.exit_code == _UNWRITABLE_HOME:
+        msg = f"home {plan.home} cannot be used: {error.output.strip()}"
+        return PipelineDirError(msg, hint="change its owner or its mode, or give another home=", path=str(plan.home))
     if error.started and error.exit_code == _NOT_PREPARED:
         msg = f"the server in container {container[:12]} could not be prepared: {error.message}"
         hint = "see that the image has sh, mkfifo and od, and that /tmp or HOME can be written"

@@ -21,10 +21,11 @@ from jupyter_launcher.errors import (
     StartCancelledError,
 )
 from jupyter_launcher.gateway.find import resolve_gateway
+from jupyter_launcher.host.look import Look
 from jupyter_launcher.host.mounts import check_mount_points
-from jupyter_launcher.host.pipeline_dir import PipelineDir, check_mount_sources, resolve_pipeline_dir
+from jupyter_launcher.host.pipeline_dir import PipelineDir, check_home, check_mount_sources, resolve_pipeline_dir
 from jupyter_launcher.host.process import process_mark
-from jupyter_launcher.host.volumes import DEFAULT_USER
+from jupyter_launcher.host.volumes import DEFAULT_USER, prepare_volume
 from jupyter_launcher.models import Gateway, Phase, Timings, Volume
 from jupyter_launcher.server.api import JupyterApi
 from jupyter_launcher.server.process import describe_closed_directory, describe_failure, renew_lease, start_server
@@ -151,6 +152,7 @@ def _check_request(context: Context, request: StartRequest, options: Mapping[str
         )
         _check_limits(context, spec)
         check_mount_sources(context.address, spec.mounts, context.rules)
+        check_home(context.address, spec.home, context.rules)
         return spec
 
     if isinstance(
@@ -209,6 +211,9 @@ def _make_session(
     """A new session; None when another launcher took the name in the meantime."""
     engine, timeouts = context.engine, context.timeouts
     context.ensure_image(spec.image, pull, reporter)
+    if isinstance(spec.home, Volume):
+        look = Look(engine=engine, address=context.address, image=spec.image)
+        prepare_volume(look, spec.home, spec.user, context.rules)
     network = context.address.choose_network(gateway.network if gateway else spec.network)
     planned = plan(
         spec,

@@ -10,7 +10,7 @@ from pathlib import Path
 from jupyter_launcher.engine.types import BindMount, ContainerConfig, ContainerInfo, Tmpfs
 from jupyter_launcher.models import Gateway, Volume
 from jupyter_launcher.models.options import HiddenTexts
-from jupyter_launcher.spec.checks import LOOPBACK, PIPELINE_TARGET, SERVER_PORT
+from jupyter_launcher.spec.checks import HOME_TARGET, LOOPBACK, PIPELINE_TARGET, SERVER_PORT
 from jupyter_launcher.spec.labels import SessionLabels
 from jupyter_launcher.spec.mounts import MountPoint, to_bind
 from jupyter_launcher.spec.options import SessionSpec
@@ -69,18 +69,20 @@ def session_config(
     proxies: HiddenTexts = NO_PROXIES,
 ) -> ContainerConfig:
     """A session's container: a supervisor as its main process; the server comes by exec."""
+    home = {} if spec.home is None else {"HOME": HOME_TARGET}
     return ContainerConfig(
         image=spec.image,
         entrypoint=("sh", "-c", read_script("supervise.sh"), "supervise", RUN_DIR, str(_SERVER_PATIENCE)),
         user=spec.user,
         working_dir=PIPELINE_TARGET,
-        environment=_environment({**proxies.values, **spec.environment}, gateway, labels.start_id),
+        environment=_environment({**proxies.values, **home, **spec.environment}, gateway, labels.start_id),
         labels={**spec.labels, **labels.to_labels()},
         mounts=(
             _to_mount(
                 spec.pipeline_dir, PIPELINE_TARGET, read_only=spec.pipeline_read_only, relabel=spec.pipeline_relabel
             ),
             *(to_bind(item) for item in spec.mounts),
+            *([] if spec.home is None else [_to_mount(spec.home, HOME_TARGET)]),
         ),
         tmpfs=_tmpfs(spec),
         container_port=SERVER_PORT,
@@ -98,7 +100,9 @@ def session_config(
     )
 
 
-def _to_mount(place: Path | Volume, target: str, *, read_only: bool = False, relabel: str | None = None) -> BindMount:
+def _to_mount(
+    place: Path | Volume | str, target: str, *, read_only: bool = False, relabel: str | None = None
+) -> BindMount:
     is_volume = isinstance(place, Volume)
     return BindMount(
         source=place.name if isinstance(place, Volume) else str(place),
@@ -107,6 +111,10 @@ def _to_mount(place: Path | Volume, target: str, *, read_only: bool = False, rel
         relabel=relabel,
         type="volume" if is_volume else "bind",
     )
+
+
+def _read_place(text: str) -> str | Volume:
+    return Volume.from_text(text) or text
 
 
 def _environment(given: Mapping[str, str], gateway: Gateway | None, start_id: str) -> dict[str, str]:
@@ -228,8 +236,8 @@ def mount_points_config(points: Sequence[MountPoint], user: str, image: str) -> 
     lines: list[str] = []
     for number, point in enumerate(points):
         source, outer = f"{LOOK_TARGET}/{number}/source", f"{LOOK_TARGET}/{number}/outer"
-        mounts.append(BindMount(source=point.mount.source, target=source, read_only=True))
-        mounts.append(_to_mount(Volume.from_text(point.outer) or Path(point.outer), outer, read_only=True))
+        mounts.append(_to_mount(_read_place(point.mount.source), source, read_only=True))
+        mounts.append(_to_mount(_read_place(point.outer), outer, read_only=True))
         lines += [source, *(posixpath.join(outer, *point.steps[: end + 1]) for end in range(len(point.steps)))]
     return ContainerConfig(
         image=image,

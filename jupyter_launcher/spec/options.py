@@ -6,6 +6,7 @@ A new option of ``Launcher.start`` is written in its signature, in the two class
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
@@ -17,7 +18,7 @@ from jupyter_launcher.models import Mount, RunningGateway, Volume
 from jupyter_launcher.models.options import HiddenTexts
 from jupyter_launcher.spec import checks, texts
 from jupyter_launcher.spec.embedding import check_origin
-from jupyter_launcher.spec.mounts import check_mounts, check_relabel, to_bind
+from jupyter_launcher.spec.mounts import check_home, check_mounts, check_relabel, refuse_beside_home, to_bind
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -41,6 +42,7 @@ class StartOptions(TypedDict, total=False):
     environment: Mapping[str, str] | None
     secrets: Mapping[str, str] | HiddenTexts | None
     mounts: Iterable[Mount]
+    home: str | os.PathLike[str] | Volume | None
     pipeline_relabel: str | None
     pipeline_read_only: bool
     memory: int | str | None
@@ -81,6 +83,7 @@ class SessionSpec:
     )
     secrets: HiddenTexts = field(default_factory=HiddenTexts, repr=False, metadata={"check": texts.check_secrets})
     mounts: tuple[Mount, ...] = field(default=(), metadata={"check": check_mounts})
+    home: str | Volume | None = field(default=None, metadata={"check": check_home})
     pipeline_relabel: str | None = field(default=None, metadata={"check": check_relabel})
     pipeline_read_only: bool = field(default=False, metadata={"check": checks.check_flag})
     memory: int | None = field(default=None, metadata={"check": checks.check_size})
@@ -137,6 +140,8 @@ class SessionSpec:
             spec.pipeline_relabel, "pipeline_relabel", "" if isinstance(pipeline_dir, Volume) else str(pipeline_dir)
         )
         texts.check_argument_size(spec.environment, spec.lab_args, spec.secrets)
+        if spec.home is not None:
+            refuse_beside_home(spec.mounts, spec.environment)
         if spec.allow_origin is not None:
             texts.check_embedding_arguments(spec.lab_args)
         return spec

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from jupyter_launcher.engine.types import ContainerConfig
-from jupyter_launcher.models import Gateway
+from jupyter_launcher.models import Gateway, Volume
 from jupyter_launcher.models.options import HiddenTexts
 from jupyter_launcher.spec.container import NO_PROXIES, session_config
 from jupyter_launcher.spec.labels import SessionLabels
@@ -30,6 +30,7 @@ class SessionPlan:
         lease: seconds; None: the session stays until it is stopped.
         pipeline_dir_id: ``<device>:<inode>`` of the directory that must be mounted; None: not known.
         pipeline_read_only: the server need not be able to write to that directory.
+        home: what is mounted as HOME; None: the image decides what HOME is.
     """
 
     labels: SessionLabels
@@ -42,6 +43,7 @@ class SessionPlan:
     lease: int | None
     pipeline_dir_id: str | None = None
     pipeline_read_only: bool = False
+    home: str | Volume | None = None
 
 
 def plan(
@@ -77,6 +79,7 @@ def plan(
         lease=spec.lease,
         pipeline_dir_id=spec.pipeline_dir_id,
         pipeline_read_only=spec.pipeline_read_only,
+        home=spec.home,
     )
 
 

@@ -1,15 +1,20 @@
-"""What stays between two sessions: volumes."""
+"""What stays between two sessions: volumes, and what users keep in a home."""
 
 from __future__ import annotations
 
+import os
 import uuid
+import zipfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
-from jupyter_launcher import Launcher, Volume
+from jupyter_launcher import Launcher, PipelineDirError, Session, Volume
 from jupyter_launcher.pytest_plugin import ServerFactory
+from tests.containers import owned
 
 MakeVolume = Callable[[], Volume]
 
@@ -52,5 +57,73 @@ def test_a_volume_is_given_to_the_user_whatever_the_image_has_there(
     client: Any, make_volume: MakeVolume, start: ServerFactory
 ) -> None:
     """Our image has ``/pipeline-dir`` of user 1000, which the engine would copy into a new volume, with its owner."""
-    session = start(make_volume(), user=1500)
-    assert run(client, session.container_id, "id -u; stat -c %u:%g .") == "1500\n1500:1500"
+    session = start(make_volume(), home=make_volume(), user=1500)
+    assert run(client, session.container_id, "id -u; stat -c %u:%g . ~") == "1500\n1500:1500\n1500:1500"
+
+
+THEME = "lab/api/settings/@jupyterlab/apputils-extension:themes"
+# In one process, as in a notebook: install a package, and import it.
+INSTALL = """
+import subprocess, sys
+subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-index", sys.argv[1]], check=True)
+import tiny
+print(tiny.__file__)
+"""
+
+
+def make_wheel(folder: Path) -> str:
+    """A package with a module ``tiny``; returns the name of its file."""
+    made = folder / "tiny-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(made, "w") as file:
+        file.writestr("tiny/__init__.py", "")
+        file.writestr("tiny-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n")
+        file.writestr("tiny-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        file.writestr("tiny-1.0.dist-info/RECORD", "")
+    return made.name
+
+
+def ask(session: Session, method: str, path: str, body: Any = None) -> Any:
+    """The server's answer to a request with its token."""
+    header = {"Authorization": f"token {session.server_info.token}"}
+    answer = requests.request(method, session.url + path, json=body, headers=header, timeout=20)
+    answer.raise_for_status()
+    return answer.json() if answer.content else None
+
+
+def test_a_home_keeps_settings_and_packages(
+    client: Any, start: ServerFactory, pipeline_dir: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    home = owned(tmp_path_factory.mktemp("home"))
+    wheel = make_wheel(pipeline_dir)
+    first, other = start(home=home, read_only=True), start(home=home)
+    ask(first, "PUT", THEME, {"raw": '{"theme":"JupyterLab Dark"}'})
+    for session in (first, other):  # at once, and each has its own layout of windows
+        ask(session, "PUT", "lab/api/workspaces/default", {"data": {}, "metadata": {"id": "default"}})
+    script = f"echo $HOME; ls -A ~/.jupyter/lab/workspaces; python - ./{wheel} <<'END'\n{INSTALL}\nEND"
+    site = "/home/jupyter-launcher/.local/lib/python3."
+    shown = run(client, first.container_id, script).splitlines()
+    assert shown[:-1] == ["/home/jupyter-launcher", *sorted([first.id, other.id])]
+    assert shown[-1].startswith(site)
+    first.stop()
+    again = start(home=home)
+    assert ask(again, "GET", THEME)["raw"] == '{"theme":"JupyterLab Dark"}'
+    assert run(client, again.container_id, "python -c 'import tiny; print(tiny.__file__)'").startswith(site)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root may make a directory of somebody else's")
+def test_a_home_of_somebody_else_is_refused(start: ServerFactory, tmp_path_factory: pytest.TempPathFactory) -> None:
+    home = tmp_path_factory.mktemp("home")
+    with pytest.raises(PipelineDirError, match=f"home {home} cannot be used: user .* of the server cannot write to"):
+        start(home=home)
+
+
+def test_packages_of_a_user_are_not_the_servers(client: Any, start: ServerFactory, pipeline_dir: Path) -> None:
+    """Nobody writes into the server's environment, root included, and the server does not look into the user's."""
+    wheel = make_wheel(pipeline_dir)
+    pipeline_dir.chmod(0o755)
+    session = start(user="0:0", pipeline_read_only=True)
+    seen = run(client, session.container_id, f"python - ./{wheel} <<'END'\n{INSTALL}\nEND")
+    assert seen.startswith("/home/jovyan/.local/")
+    server = "import sys, site; print(sys.flags.no_user_site, site.ENABLE_USER_SITE)"
+    shebang = '$(head -n 1 "$(command -v jupyter-lab)" | sed "s/^#!//")'
+    assert run(client, session.container_id, f"{shebang} -c '{server}'") == "1 False"

@@ -55,6 +55,13 @@ export JUPYTER_TOKEN_FILE="$_jl_run/token" JUPYTER_RUNTIME_DIR="$_jl_run/jupyter
 # The server reads it beside all that it would have read without it.
 printf %s "$_jl_config" >"$_jl_run/config/jupyter_server_config.py" || exit 70
 export JUPYTER_CONFIG_PATH="$_jl_run/config${JUPYTER_CONFIG_PATH:+:$JUPYTER_CONFIG_PATH}"
+# A home that the caller gave: whatever the image makes of HOME.
+if [ -n "${_jl_home-}" ]; then
+  export HOME="$_jl_home"
+  unset _jl_home
+  _jl_folder=$HOME
+  _jl_seen=$(mktemp -d "$HOME/.jupyter-launcher-XXXXXX" 2>&1) && rmdir "$_jl_seen" || _jl_refuse 74 "write to" "$_jl_seen"
+fi
 # Jupyter does not start without a HOME that it can write to.
 if [ ! -w "${HOME:-/}" ] || [ "${HOME:-/}" = / ]; then
   export HOME=/tmp/jupyter-home-$$

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from jupyter_launcher import Gateway, Mount
+from jupyter_launcher import Gateway, Mount, Volume
 from jupyter_launcher.engine.types import BindMount, ContainerConfig, Tmpfs
 from jupyter_launcher.models.options import HiddenTexts
 from jupyter_launcher.spec.container import (
@@ -65,6 +65,15 @@ def test_a_session_has_the_pipeline_and_what_else_was_asked_for() -> None:
     assert (found.image, found.user, found.environment) == ("image", "1234:1234", {"A": "b"})
     assert (found.container_port, found.host_ip, found.host_port) == (8888, "10.0.0.1", 80)
     assert (found.memory, found.cpus, found.shm_size, found.gpus) == (1024, 1.5, 2048, "all")
+
+
+@pytest.mark.parametrize(
+    ("home", "kind", "source"), [("/srv/alice", "bind", "/srv/alice"), (Volume("al"), "volume", "al")]
+)
+def test_a_home_is_mounted_and_is_home(home: str | Volume, kind: str, source: str) -> None:
+    found = config(home=home, environment={"A": "b"})
+    assert found.mounts[1:] == (BindMount(source=source, target="/home/jupyter-launcher", type=kind),)
+    assert found.environment == {"HOME": "/home/jupyter-launcher", "A": "b"}
 
 
 def test_the_callers_labels_stand_beside_ours() -> None:

@@ -7,16 +7,18 @@ from typing import Any
 
 import pytest
 
-from jupyter_launcher import Mount, OptionError
+from jupyter_launcher import Mount, OptionError, Volume
 from jupyter_launcher.spec.mounts import (
     DIRECTORY,
     LINK,
     NOTHING,
     MountPoint,
+    check_home,
     check_mount_point,
     check_mounts,
     find_mount_points,
 )
+from tests.unit.fakes import session_spec
 
 FILE = "regular file"
 POINT = MountPoint(mount=Mount(source="/a", target="/pipeline-dir/x/y"), outer="/pipelines/one", steps=("x", "y"))
@@ -178,3 +180,40 @@ def test_a_relabel_needs_paths_without_a_colon(source: str, target: str) -> None
     assert check_mounts([Mount(source=source, target=target)], "mounts")
     with pytest.raises(OptionError, match="for a path with ':'"):
         check_mounts([Mount(source=source, target=target, relabel="z")], "mounts")
+
+
+@pytest.mark.parametrize(
+    ("given", "plain"),
+    [
+        (None, None),
+        ("/srv//homes/./alice/", "/srv/homes/alice"),
+        (Path("/srv/alice"), "/srv/alice"),
+        (Volume("alice"), Volume("alice")),
+    ],
+)
+def test_homes(given: Any, plain: str | Volume | None) -> None:
+    assert check_home(given, "home") == plain
+
+
+@pytest.mark.parametrize("given", ["", "relative", "~/home", "volume:alice", b"/x", "/a\0b", 7, ["/x"]])
+def test_what_is_no_home(given: Any) -> None:
+    with pytest.raises(OptionError, match=r"absolute path of the engine's host, or Volume\('NAME'\)") as caught:
+        check_home(given, "home")
+    assert caught.value.option == "home"
+
+
+def test_nothing_takes_the_place_of_a_home() -> None:
+    with pytest.raises(OptionError, match="where home= is mounted"):
+        session_spec(home="/srv/alice", mounts=[Mount(source="/a", target="/home/jupyter-launcher/")])
+    with pytest.raises(OptionError, match="environment sets HOME"):
+        session_spec(home="/srv/alice", environment={"HOME": "/x"})
+    assert session_spec(environment={"HOME": "/x"}).home is None
+
+
+def test_a_home_is_a_mount_like_others() -> None:
+    inside, around = Mount(source="/a", target="/home/jupyter-launcher/a"), Mount(source="/b", target="/home")
+    assert find_mount_points(Path("/p"), [inside], Volume("alice")) == (
+        MountPoint(mount=inside, outer="volume:alice", steps=("a",)),
+    )
+    (point,) = find_mount_points(Path("/p"), [around], "/srv/alice")
+    assert (point.path, point.mount.source) == ("/b/jupyter-launcher", "/srv/alice")
