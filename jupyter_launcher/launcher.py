@@ -26,6 +26,7 @@ from jupyter_launcher.models import (
     Phase,
     ReapedSession,
     RunningGateway,
+    Secret,
     SessionSummary,
     StopReport,
     Timeouts,
@@ -37,6 +38,7 @@ from jupyter_launcher.sessions.context import Context
 from jupyter_launcher.sessions.join import find_session, get_session
 from jupyter_launcher.sessions.leftovers import list_gateways, reap_leftovers
 from jupyter_launcher.sessions.listing import list_ids, list_sessions, reap_sessions
+from jupyter_launcher.sessions.pause import pause_session, resume_session
 from jupyter_launcher.sessions.phases import PhaseReporter, StartLimit
 from jupyter_launcher.sessions.session import Session
 from jupyter_launcher.sessions.start import StartRequest, cancelled_start, remove_session, start_session
@@ -179,6 +181,7 @@ class Launcher:
         secrets: Mapping[str, str] | None = None,
         mounts: Iterable[Mount] = (),
         home: str | os.PathLike[str] | Volume | None = None,
+        token: Secret | Callable[[], str] | None = None,
         pipeline_relabel: Literal["z", "Z"] | None = None,
         pipeline_read_only: bool = False,
         memory: int | str | None = None,
@@ -237,6 +240,10 @@ class Launcher:
                 JupyterLab's settings, histories and ``pip install --user`` stay from session to session, in sessions
                 at once too. The layout of windows is kept for each ``session_id``. The server's user must be able to
                 write there; a volume that nobody has used is given to that user. Kernels on a gateway have their own.
+            token: what the server is asked with, in place of a new one: a :class:`Secret`, or a function that
+                returns its text (what that raises is raised), with 32 to 128 of ``A-Z a-z 0-9 _ -``. With
+                ``host_port``, an editor finds the server again after a stop and a start. It enters the container
+                as ``secrets`` do.
             mounts: more folders.
             pipeline_relabel: for hosts with SELinux: ``z`` gives the pipeline directory and all below it the label that
                 every container may use (a gateway's too), ``Z`` the label of this session alone. Other hosts ignore it.
@@ -283,6 +290,8 @@ class Launcher:
             raise OptionError(msg, hint="give a threading.Event", option="cancel")
         if secrets is not None:
             secrets = HiddenTexts(secrets)  # type: ignore[assignment] # a traceback's locals show none
+        if callable(token):
+            token = Secret(token())
         given = dict(locals())  # each option is passed on by its name, so that a new one is written here only once
         request = StartRequest(
             pipeline_dir=pipeline_dir,
@@ -310,7 +319,7 @@ class Launcher:
             SessionUnreadableError: it has, and its labels cannot be read.
             ServerNotRunningError: it has, but no server runs in it.
             ServerError: its server does not answer as it should.
-            ExecError: nobody can tell, because no command runs in the container (it may be paused).
+            ExecError: nobody can tell, because no command runs in the container; it is paused, perhaps.
             EngineError: the engine does not answer.
         """
         return get_session(self._context, session_id)
@@ -327,6 +336,28 @@ class Launcher:
             EngineError: the engine does not answer.
         """
         return run_act(lambda: stop_session(self._context, *find_session(self._context, session_id)))
+
+    def pause(self, session_id: str) -> None:
+        """Pause a session, as ``Session.pause`` says.
+
+        Raises:
+            SessionNotFoundError: this namespace has no container of this session id.
+            SessionUnreadableError: it has, and its labels cannot be read.
+            ServerNotRunningError: it has ended.
+            EngineError: the engine does not answer, or cannot pause.
+        """
+        info, labels = find_session(self._context, session_id)
+        pause_session(self._context, info.id, labels)
+
+    def resume(self, session_id: str) -> Session:
+        """Let a paused session go on, start its lease anew, and return it when it answers, as ``get`` does.
+
+        Raises:
+            LauncherError: as ``get`` and ``renew`` say.
+        """
+        info, labels = find_session(self._context, session_id)
+        resume_session(self._context, info.id, labels)
+        return get_session(self._context, session_id)
 
     def renew(self, session_id: str) -> None:
         """Start the lease of a session anew; nothing happens where there is none.

@@ -6,14 +6,14 @@ import contextlib
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
 from jupyter_launcher.cli.options import CommandContext, GlobalOptionsCommand, directory_options, pass_context
 from jupyter_launcher.cli.output import describe_session, session_document
 from jupyter_launcher.errors import LauncherError
-from jupyter_launcher.models import Volume
+from jupyter_launcher.models import Secret, Volume
 
 if TYPE_CHECKING:
     from jupyter_launcher.sessions.session import Session
@@ -34,6 +34,12 @@ __all__ = ["start"]
 @click.option(
     "--home", metavar="DIR", help="Keeps settings and packages between sessions: an absolute path, or volume:NAME."
 )
+@click.option(
+    "--token-file",
+    metavar="FILE",
+    type=click.File(encoding="utf-8"),
+    help="The token to ask the server with, 32 or more characters; a new one otherwise.",
+)
 @click.option("--open", "browse", is_flag=True, help="Open it in the browser.")
 @click.option(
     "--foreground",
@@ -48,6 +54,7 @@ def start(
     directory: Path,
     port: int | None,
     home: str | None,
+    token_file: TextIO | None,
     browse: bool,
     foreground: bool,
     roots: tuple[Path, ...],
@@ -63,7 +70,11 @@ def start(
     rules = {"roots": roots or None, "allow_engine_socket": allow_engine_socket}
     with _interrupt_on_signals(), state.launcher(**rules) as launcher:
         session = launcher.start(
-            Volume.from_text(str(directory)) or directory, host_port=port, home=_read_home(home), **options
+            Volume.from_text(str(directory)) or directory,
+            host_port=port,
+            home=_read_home(home),
+            token=_read_token(token_file),
+            **options,
         )
         with _stop_at_end(state, session) if foreground else contextlib.nullcontext():
             state.result(session_document(session, token=True), describe_session(session, token=True))
@@ -71,6 +82,10 @@ def start(
                 _open_browser(state, session)
             if foreground:
                 _run_in_foreground(state, session)
+
+
+def _read_token(given: TextIO | None) -> Secret | None:
+    return None if given is None else Secret(given.read().strip())
 
 
 def _read_home(given: str | None) -> str | Volume | None:

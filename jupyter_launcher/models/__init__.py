@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from jupyter_launcher.models.events import Event, EventKind, Phase
-from jupyter_launcher.models.options import BuildOptions, Mount, Timeouts, Volume
+from jupyter_launcher.models.options import BuildOptions, Mount, Secret, Timeouts, Volume
 from jupyter_launcher.models.server import Gateway, GatewaySummary, RunningGateway, ServerInfo
 from jupyter_launcher.models.session import (
     ReapedSession,
@@ -25,6 +25,7 @@ __all__ = [
     "Phase",
     "ReapedSession",
     "RunningGateway",
+    "Secret",
     "ServerInfo",
     "SessionState",
     "SessionStatus",

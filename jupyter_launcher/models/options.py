@@ -11,7 +11,7 @@ from typing import Literal, TypeGuard
 
 from jupyter_launcher.errors import OptionError
 
-__all__ = ["BuildOptions", "HiddenTexts", "Mount", "Timeouts", "Volume", "is_text", "show_value"]
+__all__ = ["BuildOptions", "HiddenTexts", "Mount", "Secret", "Timeouts", "Volume", "is_text", "show_value"]
 
 _LONGEST = 1e9  # seconds; what sockets take ends soon after it
 _SHOWN = 200  # characters
@@ -125,6 +125,23 @@ class Volume:
             OptionError: what follows ``volume:`` is no name of a volume.
         """
         return cls(text.removeprefix(_VOLUME_PREFIX)) if text.startswith(_VOLUME_PREFIX) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """A text that no ``repr`` shows, such as a token.
+
+    Raises:
+        OptionError: it is no text.
+    """
+
+    text: str = field(repr=False)
+
+    def __post_init__(self) -> None:
+        given: object = self.text
+        if not isinstance(given, str):
+            msg = f"a Secret is a value of type {type(given).__name__}"
+            raise OptionError(msg, hint="give a text", option="secret")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

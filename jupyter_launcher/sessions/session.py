@@ -27,6 +27,7 @@ from jupyter_launcher.models import (
 from jupyter_launcher.server.api import JupyterApi
 from jupyter_launcher.server.process import renew_lease
 from jupyter_launcher.sessions.context import Context
+from jupyter_launcher.sessions.pause import pause_session, resume_session
 from jupyter_launcher.sessions.stop import stop_session
 from jupyter_launcher.spec.checks import SERVER_PORT
 from jupyter_launcher.spec.labels import SessionLabels
@@ -241,6 +242,30 @@ class Session:
         """
         if self.lease is not None:
             renew_lease(self._context.engine, self.container_id, self.lease)
+
+    def pause(self) -> None:
+        """Stop all processes of the session's container where they are, kernels in it too; one that is paused stays so.
+
+        It uses no core then, keeps its memory, and answers nothing. Its lease stands still, and kernels on a gateway
+        go on. ``resume`` ends this, and ``stop`` works as ever.
+
+        Raises:
+            SessionNotFoundError: the container was removed.
+            ServerNotRunningError: it has ended.
+            EngineError: the engine does not answer, or cannot pause: one without control groups.
+        """
+        pause_session(self._context, self.container_id, self._labels)
+
+    def resume(self) -> None:
+        """Let a paused session go on, and start its lease anew; a session that runs only gets its lease.
+
+        Raises:
+            SessionNotFoundError: the container was removed.
+            ServerNotRunningError: the session has ended, or is about to, because the lease was over.
+            ExecError: the lease did not move, although the session runs.
+            EngineError: the engine does not answer.
+        """
+        resume_session(self._context, self.container_id, self._labels)
 
     def stop(self) -> StopReport:
         """Stop the server, its kernels and the container; returns when all are gone.

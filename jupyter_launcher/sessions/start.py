@@ -31,7 +31,13 @@ from jupyter_launcher.server.api import JupyterApi
 from jupyter_launcher.server.process import describe_closed_directory, describe_failure, renew_lease, start_server
 from jupyter_launcher.server.ready import check_kernelspecs, wait_until_ready
 from jupyter_launcher.sessions.context import Context
-from jupyter_launcher.sessions.join import find_or_clear, find_session, join_starting, refuse_lost_directory
+from jupyter_launcher.sessions.join import (
+    find_or_clear,
+    find_session,
+    join_starting,
+    refuse_lost_directory,
+    refuse_other_token,
+)
 from jupyter_launcher.sessions.phases import PhaseReporter, StartLimit
 from jupyter_launcher.sessions.session import Session
 from jupyter_launcher.spec.checks import check_cores, check_image, check_user
@@ -92,6 +98,7 @@ def start_session(context: Context, limit: StartLimit, request: StartRequest, op
                     session = _make_session(context, spec, gateway, request.pull, reporter)
                 else:
                     session = join_starting(context, *existing, _NOT_COMPARED if spec.secrets.values else ())
+                    refuse_other_token(session, spec)
                 if session is None:  # another launcher took the name, or its start failed: look again
                     raise NotYetError
                 if session.joined:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from jupyter_launcher.engine.types import LOG_SIZE
-from jupyter_launcher.models import Mount, RunningGateway, Volume
+from jupyter_launcher.models import Mount, RunningGateway, Secret, Volume
 from jupyter_launcher.models.options import HiddenTexts
 from jupyter_launcher.spec import checks, texts
 from jupyter_launcher.spec.embedding import check_origin
@@ -43,6 +43,7 @@ class StartOptions(TypedDict, total=False):
     secrets: Mapping[str, str] | HiddenTexts | None
     mounts: Iterable[Mount]
     home: str | os.PathLike[str] | Volume | None
+    token: Secret | None
     pipeline_relabel: str | None
     pipeline_read_only: bool
     memory: int | str | None
@@ -84,6 +85,7 @@ class SessionSpec:
     secrets: HiddenTexts = field(default_factory=HiddenTexts, repr=False, metadata={"check": texts.check_secrets})
     mounts: tuple[Mount, ...] = field(default=(), metadata={"check": check_mounts})
     home: str | Volume | None = field(default=None, metadata={"check": check_home})
+    token: Secret | None = field(default=None, repr=False, metadata={"check": texts.check_token})
     pipeline_relabel: str | None = field(default=None, metadata={"check": check_relabel})
     pipeline_read_only: bool = field(default=False, metadata={"check": checks.check_flag})
     memory: int | None = field(default=None, metadata={"check": checks.check_size})
@@ -174,6 +176,8 @@ def _to_plain(name: str, value: Any) -> object:
         return dict(sorted(value.items()))
     if isinstance(value, (tuple, HiddenTexts)):
         return sorted(value.values) if isinstance(value, HiddenTexts) else list(value)
+    if name == "token":  # labels are readable by everyone who may ask the engine
+        value = value is not None
     return str(value) if isinstance(value, (Path, Volume)) else value
 
 

@@ -26,7 +26,8 @@ class SessionPlan:
         server_config: the text of our configuration file for the server.
         launch_script: the text of the script that starts the server in its Python.
         tune: that script has tunings.
-        secrets: a file below the session's own folder → its text; with the gateway's token, if there is one.
+        secrets: a file below the session's own folder → its text; with the token of the gateway, and the
+            caller's for the server, where there is one.
         lease: seconds; None: the session stays until it is stopped.
         pipeline_dir_id: ``<device>:<inode>`` of the directory that must be mounted; None: not known.
         pipeline_read_only: the server need not be able to write to that directory.
@@ -85,4 +86,5 @@ def plan(
 
 def _find_secrets(spec: SessionSpec, gateway: Gateway | None) -> HiddenTexts:
     token = {} if gateway is None or gateway.token is None else {"gateway.token": gateway.token}
-    return HiddenTexts({**token, **{f"secrets/{name}": value for name, value in spec.secrets.values.items()}})
+    given = {} if spec.token is None else {"given.token": spec.token.text}
+    return HiddenTexts({**token, **given, **{f"secrets/{name}": value for name, value in spec.secrets.values.items()}})

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import secrets
+import socket
 import uuid
 import zipfile
 from collections.abc import Callable, Iterator
@@ -12,7 +15,17 @@ from typing import Any
 import pytest
 import requests
 
-from jupyter_launcher import Launcher, PipelineDirError, Session, Volume
+from jupyter_launcher import (
+    ExecError,
+    Launcher,
+    PipelineDirError,
+    Secret,
+    Session,
+    SessionConflictError,
+    SessionState,
+    StopMethod,
+    Volume,
+)
 from jupyter_launcher.pytest_plugin import ServerFactory
 from tests.containers import owned
 
@@ -127,3 +140,39 @@ def test_packages_of_a_user_are_not_the_servers(client: Any, start: ServerFactor
     server = "import sys, site; print(sys.flags.no_user_site, site.ENABLE_USER_SITE)"
     shebang = '$(head -n 1 "$(command -v jupyter-lab)" | sed "s/^#!//")'
     assert run(client, session.container_id, f"{shebang} -c '{server}'") == "1 False"
+
+
+def test_an_editor_finds_the_server_again_by_a_token_of_the_callers(
+    client: Any, launcher: Launcher, start: ServerFactory, pipeline_dir: Path
+) -> None:
+    token = Secret(secrets.token_urlsafe(48))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    first = start(session_id=uuid.uuid4().hex[:12], host_port=port, token=lambda: token.text, secrets={"db": "x"})
+    assert first.server_info.token == token.text
+    assert launcher.get(first.id).lab_url == first.lab_url
+    with pytest.raises(SessionConflictError, match="another token"):
+        start(session_id=first.id, host_port=port, token=Secret("f" * 64), secrets={"db": "x"})
+    shown = run(client, first.container_id, "cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline; ls /run/jupyter-launcher")
+    assert "given.token" not in shown.splitlines()[-20:]
+    assert token.text not in shown + json.dumps(client.containers.get(first.container_id).attrs)
+    first.stop()
+    again = start(session_id=first.id, host_port=port, token=token)
+    assert (again.joined, again.lab_url) == (False, first.lab_url)
+    assert ask(again, "GET", "api/kernels") == []
+
+
+def test_a_session_is_paused_and_goes_on(launcher: Launcher, start: ServerFactory) -> None:
+    session = start(session_id=uuid.uuid4().hex[:12], lease=600)
+    session.pause()
+    launcher.pause(session.id)
+    assert session.status().state is SessionState.PAUSED
+    for ask_again in (lambda: launcher.get(session.id), session.renew):
+        with pytest.raises(ExecError, match="paused"):
+            ask_again()
+    assert launcher.resume(session.id).server_info == session.server_info
+    session.resume()
+    assert ask(session, "GET", "api/kernels") == []
+    session.pause()
+    assert session.stop().method is StopMethod.API

@@ -261,7 +261,14 @@ def test_a_session_is_found_again_stopped_and_gone(launcher: Launcher, tmp_path:
         (Phase.STOP, EventKind.FINISHED),
     ]
     assert (launcher.list(), launcher.ids()) == ([], [])
-    calls: list[Callable[[str], object]] = [launcher.get, launcher.stop, launcher.renew, launcher.logs]
+    calls: list[Callable[[str], object]] = [
+        launcher.get,
+        launcher.stop,
+        launcher.renew,
+        launcher.logs,
+        launcher.pause,
+        launcher.resume,
+    ]
     for call in calls:
         with pytest.raises(SessionNotFoundError):
             call("one")
@@ -270,7 +277,14 @@ def test_a_session_is_found_again_stopped_and_gone(launcher: Launcher, tmp_path:
 def test_a_container_that_cannot_be_read(launcher: Launcher, engine: FakeEngine, tmp_path: Path) -> None:
     stray = container(id="5" * 64, name="jupyter-server.unit.one", labels=STRAY_LABELS)
     engine.known[stray.id] = stray
-    calls: list[Callable[[str], object]] = [launcher.get, launcher.stop, launcher.renew, launcher.logs]
+    calls: list[Callable[[str], object]] = [
+        launcher.get,
+        launcher.stop,
+        launcher.renew,
+        launcher.logs,
+        launcher.pause,
+        launcher.resume,
+    ]
     for call in calls:
         with pytest.raises(SessionUnreadableError):
             call("one")

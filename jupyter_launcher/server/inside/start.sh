@@ -48,8 +48,13 @@ mkdir "$_jl_run/jupyter" "$_jl_run/config" && mkfifo "$_jl_run/ready" || exit 70
 # off. Only its path is in the environment.
 unset _jl_token JUPYTER_TOKEN
 _jl_token=
-for _jl_byte in $(od -An -vtx1 -N32 /dev/urandom); do _jl_token=$_jl_token$_jl_byte; done
-[ "${#_jl_token}" -eq 64 ] || { echo "no random bytes for a token" >&2; exit 70; }
+if [ -f "$_jl_run/given.token" ]; then # the caller's, from take_secrets.sh
+  read -r _jl_token <"$_jl_run/given.token"
+  rm -f "$_jl_run/given.token"
+else
+  for _jl_byte in $(od -An -vtx1 -N32 /dev/urandom); do _jl_token=$_jl_token$_jl_byte; done
+fi
+[ "${#_jl_token}" -ge 32 ] || { echo "no random bytes for a token" >&2; exit 70; }
 printf %s "$_jl_token" >"$_jl_run/token" || exit 70
 export JUPYTER_TOKEN_FILE="$_jl_run/token" JUPYTER_RUNTIME_DIR="$_jl_run/jupyter"
 # The server reads it beside all that it would have read without it.

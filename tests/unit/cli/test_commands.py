@@ -150,6 +150,16 @@ def test_stop_reports_each_session(run: Run, add: Add, jupyter: FakeJupyter) -> 
     assert jupyter.engine.known == {}
 
 
+def test_a_session_is_paused_and_resumed(run: Run, add: Add, engine: FakeEngine) -> None:
+    container_id = add("one")
+    assert run("pause", "on").stdout == "one  paused\n"
+    assert engine.known[container_id].state == "paused"
+    ended = run("info", "one")
+    assert (ended.exit_code, "jupyter-launcher resume" in ended.stderr) == (5, True)
+    assert json.loads(run("resume", "one", "--format", "json").stdout) == {"session_id": "one", "state": "ready"}
+    assert engine.known[container_id].state == "running"
+
+
 def test_stop_all_goes_on_after_an_error(run: Run, add: Add, engine: FakeEngine) -> None:
     add("one", "exited")
     add("two", "exited")

@@ -39,6 +39,15 @@ def test_a_volume_is_named_in_place_of_a_directory(run: Run, engine: FakeEngine,
     assert [(item.type, item.source) for item in homes] == [("volume", "alice"), ("bind", str(tmp_path))]
 
 
+def test_a_token_comes_from_a_file(run: Run, engine: FakeEngine, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("t0ken-" * 6 + "\n")
+    assert run("start", tmp_path, "--token-file", tmp_path / "token").exit_code == 0
+    assert {"_jl_secret_1": "t0ken-" * 6} in engine.environments
+    (tmp_path / "token").write_text("short")
+    ended = run("start", tmp_path, "--token-file", tmp_path / "token")
+    assert (ended.exit_code, "short" in ended.stderr) == (2, False)
+
+
 def test_a_start_as_a_document(run: Run, tmp_path: Path) -> None:
     ended = run("start", tmp_path, "--session-id", "one", "--format", "json", "-q")
     found = json.loads(ended.stdout)

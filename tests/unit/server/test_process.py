@@ -17,6 +17,7 @@ from jupyter_launcher import (
     ExecError,
     Gateway,
     PipelineDirError,
+    Secret,
     ServerInfo,
     ServerInfoError,
     ServerNotRunningError,
@@ -533,6 +534,15 @@ def test_secrets_enter_by_the_execs_own_environment() -> None:
     assert argv[8] == read_script("start.sh")
     assert engine.environments == [{"_jl_secret_1": "t0ken", "_jl_secret_2": "s3cret", "_jl_secret_3": "more"}]
     assert not any(secret in text for text in argv for secret in ("t0ken", "s3cret"))
+
+
+def test_a_token_of_the_callers_enters_as_secrets_do() -> None:
+    engine = engine_with(printed(INFO, None))
+    start(engine, token=Secret("t0ken" * 8))
+    (argv,) = engine.execs
+    assert argv[3:6] == ("take", RUN_DIR, "given.token")
+    assert engine.environments == [{"_jl_secret_1": "t0ken" * 8}]
+    assert not any("t0ken" in text for text in argv)
 
 
 def test_the_script_is_told_of_a_home() -> None:

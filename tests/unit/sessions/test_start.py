@@ -27,6 +27,7 @@ from jupyter_launcher import (
     Phase,
     PipelineDirError,
     PortInUseError,
+    Secret,
     ServerError,
     ServerStartError,
     ServerTimeoutError,
@@ -527,6 +528,17 @@ def test_secrets_of_a_session_that_is_joined_are_not_compared_and_that_is_told(
     assert "keeps the secrets" in warning
     assert [event.detail for event in events if event.kind is EventKind.WARNING] == [warning]
     assert start(secrets={"db": "another"}).warnings == (warning,)
+
+
+def test_a_session_is_joined_with_its_own_token_alone(start: Start) -> None:
+    first = start(token=Secret(TOKEN))
+    assert (first.joined, start(token=Secret(TOKEN)).joined) == (False, True)
+    with pytest.raises(SessionConflictError, match="already runs with another token") as caught:
+        start(token=Secret("f" * 64))
+    assert caught.value.differences == ("token is another one",)
+    assert "f" * 64 not in repr(caught.value) + str(caught.value)
+    with pytest.raises(SessionConflictError, match="token was True, now False"):
+        start()
 
 
 def test_starting_the_same_id_again_joins(
