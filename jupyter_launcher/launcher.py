@@ -13,7 +13,7 @@ from typing import Literal
 from jupyter_launcher.acts import Cancel, run_act
 from jupyter_launcher.engine.client import DockerEngine
 from jupyter_launcher.engine.connection import DockerClient
-from jupyter_launcher.engine.images import DEFAULT_GATEWAY_IMAGE, DEFAULT_IMAGE, tag_of
+from jupyter_launcher.engine.images import CONTEXTS, DEFAULT_GATEWAY_IMAGE, DEFAULT_IMAGE, packages_tag
 from jupyter_launcher.errors import OptionError
 from jupyter_launcher.gateway.run import GatewayRequest, run_gateway
 from jupyter_launcher.host.address import EngineAddress
@@ -77,7 +77,8 @@ class Launcher:
         namespace: keeps the sessions of one orchestrator apart from others'.
         owner: recorded on each session, for ``reap``: e.g. which of several orchestrators started it.
         image: of the server, unless ``start`` names one. The default is built from the context
-            in this package when the engine does not have it.
+            in this package when the engine does not have it; where ``build`` has requirements, it is a layer
+            upon that.
         max_starts: how many starts of this launcher run at once; others wait. Each start uses one
             core for about a second; the default is the engine's number of cores. More concurrent
             starts delay all of them.
@@ -123,6 +124,8 @@ class Launcher:
         self.image = check_image(image, "image")
         self.timeouts = Timeouts() if timeouts is None else check_instance(timeouts, Timeouts, "timeouts")
         build = BuildOptions() if build is None else check_instance(build, BuildOptions, "build")
+        if self.image == DEFAULT_IMAGE:
+            self.image = packages_tag(CONTEXTS[0], build)
         check_callback(on_event, "on_event")
         check_flag(allow_engine_socket, "allow_engine_socket")
         check_flag(use_config_proxy, "use_config_proxy")
@@ -493,8 +496,8 @@ class Launcher:
             OptionError: no such image of ours.
             ImageBuildError: with the end of what the build printed.
         """
-        tag = tag_of(name) if tag is None else check_image(tag, "tag")
         options = self._context.build if options is None else check_instance(options, BuildOptions, "options")
+        tag = packages_tag(name, options) if tag is None else check_image(tag, "tag")
         with self._context.reporter.phase(Phase.IMAGE) as progress:
             deadline = Deadline(self.timeouts.image)
             self._engine.images.build(name, tag, options, deadline, progress, force=force)

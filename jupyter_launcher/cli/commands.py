@@ -253,6 +253,13 @@ def reap(state: CommandContext, min_age: float, dry_run: bool) -> None:
     default=True,
     help="Install only files whose hashes are pinned; without, the versions alone count.",
 )
+@click.option(
+    "--requirement",
+    "requirements",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="More packages, as pip takes them: an image of its own, whose name is printed, for --image of start.",
+)
 @click.option("--tag", help="Another name for the image.")
 @click.option("--force", is_flag=True, help="Build anew although nothing changed.")
 @pass_context

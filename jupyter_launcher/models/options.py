@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Literal, TypeGuard
@@ -156,12 +156,14 @@ class BuildOptions:
         require_hashes: whether pip installs only files whose hashes are in the image's ``requirements.txt``; it has
             those of the wheels for Python 3.13 on linux/amd64 and linux/arm64. False, for a base image with another
             Python or an index that packs its files anew: the versions alone count.
+        requirements: more packages, for a layer upon our image: a file as pip takes it, without references to other
+            files, or its lines. The launcher's default image is the one with them then.
         http_proxy, https_proxy, no_proxy: for the build alone; None: what the Docker client's
             configuration file says, unless the launcher has ``use_config_proxy=False``.
 
     Raises:
-        OptionError: one is no text, ``ca_certificates`` is no sequence of paths, or ``require_hashes`` is neither
-            True nor False.
+        OptionError: one is no text, ``ca_certificates`` is no sequence of paths, ``require_hashes`` is neither
+            True nor False, or ``requirements`` is neither a path nor a sequence of lines.
     """
 
     base_image: str | None = None
@@ -171,9 +173,11 @@ class BuildOptions:
     https_proxy: str | None = field(default=None, repr=False)
     no_proxy: str | None = None
     require_hashes: bool = True
+    requirements: str | os.PathLike[str] | Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "ca_certificates", _check_paths(self.ca_certificates, "ca_certificates"))
+        object.__setattr__(self, "requirements", _check_requirements(self.requirements, "requirements"))
         for name in ("base_image", "index_url", "http_proxy", "https_proxy", "no_proxy"):
             value = getattr(self, name)
             if value is not None and not is_text(value):
@@ -209,6 +213,21 @@ class HiddenTexts:
     """Texts by name, that no ``repr`` and no traceback's locals show."""
 
     values: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+def _check_requirements(given: object, option: str) -> Path | tuple[str, ...] | None:
+    """The path of a file, or its lines; None: none are asked for."""
+    if given is None:
+        return None
+    is_path = isinstance(given, (str, os.PathLike))
+    items: list[object] = [given] if is_path else list(given) if isinstance(given, Iterable) else [None]
+    lines = tuple(text for item in items if is_text(text := os.fspath(item) if isinstance(item, os.PathLike) else item))
+    if not lines or len(lines) != len(items) or not all(lines):
+        msg = f"{option} is {show_value(given)}"
+        raise OptionError(
+            msg, hint="give the path of a file, or a sequence of lines such as 'pandas>=2'", option=option
+        )
+    return Path(lines[0]) if is_path else lines
 
 
 def _check_paths(given: object, option: str) -> tuple[Path, ...]:

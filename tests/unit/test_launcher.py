@@ -623,3 +623,13 @@ def test_reap_removes_gateways_after_the_sessions_that_used_them(
         ("gateway", "", name, ""),
     ]
     assert engine.known == {}
+
+
+def test_a_launcher_with_requirements_has_the_image_with_them(connect: Connect) -> None:
+    launcher = connect(build=BuildOptions(requirements=["pandas"]))
+    assert launcher.image.startswith("jupyter-launcher/jupyter-server-packages:")
+    assert launcher.build_image() == launcher.image
+    assert launcher.build_image(options=BuildOptions()) == DEFAULT_IMAGE
+    assert connect(build=BuildOptions(requirements=["pandas"]), image="mine").image == "mine"
+    with pytest.raises(OptionError, match="cannot be read"):
+        connect(build=BuildOptions(requirements="/none"))

@@ -159,6 +159,19 @@ def test_hashes_are_required_or_not(value: Any) -> None:
     assert caught.value.option == "require_hashes"
 
 
+def test_requirements_are_a_path_or_lines() -> None:
+    assert BuildOptions().requirements is None
+    assert [BuildOptions(requirements=given).requirements for given in ("r.txt", Path("r.txt"))] == [Path("r.txt")] * 2
+    assert BuildOptions(requirements=["pandas", "polars>=1"]).requirements == ("pandas", "polars>=1")
+
+
+@pytest.mark.parametrize("value", ["", [], [""], ["pandas", 7], 7, b"x", "a\0b", [None]])
+def test_requirements_that_are_none(value: Any) -> None:
+    with pytest.raises(OptionError, match="requirements is") as caught:
+        BuildOptions(requirements=value)
+    assert caught.value.option == "requirements"
+
+
 def test_a_secret_is_in_no_repr() -> None:
     assert repr(Secret(TOKEN)) == "Secret()"
     assert Secret(TOKEN) == Secret(TOKEN) != Secret("")

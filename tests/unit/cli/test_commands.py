@@ -215,6 +215,12 @@ def test_build_prints_the_tag(run: Run, engine: FakeEngine, tmp_path: Path) -> N
     assert engine.images.built == [("jupyter-server", "mine", True)]
     assert document(run("build", "--format", "json")) == {"image": DEFAULT_IMAGE}
     run("build", "kernel-gateway", "--no-require-hashes")
+    (tmp_path / "r.txt").write_text("pandas\n")
+    printed = run("build", "kernel-gateway", "--requirement", tmp_path / "r.txt").stdout
+    assert printed.startswith("jupyter-launcher/kernel-gateway-packages:")
+    assert engine.images.built.pop()[:2] == ("kernel-gateway", printed.strip())
+    assert engine.images.options.pop().requirements == tmp_path / "r.txt"
+    assert run("build", "--requirement", tmp_path / "none.txt").exit_code == 2
     assert [options.require_hashes for options in engine.images.options] == [True, True, False]
 
 
