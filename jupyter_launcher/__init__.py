@@ -47,6 +47,7 @@ if TYPE_CHECKING:
         Phase,
         ReapedSession,
         RunningGateway,
+        Secret,
         ServerInfo,
         SessionEvent,
         SessionEventKind,
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
         StopReport,
         Timeouts,
         Timings,
+        Volume,
     )
     from jupyter_launcher.sessions.session import Session
 
@@ -90,6 +92,7 @@ __all__ = [
     "PortInUseError",
     "ReapedSession",
     "RunningGateway",
+    "Secret",
     "ServerError",
     "ServerInfo",
     "ServerInfoError",
@@ -112,6 +115,7 @@ __all__ = [
     "StopReport",
     "Timeouts",
     "Timings",
+    "Volume",
     "__version__",
 ]
 

@@ -13,7 +13,7 @@ from typing import Literal
 from jupyter_launcher.acts import Cancel, run_act
 from jupyter_launcher.engine.client import DockerEngine
 from jupyter_launcher.engine.connection import DockerClient
-from jupyter_launcher.engine.images import DEFAULT_GATEWAY_IMAGE, DEFAULT_IMAGE, tag_of
+from jupyter_launcher.engine.images import CONTEXTS, DEFAULT_GATEWAY_IMAGE, DEFAULT_IMAGE, packages_tag
 from jupyter_launcher.errors import OptionError
 from jupyter_launcher.gateway.run import GatewayRequest, run_gateway
 from jupyter_launcher.host.address import EngineAddress
@@ -26,9 +26,11 @@ from jupyter_launcher.models import (
     Phase,
     ReapedSession,
     RunningGateway,
+    Secret,
     SessionSummary,
     StopReport,
     Timeouts,
+    Volume,
 )
 from jupyter_launcher.models.options import HiddenTexts
 from jupyter_launcher.server.process import renew_lease
@@ -37,6 +39,7 @@ from jupyter_launcher.sessions.events import SessionEvents, follow_sessions
 from jupyter_launcher.sessions.join import find_session, get_session
 from jupyter_launcher.sessions.leftovers import list_gateways, reap_leftovers
 from jupyter_launcher.sessions.listing import list_ids, list_sessions, reap_sessions
+from jupyter_launcher.sessions.pause import pause_session, resume_session
 from jupyter_launcher.sessions.phases import PhaseReporter, StartLimit
 from jupyter_launcher.sessions.session import Session
 from jupyter_launcher.sessions.start import StartRequest, cancelled_start, remove_session, start_session
@@ -75,7 +78,8 @@ class Launcher:
         namespace: keeps the sessions of one orchestrator apart from others'.
         owner: recorded on each session, for ``reap``: e.g. which of several orchestrators started it.
         image: of the server, unless ``start`` names one. The default is built from the context
-            in this package when the engine does not have it.
+            in this package when the engine does not have it; where ``build`` has requirements, it is a layer
+            upon that.
         max_starts: how many starts of this launcher run at once; others wait. Each start uses one
             core for about a second; the default is the engine's number of cores. More concurrent
             starts delay all of them.
@@ -121,6 +125,8 @@ class Launcher:
         self.image = check_image(image, "image")
         self.timeouts = Timeouts() if timeouts is None else check_instance(timeouts, Timeouts, "timeouts")
         build = BuildOptions() if build is None else check_instance(build, BuildOptions, "build")
+        if self.image == DEFAULT_IMAGE:
+            self.image = packages_tag(CONTEXTS[0], build)
         check_callback(on_event, "on_event")
         check_flag(allow_engine_socket, "allow_engine_socket")
         check_flag(use_config_proxy, "use_config_proxy")
@@ -163,7 +169,7 @@ class Launcher:
 
     def start(
         self,
-        pipeline_dir: str | os.PathLike[str],
+        pipeline_dir: str | os.PathLike[str] | Volume,
         *,
         gateway: str | RunningGateway | None = None,
         network: str | None = None,
@@ -183,6 +189,8 @@ class Launcher:
         secrets: Mapping[str, str] | None = None,
         mounts: Iterable[Mount] = (),
         tmpfs: Mapping[str, int | str] | None = None,
+        home: str | os.PathLike[str] | Volume | None = None,
+        token: Secret | Callable[[], str] | None = None,
         pipeline_relabel: Literal["z", "Z"] | None = None,
         pipeline_read_only: bool = False,
         memory: int | str | None = None,
@@ -208,7 +216,9 @@ class Launcher:
         Args:
             pipeline_dir: a directory, mounted at ``/pipeline-dir``. Where this process is in a
                 container of the engine, it lies below one of that container's own mounts; where the
-                engine is on another host, it is an absolute path there.
+                engine is on another host, it is an absolute path there. Or a :class:`Volume`: one that
+                nobody has used is given to ``user``, else to 1000:1000. The engine makes one that is not
+                there, and it stays, also where the start fails.
             gateway: the kernel gateway: a container's name or id, optionally with ``:port``
                 (8888 otherwise), an http(s) URL as the server's container reaches it, or what
                 ``run_gateway`` yields. None: kernels run beside the server. The token of a gateway that
@@ -248,6 +258,16 @@ class Launcher:
             mounts: more folders, files and volumes.
             tmpfs: file systems in memory: a path in the container → its size, bytes or a text. Everybody in the
                 container can write there, and run what is there. What is in them counts as memory.
+            home: a directory, by its absolute path on the engine's host, or a :class:`Volume`, mounted at
+                ``/home/jupyter-launcher``, which is HOME of the server, its terminals, and the kernels beside it:
+                JupyterLab's settings, histories and ``pip install --user`` stay from session to session, in sessions
+                at once too. The layout of windows is kept for each ``session_id``. The server's user must be able to
+                write there; a volume that nobody has used is given to that user. Kernels on a gateway have their own.
+            token: what the server is asked with, in place of a new one: a :class:`Secret`, or a function that
+                returns its text (what that raises is raised), with 32 to 128 of ``A-Z a-z 0-9 _ -``. With
+                ``host_port``, an editor finds the server again after a stop and a start. It enters the container
+                as ``secrets`` do.
+            mounts: more folders.
             pipeline_relabel: for hosts with SELinux: ``z`` gives the pipeline directory and all below it the label that
                 every container may use (a gateway's too), ``Z`` the label of this session alone. Other hosts ignore it.
             pipeline_read_only: the session cannot write to the pipeline directory, so nothing can be saved there.
@@ -309,6 +329,8 @@ class Launcher:
             raise OptionError(msg, hint="give a threading.Event", option="cancel")
         if secrets is not None:
             secrets = HiddenTexts(secrets)  # type: ignore[assignment] # a traceback's locals show none
+        if callable(token):
+            token = Secret(token())
         given = dict(locals())  # each option is passed on by its name, so that a new one is written here only once
         request = StartRequest(
             pipeline_dir=pipeline_dir,
@@ -336,7 +358,7 @@ class Launcher:
             SessionUnreadableError: it has, and its labels cannot be read.
             ServerNotRunningError: it has, but no server runs in it.
             ServerError: its server does not answer as it should.
-            ExecError: nobody can tell, because no command runs in the container (it may be paused).
+            ExecError: nobody can tell, because no command runs in the container; it is paused, perhaps.
             EngineError: the engine does not answer.
         """
         return get_session(self._context, session_id)
@@ -353,6 +375,28 @@ class Launcher:
             EngineError: the engine does not answer.
         """
         return run_act(lambda: stop_session(self._context, *find_session(self._context, session_id)))
+
+    def pause(self, session_id: str) -> None:
+        """Pause a session, as ``Session.pause`` says.
+
+        Raises:
+            SessionNotFoundError: this namespace has no container of this session id.
+            SessionUnreadableError: it has, and its labels cannot be read.
+            ServerNotRunningError: it has ended.
+            EngineError: the engine does not answer, or cannot pause.
+        """
+        info, labels = find_session(self._context, session_id)
+        pause_session(self._context, info.id, labels)
+
+    def resume(self, session_id: str) -> Session:
+        """Let a paused session go on, start its lease anew, and return it when it answers, as ``get`` does.
+
+        Raises:
+            LauncherError: as ``get`` and ``renew`` say.
+        """
+        info, labels = find_session(self._context, session_id)
+        resume_session(self._context, info.id, labels)
+        return get_session(self._context, session_id)
 
     def renew(self, session_id: str) -> None:
         """Start the lease of a session anew; nothing happens where there is none.
@@ -506,8 +550,8 @@ class Launcher:
             OptionError: no such image of ours.
             ImageBuildError: with the end of what the build printed.
         """
-        tag = tag_of(name) if tag is None else check_image(tag, "tag")
         options = self._context.build if options is None else check_instance(options, BuildOptions, "options")
+        tag = packages_tag(name, options) if tag is None else check_image(tag, "tag")
         with self._context.reporter.phase(Phase.IMAGE) as progress:
             deadline = Deadline(self.timeouts.image)
             self._engine.images.build(name, tag, options, deadline, progress, force=force)
@@ -516,7 +560,7 @@ class Launcher:
     @contextlib.contextmanager
     def run_gateway(
         self,
-        pipeline_dir: str | os.PathLike[str],
+        pipeline_dir: str | os.PathLike[str] | Volume,
         *,
         image: str = DEFAULT_GATEWAY_IMAGE,
         network: str | None = None,
@@ -533,7 +577,7 @@ class Launcher:
         engine get. Its port is published only where this process does not reach its container otherwise.
 
         Args:
-            pipeline_dir: mounted at ``/pipeline-dir``.
+            pipeline_dir: mounted at ``/pipeline-dir``; a :class:`Volume` as for ``start``.
             image: of a gateway that listens on port 8888 and takes its token from ``KG_AUTH_TOKEN`` or
                 ``EG_AUTH_TOKEN``, as Kernel Gateway and Enterprise Gateway do, with ``sh`` and ``od``; the default is
                 built when missing.

@@ -191,6 +191,33 @@ def stop(state: CommandContext, session_ids: tuple[str, ...], every: bool) -> No
         click.get_current_context().exit(errors[0].command_exit_code)
 
 
+@cli.command(short_help="Pause a session.")
+@_ID
+@pass_context
+def pause(state: CommandContext, session_id: str) -> None:
+    """Stop all processes of a session where they are: it uses no core, keeps its memory, and answers nothing.
+
+    Example: jupyter-launcher pause 3f2a
+    """
+    with state.launcher() as launcher:
+        found = _full_id(launcher, session_id)
+        launcher.pause(found)
+    state.result({"session_id": found, "state": "paused"}, f"{found}  paused")
+
+
+@cli.command(short_help="Let a paused session go on.")
+@_ID
+@pass_context
+def resume(state: CommandContext, session_id: str) -> None:
+    """Let a paused session go on, and start its lease anew if it has one.
+
+    Example: jupyter-launcher resume 3f2a
+    """
+    with state.launcher() as launcher:
+        found = launcher.resume(_full_id(launcher, session_id)).id
+    state.result({"session_id": found, "state": "ready"}, f"{found}  ready")
+
+
 @cli.command(short_help="List the gateways that the library runs.")
 @pass_context
 def gateways(state: CommandContext) -> None:
@@ -243,6 +270,13 @@ def reap(state: CommandContext, min_age: float, dry_run: bool) -> None:
     "--require-hashes/--no-require-hashes",
     default=True,
     help="Install only files whose hashes are pinned; without, the versions alone count.",
+)
+@click.option(
+    "--requirement",
+    "requirements",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="More packages, as pip takes them: an image of its own, whose name is printed, for --image of start.",
 )
 @click.option("--tag", help="Another name for the image.")
 @click.option("--force", is_flag=True, help="Build anew although nothing changed.")

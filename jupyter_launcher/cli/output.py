@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jupyter_launcher.errors import LauncherError
+from jupyter_launcher.models import Volume
 
 if TYPE_CHECKING:
     from jupyter_launcher.sessions.session import Session
@@ -45,7 +46,9 @@ def format_line(value: object) -> str:
 
 
 def to_plain(value: object) -> Any:
-    """A value as JSON has it: dataclasses become objects, enums their values, paths text."""
+    """A value as JSON has it: dataclasses become objects, enums their values, paths and volumes text."""
+    if isinstance(value, Volume):
+        return str(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {item.name: to_plain(getattr(value, item.name)) for item in dataclasses.fields(value)}
     if isinstance(value, Mapping):

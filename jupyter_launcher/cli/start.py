@@ -14,6 +14,7 @@ from jupyter_launcher.cli.options import CommandContext, GlobalOptionsCommand, p
 from jupyter_launcher.cli.output import describe_session, session_document
 from jupyter_launcher.cli.values import read_options, start_options
 from jupyter_launcher.errors import LauncherError
+from jupyter_launcher.models import Volume
 
 if TYPE_CHECKING:
     from jupyter_launcher.sessions.session import Session
@@ -44,11 +45,13 @@ def start(
 ) -> None:
     """Start JupyterLab for the pipeline in DIR, and print where it is, its token included.
 
+    DIR may be a named volume of the engine: volume:NAME. A directory of such a name is ./volume:NAME.
+
     Example: jupyter-launcher start my-pipeline --gateway my-gateway --open
     """
     rules = {"roots": roots or None, "allow_engine_socket": allow_engine_socket}
     with _interrupt_on_signals(), state.launcher(**rules) as launcher:
-        session = launcher.start(directory, **read_options(options))
+        session = launcher.start(Volume.from_text(str(directory)) or directory, **read_options(options))
         with _stop_at_end(state, session) if foreground else contextlib.nullcontext():
             state.result(session_document(session, token=True), describe_session(session, token=True))
             if not foreground:

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 import click
 
 from jupyter_launcher.errors import OptionError
-from jupyter_launcher.models import Mount, Timeouts
+from jupyter_launcher.models import Mount, Secret, Timeouts, Volume
 from jupyter_launcher.models.options import Spelling, show_value
 from jupyter_launcher.spec.options import SPELLINGS
 
@@ -115,7 +115,7 @@ def _read_file(name: str, path: str) -> str:
     except (OSError, ValueError) as error:
         why = "it is no text in UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
     # Outside of the handler, since an error about bytes shows them.
-    return _refuse(name, f"cannot be read from {show_value(path)}: {why}", "give NAME=FILE, or NAME for a variable")
+    return _refuse(name, f"cannot be read from {show_value(path)}: {why}", f"give {SPELLINGS[name].metavar}")
 
 
 def _read_mounts(name: str, words: Iterable[str]) -> list[Mount]:
@@ -179,6 +179,14 @@ def _read_gpus(word: str) -> int | str | Sequence[str]:
     return int(word) if word.isdecimal() else tuple(word.removeprefix("device=").split(","))
 
 
+def _read_place(word: str) -> str | Volume:
+    return Volume.from_text(word) or word
+
+
+def _read_token(word: str) -> Secret:
+    return Secret(_read_file("token", word).strip())
+
+
 def _read_size(word: str) -> str | None:
     return None if word == "none" else word
 
@@ -199,4 +207,9 @@ _MANY: dict[str, Callable[[str, Iterable[str]], object]] = {
 }
 """Options that may be given more than once."""
 
-_ONE: dict[str, Callable[[Any], object]] = {"gpus": _read_gpus, "size": _read_size}
+_ONE: dict[str, Callable[[Any], object]] = {
+    "gpus": _read_gpus,
+    "place": _read_place,
+    "size": _read_size,
+    "token": _read_token,
+}

@@ -261,14 +261,22 @@ class DockerEngine:
                 return -1
             raise
 
+    def pause(self, container: str) -> None:
+        """Stop the processes of a running container where they are; nothing happens where they are."""
+        try:
+            with self._translate(f"pause container {container[:12]}"):
+                self.api.pause(container)
+        except EngineError:
+            if (info := self.inspect(container)) is None or info.state != "paused":
+                raise
+
     def unpause(self, container: str) -> None:
         """Let a paused container go on; nothing happens where it is not paused."""
         try:
             with self._translate(f"unpause container {container[:12]}"):
                 self.api.unpause(container)
         except EngineError:
-            info = self.inspect(container)
-            if info is not None and info.state == "paused":
+            if (info := self.inspect(container)) is not None and info.state == "paused":
                 raise
 
     def remove(self, container: str) -> None:

@@ -147,6 +147,9 @@ class Engine(Protocol):
         Return its exit code, -1 when it was removed, None when the deadline passed.
         """
 
+    def pause(self, container: str) -> None:
+        """Stop the processes of a running container where they are; nothing happens where they are."""
+
     def unpause(self, container: str) -> None:
         """Let a paused container go on; nothing happens where it is not paused."""
 

@@ -64,7 +64,8 @@ class BindMount:
 
     ``relabel`` is ``z`` or ``Z``, for SELinux; None: the labels stay. With it, the engine makes a missing source, and
     the paths have no colon. ``is_volume``: the source is the name of a volume, which the engine makes where it has
-    none. ``propagation`` is the kernel's word; None: the engine's own.
+    none, and ``is_filled``: where it is empty, with what the image has at the target. ``propagation`` is the kernel's
+    word; None: the engine's own.
     """
 
     source: str
@@ -72,17 +73,21 @@ class BindMount:
     read_only: bool = False
     relabel: str | None = None
     is_volume: bool = False
+    is_filled: bool = True
     propagation: str | None = None
 
     def to_short_form(self) -> str:
         """The mount as ``docker run -v`` has it. No other form has a place for ``relabel``."""
         options = ["ro" if self.read_only else "rw", self.relabel, self.propagation]
+        options += ["nocopy"] if self.is_volume and not self.is_filled else []
         return f"{self.source}:{self.target}:{','.join(filter(None, options))}"
 
     def to_long_form(self) -> dict[str, Any]:
         """The mount as ``docker run --mount`` has it. It takes any path, and refuses a missing source of the host."""
         kind = "volume" if self.is_volume else "bind"
-        more = {} if self.propagation is None else {"BindOptions": {"Propagation": self.propagation}}
+        more: dict[str, Any] = {} if self.propagation is None else {"BindOptions": {"Propagation": self.propagation}}
+        if self.is_volume and not self.is_filled:
+            more = {"VolumeOptions": {"NoCopy": True}}
         return {"Type": kind, "Source": self.source, "Target": self.target, "ReadOnly": self.read_only, **more}
 
 
@@ -116,8 +121,8 @@ class Tmpfs:
 class ContainerConfig:
     """A container to be created.
 
-    Every container of ours runs with an init process, without capabilities, with no-new-privileges, a
-    limit of processes, and the engine's default seccomp profile.
+    Every container of ours runs with an init process, without capabilities but for those named here, with
+    no-new-privileges, a limit of processes, and the engine's default seccomp profile.
 
     Attributes:
         image: its name on the engine.
@@ -145,6 +150,7 @@ class ContainerConfig:
         log_is_read: the log is this container's answer, so it is kept in a file whatever the engine's logging
             driver is.
         engine_options: more of the engine's own options, by their names; they replace what is above.
+        capabilities: what a short-lived container may do as root, such as ``CHOWN``. A session has none.
     """
 
     image: str
@@ -174,6 +180,7 @@ class ContainerConfig:
     log_size: int | None = LOG_SIZE
     log_is_read: bool = False
     engine_options: Mapping[str, object] = field(default_factory=dict)
+    capabilities: tuple[str, ...] = ()
 
     def to_docker(self, log_driver: str | None = None, *, limits_pids: bool = True) -> dict[str, Any]:
         """The body of Docker's call that creates a container.
@@ -192,6 +199,7 @@ class ContainerConfig:
             "HostConfig": {
                 "Init": True,
                 "CapDrop": ["ALL"],
+                "CapAdd": list(self.capabilities),
                 "SecurityOpt": ["no-new-privileges"],
                 "PidsLimit": _PIDS_LIMIT if limits_pids else 0,  # where it is left out, Podman asks for its own
                 "Mounts": [mount.to_long_form() for mount in self.mounts if mount.relabel is None],

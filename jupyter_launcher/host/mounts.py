@@ -53,7 +53,7 @@ def check_mount_points(
         ):
             refuse_option("mounts", f"has the source {mount.source}, which does not exist", "create it first")
     unseen = []
-    for point in find_mount_points(spec.pipeline_dir, spec.mounts):
+    for point in find_mount_points(spec.pipeline_dir, spec.mounts, spec.home):
         seen = _look_from_here(address, point)
         if seen is None:
             unseen.append(point)
@@ -78,7 +78,12 @@ def _look_from_here(address: EngineAddress, point: MountPoint) -> tuple[str, lis
 
 
 def _look_at(address: EngineAddress, path: str, *, follow: bool = False) -> str | None:
-    """What is at a path of the engine's host, in the words of ``stat``; None where this process cannot tell."""
+    """What is at a path of the engine's host, in the words of ``stat``; None where this process cannot tell.
+
+    It cannot in a volume.
+    """
+    if not path.startswith("/"):
+        return None
     here = address.find_here(Path(path))
     if here is None:
         return None

@@ -18,10 +18,11 @@ from jupyter_launcher.host.look import Look
 from jupyter_launcher.host.rules import DirectoryRules, check_folder, check_kernel, check_links, check_roots
 from jupyter_launcher.host.sockets import EngineSockets
 from jupyter_launcher.host.source import Source, View, clean_path
-from jupyter_launcher.models import Mount
-from jupyter_launcher.spec.checks import check_user
+from jupyter_launcher.host.volumes import DEFAULT_USER, check_volume_rules, prepare_volume
+from jupyter_launcher.models import Mount, Volume
+from jupyter_launcher.spec.checks import HOME_TARGET, check_user
 
-__all__ = ["PipelineDir", "check_mount_sources", "look_identity", "resolve_pipeline_dir"]
+__all__ = ["PipelineDir", "check_home", "check_mount_sources", "look_identity", "resolve_pipeline_dir"]
 
 _KIND = "pipeline dir"
 
@@ -35,13 +36,14 @@ _RUNTIMES = ("runc", "crun", "youki", "nvidia", "io.containerd.runc.v2")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PipelineDir:
-    """A directory that can be mounted, and the user that works in it.
+    """A directory, or a volume, that can be mounted, and the user that works in it.
 
     ``identity`` is ``<device>:<inode>`` of the directory, as ``stat -c %d:%i`` prints it in a container; None: not
-    known. ``warning`` tells what its caller may not have meant; empty where there is nothing to tell.
+    known, or a volume, which the engine finds by its name alone and keeps while it is used. ``warning`` tells what its
+    caller may not have meant; empty where there is nothing to tell.
     """
 
-    path: Path
+    path: Path | Volume
     user: str
     identity: str | None = None
     warning: str = ""
@@ -72,7 +74,7 @@ def _maps_ids(traits: EngineTraits) -> bool | None:
     return None if traits.rootless is None or traits.remapped is None else False
 
 
-def _choose_mapped_user(path: Path, given: str | int | None, ids: tuple[int, int]) -> tuple[str, str]:
+def _choose_mapped_user(path: Path | Volume, given: str | int | None, ids: tuple[int, int]) -> tuple[str, str]:
     """As ``_choose_user``, for the ids that a user namespace shows. The second is a warning, or empty.
 
     Raises:
@@ -83,7 +85,7 @@ def _choose_mapped_user(path: Path, given: str | int | None, ids: tuple[int, int
         seen = (
             "belongs to a user whom the engine's user namespace does not have, so nobody there could work as the owner"
         )
-        _refuse(path, seen, f"`chown` {path} to a user whom the engine has, or start with user=")
+        _refuse(str(path), seen, f"`chown` {path} to a user whom the engine has, or start with user=")
     if not _needs_owner(given) or group != _OVERFLOW_ID:
         return _choose_user(given, owner, group), ""
     own = owner if given is None else int(check_user(given, "user"))
@@ -122,23 +124,23 @@ def _has_access_list(path: Path) -> bool:
 def resolve_pipeline_dir(
     engine: Engine,
     address: EngineAddress,
-    given: str | os.PathLike[str],
+    given: str | os.PathLike[str] | Volume,
     user: str | int | None,
     *,
     image: str | Callable[[], str],
     rules: DirectoryRules,
     groups: Collection[str] = (),
 ) -> PipelineDir:
-    """The directory to mount, and the user that works in it.
+    """The directory or volume to mount, and the user that works in it.
 
     With a remote engine the path is on the remote host. It is checked by running ``stat`` in a short-lived
     container of ``image``; so is the identity of a directory where the engine has a kernel of its own, and the owner
-    where the engine maps ids, or may do so: then once for each owner.
+    where the engine maps ids, or may do so: then once for each owner. A volume is prepared by such a container.
 
     Args:
         engine: that mounts it.
         address: how this process sees that engine.
-        given: the directory.
+        given: the directory, or the volume.
         user: ``uid:gid``, ``uid`` (the group is the directory's then), or a name; None: the owner.
         image: of a container that looks; or what finds it when one is to look.
         rules: of the launcher.
@@ -154,6 +156,8 @@ def resolve_pipeline_dir(
         check_user(user, "user")
     traits = engine.traits
     look = Look(engine=engine, address=address, image=image)
+    if isinstance(given, Volume):
+        return _resolve_volume(look, given, user, rules, traits)
     if address.is_remote:
         folder = _resolve_remote(look, given, user, rules, traits)
     else:
@@ -164,6 +168,18 @@ def resolve_pipeline_dir(
 def _shows_identities(traits: EngineTraits) -> bool:
     """Whether a container sees the devices and inodes of its host."""
     return traits.runtime is None or Path(traits.runtime).name in _RUNTIMES
+
+
+def _resolve_volume(
+    look: Look, volume: Volume, user: str | int | None, rules: DirectoryRules, traits: EngineTraits
+) -> PipelineDir:
+    ids = prepare_volume(look, volume, DEFAULT_USER if user is None else check_user(user, "user"), rules)
+    worker, warning = _choose_user(user, *ids), ""
+    if _maps_ids(traits):
+        worker, warning = _choose_mapped_user(volume, user, ids)
+    if user is None and ids[0] == 0:
+        warning = f"the server runs as root, because {volume} belongs to root and holds something; user= says otherwise"
+    return PipelineDir(path=volume, user=worker, warning=warning)
 
 
 def _resolve_remote(
@@ -251,6 +267,22 @@ def check_mount_sources(address: EngineAddress, mounts: Iterable[Mount], rules: 
         source = view.look_at(mount.source)
         _check_source(view, sockets, source)
         check_roots(source, rules.roots, is_pipeline=False)
+
+
+def check_home(address: EngineAddress, home: str | Volume | None, rules: DirectoryRules) -> None:
+    """See that the rules let a home through, and that it is a directory where this process sees it.
+
+    Raises:
+        PipelineDirError: they do not, or it is none.
+    """
+    if isinstance(home, Volume):
+        check_volume_rules(home, rules)
+    elif home is not None:
+        check_mount_sources(address, [Mount(source=home, target=HOME_TARGET)], rules)
+        here = address.find_here(Path(home))
+        if here is not None and not here.is_dir():
+            msg = f"home {home} is no directory"
+            raise PipelineDirError(msg, hint="create it first, nothing is created for you", path=home)
 
 
 def _find_sockets(view: View, address: EngineAddress, rules: DirectoryRules) -> EngineSockets | None:

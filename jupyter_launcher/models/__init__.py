@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from jupyter_launcher.models.activity import Activity, KernelInfo, SessionEvent, SessionEventKind, Stats
 from jupyter_launcher.models.events import Event, EventKind, Phase
-from jupyter_launcher.models.options import BuildOptions, Mount, Timeouts
+from jupyter_launcher.models.options import BuildOptions, Mount, Secret, Timeouts, Volume
 from jupyter_launcher.models.server import Gateway, GatewaySummary, RunningGateway, ServerInfo
 from jupyter_launcher.models.session import (
     ReapedSession,
@@ -28,6 +28,7 @@ __all__ = [
     "Phase",
     "ReapedSession",
     "RunningGateway",
+    "Secret",
     "ServerInfo",
     "SessionEvent",
     "SessionEventKind",
@@ -39,4 +40,5 @@ __all__ = [
     "StopReport",
     "Timeouts",
     "Timings",
+    "Volume",
 ]

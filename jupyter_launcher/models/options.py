@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Literal, TypeGuard
@@ -14,6 +15,8 @@ __all__ = ["BuildOptions", "HiddenTexts", "Mount", "Spelling", "Timeouts", "is_t
 
 _LONGEST = 1e9  # seconds; what sockets take ends soon after it
 _SHOWN = 200  # characters
+_VOLUME_PREFIX = "volume:"
+_VOLUME_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{1,254}")  # Docker's own rule
 
 
 def is_text(value: object) -> TypeGuard[str]:
@@ -96,6 +99,58 @@ class Mount:
     propagation: Literal["private", "rprivate", "shared", "rshared", "slave", "rslave"] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """A named volume of the engine, in place of a directory of its host. ``str`` gives ``volume:NAME``.
+
+    The engine makes one that is not there. Nothing of the library ever removes it: ``docker volume rm NAME`` does.
+
+    Attributes:
+        name: 2 to 255 letters, digits, ``_``, ``.`` and ``-``; the first is a letter or a digit.
+
+    Raises:
+        OptionError: it is no such name.
+    """
+
+    name: str
+
+    def __post_init__(self) -> None:
+        given: object = self.name
+        if not isinstance(given, str) or not _VOLUME_NAME.fullmatch(given):
+            msg = f"volume is {show_value(given)}"
+            hint = "give the name of a volume: 2 or more letters, digits, '_', '.' and '-'"
+            raise OptionError(msg, hint=hint, option="volume")
+
+    def __str__(self) -> str:
+        return _VOLUME_PREFIX + self.name
+
+    @classmethod
+    def from_text(cls, text: str) -> Volume | None:
+        """The volume for which ``str`` gives a text; None for any other text.
+
+        Raises:
+            OptionError: what follows ``volume:`` is no name of a volume.
+        """
+        return cls(text.removeprefix(_VOLUME_PREFIX)) if text.startswith(_VOLUME_PREFIX) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """A text that no ``repr`` shows, such as a token.
+
+    Raises:
+        OptionError: it is no text.
+    """
+
+    text: str = field(repr=False)
+
+    def __post_init__(self) -> None:
+        given: object = self.text
+        if not isinstance(given, str):
+            msg = f"a Secret is a value of type {type(given).__name__}"
+            raise OptionError(msg, hint="give a text", option="secret")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildOptions:
     """What a build of an image needs on the machine where it runs.
@@ -108,12 +163,14 @@ class BuildOptions:
         require_hashes: whether pip installs only files whose hashes are in the image's ``requirements.txt``; it has
             those of the wheels for Python 3.13 on linux/amd64 and linux/arm64. False, for a base image with another
             Python or an index that packs its files anew: the versions alone count.
+        requirements: more packages, for a layer upon our image: a file as pip takes it, without references to other
+            files, or its lines. The launcher's default image is the one with them then.
         http_proxy, https_proxy, no_proxy: for the build alone; None: what the Docker client's
             configuration file says, unless the launcher has ``use_config_proxy=False``.
 
     Raises:
-        OptionError: one is no text, ``ca_certificates`` is no sequence of paths, or ``require_hashes`` is neither
-            True nor False.
+        OptionError: one is no text, ``ca_certificates`` is no sequence of paths, ``require_hashes`` is neither
+            True nor False, or ``requirements`` is neither a path nor a sequence of lines.
     """
 
     base_image: str | None = None
@@ -123,9 +180,11 @@ class BuildOptions:
     https_proxy: str | None = field(default=None, repr=False)
     no_proxy: str | None = None
     require_hashes: bool = True
+    requirements: str | os.PathLike[str] | Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "ca_certificates", _check_paths(self.ca_certificates, "ca_certificates"))
+        object.__setattr__(self, "requirements", _check_requirements(self.requirements, "requirements"))
         for name in ("base_image", "index_url", "http_proxy", "https_proxy", "no_proxy"):
             value = getattr(self, name)
             if value is not None and not is_text(value):
@@ -184,6 +243,21 @@ class Spelling:
         """The spelling with a line such as ``--memory SIZE``."""
         flag, _, metavar = line.partition(" ")
         return cls(flag=flag, metavar=metavar, help=text, reads=reads)
+
+
+def _check_requirements(given: object, option: str) -> Path | tuple[str, ...] | None:
+    """The path of a file, or its lines; None: none are asked for."""
+    if given is None:
+        return None
+    is_path = isinstance(given, (str, os.PathLike))
+    items: list[object] = [given] if is_path else list(given) if isinstance(given, Iterable) else [None]
+    lines = tuple(text for item in items if is_text(text := os.fspath(item) if isinstance(item, os.PathLike) else item))
+    if not lines or len(lines) != len(items) or not all(lines):
+        msg = f"{option} is {show_value(given)}"
+        raise OptionError(
+            msg, hint="give the path of a file, or a sequence of lines such as 'pandas>=2'", option=option
+        )
+    return Path(lines[0]) if is_path else lines
 
 
 def _check_paths(given: object, option: str) -> tuple[Path, ...]:

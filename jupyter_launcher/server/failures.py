@@ -17,6 +17,7 @@ from jupyter_launcher.errors import (
     ServerStartError,
     ServerTimeoutError,
 )
+from jupyter_launcher.models import Volume
 from jupyter_launcher.waiting import Deadline
 
 __all__ = [
@@ -51,6 +52,8 @@ _UNWRITABLE_DIRECTORY = 73
 """The exit code of start.sh where its user can't write to the directory."""
 _NO_SUPERVISOR = 74
 """The exit code of await_entrypoint.sh where the image's ENTRYPOINT has not run its command in time."""
+_UNWRITABLE_HOME = 75
+"""The exit code of start.sh where its user can't write to the home that was given."""
 _KILLED = 137
 _SHOWN = 200  # characters
 _NOT_FOUND = 127
@@ -83,7 +86,8 @@ class StartReport:
 def describe_start(
     engine: Engine,
     container: str,
-    pipeline_dir: Path,
+    pipeline_dir: Path | Volume,
+    home: str | Volume | None,
     error: ExecError,
     entrypoint: tuple[str, ...],
     deadline: Deadline,
@@ -97,6 +101,9 @@ def describe_start(
     found = describe_directory(pipeline_dir, error.exit_code, said) if error.started else None
     if found is not None:
         return found
+    if error.started and error.exit_code == _UNWRITABLE_HOME:
+        msg = f"home {home} cannot be used: {said}"
+        return PipelineDirError(msg, hint="change its owner or its mode, or give another home=", path=str(home))
     if error.started and error.exit_code == _NOT_PREPARED:
         msg = f"the server in container {container[:12]} could not be prepared: {said or error.message}"
         hint = "see that the image has sh, mkfifo and od, and that /tmp or HOME can be written"
@@ -115,7 +122,7 @@ def describe_start(
     return describe_failure(engine, container, error.message, deadline, cause=cause, entrypoint=waiting)
 
 
-def describe_closed_directory(path: Path, error: EngineError) -> PipelineDirError | None:
+def describe_closed_directory(path: Path | Volume, error: EngineError) -> PipelineDirError | None:
     """The error where no container starts, since its user may not enter the directory; None: for another reason."""
     if "chdir" not in error.message:  # runc's and crun's words
         return None
@@ -123,7 +130,7 @@ def describe_closed_directory(path: Path, error: EngineError) -> PipelineDirErro
     return PipelineDirError(msg, hint=_DIRECTORY_HINT, path=str(path))
 
 
-def describe_directory(path: Path, exit_code: int | None, seen: str) -> PipelineDirError | None:
+def describe_directory(path: Path | Volume, exit_code: int | None, seen: str) -> PipelineDirError | None:
     """The error for exit code 71, 72 or 73 of start.sh or start_gateway.sh; None for any other.
 
     ``seen`` is what the script printed.

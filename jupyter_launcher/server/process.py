@@ -24,7 +24,7 @@ from jupyter_launcher.server.failures import (
     describe_start,
     is_running,
 )
-from jupyter_launcher.spec.checks import PIPELINE_TARGET
+from jupyter_launcher.spec.checks import HOME_TARGET, PIPELINE_TARGET
 from jupyter_launcher.spec.plan import SessionPlan
 from jupyter_launcher.spec.server import RUN_DIR, read_script
 from jupyter_launcher.waiting import Deadline, NotYetError, attempts
@@ -112,12 +112,12 @@ def start_server(
             limit=_OUTPUT_LIMIT,
             secret=True,
             stays=True,
-            environment=_name_secrets(plan.secrets),
+            environment=_name_variables(plan),
         )
     except ExecError as error:
         if error.started is not None:
             folder = plan.labels.pipeline_dir
-            raise describe_start(engine, container, folder, error, entrypoint, deadline) from error
+            raise describe_start(engine, container, folder, plan.home, error, entrypoint, deadline) from error
         # Its output was lost on the way, so look for it before giving up.
         seen = error.message
     else:
@@ -134,9 +134,10 @@ def start_server(
         raise describe_failure(engine, container, seen, deadline) from error
 
 
-def _name_secrets(secrets: HiddenTexts) -> HiddenTexts:
-    """The variables in which take_secrets.sh expects the texts of the files."""
-    return HiddenTexts({f"_jl_secret_{number}": text for number, text in enumerate(secrets.values.values(), start=1)})
+def _name_variables(plan: SessionPlan) -> HiddenTexts:
+    """The variables in which take_secrets.sh expects the texts of the files, and start.sh the path of a home."""
+    secrets = {f"_jl_secret_{number}": text for number, text in enumerate(plan.secrets.values.values(), start=1)}
+    return HiddenTexts({**secrets, **({} if plan.home is None else {"_jl_home": HOME_TARGET})})
 
 
 def was_server_started(engine: Engine, container: str, deadline: Deadline) -> bool:

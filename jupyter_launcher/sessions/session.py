@@ -25,6 +25,7 @@ from jupyter_launcher.models import (
     Stats,
     StopReport,
     Timings,
+    Volume,
 )
 from jupyter_launcher.models.options import show_value
 from jupyter_launcher.server.activity import parse_oom_kills
@@ -32,6 +33,7 @@ from jupyter_launcher.server.api import JupyterApi
 from jupyter_launcher.server.process import renew_lease
 from jupyter_launcher.sessions.activity import find_activity, find_stats
 from jupyter_launcher.sessions.context import Context
+from jupyter_launcher.sessions.pause import pause_session, resume_session
 from jupyter_launcher.sessions.stop import stop_session
 from jupyter_launcher.spec.checks import SERVER_PORT, check_inner_path, refuse_option
 from jupyter_launcher.spec.container import PORT_KEY
@@ -113,8 +115,8 @@ class Session:
         return self._info.name
 
     @property
-    def pipeline_dir(self) -> Path:
-        """The directory on the engine's host that is mounted at ``/pipeline-dir``."""
+    def pipeline_dir(self) -> Path | Volume:
+        """The directory on the engine's host, or the volume, that is mounted at ``/pipeline-dir``."""
         return self._labels.pipeline_dir
 
     @property
@@ -265,9 +267,11 @@ class Session:
 
     def _is_dir_replaced(self) -> bool | None:
         before = self._labels.pipeline_dir_id
+        address, path = self._context.address, self._labels.pipeline_dir
+        if isinstance(path, Volume):  # the engine keeps it while it is used
+            return False
         if before is None:
             return None
-        address, path = self._context.address, self._labels.pipeline_dir
         try:  # the directory may be on a network disk that is gone
             now = call_within(Deadline(_LOOK_SECONDS), lambda: look_identity(address, path))
         except TimeoutError:
@@ -316,6 +320,30 @@ class Session:
         """
         if self.lease is not None:
             renew_lease(self._context.engine, self.container_id, self.lease)
+
+    def pause(self) -> None:
+        """Stop all processes of the session's container where they are, kernels in it too; one that is paused stays so.
+
+        It uses no core then, keeps its memory, and answers nothing. Its lease stands still, and kernels on a gateway
+        go on. ``resume`` ends this, and ``stop`` works as ever.
+
+        Raises:
+            SessionNotFoundError: the container was removed.
+            ServerNotRunningError: it has ended.
+            EngineError: the engine does not answer, or cannot pause: one without control groups.
+        """
+        pause_session(self._context, self.container_id, self._labels)
+
+    def resume(self) -> None:
+        """Let a paused session go on, and start its lease anew; a session that runs only gets its lease.
+
+        Raises:
+            SessionNotFoundError: the container was removed.
+            ServerNotRunningError: the session has ended, or is about to, because the lease was over.
+            ExecError: the lease did not move, although the session runs.
+            EngineError: the engine does not answer.
+        """
+        resume_session(self._context, self.container_id, self._labels)
 
     def stop(self) -> StopReport:
         """Stop the server, its kernels and the container; returns when all are gone.

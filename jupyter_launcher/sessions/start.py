@@ -20,19 +20,27 @@ from jupyter_launcher.errors import (
     StartCancelledError,
 )
 from jupyter_launcher.gateway.find import resolve_gateway
+from jupyter_launcher.host.look import Look
 from jupyter_launcher.host.mounts import check_mount_points
-from jupyter_launcher.host.pipeline_dir import check_mount_sources, resolve_pipeline_dir
+from jupyter_launcher.host.pipeline_dir import PipelineDir, check_home, check_mount_sources, resolve_pipeline_dir
 from jupyter_launcher.host.process import process_mark
-from jupyter_launcher.models import Gateway, Phase, Timings
+from jupyter_launcher.host.volumes import DEFAULT_USER, prepare_volume
+from jupyter_launcher.models import Gateway, Phase, Timings, Volume
 from jupyter_launcher.server.api import JupyterApi
 from jupyter_launcher.server.process import describe_closed_directory, describe_failure, renew_lease, start_server
 from jupyter_launcher.server.ready import check_kernelspecs, check_server_info, wait_until_ready
 from jupyter_launcher.sessions.context import Context
-from jupyter_launcher.sessions.join import find_or_clear, find_session, join_starting, refuse_lost_directory
+from jupyter_launcher.sessions.join import (
+    find_or_clear,
+    find_session,
+    join_starting,
+    refuse_lost_directory,
+    refuse_other_token,
+)
 from jupyter_launcher.sessions.phases import PhaseReporter, StartLimit
 from jupyter_launcher.sessions.refusals import LIMITS_HINT, check_limits, describe_refusal, describe_unenforced
 from jupyter_launcher.sessions.session import Session
-from jupyter_launcher.spec.checks import check_image
+from jupyter_launcher.spec.checks import check_image, check_user
 from jupyter_launcher.spec.container import PORT_KEY, find_unenforced
 from jupyter_launcher.spec.engine_options import check_groups
 from jupyter_launcher.spec.labels import container_name
@@ -68,7 +76,7 @@ class StartRequest:
         pull: when to pull or build it.
     """
 
-    pipeline_dir: str | os.PathLike[str]
+    pipeline_dir: str | os.PathLike[str] | Volume
     user: str | int | None
     session_id: str | None
     image: str
@@ -94,6 +102,7 @@ def start_session(context: Context, limit: StartLimit, request: StartRequest, op
                     session = _make_session(context, spec, gateway, request.pull, reporter)
                 else:
                     session = join_starting(context, *existing, _NOT_COMPARED if spec.secrets.values else ())
+                    refuse_other_token(session, spec)
                 if session is None:  # another launcher took the name, or its start failed: look again
                     raise NotYetError
                 if session.joined:
@@ -140,6 +149,26 @@ def _check_request(context: Context, request: StartRequest, options: Mapping[str
         ensure_image()
         return request.image
 
+    session_id = uuid.uuid4().hex[:12] if request.session_id is None else request.session_id
+
+    def check_options(folder: PipelineDir) -> SessionSpec:
+        spec = SessionSpec.from_options(
+            session_id=session_id,
+            namespace=context.namespace,
+            pipeline_dir=folder.path,
+            user=folder.user,
+            image=request.image,
+            pipeline_dir_id=folder.identity,
+            **{**options, "host_ip": context.address.choose_publish_ip(options["host_ip"])},
+        )
+        check_limits(context.engine.traits, spec)
+        check_mount_sources(context.address, spec.mounts, context.rules)
+        check_home(context.address, spec.home, context.rules)
+        return spec
+
+    if isinstance(request.pipeline_dir, Volume):  # a look makes it where it is not there, so the rest is checked first
+        user = DEFAULT_USER if request.user is None else check_user(request.user, "user")
+        check_options(PipelineDir(path=request.pipeline_dir, user=user))
     try:
         folder = resolve_pipeline_dir(
             context.engine,
@@ -154,17 +183,7 @@ def _check_request(context: Context, request: StartRequest, options: Mapping[str
         if request.session_id is not None:
             refuse_lost_directory(context, request.session_id, error)
         raise
-    spec = SessionSpec.from_options(
-        session_id=uuid.uuid4().hex[:12] if request.session_id is None else request.session_id,
-        namespace=context.namespace,
-        pipeline_dir=folder.path,
-        user=folder.user,
-        image=request.image,
-        pipeline_dir_id=folder.identity,
-        **{**options, "host_ip": context.address.choose_publish_ip(options["host_ip"])},
-    )
-    check_limits(context.engine.traits, spec)
-    check_mount_sources(context.address, spec.mounts, context.rules)
+    spec = check_options(folder)
     check_mount_points(context.engine, context.address, spec, ensure_image=ensure_image)
     return spec, folder.warning
 
@@ -182,6 +201,9 @@ def _make_session(
     """A new session; None when another launcher took the name in the meantime."""
     engine, timeouts = context.engine, context.timeouts
     context.ensure_image(spec.image, pull, reporter)
+    if isinstance(spec.home, Volume):
+        look = Look(engine=engine, address=context.address, image=spec.image)
+        prepare_volume(look, spec.home, spec.user, context.rules)
     network = context.address.choose_network(gateway.network if gateway else spec.network)
     planned = plan(
         spec,
@@ -309,7 +331,7 @@ def _warn(
     """Report what works, but not as it was asked for."""
     for text in seen:
         reporter.warn(Phase.SERVER, text)
-    if planned.pipeline_dir_id is None:
+    if planned.pipeline_dir_id is None and not isinstance(planned.labels.pipeline_dir, Volume):
         reporter.warn(Phase.CONTAINER, "nobody could see whether the mounted directory is the one that was looked at")
     if context.engine.traits.limits_pids is False or info.pids == 0:
         reporter.warn(Phase.CONTAINER, f"the engine does not enforce the limit of processes: {LIMITS_HINT}")

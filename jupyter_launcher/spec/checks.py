@@ -17,6 +17,7 @@ from jupyter_launcher.models import RunningGateway
 from jupyter_launcher.models.options import is_text, show_value
 
 __all__ = [
+    "HOME_TARGET",
     "LABEL_PREFIX",
     "LOOPBACK",
     "MAX_LEASE",
@@ -54,6 +55,8 @@ __all__ = [
 T = TypeVar("T")
 
 PIPELINE_TARGET = "/pipeline-dir"
+HOME_TARGET = "/home/jupyter-launcher"
+"""HOME in a session that was given one."""
 RUN_DIR = "/run/jupyter-launcher"
 """The session's own folder in its container, in memory. ``server/inside/README.md`` says what is in it."""
 SERVER_PORT = 8888

@@ -10,20 +10,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from jupyter_launcher.engine.types import BindMount
-from jupyter_launcher.models import Mount
+from jupyter_launcher.models import Mount, Volume
 from jupyter_launcher.models.options import is_text, show_value
-from jupyter_launcher.spec.checks import PIPELINE_TARGET, RUN_DIR, check_size, refuse_option
+from jupyter_launcher.spec.checks import HOME_TARGET, PIPELINE_TARGET, RUN_DIR, check_size, refuse_option
 
 __all__ = [
     "DIRECTORY",
     "LINK",
     "NOTHING",
     "MountPoint",
+    "check_home",
     "check_mount_point",
     "check_mounts",
     "check_relabel",
     "check_tmpfs",
     "find_mount_points",
+    "refuse_beside_home",
     "refuse_tmpfs_targets",
     "to_bind",
 ]
@@ -113,6 +115,29 @@ def refuse_tmpfs_targets(tmpfs: Iterable[str], mounts: Iterable[Mount]) -> None:
             refuse_option("tmpfs", f"has {path}, where one of mounts is", "take a path outside of it")
 
 
+def check_home(given: object, option: str) -> str | Volume | None:
+    """An absolute path of the engine's host, or a volume; None: the image's own folder is HOME."""
+    text = os.fspath(given) if isinstance(given, os.PathLike) else given
+    if given is None or isinstance(given, Volume):
+        return given
+    if not (is_text(text) and text.startswith("/")):
+        hint = "give an absolute path of the engine's host, or Volume('NAME')"
+        refuse_option(option, f"is {show_value(given)}", hint)
+    return "/" + posixpath.normpath(text).strip("/")
+
+
+def refuse_beside_home(mounts: Iterable[Mount], environment: Mapping[str, str]) -> None:
+    """See that nothing else takes the place of a home that was given.
+
+    Raises:
+        OptionError: a mount has its target, or ``environment`` sets HOME.
+    """
+    if any(mount.target == HOME_TARGET for mount in mounts):
+        refuse_option("mounts", f"has the target {HOME_TARGET}, where home= is mounted", "leave one of them out")
+    if "HOME" in environment:
+        refuse_option("environment", f"sets HOME, which home= sets to {HOME_TARGET}", "leave one of them out")
+
+
 def check_relabel(given: object, option: str, paths: str = "") -> str | None:
     """How SELinux labels are changed: ``z``, ``Z`` or not at all. Engines take it with paths without a colon alone."""
     if given not in (None, "z", "Z"):
@@ -155,7 +180,7 @@ class MountPoint:
 
     Attributes:
         mount: the mount that needs the mount point.
-        outer: the path on the engine's host that the other one mounts.
+        outer: the path on the engine's host that the other one mounts, or ``volume:NAME``.
         steps: the names from ``outer`` to the mount point.
     """
 
@@ -169,12 +194,14 @@ class MountPoint:
         return posixpath.join(self.outer, *self.steps)
 
 
-def find_mount_points(pipeline_dir: Path, mounts: Iterable[Mount]) -> tuple[MountPoint, ...]:
-    """The mount points that lie in the pipeline directory, or in what another mount mounts.
+def find_mount_points(
+    pipeline_dir: Path | Volume, mounts: Iterable[Mount], home: str | Volume | None = None
+) -> tuple[MountPoint, ...]:
+    """The mount points that lie in the pipeline directory, or in what another mount mounts, the home too.
 
     The engine would make one that is not there, as root. The mounts are as :func:`check_mounts` returned them.
     """
-    mounts = tuple(mounts)
+    mounts = (*mounts, *([] if home is None else [Mount(source=str(home), target=HOME_TARGET)]))
     sources = {PIPELINE_TARGET: str(pipeline_dir), **{mount.target: mount.source for mount in mounts}}
     found = []
     for mount in mounts:

@@ -7,6 +7,7 @@ takes from here how it spells and reads each option.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from jupyter_launcher.engine.types import LOG_SIZE
-from jupyter_launcher.models import Mount, RunningGateway
+from jupyter_launcher.models import Mount, RunningGateway, Secret, Volume
 from jupyter_launcher.models.options import HiddenTexts, Spelling
 from jupyter_launcher.spec import checks, texts
 from jupyter_launcher.spec.embedding import check_origin
@@ -26,7 +27,15 @@ from jupyter_launcher.spec.engine_options import (
     refuse_host_ports,
     refuse_unsafe,
 )
-from jupyter_launcher.spec.mounts import check_mounts, check_relabel, check_tmpfs, refuse_tmpfs_targets, to_bind
+from jupyter_launcher.spec.mounts import (
+    check_home,
+    check_mounts,
+    check_relabel,
+    check_tmpfs,
+    refuse_beside_home,
+    refuse_tmpfs_targets,
+    to_bind,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -55,6 +64,8 @@ class StartOptions(TypedDict, total=False):
     secrets: Mapping[str, str] | HiddenTexts | None
     mounts: Iterable[Mount]
     tmpfs: Mapping[str, int | str] | None
+    home: str | os.PathLike[str] | Volume | None
+    token: Secret | None
     pipeline_relabel: str | None
     pipeline_read_only: bool
     memory: int | str | None
@@ -93,7 +104,7 @@ class SessionSpec:
 
     session_id: str
     namespace: str
-    pipeline_dir: Path
+    pipeline_dir: Path | Volume
     pipeline_dir_id: str | None = None
     user: str
     image: str
@@ -131,6 +142,12 @@ class SessionSpec:
     )
     mounts: tuple[Mount, ...] = _option(
         check_mounts, "--mount source=PATH,target=PATH[,...]", "One more mount.", "mounts", default=()
+    )
+    home: str | Volume | None = _option(  # noqa: RUF009 - it makes a field
+        check_home, "--home DIR", "Keeps settings and packages: an absolute path, or volume:NAME.", "place"
+    )
+    token: Secret | None = _option(  # noqa: RUF009 - it makes a field
+        texts.check_token, "--token-file FILE", "The token to ask the server with.", "token", repr=False
     )
     tmpfs: Mapping[str, int] = _option(
         check_tmpfs, "--tmpfs PATH=SIZE", "A file system in memory, such as /scratch=1g.", "pairs", default=dict
@@ -190,7 +207,7 @@ class SessionSpec:
         *,
         session_id: str,
         namespace: str,
-        pipeline_dir: Path,
+        pipeline_dir: Path | Volume,
         pipeline_dir_id: str | None = None,
         user: str,
         image: str,
@@ -201,7 +218,7 @@ class SessionSpec:
         Args:
             session_id: the idempotency key.
             namespace: the launcher's.
-            pipeline_dir: the directory on the engine's host.
+            pipeline_dir: the directory on the engine's host, or the volume.
             pipeline_dir_id: which directory it is, as ``<device>:<inode>``; None: not known.
             user: who works in it, ``uid[:gid]`` or a name.
             image: of the server.
@@ -223,12 +240,16 @@ class SessionSpec:
             image=checks.check_image(image, "image"),
             **checked,
         )
-        check_relabel(spec.pipeline_relabel, "pipeline_relabel", str(pipeline_dir))
+        check_relabel(
+            spec.pipeline_relabel, "pipeline_relabel", "" if isinstance(pipeline_dir, Volume) else str(pipeline_dir)
+        )
         refuse_host_ports(spec.ports, spec.host_port, "ports")
         refuse_tmpfs_targets(spec.tmpfs, spec.mounts)
         if not spec.unsafe:
             refuse_unsafe(spec.container_options, "container_options")
         texts.check_argument_size(spec.environment, spec.lab_args, spec.secrets)
+        if spec.home is not None:
+            refuse_beside_home(spec.mounts, spec.environment)
         if spec.allow_origin is not None:
             texts.check_embedding_arguments(spec.lab_args)
         return spec
@@ -272,7 +293,9 @@ def _to_plain(name: str, value: Any) -> object:
         return dict(sorted(value.items()))
     if isinstance(value, (tuple, HiddenTexts)):
         return sorted(value.values) if isinstance(value, HiddenTexts) else list(value)
-    return str(value) if isinstance(value, Path) else value
+    if name == "token":  # labels are readable by everyone who may ask the engine
+        value = value is not None
+    return str(value) if isinstance(value, (Path, Volume)) else value
 
 
 def _defaults() -> dict[str, object]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from importlib import resources
 
 from jupyter_launcher.models import Gateway
-from jupyter_launcher.spec.checks import PIPELINE_TARGET, RUN_DIR, SERVER_PORT
+from jupyter_launcher.spec.checks import HOME_TARGET, PIPELINE_TARGET, RUN_DIR, SERVER_PORT
 from jupyter_launcher.spec.embedding import embedding_arguments, needs_third_party_cookies
 from jupyter_launcher.spec.options import SessionSpec
 
@@ -49,7 +49,18 @@ def server_command(spec: SessionSpec, gateway: Gateway | None) -> tuple[str, ...
         "--allow-root",
         *([f"--ServerApp.base_url={spec.base_url}"] if spec.base_url != "/" else []),
         *(embedding_arguments(spec.allow_origin, spec.base_url) if spec.allow_origin else ()),
+        *(_home_arguments(spec.session_id) if spec.home is not None else ()),
         *spec.lab_args,
+    )
+
+
+def _home_arguments(session_id: str) -> tuple[str, str]:
+    # Whatever the image sets. Two servers with one folder of workspaces take each other's layout of windows for their
+    # own (jupyterlab#15989).
+    folder = f"{HOME_TARGET}/.jupyter/lab"
+    return (
+        f"--LabApp.user_settings_dir={folder}/user-settings",
+        f"--LabApp.workspaces_dir={folder}/workspaces/{session_id}",
     )
 
 

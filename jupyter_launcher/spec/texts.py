@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
-from jupyter_launcher.models.options import HiddenTexts, is_text, show_value
+from jupyter_launcher.models.options import HiddenTexts, Secret, is_text, show_value
 from jupyter_launcher.spec.checks import LABEL_PREFIX, refuse_option
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "check_lab_args",
     "check_labels",
     "check_secrets",
+    "check_token",
 ]
 
 # Linux takes at most 128 KiB for one argument or variable, with a NUL at its end, and 2 MiB for all of
@@ -26,6 +27,7 @@ _SECRET = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}")
 # All of them together fit into the environment of one process, and into the session's folder in memory.
 _MOST_SECRET = 2**16
 _MOST_SECRETS = 16
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{32,128}")
 # Only the launcher may set these. With other values it would not find the server, or the token would
 # stand in the argv of a process.
 _HELD_ARGUMENT = re.compile(
@@ -88,6 +90,21 @@ def _find_secrets_fault(hidden: HiddenTexts) -> tuple[str, str] | None:
     if len(values) > _MOST_SECRETS:
         return f"has {len(values)} secrets", f"give at most {_MOST_SECRETS}"
     return None
+
+
+def check_token(given: object, option: str) -> Secret | None:
+    """A token of the caller's, as it may stand in a URL.
+
+    Raises:
+        OptionError: it says what is wrong, and shows nothing of it.
+    """
+    if given is not None and not isinstance(given, Secret):
+        del given  # what a traceback shows of this frame
+        refuse_option(option, "is no Secret", "give Secret('…'), or a function that returns the text")
+    if given is not None and not _TOKEN.fullmatch(given.text):
+        seen = f"has {len(given.text)} characters, or others than A-Z a-z 0-9 _ -"
+        refuse_option(option, seen, "give 32 to 128 of these, such as secrets.token_urlsafe(32)")
+    return given
 
 
 def check_labels(given: Mapping[str, str] | None, option: str) -> dict[str, str]:

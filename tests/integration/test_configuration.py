@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -72,7 +73,7 @@ def test_what_the_launcher_needs_holds_and_the_rest_stays(
     assert requests.get(url, params={"token": "of-the-image"}, timeout=10).status_code == 403
     answer = requests.put(f"{url}/new", json={"type": "directory"}, headers=authorized(session), timeout=10)
     assert answer.headers["Access-Control-Allow-Origin"] == "https://of-the-image.example"
-    assert (session.pipeline_dir / "new").is_dir()
+    assert (Path(str(session.pipeline_dir)) / "new").is_dir()
 
 
 # What Jupyter keeps for itself.
@@ -96,7 +97,8 @@ def read(session: Session, path: str) -> str:
 
 
 def files_of(session: Session) -> list[str]:
-    return sorted(str(path.relative_to(session.pipeline_dir)) for path in session.pipeline_dir.rglob("*"))
+    folder = Path(str(session.pipeline_dir))
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
 
 
 def test_checkpoints_are_kept_out_of_the_pipeline_and_apart(start: Start, client: Any) -> None:

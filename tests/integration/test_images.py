@@ -25,6 +25,12 @@ from jupyter_launcher.engine.images import context_dir
 
 CERTIFICATES = tuple(sorted(Path("/usr/local/share/ca-certificates").glob("*.crt")))
 
+SHOW_PACKAGE = """
+import importlib.metadata, os, tinydb
+folder = os.path.dirname(tinydb.__file__)
+print(folder.partition("/python")[0], importlib.metadata.version("tinydb"), os.access(folder, os.W_OK))
+"""
+
 
 @pytest.fixture
 def options(base_image: str) -> BuildOptions:
@@ -105,6 +111,34 @@ def test_a_file_with_another_hash_is_refused(
         launcher.build_image("kernel-gateway", tag="jupyter-launcher/test:never", options=options)
     assert "DO NOT MATCH THE HASHES" in caught.value.log_tail
     assert "require_hashes=False" in caught.value.hint
+    for image in client.images.list(filters={"dangling": True}):  # the steps before, which the engine keeps
+        if image.id not in before:
+            client.images.remove(image.id)
+
+
+def test_packages_are_a_layer_upon_the_default_image(
+    launcher: Launcher, client: Any, tmp_path: Path, pipeline_dir: Path, namespace: str
+) -> None:
+    before = {image.id for image in client.images.list(filters={"dangling": True})}
+    file = tmp_path / "requirements.txt"
+    file.write_text("tinydb==4.8.2\n")
+    with Launcher(namespace=namespace, build=BuildOptions(requirements=file)) as with_packages:
+        try:
+            with with_packages.start(pipeline_dir) as session:
+                found = client.containers.get(session.container_id).exec_run(["python", "-c", SHOW_PACKAGE])
+                assert found.output.decode().split() == ["/opt/jupyter/lib", "4.8.2", "False"]
+            layers = [
+                client.images.get(name).attrs["RootFS"]["Layers"] for name in (DEFAULT_IMAGE, with_packages.image)
+            ]
+            assert layers[1][:-1] == layers[0]
+            built = client.images.get(with_packages.image).id
+            assert client.images.get(with_packages.build_image()).id == built
+        finally:
+            client.images.remove(with_packages.image, force=True)
+    wanted = BuildOptions(requirements=["tornado<5"])  # the server has a newer one, and keeps it
+    with pytest.raises(ImageBuildError) as caught:
+        launcher.build_image(options=wanted)
+    assert "tornado" in caught.value.log_tail
     for image in client.images.list(filters={"dangling": True}):  # the steps before, which the engine keeps
         if image.id not in before:
             client.images.remove(image.id)

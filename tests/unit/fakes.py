@@ -358,6 +358,10 @@ class FakeEngine:
         info = self._find(container)
         return -1 if info is None else None if info.running else info.exit_code
 
+    def pause(self, container: str) -> None:
+        self._note("pause", container)
+        self.change(container, state="paused")
+
     def unpause(self, container: str) -> None:
         self._note("unpause", container)
         self.change(container, state="running")

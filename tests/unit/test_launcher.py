@@ -263,7 +263,14 @@ def test_a_session_is_found_again_stopped_and_gone(launcher: Launcher, tmp_path:
         (Phase.STOP, EventKind.FINISHED),
     ]
     assert (launcher.list(), launcher.ids()) == ([], [])
-    calls: list[Callable[[str], object]] = [launcher.get, launcher.stop, launcher.renew, launcher.logs]
+    calls: list[Callable[[str], object]] = [
+        launcher.get,
+        launcher.stop,
+        launcher.renew,
+        launcher.logs,
+        launcher.pause,
+        launcher.resume,
+    ]
     for call in calls:
         with pytest.raises(SessionNotFoundError):
             call("one")
@@ -272,7 +279,14 @@ def test_a_session_is_found_again_stopped_and_gone(launcher: Launcher, tmp_path:
 def test_a_container_that_cannot_be_read(launcher: Launcher, engine: FakeEngine, tmp_path: Path) -> None:
     stray = container(id="5" * 64, name="jupyter-server.unit.one", labels=STRAY_LABELS)
     engine.known[stray.id] = stray
-    calls: list[Callable[[str], object]] = [launcher.get, launcher.stop, launcher.renew, launcher.logs]
+    calls: list[Callable[[str], object]] = [
+        launcher.get,
+        launcher.stop,
+        launcher.renew,
+        launcher.logs,
+        launcher.pause,
+        launcher.resume,
+    ]
     for call in calls:
         with pytest.raises(SessionUnreadableError):
             call("one")
@@ -622,3 +636,13 @@ def test_reap_removes_gateways_after_the_sessions_that_used_them(
         ("gateway", "", name, ""),
     ]
     assert engine.known == {}
+
+
+def test_a_launcher_with_requirements_has_the_image_with_them(connect: Connect) -> None:
+    launcher = connect(build=BuildOptions(requirements=["pandas"]))
+    assert launcher.image.startswith("jupyter-launcher/jupyter-server-packages:")
+    assert launcher.build_image() == launcher.image
+    assert launcher.build_image(options=BuildOptions()) == DEFAULT_IMAGE
+    assert connect(build=BuildOptions(requirements=["pandas"]), image="mine").image == "mine"
+    with pytest.raises(OptionError, match="cannot be read"):
+        connect(build=BuildOptions(requirements="/none"))

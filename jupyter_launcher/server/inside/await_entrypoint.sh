@@ -40,7 +40,7 @@ _jl_look
 _jl_left=$((_jl_end - _jl_up))
 [ "$_jl_left" -gt 0 ] || _jl_left=1
 # launch.py restores what is left out here: names that no shell takes, and variables that a shell sets anew.
-exec env -i "PATH=$PATH" sh -c '
+exec env -i "PATH=$PATH" ${_jl_home:+"_jl_home=$_jl_home"} sh -c '
 _jl_run=$1 _jl_left=$2 _jl_mask=$3 _jl_text=$4
 shift 4
 _jl_one=$(printf "\001") _jl_newline="

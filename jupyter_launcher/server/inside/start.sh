@@ -48,8 +48,13 @@ mkdir "$_jl_run/jupyter" "$_jl_run/config" && mkfifo "$_jl_run/ready" || exit 70
 # off. Only its path is in the environment.
 unset _jl_token JUPYTER_TOKEN
 _jl_token=
-for _jl_byte in $(od -An -vtx1 -N32 /dev/urandom); do _jl_token=$_jl_token$_jl_byte; done
-[ "${#_jl_token}" -eq 64 ] || { echo "no random bytes for a token" >&2; exit 70; }
+if [ -f "$_jl_run/given.token" ]; then # the caller's, from take_secrets.sh
+  read -r _jl_token <"$_jl_run/given.token"
+  rm -f "$_jl_run/given.token"
+else
+  for _jl_byte in $(od -An -vtx1 -N32 /dev/urandom); do _jl_token=$_jl_token$_jl_byte; done
+fi
+[ "${#_jl_token}" -ge 32 ] || { echo "no random bytes for a token" >&2; exit 70; }
 printf %s "$_jl_token" >"$_jl_run/token" || exit 70
 export JUPYTER_TOKEN_FILE="$_jl_run/token" JUPYTER_RUNTIME_DIR="$_jl_run/jupyter"
 # The server reads it beside all that it would have read without it.
@@ -62,6 +67,13 @@ _jl_can_write() {
   [ -d "${_jl_at:=/}" ] && [ -w "$_jl_at" ] && [ -x "$_jl_at" ] || return
   [ -z "$_jl_try" ] || { _jl_seen=$(mktemp -d "$_jl_at/.jupyter-launcher-XXXXXX" 2>/dev/null) && rmdir "$_jl_seen"; }
 }
+# A home that the caller gave: whatever the image makes of HOME.
+if [ -n "${_jl_home-}" ]; then
+  export HOME="$_jl_home"
+  unset _jl_home
+  _jl_folder=$HOME
+  _jl_seen=$(mktemp -d "$HOME/.jupyter-launcher-XXXXXX" 2>&1) && rmdir "$_jl_seen" || _jl_refuse 75 "write to" "$_jl_seen"
+fi
 # Jupyter does not start without a HOME that it can write to.
 if [ ! -d "${HOME:-/}" ] || [ "${HOME:-/}" = / ] || ! _jl_can_write "$HOME"; then
   for _jl_at in /tmp "${TMPDIR:-/tmp}" /var/tmp /dev/shm; do

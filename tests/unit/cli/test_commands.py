@@ -180,6 +180,16 @@ def test_stop_reports_each_session(run: Run, add: Add, jupyter: FakeJupyter) -> 
     assert jupyter.engine.known == {}
 
 
+def test_a_session_is_paused_and_resumed(run: Run, add: Add, engine: FakeEngine) -> None:
+    container_id = add("one")
+    assert run("pause", "on").stdout == "one  paused\n"
+    assert engine.known[container_id].state == "paused"
+    ended = run("info", "one")
+    assert (ended.exit_code, "jupyter-launcher resume" in ended.stderr) == (5, True)
+    assert json.loads(run("resume", "one", "--format", "json").stdout) == {"session_id": "one", "state": "ready"}
+    assert engine.known[container_id].state == "running"
+
+
 def test_stop_all_goes_on_after_an_error(run: Run, add: Add, engine: FakeEngine) -> None:
     add("one", "exited")
     add("two", "exited")
@@ -235,6 +245,12 @@ def test_build_prints_the_tag(run: Run, engine: FakeEngine, tmp_path: Path) -> N
     assert engine.images.built == [("jupyter-server", "mine", True)]
     assert document(run("build", "--format", "json")) == {"image": DEFAULT_IMAGE}
     run("build", "kernel-gateway", "--no-require-hashes")
+    (tmp_path / "r.txt").write_text("pandas\n")
+    printed = run("build", "kernel-gateway", "--requirement", tmp_path / "r.txt").stdout
+    assert printed.startswith("jupyter-launcher/kernel-gateway-packages:")
+    assert engine.images.built.pop()[:2] == ("kernel-gateway", printed.strip())
+    assert engine.images.options.pop().requirements == tmp_path / "r.txt"
+    assert run("build", "--requirement", tmp_path / "none.txt").exit_code == 2
     assert [options.require_hashes for options in engine.images.options] == [True, True, False]
 
 

@@ -397,6 +397,20 @@ def test_whatever_the_end_of_a_container_is_said_to_be(answer: Any) -> None:
     error_of(EngineError, lambda: engine.wait("abc", Deadline(60)))
 
 
+def test_a_container_is_paused() -> None:
+    api = FakeApi()
+    docker_engine(api).pause("abc")
+    assert (api.names, api.arguments("pause")) == (["pause"], ("abc",))
+    paused = inspected(State={"Status": "paused"})
+    docker_engine(FakeApi(pause=api_error(409, "is already paused"), inspect_container=paused)).pause("abc")
+
+
+@pytest.mark.parametrize("found", [inspected(), api_error(404, "no such container")])
+def test_a_container_that_cannot_be_paused_is_an_error(found: object) -> None:
+    with pytest.raises(EngineError, match="no freezer"):
+        docker_engine(FakeApi(pause=api_error(500, "no freezer"), inspect_container=found)).pause("abc")
+
+
 def test_a_paused_container_goes_on() -> None:
     api = FakeApi()
     docker_engine(api).unpause("abc")

@@ -396,7 +396,10 @@ def test_all_that_is_asked_is_in_the_body() -> None:
         working_dir="/w",
         environment={"A": "b=c"},
         labels={"l": "m"},
-        mounts=(BindMount(source="/a,b", target="/t", read_only=True),),
+        mounts=(
+            BindMount(source="/a,b", target="/t", read_only=True),
+            BindMount(source="volume", target="/v", is_volume=True, is_filled=False),
+        ),
         tmpfs=(Tmpfs(target="/run", mode="0700", size=16, uid=1, gid=2), Tmpfs(target="/scratch", mode="1777")),
         container_port=8888,
         host_ip="127.0.0.1",
@@ -414,7 +417,17 @@ def test_all_that_is_asked_is_in_the_body() -> None:
     assert (body["Entrypoint"], body["Cmd"], body["User"], body["WorkingDir"]) == (["sh", "-c", "x"], [], "1:2", "/w")
     assert (body["Env"], body["Labels"]) == (["A=b=c"], {"l": "m"})
     assert (body["StopSignal"], body["StopTimeout"]) == ("SIGTERM", 30)
-    assert host["Mounts"] == [{"Type": "bind", "Source": "/a,b", "Target": "/t", "ReadOnly": True}]
+    assert host["Mounts"] == [
+        {"Type": "bind", "Source": "/a,b", "Target": "/t", "ReadOnly": True},
+        {
+            "Type": "volume",
+            "Source": "volume",
+            "Target": "/v",
+            "ReadOnly": False,
+            "VolumeOptions": {"NoCopy": True},
+        },
+    ]
+    assert host["CapAdd"] == []
     assert host["Tmpfs"] == {
         "/run": "rw,nosuid,nodev,noexec,mode=0700,size=16,uid=1,gid=2",
         "/scratch": "rw,nosuid,nodev,noexec,mode=1777",

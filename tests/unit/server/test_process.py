@@ -17,11 +17,13 @@ from jupyter_launcher import (
     ExecError,
     Gateway,
     PipelineDirError,
+    Secret,
     ServerInfo,
     ServerInfoError,
     ServerNotRunningError,
     ServerStartError,
     ServerTimeoutError,
+    Volume,
 )
 from jupyter_launcher.server.process import (
     StartedServer,
@@ -532,6 +534,30 @@ def test_secrets_enter_by_the_execs_own_environment() -> None:
     assert argv[8] == read_script("start.sh")
     assert engine.environments == [{"_jl_secret_1": "t0ken", "_jl_secret_2": "s3cret", "_jl_secret_3": "more"}]
     assert not any(secret in text for text in argv for secret in ("t0ken", "s3cret"))
+
+
+def test_a_token_of_the_callers_enters_as_secrets_do() -> None:
+    engine = engine_with(printed(INFO, None))
+    start(engine, token=Secret("t0ken" * 8))
+    (argv,) = engine.execs
+    assert argv[3:6] == ("take", RUN_DIR, "given.token")
+    assert engine.environments == [{"_jl_secret_1": "t0ken" * 8}]
+    assert not any("t0ken" in text for text in argv)
+
+
+def test_the_script_is_told_of_a_home() -> None:
+    engine = engine_with(printed(INFO, None))
+    start(engine, home="/srv/alice", secrets={"db": "s3cret"})
+    assert engine.environments == [{"_jl_secret_1": "s3cret", "_jl_home": "/home/jupyter-launcher"}]
+
+
+def test_a_home_in_which_the_server_cannot_write_is_an_error_of_its_own() -> None:
+    with pytest.raises(PipelineDirError, match="home volume:alice cannot be used: user 7:8 cannot") as caught:
+        start(engine_with(printed("", 74, "user 7:8 cannot")), home=Volume("alice"))
+    assert (caught.value.path, caught.value.hint) == (
+        "volume:alice",
+        "change its owner or its mode, or give another home=",
+    )
 
 
 def test_without_secrets_the_server_is_started_directly() -> None:

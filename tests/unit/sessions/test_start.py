@@ -27,15 +27,18 @@ from jupyter_launcher import (
     Phase,
     PipelineDirError,
     PortInUseError,
+    Secret,
     ServerError,
     ServerStartError,
     ServerTimeoutError,
     Session,
     SessionConflictError,
     Timeouts,
+    Volume,
 )
 from jupyter_launcher.acts import Cancel, run_act
 from jupyter_launcher.host.process import process_mark
+from jupyter_launcher.host.rules import DirectoryRules
 from jupyter_launcher.models.options import HiddenTexts
 from jupyter_launcher.server import ready
 from jupyter_launcher.sessions import join
@@ -562,6 +565,17 @@ def test_secrets_of_a_session_that_is_joined_are_not_compared_and_that_is_told(
     assert start(secrets={"db": "another"}).warnings == (warning,)
 
 
+def test_a_session_is_joined_with_its_own_token_alone(start: Start) -> None:
+    first = start(token=Secret(TOKEN))
+    assert (first.joined, start(token=Secret(TOKEN)).joined) == (False, True)
+    with pytest.raises(SessionConflictError, match="already runs with another token") as caught:
+        start(token=Secret("f" * 64))
+    assert caught.value.differences == ("token is another one",)
+    assert "f" * 64 not in repr(caught.value) + str(caught.value)
+    with pytest.raises(SessionConflictError, match="token was True, now False"):
+        start()
+
+
 def test_starting_the_same_id_again_joins(
     start: Start, engine: FakeEngine, jupyter: FakeJupyter, events: list[Event]
 ) -> None:
@@ -820,6 +834,56 @@ def test_a_session_that_runs_is_joined_without_an_image_where_a_container_has_to
     assert (again.joined, again.container_id) == (True, first.container_id)
     assert list(engine.configs.values())[-1].image == "image"
     assert engine.images.ensured == ensured
+
+
+def test_a_session_in_a_volume(start: Start, engine: FakeEngine) -> None:
+    engine.log = "directory 7:8 1500:1600"
+    engine.on_start = lambda name: engine.end(name) if "look" in engine.known[name].name else None
+    volume = Volume("pipeline-7")
+    first = start(pipeline_dir=volume)
+    assert (first.pipeline_dir, first.warnings, first.status().pipeline_dir_replaced) == (volume, (), False)
+    assert engine.configs["jupyter-server.unit.one"].user == "1500:1600"
+    assert start(pipeline_dir=Volume("pipeline-7")).joined
+    with pytest.raises(SessionConflictError, match="pipeline_dir was 'volume:pipeline-7', now 'volume:other'"):
+        start(pipeline_dir=Volume("other"))
+
+
+def test_a_volume_as_home_is_given_to_the_sessions_user_when_a_session_is_made(
+    start: Start, engine: FakeEngine, tmp_path: Path
+) -> None:
+    engine.log = "directory 7:8 1500:1600"
+    engine.on_start = lambda name: engine.end(name) if "look" in engine.known[name].name else None
+    tmp_path.chmod(0o755)
+    first = start(home=Volume("alice"), user="1500:1600")
+    looks = [config for name, config in engine.configs.items() if "look" in name]
+    assert [(config.mounts[0].source, (config.entrypoint or ())[-1]) for config in looks] == [("alice", "1500:1600")]
+    again = start(home=Volume("alice"), user="1500:1600")
+    assert (again.joined, again.container_id, len(engine.configs)) == (True, first.container_id, 2)
+    with pytest.raises(SessionConflictError, match=f"home was 'volume:alice', now '{tmp_path}'"):
+        start(home=tmp_path, user="1500:1600")
+
+
+def test_homes_that_are_refused_before_anything_is_made(start: Start, engine: FakeEngine, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    roots = launcher_context(engine, rules=DirectoryRules(roots=(tmp_path.parent,)))
+    for home, changes in (
+        (tmp_path / "none", {}),
+        (tmp_path / "file", {}),
+        (Path("/proc"), {}),
+        (Volume("alice"), {"context": roots}),
+        (Path("/srv"), {"context": roots}),
+    ):
+        with pytest.raises(PipelineDirError):
+            start(home=home, **changes)
+    assert engine.configs == {}
+    assert start(home=tmp_path, context=roots).id == "one"
+
+
+def test_what_is_wrong_is_told_before_a_volume_is_made(start: Start, engine: FakeEngine) -> None:
+    for wrong in ({"memory": "much"}, {"mounts": [Mount(source="/dev", target="/x")]}, {"user": "-1"}):
+        with pytest.raises((OptionError, PipelineDirError)):
+            start(pipeline_dir=Volume("pipeline-7"), **wrong)
+    assert engine.configs == {}
 
 
 def test_a_directory_that_the_engine_may_not_enter_as_the_user(start: Start, engine: FakeEngine) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from jupyter_launcher import Gateway, Mount
+from jupyter_launcher import Gateway, Mount, Volume
 from jupyter_launcher.engine.types import BindMount, ContainerConfig, Tmpfs
 from jupyter_launcher.models.options import HiddenTexts
 from jupyter_launcher.spec.container import (
@@ -89,6 +89,15 @@ def test_file_systems_in_memory_can_be_run_from() -> None:
         Tmpfs(target="/scratch", mode="1777", size=2**20, is_executable=True),
         Tmpfs(target="/tmp", mode="1777", size=2**21, is_executable=True),  # noqa: S108
     )
+
+
+@pytest.mark.parametrize(("home", "source"), [("/srv/alice", "/srv/alice"), (Volume("al"), "al")])
+def test_a_home_is_mounted_and_is_home(home: str | Volume, source: str) -> None:
+    found = config(home=home, environment={"A": "b"})
+    is_volume = isinstance(home, Volume)
+    mount = BindMount(source=source, target="/home/jupyter-launcher", is_volume=is_volume, is_filled=not is_volume)
+    assert found.mounts[1:] == (mount,)
+    assert found.environment == {"HOME": "/home/jupyter-launcher", "A": "b"}
 
 
 def test_the_callers_labels_stand_beside_ours() -> None:

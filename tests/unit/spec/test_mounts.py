@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
-from jupyter_launcher import Mount, OptionError
+from jupyter_launcher import Mount, OptionError, Volume
 from jupyter_launcher.engine.types import BindMount
 from jupyter_launcher.spec.mounts import (
     DIRECTORY,
     LINK,
     NOTHING,
     MountPoint,
+    check_home,
     check_mount_point,
     check_mounts,
     check_tmpfs,
@@ -256,3 +257,40 @@ def test_a_file_system_in_memory_lies_in_no_mount() -> None:
     for path in ("/b", "/b/c"):
         with pytest.raises(OptionError, match=f"tmpfs has {path}, where one of mounts is"):
             session_spec(tmpfs={path: "1m"}, mounts=[Mount(source="/x", target="/b")])
+
+
+@pytest.mark.parametrize(
+    ("given", "plain"),
+    [
+        (None, None),
+        ("/srv//homes/./alice/", "/srv/homes/alice"),
+        (Path("/srv/alice"), "/srv/alice"),
+        (Volume("alice"), Volume("alice")),
+    ],
+)
+def test_homes(given: Any, plain: str | Volume | None) -> None:
+    assert check_home(given, "home") == plain
+
+
+@pytest.mark.parametrize("given", ["", "relative", "~/home", "volume:alice", b"/x", "/a\0b", 7, ["/x"]])
+def test_what_is_no_home(given: Any) -> None:
+    with pytest.raises(OptionError, match=r"absolute path of the engine's host, or Volume\('NAME'\)") as caught:
+        check_home(given, "home")
+    assert caught.value.option == "home"
+
+
+def test_nothing_takes_the_place_of_a_home() -> None:
+    with pytest.raises(OptionError, match="where home= is mounted"):
+        session_spec(home="/srv/alice", mounts=[Mount(source="/a", target="/home/jupyter-launcher/")])
+    with pytest.raises(OptionError, match="environment sets HOME"):
+        session_spec(home="/srv/alice", environment={"HOME": "/x"})
+    assert session_spec(environment={"HOME": "/x"}).home is None
+
+
+def test_a_home_is_a_mount_like_others() -> None:
+    inside, around = Mount(source="/a", target="/home/jupyter-launcher/a"), Mount(source="/b", target="/home")
+    assert find_mount_points(Path("/p"), [inside], Volume("alice")) == (
+        MountPoint(mount=inside, outer="volume:alice", steps=("a",)),
+    )
+    (point,) = find_mount_points(Path("/p"), [around], "/srv/alice")
+    assert (point.path, point.mount.source) == ("/b/jupyter-launcher", "/srv/alice")

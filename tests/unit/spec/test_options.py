@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from jupyter_launcher import Launcher, Mount, OptionError
+from jupyter_launcher import Launcher, Mount, OptionError, Secret
 from jupyter_launcher.spec.checks import check_name
 from jupyter_launcher.spec.options import SPELLINGS, SessionSpec, StartOptions, differences
 from tests.unit.fakes import session_spec
@@ -323,6 +323,13 @@ def test_which_directory_it_is_makes_no_other_session() -> None:
     one, other = session_spec(pipeline_dir_id="1:2"), session_spec()
     assert (one.pipeline_dir_id, other.pipeline_dir_id) == ("1:2", None)
     assert one.to_options() == other.to_options()
+
+
+def test_of_a_token_only_that_it_was_given_makes_a_session_another() -> None:
+    one, other = (session_spec(token=Secret(text * 32)) for text in "ab")
+    assert one.to_options() == other.to_options()
+    assert differences(session_spec().to_options(), one.to_options()) == ("token was False, now True",)
+    assert "a" * 32 not in json.dumps(one.to_options()) + repr(one)
 
 
 def test_the_size_of_the_log() -> None:

@@ -36,6 +36,16 @@ def test_the_command_without_a_gateway_and_with_a_base_url() -> None:
     assert not any("base_url" in item for item in server_command(session_spec(), None))
 
 
+def test_settings_are_in_the_home_and_each_session_has_workspaces_of_its_own() -> None:
+    line = server_command(session_spec(home="/srv/alice", session_id="one", lab_args=["--x"]), None)
+    assert line[-3:] == (
+        "--LabApp.user_settings_dir=/home/jupyter-launcher/.jupyter/lab/user-settings",
+        "--LabApp.workspaces_dir=/home/jupyter-launcher/.jupyter/lab/workspaces/one",
+        "--x",
+    )
+    assert not any("LabApp" in item for item in server_command(session_spec(), None))
+
+
 def test_a_port_that_is_taken_does_not_become_the_next_one() -> None:
     line = server_command(session_spec(), None)
     assert {"--port-retries=0", "--no-browser", "--allow-root"} <= set(line)
