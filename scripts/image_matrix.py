@@ -197,7 +197,7 @@ def main(given: Sequence[str]) -> int:
     parser.add_argument("names", nargs="*")
     parser.add_argument("--ca-certificate", type=Path, action="append", default=[])
     parser.add_argument("--keep", action="store_true", help="leave the images on the engine")
-    options = parser.parse_args(given)
+    options = parser.parse_intermixed_args(given)
     known = sorted(path.parent.name for path in FOLDER.glob("*/Dockerfile") if path.parent.name not in GROUNDS)
     if unknown := set(options.names) - set(known):
         sys.exit(f"no such image: {' '.join(sorted(unknown))}; there are {' '.join(known)}")
@@ -219,9 +219,11 @@ def main(given: Sequence[str]) -> int:
         grounds["LAB"] = make("lab", "lab", **grounds)
         with Launcher(namespace=f"trial-{uuid.uuid4().hex[:8]}") as launcher:
             for name in options.names or known:
-                tag = make(name, name, **grounds)
                 style = (FOLDER / name / "Dockerfile").read_text().splitlines()[0].removeprefix("# ").removesuffix(".")
-                rows.append(try_image(client, launcher, name, style, tag))
+                try:
+                    rows.append(try_image(client, launcher, name, style, make(name, name, **grounds)))
+                except docker.errors.DockerException as error:
+                    rows.append(Row(name=name, style=style, error=f"it cannot be built: {error}"))
                 print(f"{name}: {'passed' if rows[-1].passed else rows[-1]}", file=sys.stderr, flush=True)
     finally:
         for tag in [] if options.keep else reversed(tags):

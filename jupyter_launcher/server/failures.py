@@ -108,6 +108,8 @@ def describe_start(
         msg = f"the server in container {container[:12]} could not be prepared: {said or error.message}"
         hint = "see that the image has sh, mkfifo and od, and that /tmp or HOME can be written"
         return ServerStartError(msg, hint=hint, exit_code=error.exit_code, log_tail=engine.log_tail(container))
+    if error.started is False:  # the container may be about to end
+        _await_end(engine, container, deadline)
     if error.started is False and is_running(engine, container):
         msg = f"the server in container {container[:12]} could not be started: {error.message}"
         hint = error.hint  # the engine's, where it refused
@@ -117,7 +119,7 @@ def describe_start(
         return ServerStartError(msg, hint=hint, exit_code=error.exit_code, log_tail=log)
     waiting = () if report.entered else entrypoint
     # The engine's words about a command that it killed, or that came too late, say nothing about the cause.
-    is_known = error.exit_code not in (None, _KILLED)
+    is_known = error.exit_code not in (None, _KILLED) if error.started else error.exit_code == _NOT_FOUND
     cause = error.message if is_known and not waiting else ""
     return describe_failure(engine, container, error.message, deadline, cause=cause, entrypoint=waiting)
 
@@ -184,10 +186,7 @@ def describe_failure(
         hint: what to do about that cause; empty: what its exit code suggests.
         entrypoint: the image's, which has not run its command; empty: there is none, or it has.
     """
-    # The container follows its server soon; wait a moment for its exit code.
-    patience = 0.0 if deadline.expired() else min(_LAST_WORDS_SECONDS, deadline.remaining())
-    with contextlib.suppress(EngineError):
-        engine.wait(container, Deadline(patience))
+    _await_end(engine, container, deadline)
     info = engine.inspect(container)
     if info is None:
         msg = f"container {container[:12]} was removed by somebody else while its server started: {seen}"
@@ -205,6 +204,13 @@ def describe_failure(
         msg = f"the image's ENTRYPOINT {_show(entrypoint)} {seen}"
         hint = 'see its log; where it does not run its arguments at last (`exec "$@"`), start with entrypoint=False'
     return ServerStartError(msg, hint=hint, exit_code=info.exit_code, oom_killed=info.oom_killed, log_tail=log)
+
+
+def _await_end(engine: Engine, container: str, deadline: Deadline) -> None:
+    """A container follows its server soon; wait a moment for its exit code."""
+    patience = 0.0 if deadline.expired() else min(_LAST_WORDS_SECONDS, deadline.remaining())
+    with contextlib.suppress(EngineError):
+        engine.wait(container, Deadline(patience))
 
 
 def _describe_late(

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from run_pipeline import kernel_client
 
 from jupyter_launcher import (
     Launcher,
@@ -21,8 +20,8 @@ from jupyter_launcher import (
     Timeouts,
 )
 from tests.containers import eventually, warnings_of
-from tests.integration.test_inside import SEEN, terminal
-from tests.integration.test_session import in_container, printed, start_kernel
+from tests.integration.test_inside import terminal
+from tests.integration.test_session import in_container, start_kernel
 
 Start = Callable[..., Session]
 
@@ -39,6 +38,9 @@ case ${MODE-} in
 esac
 exec "$@"
 """
+
+# The brackets keep the shell that looks from finding itself.
+OF_KERNEL = "for it in /proc/[0-9]*; do ! grep -qs 'ipykernel[_]launcher' $it/cmdline || cat $it/{}; done"
 
 
 @pytest.fixture(scope="module")
@@ -61,27 +63,26 @@ def image(launcher: Launcher, client: Any, tmp_path_factory: pytest.TempPathFact
 def test_the_server_runs_in_the_environment_that_the_entrypoint_leaves(
     start: Start, image: str, pipeline_dir: Path, client: Any
 ) -> None:
-    session = start(image=image, session_id="entered", environment={"MY-VAR": "1"})
+    session = start(image=image, session_id="entered", environment={"MY_VAR": "1"})
     assert warnings_of(session) == []
     assert session.gateway is None
-    with kernel_client(session) as kernel:
-        of_kernel = json.loads(printed(kernel, SEEN))
-        printed(kernel, "open('of-kernel', 'w').close()")
-        assert printed(kernel, "import jupyter_core.paths as paths; print(paths.jupyter_data_dir())") != "/root/data"
+    start_kernel(session)
+    of_kernel = in_container(client, session, OF_KERNEL.format("environ"))
     with terminal(session) as connection:
-        line = "tr '\\0' '\\n' </proc/$$/environ >seen; mv seen environ\r"
-        connection.send(json.dumps(["stdin", line]))
+        # The file is written whole before it has its name.
+        connection.send(json.dumps(["stdin", "cat /proc/$$/environ >seen; mv seen environ\r"]))
         assert eventually((pipeline_dir / "environ").exists)
-    of_terminal = (pipeline_dir / "environ").read_text()
-    assert of_kernel["GREETING"] == "two\nlines"
-    assert "\nGREETING=two\nlines\n" in f"\n{of_terminal}"
-    for name in ("TAKEN_OUT", "JUPYTER_GATEWAY_URL", "JUPYTER_TOKEN_FILE"):
-        assert name not in of_kernel
-        assert f"\n{name}=" not in f"\n{of_terminal}"
-    assert (pipeline_dir / "of-kernel").stat().st_mode & 0o777 == 0o640
+    for text in (of_kernel, (pipeline_dir / "environ").read_text()):
+        seen = dict(entry.split("=", 1) for entry in text.split("\0") if "=" in entry)
+        assert seen["GREETING"] == "two\nlines"
+        assert seen["MY_VAR"] == "1"
+        taken_out = ("TAKEN_OUT", "JUPYTER_GATEWAY_URL", "JUPYTER_DATA_DIR", "JUPYTER_TOKEN_FILE")
+        assert [name for name in taken_out if name in seen] == []
+    assert "Umask:\t0027\n" in in_container(client, session, OF_KERNEL.format("status"))
+    assert (pipeline_dir / "environ").stat().st_mode & 0o777 == 0o640
     assert in_container(client, session, "ls -A /run/jupyter-launcher").split().count("environment") == 1
     with pytest.raises(SessionConflictError) as caught:
-        start(image=image, session_id="entered", environment={"MY-VAR": "1"}, entrypoint=False)
+        start(image=image, session_id="entered", environment={"MY_VAR": "1"}, entrypoint=False)
     assert caught.value.differences == ("entrypoint was True, now False",)
     client.containers.get(session.container_id).stop()
     assert session.status().state is SessionState.EXITED

@@ -664,9 +664,10 @@ def test_a_server_that_is_too_old_is_an_error_at_once() -> None:
     assert len(engine.execs) == 1
 
 
-def test_an_image_without_a_shell_is_told() -> None:
+@pytest.mark.parametrize("error", [REFUSED, not_run("cannot exec in a stopped container", exit_code=126)])
+def test_an_image_without_a_shell_is_told(error: ExecError) -> None:
     with pytest.raises(ServerStartError, match="before it was ready: the image has no `sh` on its PATH"):
-        start(engine_with(REFUSED, state="exited", exit_code=127))
+        start(engine_with(error, state="exited", exit_code=127))
 
 
 def test_the_engines_words_about_a_command_that_came_too_late_are_not_the_cause() -> None:
