@@ -179,10 +179,10 @@ class DockerEngine:
             raise
 
     def start(self, container: str, *, host_port: int | None = None) -> None:
-        """Start a created container.
+        """Start a created container; see the protocol.
 
         Raises:
-            PortInUseError: ``host_port`` was asked for, and is taken.
+            PortInUseError: a port of the host was asked for, and is taken.
         """
         try:
             with self._translate(f"start container {container[:12]}"):

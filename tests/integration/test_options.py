@@ -108,6 +108,15 @@ def refused(launcher: Launcher, folder: Path, **options: Any) -> OptionError:
         ("host_ip", 1),
         ("lease", 2**63),
         ("log_size", 5),
+        ("ports", {8888: None}),
+        ("extra_hosts", {"db": "elsewhere"}),
+        ("groups", "users"),
+        ("umask", "8"),
+        ("tmpfs", {"/proc": "1g"}),
+        ("gpus", "device=0"),
+        ("mounts", [Mount(source="/a", target="/b", propagation="no")]),  # type: ignore[arg-type]
+        ("container_options", {"Memory": 5}),
+        ("container_options", {"Privileged": True}),
         ("timeouts", 5),
         ("pull", 5),
     ],
@@ -277,6 +286,12 @@ def test_a_container_sees_which_directory_it_is(launcher: Launcher, pipeline_dir
     status = pipeline_dir.stat()
     seen = run_look(launcher._engine, look_config(pipeline_dir, launcher.image))
     assert seen == f"directory {status.st_dev}:{status.st_ino} {user_inside(client, pipeline_dir)}"
+
+
+def test_gpus_that_the_engine_does_not_have(launcher: Launcher, pipeline_dir: Path) -> None:
+    error = refused(launcher, pipeline_dir, gpus=("nvidia.com/gpu=none-of-these",))
+    assert error.option == "gpus"
+    assert "toolkit" in error.hint
 
 
 @pytest.fixture
