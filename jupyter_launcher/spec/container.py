@@ -142,9 +142,9 @@ def find_unenforced(config: ContainerConfig, info: ContainerInfo) -> list[str]:
     names = {
         "extra_hosts": (config.extra_hosts, info.extra_hosts),
         "groups": (config.groups, info.groups),
-        # An engine that does not tell of the session's own folder does not tell at all.
         # The engine ignores the names that it does not know.
         "container_options": (find_unknown(config.engine_options), info.option_names),
+        # An engine that does not tell of the session's own folder does not tell at all.
         "tmpfs": ([item.target for item in config.tmpfs], info.tmpfs if RUN_DIR in (info.tmpfs or ()) else None),
     }
     return [
