@@ -409,7 +409,7 @@ def test_every_option_that_can_stand_with_others(
     }
     attrs = container.attrs
     assert attrs["HostConfig"]["PidsLimit"] == 500
-    assert {"private", "rprivate"} & {item.get("Propagation") for item in attrs["Mounts"] if item["Type"] == "bind"}
+    assert "private" in [item.get("Propagation") for item in attrs["Mounts"]]
     with pytest.raises(OptionError, match="does not publish"):
         session.published(6007)
     assert launcher.start(pipeline_dir, **options).joined
