@@ -61,15 +61,15 @@ class BindMount:
     """A path of the engine's host, mounted at ``target``. A source that does not exist is refused by the engine.
 
     ``relabel`` is ``z`` or ``Z``, for SELinux; None: the labels stay. With it, the engine makes a missing source, and
-    the paths have no colon. ``is_volume``: the source is the name of a volume, which the engine makes where it has
-    none. ``propagation`` is the kernel's word; None: the engine's own.
+    the paths have no colon. With ``type="volume"``, the source is the name of a volume, which the engine makes where it
+    has none. ``propagation`` is the kernel's word; None: the engine's own.
     """
 
     source: str
     target: str
     read_only: bool = False
     relabel: str | None = None
-    is_volume: bool = False
+    type: str = "bind"
     propagation: str | None = None
 
     def to_short_form(self) -> str:
@@ -79,9 +79,8 @@ class BindMount:
 
     def to_long_form(self) -> dict[str, Any]:
         """The mount as ``docker run --mount`` has it. It takes any path, and refuses a missing source of the host."""
-        kind = "volume" if self.is_volume else "bind"
         more = {} if self.propagation is None else {"BindOptions": {"Propagation": self.propagation}}
-        return {"Type": kind, "Source": self.source, "Target": self.target, "ReadOnly": self.read_only, **more}
+        return {"Type": self.type, "Source": self.source, "Target": self.target, "ReadOnly": self.read_only, **more}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +92,7 @@ class Tmpfs:
         mode: octal, as text.
         size: bytes; None: the kernel's default.
         uid, gid: its owner; None: root.
-        is_executable: files there can be run, and libraries loaded from there.
+        executable: files there can be run, and libraries loaded from there.
     """
 
     target: str
@@ -101,11 +100,11 @@ class Tmpfs:
     size: int | None = None
     uid: int | None = None
     gid: int | None = None
-    is_executable: bool = False
+    executable: bool = False
 
     def to_options(self) -> str:
         """The options as ``docker run --tmpfs`` has them."""
-        options = ["rw", "nosuid", "nodev", "exec" if self.is_executable else "noexec", f"mode={self.mode}"]
+        options = ["rw", "nosuid", "nodev", "exec" if self.executable else "noexec", f"mode={self.mode}"]
         options += [f"{name}={value}" for name in ("size", "uid", "gid") if (value := getattr(self, name)) is not None]
         return ",".join(options)
 

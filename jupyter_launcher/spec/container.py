@@ -115,7 +115,7 @@ def _tmpfs(spec: SessionSpec) -> tuple[Tmpfs, ...]:
     if spec.read_only and not any(mount.target == _TMP for mount in spec.mounts):
         sizes.setdefault(_TMP, _TMP_SIZE)
     # Packages with compiled parts are built and loaded there.
-    more = (Tmpfs(target=path, mode="1777", size=size, is_executable=True) for path, size in sizes.items())
+    more = (Tmpfs(target=path, mode="1777", size=size, executable=True) for path, size in sizes.items())
     return (_run_dir(spec.user, _RUN_SIZE), *more)
 
 

@@ -434,11 +434,11 @@ def test_what_else_was_asked_is_in_the_body() -> None:
         extra_hosts={"db": "10.0.0.1", "six": "::1"},
         groups=("5", "users"),
         mounts=(
-            BindMount(source="cache", target="/v", is_volume=True),
+            BindMount(source="cache", target="/v", type="volume"),
             BindMount(source="/a", target="/b", propagation="rslave"),
-            BindMount(source="other", target="/w", is_volume=True, relabel="z"),
+            BindMount(source="other", target="/w", type="volume", relabel="z"),
         ),
-        tmpfs=(Tmpfs(target="/scratch", mode="1777", size=16, is_executable=True),),
+        tmpfs=(Tmpfs(target="/scratch", mode="1777", size=16, executable=True),),
         default_shm_size=2**20,
         engine_options={"Hostname": "lab", "PidsLimit": 5, "Healthcheck": {"Test": ["CMD", "true"]}},
     ).to_docker()
