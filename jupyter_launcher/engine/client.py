@@ -184,7 +184,7 @@ class DockerEngine:
         """Start a created container. Where the port that the engine chose is taken after all, it chooses again.
 
         Raises:
-            PortInUseError: ``host_port`` was asked for, and is taken.
+            PortInUseError: a port of the host was asked for, and is taken.
         """
         for left in reversed(range(_PORT_TRIES)):
             try:

@@ -120,8 +120,12 @@ class Engine(Protocol):
     def start(self, container: str, *, host_port: int | None = None) -> None:
         """Start a created container. Where the port that the engine chose is taken after all, it chooses again.
 
+        Args:
+            container: a name or an id.
+            host_port: one of the host's ports that were asked for; None: the engine chooses all of them.
+
         Raises:
-            PortInUseError: ``host_port`` was asked for, and is taken.
+            PortInUseError: a port of the host was asked for, and is taken.
         """
 
     def temporary(

@@ -63,32 +63,31 @@ class BindMount:
     """A path of the engine's host, mounted at ``target``. A source that does not exist is refused by the engine.
 
     ``relabel`` is ``z`` or ``Z``, for SELinux; None: the labels stay. With it, the engine makes a missing source, and
-    the paths have no colon. ``is_volume``: the source is the name of a volume, which the engine makes where it has
-    none, and ``is_filled``: where it is empty, with what the image has at the target. ``propagation`` is the kernel's
-    word; None: the engine's own.
+    the paths have no colon. With ``type="volume"``, the source is the name of a volume, which the engine makes where it
+    has none, and ``is_filled`` says whether it gets, where it is empty, what the image has at the target.
+    ``propagation`` is the kernel's word; None: the engine's own.
     """
 
     source: str
     target: str
     read_only: bool = False
     relabel: str | None = None
-    is_volume: bool = False
+    type: str = "bind"
     is_filled: bool = True
     propagation: str | None = None
 
     def to_short_form(self) -> str:
         """The mount as ``docker run -v`` has it. No other form has a place for ``relabel``."""
         options = ["ro" if self.read_only else "rw", self.relabel, self.propagation]
-        options += ["nocopy"] if self.is_volume and not self.is_filled else []
+        options += [] if self.is_filled else ["nocopy"]
         return f"{self.source}:{self.target}:{','.join(filter(None, options))}"
 
     def to_long_form(self) -> dict[str, Any]:
         """The mount as ``docker run --mount`` has it. It takes any path, and refuses a missing source of the host."""
-        kind = "volume" if self.is_volume else "bind"
         more: dict[str, Any] = {} if self.propagation is None else {"BindOptions": {"Propagation": self.propagation}}
-        if self.is_volume and not self.is_filled:
+        if not self.is_filled:
             more = {"VolumeOptions": {"NoCopy": True}}
-        return {"Type": kind, "Source": self.source, "Target": self.target, "ReadOnly": self.read_only, **more}
+        return {"Type": self.type, "Source": self.source, "Target": self.target, "ReadOnly": self.read_only, **more}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +99,7 @@ class Tmpfs:
         mode: octal, as text.
         size: bytes; None: the kernel's default.
         uid, gid: its owner; None: root.
-        is_executable: files there can be run, and libraries loaded from there.
+        executable: files there can be run, and libraries loaded from there.
     """
 
     target: str
@@ -108,11 +107,11 @@ class Tmpfs:
     size: int | None = None
     uid: int | None = None
     gid: int | None = None
-    is_executable: bool = False
+    executable: bool = False
 
     def to_options(self) -> str:
         """The options as ``docker run --tmpfs`` has them."""
-        options = ["rw", "nosuid", "nodev", "exec" if self.is_executable else "noexec", f"mode={self.mode}"]
+        options = ["rw", "nosuid", "nodev", "exec" if self.executable else "noexec", f"mode={self.mode}"]
         options += [f"{name}={value}" for name in ("size", "uid", "gid") if (value := getattr(self, name)) is not None]
         return ",".join(options)
 

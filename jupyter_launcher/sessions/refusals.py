@@ -55,9 +55,13 @@ def describe_unenforced(option: str) -> OptionError:
     return OptionError(msg, hint=f"leave {option}= out, or {remedy}", option=option)
 
 
-def describe_refusal(config: ContainerConfig, error: EngineError) -> OptionError | None:
-    """The error where the engine refused a container because of one option; None: because of something else."""
+def describe_refusal(config: ContainerConfig, error: EngineError) -> OptionError | EngineError | None:
+    """The error where the engine refused a container because of an option; None: because of something else."""
     for option, words, hint in _REFUSALS:
         if getattr(config, option) and any(word in error.message for word in words):
             return OptionError(f"{option} cannot be given as asked for: {error.message}", hint=hint, option=option)
+    if config.engine_options and type(error) is EngineError and error.status in (400, 500):
+        # Whether it is about one of them, only its words tell.
+        hint = "see whether that is about one of container_options"
+        return EngineError(error.message, hint=hint, status=error.status)
     return None

@@ -75,7 +75,7 @@ _IMAGE = re.compile(r"[A-Za-z0-9\[][A-Za-z0-9_.:/@\[\]+-]*")
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@\\$+-]*(?::[A-Za-z0-9_][A-Za-z0-9_.@\\$+-]*)?")
 _BASE_URL = re.compile(r"(?:[A-Za-z0-9/_.~@-]|%[0-9A-Fa-f]{2})*")
 _UNITS = {"b": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
-_UMASK = re.compile(r"0?[0-7]{1,3}")
+_UMASK = re.compile(r"0{0,2}[0-7]{1,2}")
 _GPU = re.compile(
     r"(?P<number>[0-9]{1,4})|(GPU|MIG)-[A-Za-z0-9/-]{1,80}|(?P<name>[A-Za-z][A-Za-z0-9_.-]*/[A-Za-z0-9_-]+=[A-Za-z0-9_.:-]+)"
 )
@@ -319,13 +319,16 @@ def check_cores(cpus: float | None, cores: int | None) -> None:
 
 
 def check_umask(value: object, option: str) -> str | None:
-    """An umask as octal text of four digits; whole numbers are what Python writes ``0o002``."""
+    """An umask as octal text of four digits; whole numbers are what Python writes ``0o002``.
+
+    The rights of the owner stay: without them the server cannot work.
+    """
     if value is None:
         return None
     if isinstance(value, str) and _UMASK.fullmatch(value):
         return f"{int(value, 8):04o}"
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 0o777:
-        refuse_option(option, f"is {show_value(value)}", "give an octal text from '0000' to '0777', or None")
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 0o077:
+        refuse_option(option, f"is {show_value(value)}", "give an octal text from '0000' to '0077', or None")
     return f"{value:04o}"
 
 

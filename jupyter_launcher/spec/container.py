@@ -118,7 +118,7 @@ def _to_mount(
         target=target,
         read_only=read_only,
         relabel=relabel,
-        is_volume=is_volume,
+        type="volume" if is_volume else "bind",
         is_filled=not is_volume,
     )
 
@@ -140,7 +140,7 @@ def _tmpfs(spec: SessionSpec) -> tuple[Tmpfs, ...]:
     if spec.read_only and not any(mount.target == _TMP for mount in spec.mounts):
         sizes.setdefault(_TMP, _TMP_SIZE)
     # Packages with compiled parts are built and loaded there.
-    more = (Tmpfs(target=path, mode="1777", size=size, is_executable=True) for path, size in sizes.items())
+    more = (Tmpfs(target=path, mode="1777", size=size, executable=True) for path, size in sizes.items())
     return (_run_dir(spec.user, _RUN_SIZE), *more)
 
 
@@ -167,9 +167,9 @@ def find_unenforced(config: ContainerConfig, info: ContainerInfo) -> list[str]:
     names = {
         "extra_hosts": (config.extra_hosts, info.extra_hosts),
         "groups": (config.groups, info.groups),
-        # An engine that does not tell of the session's own folder does not tell at all.
         # The engine ignores the names that it does not know.
         "container_options": (find_unknown(config.engine_options), info.option_names),
+        # An engine that does not tell of the session's own folder does not tell at all.
         "tmpfs": ([item.target for item in config.tmpfs], info.tmpfs if RUN_DIR in (info.tmpfs or ()) else None),
     }
     return [

@@ -155,7 +155,7 @@ def to_bind(mount: Mount) -> BindMount:
         target=mount.target,
         read_only=mount.read_only,
         relabel=mount.relabel,
-        is_volume=mount.type == "volume",
+        type=mount.type,
         propagation=mount.propagation,
     )
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from jupyter_launcher import LauncherError, OptionError
+from jupyter_launcher.cli.checks import from_error
 from jupyter_launcher.cli.spelling import respell
 from tests.unit.cli.conftest import Run
 
@@ -72,3 +73,8 @@ def test_the_command_speaks_of_its_own_options(run: Run, tmp_path: Path, line: l
     ended = run("start", tmp_path, *line)
     assert ended.exit_code == 2
     assert seen in ended.stderr
+
+
+def test_the_doctor_speaks_of_them_too() -> None:
+    check = from_error("network", OptionError("network is 5", hint="give network= a name", option="network"))
+    assert (check.detail, check.hint) == ("--network is 5", "give --network a name")

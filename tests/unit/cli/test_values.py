@@ -139,5 +139,5 @@ def test_a_start_with_options_of_many_kinds(run: Run, engine: FakeEngine, jupyte
         {"db": "10.0.0.1"},
         {"A": "b"},
     )
-    assert (config.engine_options, config.mounts[1].is_volume) == ({"PidsLimit": 9}, True)
+    assert (config.engine_options, config.mounts[1].type) == ({"PidsLimit": 9}, "volume")
     assert "os.umask(0o0002)" in " ".join(jupyter.script_of_start)

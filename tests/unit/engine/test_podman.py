@@ -249,7 +249,7 @@ def test_the_engines_own_options_replace_those_in_podmans_words_too() -> None:
 
 def test_volumes_and_propagation() -> None:
     mounts = (
-        BindMount(source="cache", target="/v", is_volume=True),
+        BindMount(source="cache", target="/v", type="volume"),
         BindMount(source="/a", target="/b", propagation="rslave"),
         BindMount(source="/a,b", target="/c", propagation="rslave"),
     )
@@ -260,5 +260,5 @@ def test_volumes_and_propagation() -> None:
 
 
 def test_a_tmpfs_that_can_be_run_from() -> None:
-    tmpfs = (Tmpfs(target="/scratch", mode="1777", size=16, is_executable=True),)
+    tmpfs = (Tmpfs(target="/scratch", mode="1777", size=16, executable=True),)
     assert created(podman_api(), tmpfs=tmpfs)["Tmpfs"] == {"/scratch": "rw,nosuid,nodev,exec,mode=1777,size=16"}

@@ -398,7 +398,7 @@ def test_all_that_is_asked_is_in_the_body() -> None:
         labels={"l": "m"},
         mounts=(
             BindMount(source="/a,b", target="/t", read_only=True),
-            BindMount(source="volume", target="/v", is_volume=True, is_filled=False),
+            BindMount(source="volume", target="/v", type="volume", is_filled=False),
         ),
         tmpfs=(Tmpfs(target="/run", mode="0700", size=16, uid=1, gid=2), Tmpfs(target="/scratch", mode="1777")),
         container_port=8888,
@@ -461,11 +461,11 @@ def test_what_else_was_asked_is_in_the_body() -> None:
         extra_hosts={"db": "10.0.0.1", "six": "::1"},
         groups=("5", "users"),
         mounts=(
-            BindMount(source="cache", target="/v", is_volume=True),
+            BindMount(source="cache", target="/v", type="volume"),
             BindMount(source="/a", target="/b", propagation="rslave"),
-            BindMount(source="other", target="/w", is_volume=True, relabel="z"),
+            BindMount(source="other", target="/w", type="volume", relabel="z"),
         ),
-        tmpfs=(Tmpfs(target="/scratch", mode="1777", size=16, is_executable=True),),
+        tmpfs=(Tmpfs(target="/scratch", mode="1777", size=16, executable=True),),
         default_shm_size=2**20,
         engine_options={"Hostname": "lab", "PidsLimit": 5, "Healthcheck": {"Test": ["CMD", "true"]}},
     ).to_docker()

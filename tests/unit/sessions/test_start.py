@@ -921,6 +921,23 @@ def test_an_option_that_the_engine_refuses(
         start(**options)
 
 
+def test_an_engine_that_refuses_what_may_be_one_of_its_own_options(start: Start, engine: FakeEngine) -> None:
+    options = {"container_options": {"CpusetCpus": "99"}}
+    engine.fail("create", refusal(400, "Requested CPUs are not available"))
+    with pytest.raises(
+        EngineError, match=r"Requested CPUs are not available; see whether .* container_options"
+    ) as caught:
+        start(**options)
+    assert (caught.value.status, engine.known) == (400, {})
+    engine.fail("start", PortInUseError("in use", hint="take another", status=500, host_port=80))
+    with pytest.raises(PortInUseError, match="take another"):
+        start(**options)
+    engine.fail("create", refusal(404, "no such image"))
+    with pytest.raises(EngineError, match="no such image") as other:
+        start(**options)
+    assert "container_options" not in other.value.hint
+
+
 def test_more_ports_and_one_of_them_that_is_not_published(start: Start, engine: FakeEngine) -> None:
     assert start(ports={6006: None, 6007: 7000}).published(6007) == ("127.0.0.1", 7000)
     engine.on_start = lambda name: engine.change(name, ports={"8888/tcp": (49153,)})

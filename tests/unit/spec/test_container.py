@@ -86,8 +86,8 @@ def test_the_memory_that_processes_share(options: dict[str, Any], size: int) -> 
 def test_file_systems_in_memory_can_be_run_from() -> None:
     found = config(tmpfs={"/scratch": "1m", "/tmp": "2m"}, read_only=True)  # noqa: S108 - in the container
     assert found.tmpfs[1:] == (
-        Tmpfs(target="/scratch", mode="1777", size=2**20, is_executable=True),
-        Tmpfs(target="/tmp", mode="1777", size=2**21, is_executable=True),  # noqa: S108
+        Tmpfs(target="/scratch", mode="1777", size=2**20, executable=True),
+        Tmpfs(target="/tmp", mode="1777", size=2**21, executable=True),  # noqa: S108
     )
 
 
@@ -95,7 +95,9 @@ def test_file_systems_in_memory_can_be_run_from() -> None:
 def test_a_home_is_mounted_and_is_home(home: str | Volume, source: str) -> None:
     found = config(home=home, environment={"A": "b"})
     is_volume = isinstance(home, Volume)
-    mount = BindMount(source=source, target="/home/jupyter-launcher", is_volume=is_volume, is_filled=not is_volume)
+    mount = BindMount(
+        source=source, target="/home/jupyter-launcher", type="volume" if is_volume else "bind", is_filled=not is_volume
+    )
     assert found.mounts[1:] == (mount,)
     assert found.environment == {"HOME": "/home/jupyter-launcher", "A": "b"}
 
@@ -124,7 +126,7 @@ def test_the_run_dir_is_the_servers_users_own(user: str, mode: str, uid: int | N
 def test_a_session_that_cannot_write_has_a_tmp() -> None:
     found = config(read_only=True)
     assert found.read_only
-    assert Tmpfs(target="/tmp", mode="1777", size=2**31, is_executable=True) in found.tmpfs  # noqa: S108
+    assert Tmpfs(target="/tmp", mode="1777", size=2**31, executable=True) in found.tmpfs  # noqa: S108
     assert len(config().tmpfs) == 1
 
 

@@ -192,7 +192,7 @@ VOLUME = Mount(type="volume", source="cache-1", target="/v")
 def test_volumes_and_propagations() -> None:
     slave = Mount(source="/a", target="/b", propagation="rslave")
     assert check_mounts([VOLUME, slave], "mounts") == (VOLUME, slave)
-    assert to_bind(VOLUME) == BindMount(source="cache-1", target="/v", is_volume=True)
+    assert to_bind(VOLUME) == BindMount(source="cache-1", target="/v", type="volume")
     assert to_bind(slave).to_short_form() == "/a:/b:rw,rslave"
 
 
