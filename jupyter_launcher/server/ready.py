@@ -38,13 +38,16 @@ def check_server_info(info: ServerInfo, base_url: str, engine: Engine, container
         ServerInfoError: it is not, so that it could not be reached, serves another directory, or has a password; the
             message names what is otherwise.
     """
-    pairs = {
+    pairs: dict[str, tuple[object, object]] = {
         "base_url": (base_url, info.base_url),
         "secure": (False, info.secure),  # it speaks HTTPS
         "port": (SERVER_PORT, info.port),
         "root_dir": (PIPELINE_TARGET, info.notebook_dir),
         "password": (False, info.password),
     }
+    # A base URL that was asked for is in the command, so that a configuration alone never makes "/" of it.
+    if info.base_url == "/":
+        del pairs["base_url"]
     found = [f"{name} {seen!r} where {asked!r} was asked for" for name, (asked, seen) in pairs.items() if seen != asked]
     if found:
         msg = f"the server in container {container[:12]} has {', and '.join(found)}"

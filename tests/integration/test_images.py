@@ -157,7 +157,8 @@ def test_the_image_is_fit_to_be_embedded(client: Any) -> None:
         "cat /opt/jupyter/share/jupyter/lab/settings/overrides.json; "
         "python3 -c 'import importlib.util as u, json, jupyter_server, pathlib; "
         "print([pathlib.Path(u.cache_from_source(m.__file__)).exists() for m in (json, jupyter_server)], "
-        'u.find_spec("rfc3987_syntax"))\'; command -v node; id -u; ls -ld /home/jovyan'
+        'u.find_spec("rfc3987_syntax"))\'; command -v node; id -u; ls -ld /home/jovyan; '
+        "find / -xdev -type f -perm /6000 | sed 's/^/with setuid: /'; ls -l /etc/passwd"
     )
     output = client.containers.run(DEFAULT_IMAGE, ["sh", "-c", script], remove=True).decode()
     assert '"always_delete_dir": true' in output
@@ -167,4 +168,6 @@ def test_the_image_is_fit_to_be_embedded(client: Any) -> None:
     assert "[True, True] None" in output
     assert "/node" not in output
     assert "drwxrwxrwt" in output
+    assert "-rw-rw-rw-" in output, "nobody can add a name to a uid"
+    assert "setuid" not in output, "a line of /etc/passwd could make somebody root"
     assert docker.__version__ >= "7.2"

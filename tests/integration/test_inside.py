@@ -120,6 +120,8 @@ def test_kernels_and_terminals_have_what_was_asked_for_and_nothing_of_ours(
     assert warnings_of(session) == []
     with kernel_client(session) as kernel:
         of_kernel = json.loads(printed(kernel, SEEN))
+        name = printed(kernel, "import os, pwd; print(pwd.getpwuid(os.getuid()).pw_name)")
+    assert in_container(client, session, "whoami").strip() == name
     with terminal(session) as connection:
         line = "tr '\\0' '\\n' </proc/$$/environ >/pipeline-dir/seen; mv /pipeline-dir/seen /pipeline-dir/environ\r"
         connection.send(json.dumps(["stdin", line]))

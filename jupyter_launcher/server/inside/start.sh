@@ -104,6 +104,19 @@ for _jl_name in URL WS_URL KERNELS_ENDPOINT KERNELSPECS_ENDPOINT KERNELSPECS_RES
   [ -z "$_jl_seen" ] || { unset "JUPYTER_GATEWAY_$_jl_name" && _jl_out="$_jl_out -e JUPYTER_GATEWAY_$_jl_name"; }
 done
 
+# A user without a line there has no name, and some programs do not work without one. An image may let everyone add it.
+if [ -w /etc/passwd ]; then
+  _jl_line=session
+  while read -r _jl_key _jl_id _jl_rest; do
+    case $_jl_key in Uid:) _jl_uid=$_jl_id ;; Gid:) _jl_line="session:x:$_jl_uid:$_jl_id::$HOME:${SHELL:-/bin/sh}" && break ;; esac
+  done </proc/self/status
+  while IFS=: read -r _jl_key _jl_rest _jl_id _jl_rest; do
+    [ "$_jl_id" != "$_jl_uid" ] || _jl_line=
+  done </etc/passwd
+  case $_jl_line in session:x:*:*::*:*:* | *"
+"*) ;; session:x:*) echo "$_jl_line" >>/etc/passwd ;; esac
+fi
+
 # `jupyter lab` starts a Python only to exec the `jupyter-lab` beside it. Run that directly where `jupyter`
 # is jupyter_core's own script, or a link to it.
 _jl_jupyter=$(command -v "$1")
