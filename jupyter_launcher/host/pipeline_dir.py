@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
@@ -15,7 +15,15 @@ from jupyter_launcher.errors import PipelineDirError
 from jupyter_launcher.host.address import EngineAddress
 from jupyter_launcher.host.links import Walk, walk
 from jupyter_launcher.host.look import Look
-from jupyter_launcher.host.rules import DirectoryRules, check_folder, check_kernel, check_links, check_roots
+from jupyter_launcher.host.rules import (
+    DirectoryRules,
+    check_folder,
+    check_kernel,
+    check_links,
+    check_root,
+    check_roots,
+    has_access_list,
+)
 from jupyter_launcher.host.sockets import EngineSockets
 from jupyter_launcher.host.source import Source, View, clean_path
 from jupyter_launcher.host.volumes import DEFAULT_USER, check_volume_rules, prepare_volume
@@ -28,8 +36,6 @@ _KIND = "pipeline dir"
 
 _OVERFLOW_ID = 65534
 """The kernel's overflow id, by default 65534: what a user namespace shows of an id that it does not map."""
-# Where a directory has one of these, the kernel asks it, and the mode does not decide.
-_ACCESS_LISTS = {"system.posix_acl_access", "system.nfs4_acl"}
 # In these a container sees the devices and inodes of its host; a sandbox with a kernel of its own has others.
 _RUNTIMES = ("runc", "crun", "youki", "nvidia", "io.containerd.runc.v2")
 
@@ -99,7 +105,7 @@ def _check_access(path: Path, status: os.stat_result, user: str, groups: Collect
     The server has no capabilities, so the mode counts for uid 0 as for everyone.
     """
     uid, _, gid = user.partition(":")
-    if not all(item.isdecimal() for item in (uid, gid, *groups)) or _has_access_list(path):
+    if not all(item.isdecimal() for item in (uid, gid, *groups)) or has_access_list(path):
         return
     is_member = status.st_gid in map(int, (gid, *groups))
     # The kernel takes the first of these that fits, and no other.
@@ -110,15 +116,6 @@ def _check_access(path: Path, status: os.stat_result, user: str, groups: Collect
             "of the server can't read it"
         )
         _refuse(path, seen, f"`chmod {who}+rwx {path}` or start with another user=")
-
-
-def _has_access_list(path: Path) -> bool:
-    if not hasattr(os, "listxattr"):  # not Linux
-        return False
-    try:
-        return not _ACCESS_LISTS.isdisjoint(os.listxattr(path))
-    except OSError:  # a file system that has none
-        return False
 
 
 def resolve_pipeline_dir(
@@ -222,7 +219,7 @@ def _resolve_here(
     if is_mapped or seen_ids != ids:
         worker, warning = _choose_mapped_user(source.path, user, seen_ids)
     elif user is None and status.st_uid == 0:
-        warning = _check_root(source, walked)
+        warning = check_root(source, walked)
     return PipelineDir(path=source.path, user=worker, identity=identity, warning=warning)
 
 
@@ -296,40 +293,6 @@ def _check_source(view: View, sockets: EngineSockets | None, source: Source) -> 
     if sockets is not None:
         sockets.check(source)
     check_kernel(view, source)
-
-
-def _check_root(source: Source, walked: Walk) -> str:
-    """See that uid 0 of the engine's host may be chosen for the server without being asked for.
-
-    Returns a warning where others can reach the directory through a folder of theirs: they can run, on the host, what
-    root leaves in there.
-
-    Raises:
-        PipelineDirError: this process is not root's, or a link on the path is somebody else's.
-    """
-    why = next((f"{link.path} is a link of uid {link.owner}" for link in walked.links if link.owner != 0), None)
-    if os.geteuid() != 0:
-        why = "this process does not run as root"
-    if why is not None:
-        seen = f"belongs to root, and {why}, so root is not chosen for the server"
-        source.refuse(seen, f'start with user="0:0" if that is meant, or `chown` {source.path}')
-    others = next(_find_others(walked), "")
-    return others and f"the server runs as root, because {source.path} belongs to root, although {others}"
-
-
-def _find_others(walked: Walk) -> Iterator[str]:
-    """Which folders on a path are not root's alone."""
-    for step in walked.steps:
-        status = step.status
-        # In a sticky folder nobody renames what is root's. The directory itself is not only passed through.
-        is_passed = bool(status.st_mode & stat.S_ISVTX) and step.path != walked.path
-        is_of_group = status.st_gid == 0 and not _has_access_list(step.path)
-        if status.st_uid != 0:
-            yield f"{step.path} belongs to uid {status.st_uid}"
-        elif not is_passed and status.st_mode & stat.S_IWOTH:
-            yield f"everybody may write to {step.path}"
-        elif not is_passed and status.st_mode & stat.S_IWGRP and not is_of_group:
-            yield f"others may write to {step.path} (group {status.st_gid}, or an access list)"
 
 
 def look_identity(address: EngineAddress, path: Path) -> str | None:

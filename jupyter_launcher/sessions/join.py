@@ -24,7 +24,7 @@ from jupyter_launcher.server.api import JupyterApi, NoAnswerError
 from jupyter_launcher.server.process import read_server_info, was_server_started
 from jupyter_launcher.server.ready import wait_until_ready
 from jupyter_launcher.sessions.context import Context
-from jupyter_launcher.sessions.pause import refuse_paused
+from jupyter_launcher.sessions.running import refuse_paused
 from jupyter_launcher.sessions.session import Session
 from jupyter_launcher.spec.checks import check_name
 from jupyter_launcher.spec.labels import SessionLabels, container_name

@@ -31,14 +31,14 @@ from jupyter_launcher.models.options import show_value
 from jupyter_launcher.server.activity import parse_oom_kills
 from jupyter_launcher.server.api import JupyterApi
 from jupyter_launcher.server.process import renew_lease
-from jupyter_launcher.sessions.activity import find_activity, find_stats
 from jupyter_launcher.sessions.context import Context
-from jupyter_launcher.sessions.pause import pause_session, resume_session
+from jupyter_launcher.sessions.running import find_activity, find_stats, pause_session, resume_session
 from jupyter_launcher.sessions.stop import stop_session
-from jupyter_launcher.spec.checks import SERVER_PORT, check_inner_path, refuse_option
+from jupyter_launcher.spec.checks import SERVER_PORT, refuse_option
 from jupyter_launcher.spec.container import PORT_KEY
 from jupyter_launcher.spec.engine_options import spell_port
 from jupyter_launcher.spec.labels import SessionLabels
+from jupyter_launcher.spec.texts import check_inner_path
 from jupyter_launcher.waiting import Deadline, call_within
 
 __all__ = ["Session"]

@@ -6,8 +6,7 @@ import ipaddress
 import math
 import re
 import socket
-from collections.abc import Callable, Collection, Mapping
-from pathlib import PurePath
+from collections.abc import Callable, Collection
 from typing import Any, NoReturn, TypeVar
 from urllib.parse import unquote, urlsplit
 
@@ -33,13 +32,11 @@ __all__ = [
     "check_cpus",
     "check_flag",
     "check_gateway",
-    "check_gpus",
     "check_host_ip",
     "check_host_port",
     "check_idle",
     "check_ids",
     "check_image",
-    "check_inner_path",
     "check_instance",
     "check_lease",
     "check_log_size",
@@ -66,7 +63,6 @@ MAX_LEASE = 30 * 86400
 MIN_LOG_SIZE = 64 * 2**10
 
 _MOST_CPUS = 1_000_000  # the engine takes billionths of a core, in 64 bits
-_MOST_GPUS = 1024
 _MOST_BYTES = 2**63 - 1
 _LAST_UID = 2**31 - 1  # of the engine's runtimes
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,46}[a-z0-9])?")
@@ -76,9 +72,6 @@ _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@\\$+-]*(?::[A-Za-z0-9_][A-Za-z0-9_
 _BASE_URL = re.compile(r"(?:[A-Za-z0-9/_.~@-]|%[0-9A-Fa-f]{2})*")
 _UNITS = {"b": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 _UMASK = re.compile(r"0{0,2}[0-7]{1,2}")
-_GPU = re.compile(
-    r"(?P<number>[0-9]{1,4})|(GPU|MIG)-[A-Za-z0-9/-]{1,80}|(?P<name>[A-Za-z][A-Za-z0-9_.-]*/[A-Za-z0-9_-]+=[A-Za-z0-9_.:-]+)"
-)
 _TEXT_HINT = "give a text, in characters that UTF-8 has, without NUL"
 
 
@@ -268,15 +261,6 @@ def check_base_url(value: object, option: str) -> str:
     return "/" + f"{value.strip('/')}/".lstrip("/")
 
 
-def check_inner_path(value: object, option: str) -> str:
-    """A path in the pipeline directory, relative to it; returned with single slashes. Empty: the directory itself."""
-    text = str(value) if isinstance(value, PurePath) else value
-    if not is_text(text) or not text or text.startswith("/") or ".." in text.split("/"):
-        hint = "give a path relative to the pipeline directory, such as 'steps/train.ipynb'"
-        refuse_option(option, f"is {show_value(value)}", hint)
-    return "/".join(step for step in text.split("/") if step not in ("", "."))
-
-
 def check_size(value: object, option: str) -> int | None:
     """Bytes from 512, '512m', '1.5g': units of 1024, as the docker command reads them."""
     if value is None:
@@ -330,26 +314,6 @@ def check_umask(value: object, option: str) -> str | None:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 0o077:
         refuse_option(option, f"is {show_value(value)}", "give an octal text from '0000' to '0077', or None")
     return f"{value:04o}"
-
-
-def check_gpus(value: object, option: str) -> int | str | tuple[str, ...] | None:
-    """``all``, a number of GPUs, or their ids: numbers as texts, UUIDs, or names of CDI devices."""
-    if value is None or (isinstance(value, str) and value == "all"):
-        return value
-    if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= _MOST_GPUS:
-        return value
-    hint = "give 'all', how many, or ids such as ('0', '3') or ('GPU-...',)"
-    if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Collection) or not value:
-        if isinstance(value, str) and value.startswith("device="):
-            hint = f"give the ids: {tuple(value.removeprefix('device=').split(','))!r}"
-        refuse_option(option, f"is {show_value(value)}", hint)
-    found = [_GPU.fullmatch(item) if isinstance(item, str) else None for item in value]
-    ids = tuple(str(int(item["number"])) if item["number"] else item[0] for item in found if item is not None)
-    if len(ids) != len(found) or len(ids) > _MOST_GPUS or len(set(ids)) != len(ids):
-        refuse_option(option, f"is {show_value(value)}", f"{hint}, each once")
-    if len({bool(item["name"]) for item in found if item is not None}) > 1:
-        refuse_option(option, f"is {show_value(value)}", "give names of CDI devices alone, or none of them")
-    return ids
 
 
 def check_idle(value: object, option: str) -> int | None:

@@ -1,4 +1,4 @@
-"""Checks of the options that the engine gets as they are: ports, hosts, groups, and all others by its own names."""
+"""Checks of the options that the engine gets as they are: ports, hosts, groups, GPUs, and others by its names."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from jupyter_launcher.spec.checks import SERVER_PORT, check_host_port, refuse_op
 __all__ = [
     "check_container_options",
     "check_extra_hosts",
+    "check_gpus",
     "check_groups",
     "check_ports",
     "find_unknown",
@@ -25,6 +26,10 @@ __all__ = [
 _PORT = re.compile(r"(?P<number>[0-9]{1,5})(?:/(?P<protocol>tcp|udp))?")
 _HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?")
 _GROUP = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}[$]?")
+_MOST_GPUS = 1024
+_GPU = re.compile(
+    r"(?P<number>[0-9]{1,4})|(GPU|MIG)-[A-Za-z0-9/-]{1,80}|(?P<name>[A-Za-z][A-Za-z0-9_.-]*/[A-Za-z0-9_-]+=[A-Za-z0-9_.:-]+)"
+)
 _LAST_GID = 2**31 - 1
 _HOST_GATEWAY = "host-gateway"
 _KEEP_GROUPS = "keep-groups"  # Podman's word for all groups of its own process
@@ -199,6 +204,26 @@ def check_extra_hosts(given: object, option: str) -> dict[str, str]:
                 refuse_option(option, f"has {show_value(name)}: {show_value(address)}", hint)
         found[name] = address
     return dict(sorted(found.items()))
+
+
+def check_gpus(value: object, option: str) -> int | str | tuple[str, ...] | None:
+    """``all``, a number of GPUs, or their ids: numbers as texts, UUIDs, or names of CDI devices."""
+    if value is None or (isinstance(value, str) and value == "all"):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= _MOST_GPUS:
+        return value
+    hint = "give 'all', how many, or ids such as ('0', '3') or ('GPU-...',)"
+    if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Collection) or not value:
+        if isinstance(value, str) and value.startswith("device="):
+            hint = f"give the ids: {tuple(value.removeprefix('device=').split(','))!r}"
+        refuse_option(option, f"is {show_value(value)}", hint)
+    found = [_GPU.fullmatch(item) if isinstance(item, str) else None for item in value]
+    ids = tuple(str(int(item["number"])) if item["number"] else item[0] for item in found if item is not None)
+    if len(ids) != len(found) or len(ids) > _MOST_GPUS or len(set(ids)) != len(ids):
+        refuse_option(option, f"is {show_value(value)}", f"{hint}, each once")
+    if len({bool(item["name"]) for item in found if item is not None}) > 1:
+        refuse_option(option, f"is {show_value(value)}", "give names of CDI devices alone, or none of them")
+    return ids
 
 
 def check_groups(given: object, option: str) -> tuple[str, ...]:

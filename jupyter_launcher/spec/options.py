@@ -22,6 +22,7 @@ from jupyter_launcher.spec.embedding import check_origin
 from jupyter_launcher.spec.engine_options import (
     check_container_options,
     check_extra_hosts,
+    check_gpus,
     check_groups,
     check_ports,
     refuse_host_ports,
@@ -162,7 +163,7 @@ class SessionSpec:
     cpus: float | None = _option(checks.check_cpus, "--cpus CORES", "The most cores it may use, such as 1.5.", "number")
     shm_size: int | None = _option(checks.check_size, "--shm-size SIZE", "The size of /dev/shm.")
     gpus: int | str | tuple[str, ...] | None = _option(
-        checks.check_gpus, "--gpus all|NUMBER|device=ID,...", "GPUs: all, how many, or which.", "gpus"
+        check_gpus, "--gpus all|NUMBER|device=ID,...", "GPUs: all, how many, or which.", "gpus"
     )
     read_only: bool = _option(
         checks.check_flag, "--read-only", "The container's own files cannot be written.", "flag", default=False

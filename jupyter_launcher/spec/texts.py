@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import PurePath
 
 from jupyter_launcher.models.options import HiddenTexts, Secret, is_text, show_value
 from jupyter_launcher.spec.checks import LABEL_PREFIX, refuse_option
@@ -12,6 +13,7 @@ __all__ = [
     "check_argument_size",
     "check_embedding_arguments",
     "check_environment",
+    "check_inner_path",
     "check_lab_args",
     "check_labels",
     "check_secrets",
@@ -174,3 +176,12 @@ def check_embedding_arguments(lab_args: Iterable[str]) -> None:
         flag = arg.partition("=")[0]
         if _EMBEDDING_ARGUMENT.fullmatch(flag):
             refuse_option("lab_args", f"has {flag}, which allow_origin sets", "leave one of them out")
+
+
+def check_inner_path(value: object, option: str) -> str:
+    """A path in the pipeline directory, relative to it; returned with single slashes. Empty: the directory itself."""
+    text = str(value) if isinstance(value, PurePath) else value
+    if not is_text(text) or not text or text.startswith("/") or ".." in text.split("/"):
+        hint = "give a path relative to the pipeline directory, such as 'steps/train.ipynb'"
+        refuse_option(option, f"is {show_value(value)}", hint)
+    return "/".join(step for step in text.split("/") if step not in ("", "."))

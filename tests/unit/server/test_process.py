@@ -553,7 +553,7 @@ def test_the_script_is_told_of_a_home() -> None:
 
 def test_a_home_in_which_the_server_cannot_write_is_an_error_of_its_own() -> None:
     with pytest.raises(PipelineDirError, match="home volume:alice cannot be used: user 7:8 cannot") as caught:
-        start(engine_with(printed("", 74, "user 7:8 cannot")), home=Volume("alice"))
+        start(engine_with(printed("", 75, "user 7:8 cannot")), home=Volume("alice"))
     assert (caught.value.path, caught.value.hint) == (
         "volume:alice",
         "change its owner or its mode, or give another home=",

@@ -9,7 +9,7 @@ import pytest
 from jupyter_launcher import EngineError, ExecError, ServerNotRunningError, SessionNotFoundError
 from jupyter_launcher.engine.types import ContainerInfo
 from jupyter_launcher.sessions.context import Context
-from jupyter_launcher.sessions.pause import pause_session, refuse_paused, resume_session
+from jupyter_launcher.sessions.running import pause_session, refuse_paused, resume_session
 from jupyter_launcher.spec.server import read_script
 from tests.unit.fakes import FakeEngine, FakeJupyter, refusal, session_info, session_labels
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from jupyter_launcher import OptionError, Timeouts
 from jupyter_launcher.spec import checks, embedding, engine_options, mounts, texts
+from jupyter_launcher.spec.engine_options import check_gpus
 from tests.unit.fakes import session_spec
 from tests.unit.strategies import error_of, json_values
 
@@ -64,9 +65,7 @@ def test_addresses_are_spelled_one_way(given: str, plain: str) -> None:
     assert checks.check_host_ip(given, "host_ip") == plain
 
 
-@pytest.mark.parametrize(
-    ("check", "given"), [(checks.check_gpus, "all"), (checks.check_gpus, 2), (checks.check_cpus, 0.5)]
-)
+@pytest.mark.parametrize(("check", "given"), [(check_gpus, "all"), (check_gpus, 2), (checks.check_cpus, 0.5)])
 def test_values_that_stay_as_they_are(check: Callable[[object, str], object], given: object) -> None:
     assert check(given, "option") == given
 
@@ -243,7 +242,7 @@ def test_sizes_that_no_engine_takes(size: object) -> None:
     ],
 )
 def test_gpus_by_their_ids(given: object, plain: tuple[str, ...]) -> None:
-    assert checks.check_gpus(given, "gpus") == plain
+    assert check_gpus(given, "gpus") == plain
 
 
 @pytest.mark.parametrize(
@@ -263,7 +262,7 @@ def test_gpus_by_their_ids(given: object, plain: tuple[str, ...]) -> None:
 )
 def test_gpus_that_are_no_ids(given: object, hint: str) -> None:
     with pytest.raises(OptionError, match="gpus is ") as caught:
-        checks.check_gpus(given, "gpus")
+        check_gpus(given, "gpus")
     assert hint in caught.value.hint
 
 
@@ -287,7 +286,7 @@ def test_umasks_that_cannot_be(given: object) -> None:
 @pytest.mark.parametrize("gpus", [1025, 2**70, 1.0, "ALL", []])
 def test_gpus_that_no_machine_has(gpus: object) -> None:
     with pytest.raises(OptionError, match="gpus is "):
-        checks.check_gpus(gpus, "gpus")
+        check_gpus(gpus, "gpus")
 
 
 def test_no_more_cores_than_the_engine_has() -> None:
@@ -346,7 +345,7 @@ def test_ids_that_are_none(ids: object) -> None:
         checks.check_size,
         checks.check_log_size,
         checks.check_cpus,
-        checks.check_gpus,
+        check_gpus,
         checks.check_lease,
         checks.check_umask,
     ],

@@ -194,5 +194,5 @@ def test_the_umask_of_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_without_these_options_nothing_is_set() -> None:
-    assert server_config(session_spec(), None).startswith(read_script("patches/ready_signal.py"))
+    assert server_config(session_spec(), None).startswith(read_script("patches/held_settings.py"))
     assert session_spec(memory="1g").to_options() == {**session_spec().to_options(), "memory": 2**30}
