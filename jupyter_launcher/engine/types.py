@@ -54,21 +54,27 @@ class Progress(Protocol):
 class BindMount:
     """A path of the engine's host, mounted at ``target``. A source that does not exist is refused by the engine.
 
-    With ``type="volume"`` the source is the name of a volume, which the engine makes where it is missing; nothing that
-    the image has at the target is copied into it. ``relabel`` is ``z`` or ``Z``, for SELinux; None: the labels stay.
-    With it, the engine makes a missing source, and the paths have no colon.
+    ``is_volume``: the source is the name of a volume, which the engine makes where it has none; with ``no_copy``, an
+    empty one gets neither the files nor the owner of what the image has at the target. ``relabel`` is ``z`` or ``Z``,
+    for SELinux; None: the labels stay. With it, the engine makes a missing source, and the paths have no colon.
     """
 
     source: str
     target: str
     read_only: bool = False
     relabel: str | None = None
-    type: str = "bind"
+    is_volume: bool = False
+    no_copy: bool = False
+
+    @property
+    def needs_short_form(self) -> bool:
+        """No other form has a place for ``relabel``, nor, on Podman, for ``no_copy``."""
+        return self.relabel is not None or self.no_copy
 
     def to_short_form(self) -> str:
-        """The mount as ``docker run -v`` has it. No other form has a place for ``relabel``."""
+        """The mount as ``docker run -v`` has it."""
         options = ["ro" if self.read_only else "rw", *([self.relabel] if self.relabel else [])]
-        options += ["nocopy"] if self.type == "volume" else []
+        options += ["nocopy"] if self.no_copy else []
         return f"{self.source}:{self.target}:{','.join(options)}"
 
 
@@ -163,8 +169,8 @@ class ContainerConfig:
                 "CapAdd": list(self.capabilities),
                 "SecurityOpt": ["no-new-privileges"],
                 "PidsLimit": _PIDS_LIMIT if limits_pids else 0,  # where it is left out, Podman asks for its own
-                "Mounts": [_long_form(mount) for mount in self.mounts if mount.relabel is None],
-                "Binds": [mount.to_short_form() for mount in self.mounts if mount.relabel is not None],
+                "Mounts": [_long_form(mount) for mount in self.mounts if not mount.needs_short_form],
+                "Binds": [mount.to_short_form() for mount in self.mounts if mount.needs_short_form],
                 "Tmpfs": {item.target: _tmpfs_options(item) for item in self.tmpfs},
                 "NetworkMode": self.network,
                 "ReadonlyRootfs": self.read_only,
@@ -192,8 +198,8 @@ class ContainerConfig:
 
 def _long_form(mount: BindMount) -> dict[str, Any]:
     # The long form takes any path, and refuses a missing source instead of creating it as root.
-    form = {"Type": mount.type, "Source": mount.source, "Target": mount.target, "ReadOnly": mount.read_only}
-    return {**form, "VolumeOptions": {"NoCopy": True}} if mount.type == "volume" else form
+    kind = "volume" if mount.is_volume else "bind"
+    return {"Type": kind, "Source": mount.source, "Target": mount.target, "ReadOnly": mount.read_only}
 
 
 def _log_options(size: int | None) -> dict[str, str]:

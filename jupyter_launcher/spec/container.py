@@ -109,7 +109,8 @@ def _to_mount(
         target=target,
         read_only=read_only,
         relabel=relabel,
-        type="volume" if is_volume else "bind",
+        is_volume=is_volume,
+        no_copy=is_volume,
     )
 
 

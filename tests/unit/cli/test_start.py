@@ -31,12 +31,12 @@ def test_a_volume_is_named_in_place_of_a_directory(run: Run, engine: FakeEngine,
     assert run("start", "volume:pipeline-7", "--session-id", "one").exit_code == 0
     assert "volume:pipeline-7" in run("list").stdout
     mount = engine.configs["jupyter-server.unit.one"].mounts[0]
-    assert (mount.type, mount.source, mount.target) == ("volume", "pipeline-7", "/pipeline-dir")
+    assert (mount.is_volume, mount.source, mount.target) == (True, "pipeline-7", "/pipeline-dir")
     assert run("start", "volume:").exit_code == 2
     assert run("start", tmp_path, "--home", "volume:alice", "--session-id", "two").exit_code == 0
     assert run("start", tmp_path, "--home", tmp_path, "--session-id", "three").exit_code == 0
     homes = [engine.configs[f"jupyter-server.unit.{name}"].mounts[1] for name in ("two", "three")]
-    assert [(item.type, item.source) for item in homes] == [("volume", "alice"), ("bind", str(tmp_path))]
+    assert [(item.is_volume, item.source) for item in homes] == [(True, "alice"), (False, str(tmp_path))]
 
 
 def test_a_token_comes_from_a_file(run: Run, engine: FakeEngine, tmp_path: Path) -> None:

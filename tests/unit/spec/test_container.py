@@ -22,7 +22,7 @@ from jupyter_launcher.spec.container import (
     session_config,
 )
 from jupyter_launcher.spec.labels import SessionLabels
-from jupyter_launcher.spec.mounts import DIRECTORY, LINK, NOTHING, find_mount_points
+from jupyter_launcher.spec.mounts import DIRECTORY, LINK, NOTHING, MountPoint, find_mount_points
 from jupyter_launcher.spec.server import RUN_DIR, read_script
 from tests.unit.fakes import container, session_spec
 
@@ -68,11 +68,13 @@ def test_a_session_has_the_pipeline_and_what_else_was_asked_for() -> None:
 
 
 @pytest.mark.parametrize(
-    ("home", "kind", "source"), [("/srv/alice", "bind", "/srv/alice"), (Volume("al"), "volume", "al")]
+    ("home", "is_volume", "source"), [("/srv/alice", False, "/srv/alice"), (Volume("al"), True, "al")]
 )
-def test_a_home_is_mounted_and_is_home(home: str | Volume, kind: str, source: str) -> None:
+def test_a_home_is_mounted_and_is_home(home: str | Volume, is_volume: bool, source: str) -> None:  # noqa: FBT001 - pytest's
     found = config(home=home, environment={"A": "b"})
-    assert found.mounts[1:] == (BindMount(source=source, target="/home/jupyter-launcher", type=kind),)
+    assert found.mounts[1:] == (
+        BindMount(source=source, target="/home/jupyter-launcher", is_volume=is_volume, no_copy=is_volume),
+    )
     assert found.environment == {"HOME": "/home/jupyter-launcher", "A": "b"}
 
 
@@ -203,6 +205,15 @@ def test_a_look_at_mount_points() -> None:
         ("/p", f"{LOOK_TARGET}/1/outer", True),
     ]
     assert (found.user, found.network, found.log_is_read) == ("1:2", "none", True)
+
+
+def test_a_look_at_mount_points_in_a_volume() -> None:
+    point = MountPoint(mount=Mount(source="/a", target="/pipeline-dir/x"), outer="volume:pipeline-7", steps=("x",))
+    found = mount_points_config([point], "1:2", "image").mounts
+    assert [(item.source, item.is_volume, item.read_only) for item in found] == [
+        ("/a", False, True),
+        ("pipeline-7", True, True),
+    ]
 
 
 def test_a_look_at_mount_points_prints_a_line_for_each_path(tmp_path: Path) -> None:
