@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from jupyter_launcher.engine.types import ContainerInfo
-from jupyter_launcher.errors import ExecError, ServerNotRunningError, SessionNotFoundError
+from jupyter_launcher.errors import EngineError, ExecError, ServerNotRunningError, SessionNotFoundError
 from jupyter_launcher.server.process import renew_lease
 from jupyter_launcher.sessions.context import Context
 from jupyter_launcher.spec.labels import SessionLabels
+from jupyter_launcher.waiting import Deadline, NotYetError, attempts
 
 __all__ = ["pause_session", "refuse_paused", "resume_session"]
+
+_PAUSE_SECONDS = 10.0
+"""On a busy machine with control groups of version 1, an engine may have to try more than once."""
 
 
 def pause_session(context: Context, container: str, labels: SessionLabels) -> None:
@@ -20,7 +24,19 @@ def pause_session(context: Context, container: str, labels: SessionLabels) -> No
         EngineError: the engine does not answer, or cannot pause.
     """
     _find_running(context, container, labels)
-    context.engine.pause(container)
+    refused: EngineError | None = None
+    for attempt in attempts(Deadline(_PAUSE_SECONDS), NotYetError):
+        with attempt:
+            try:
+                context.engine.pause(container)
+            except EngineError as error:
+                if error.status != 500:  # else the kernel did not freeze all processes in time, perhaps
+                    raise
+                refused = error
+                raise NotYetError from error
+            return
+    if refused is not None:
+        raise refused
 
 
 def resume_session(context: Context, container: str, labels: SessionLabels) -> None:

@@ -163,7 +163,9 @@ def test_an_editor_finds_the_server_again_by_a_token_of_the_callers(
     assert ask(again, "GET", "api/kernels") == []
 
 
-def test_a_session_is_paused_and_goes_on(launcher: Launcher, start: ServerFactory) -> None:
+def test_a_session_is_paused_and_goes_on(client: Any, launcher: Launcher, start: ServerFactory) -> None:
+    if client.info()["CgroupDriver"] == "none":  # a rootless engine, with control groups of version 1
+        pytest.skip("the engine has no control groups, so it cannot pause a container")
     session = start(session_id=uuid.uuid4().hex[:12], lease=600)
     session.pause()
     launcher.pause(session.id)
