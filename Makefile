@@ -140,6 +140,7 @@ wheel: venv ## the wheel, in dist/
 
 image-requirements: engine venv ## pin anew what the images install, with the hashes of the files
 	$(PYTHON) scripts/pin.py images/jupyter-server "$$($(PYTHON) scripts/base_image.py python:3.13-slim trixie)"
+	$(PYTHON) scripts/pin.py images/notebook "$$($(PYTHON) scripts/base_image.py python:3.13-slim trixie)" images/jupyter-server
 	$(PYTHON) scripts/pin.py images/kernel-gateway "$$($(PYTHON) scripts/base_image.py python:3.13-slim trixie)"
 	$(PYTHON) scripts/pin.py tests/images/enterprise-gateway "$$($(PYTHON) scripts/base_image.py python:3.11-slim bookworm)"
 

@@ -541,7 +541,8 @@ class Launcher:
         events of the phase ``image``.
 
         Args:
-            name: ``jupyter-server`` or ``kernel-gateway``.
+            name: ``jupyter-server``, ``kernel-gateway``, or ``notebook``: a layer upon the first, with pandas,
+                matplotlib, ipywidgets and git.
             tag: of the image; None: the one that ``start`` looks for.
             options: in place of the launcher's ``build``.
             force: build anew, without the engine's cache.

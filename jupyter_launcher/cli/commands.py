@@ -255,7 +255,7 @@ def reap(state: CommandContext, min_age: float, dry_run: bool) -> None:
 
 
 @cli.command(short_help="Build an image.")
-@click.argument("name", default="jupyter-server", type=click.Choice(["jupyter-server", "kernel-gateway"]))
+@click.argument("name", default="jupyter-server", type=click.Choice(["jupyter-server", "kernel-gateway", "notebook"]))
 @click.option("--base-image", help="An image with Python to build upon.")
 @click.option(
     "--ca-certificate",

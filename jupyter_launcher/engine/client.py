@@ -12,7 +12,7 @@ from docker import APIClient, DockerClient
 
 from jupyter_launcher.acts import leaves, run_act, shielded
 from jupyter_launcher.engine import connection, logs, podman, streams
-from jupyter_launcher.engine.errors import find_port, is_gone, is_port_conflict, translate_errors
+from jupyter_launcher.engine.errors import describe_port, is_gone, is_port_conflict, translate_errors
 from jupyter_launcher.engine.images import ImageStore
 from jupyter_launcher.engine.protocol import NO_LOG, OUTPUT_LIMIT, Events
 from jupyter_launcher.engine.shapes import parse_id, parse_list, parse_status
@@ -23,7 +23,7 @@ from jupyter_launcher.engine.types import (
     ExecResult,
     ListedContainer,
 )
-from jupyter_launcher.errors import EngineError, EngineUnavailableError, PortInUseError
+from jupyter_launcher.errors import EngineError, EngineUnavailableError
 from jupyter_launcher.forks import PerProcess
 from jupyter_launcher.models import Stats
 from jupyter_launcher.models.options import HiddenTexts
@@ -175,10 +175,7 @@ class DockerEngine:
             with self._translate(f"create container {name}"):
                 return parse_id(self.api.create_container_from_config(body, name))
         except EngineError as error:
-            # Where two create one at the same time, Podman's check of the name passes both.
-            if error.status == 500 and "name is already in use" in error.message:
-                raise EngineError(error.message, hint=error.hint, status=409) from error
-            raise
+            raise podman.read_conflict(error) or error from error.__cause__
 
     def start(self, container: str, *, host_port: int | None = None) -> None:
         """Start a created container. Where the port that the engine chose is taken after all, it chooses again.
@@ -190,19 +187,12 @@ class DockerEngine:
             try:
                 with self._translate(f"start container {container[:12]}"):
                     self.api.start(container)
+                    return
             except EngineError as error:
                 if not is_port_conflict(error) or (host_port is None and not left):
                     raise
                 if host_port is not None:
-                    host_port = find_port(error) or host_port  # more than one may have been asked for
-                    msg = f"host port {host_port} is in use"
-                    hint = (
-                        "stop what holds it (`docker ps`, `ss -ltnp`), or let the engine choose a free port by leaving "
-                        "host_port (or its number in ports) out"
-                    )
-                    raise PortInUseError(msg, hint=hint, status=500, host_port=host_port) from error
-            else:
-                return
+                    raise describe_port(error, host_port) from error
 
     @contextlib.contextmanager
     def temporary(

@@ -20,18 +20,19 @@ from jupyter_launcher.acts import check_cancelled
 from jupyter_launcher.engine import streams
 from jupyter_launcher.engine.build.context import (
     CONTEXTS,
+    NOTEBOOK,
     context_dir,
     digest_inputs,
+    find_layer,
     pack_files,
-    packages_dir,
     packages_tag,
-    read_requirements,
     tag_of,
 )
 from jupyter_launcher.engine.build.context import context_files as _context_files
 from jupyter_launcher.engine.errors import translate_errors
+from jupyter_launcher.engine.protocol import Progress
 from jupyter_launcher.engine.shapes import expect_shape
-from jupyter_launcher.engine.types import ImageInfo, Progress
+from jupyter_launcher.engine.types import ImageInfo
 from jupyter_launcher.errors import EngineError, ImageBuildError, ImageNotFoundError, OptionError
 from jupyter_launcher.models import BuildOptions
 from jupyter_launcher.models.options import HiddenTexts, show_value
@@ -89,7 +90,9 @@ class ImageStore:
         if pull == "never":
             msg = f"image {image} is not on the engine, and pull is 'never'"
             raise ImageNotFoundError(msg, hint="build or pull it first", status=404, image=image)
-        ours = next((name for name in CONTEXTS if image in (tag_of(name), packages_tag(name, options))), None)
+        ours = next(
+            (name for name in (*CONTEXTS, NOTEBOOK) if image in (tag_of(name), packages_tag(name, options))), None
+        )
         if ours is None:
             self._pull(image, deadline, on_progress)
         else:
@@ -122,21 +125,23 @@ class ImageStore:
     ) -> None:
         """Build one of our images; nothing is done when its inputs did not change.
 
-        With ``options.requirements``, a layer upon it, which is built only where it is missing.
+        With ``options.requirements``, a layer upon it, which is built only where it is missing; so is the image below
+        the one for notebooks.
 
         Raises:
             OptionError: no such image of ours, or a certificate that cannot be read.
             ImageBuildError: with the end of what the build printed.
         """
-        files, base_image = _context_files(context_dir(name), options.ca_certificates), options.base_image
-        if options.requirements is not None:
-            base_image = tag_of(name)
-            self.ensure(base_image, "missing", options, deadline, on_progress)
-            files = {**_context_files(packages_dir(), ()), "requirements.txt": read_requirements(options)}
-        base = {} if base_image is None else {"BASE_IMAGE": base_image}
-        inputs = digest_inputs(
-            files, {**options.to_build_args(), **base, "base": (base_image and self.find(base_image)) or ""}
-        )
+        layer = find_layer(name, options)
+        if layer is None:
+            files, base_image = _context_files(context_dir(name), options.ca_certificates), options.base_image
+            arguments: dict[str, str] = {}
+        else:
+            files, base_image = dict(layer.files), layer.below
+            arguments = {"BASE_IMAGE": layer.below, "DEBIAN_PACKAGES": layer.debian_packages}
+            self.ensure(layer.below, "missing", replace(options, requirements=None), deadline, on_progress)
+        base = self.find(base_image) if base_image else None
+        inputs = digest_inputs(files, {**options.to_build_args(), **arguments, "base": base or ""})
         existing = self.inspect(tag)
         if existing is not None and not force and (_INPUTS, inputs) in existing.labels.items():
             return
@@ -154,7 +159,7 @@ class ImageStore:
                     nocache=force,
                     decode=True,
                     use_config_proxy=False,  # the SDK does not find what is for one engine alone
-                    buildargs={**options.to_build_args(self._proxies), **base, "BUILD_ID": build_id},
+                    buildargs={**options.to_build_args(self._proxies), **arguments, "BUILD_ID": build_id},
                     labels={_INPUTS: inputs},
                     timeout=math.ceil(deadline.seconds),
                 )

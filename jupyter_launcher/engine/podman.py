@@ -11,7 +11,7 @@ from docker.errors import APIError
 from jupyter_launcher.engine.types import BindMount, ContainerConfig, Tmpfs
 from jupyter_launcher.errors import EngineError
 
-__all__ = ["inspect_to_docker", "kill", "listing_to_docker", "to_podman"]
+__all__ = ["inspect_to_docker", "kill", "listing_to_docker", "read_conflict", "to_podman"]
 
 # Docker uses none of these words, so the mapping is safe for both.
 _STATES = {"stopped": "exited", "configured": "created", "initialized": "created", "stopping": "running"}
@@ -124,3 +124,13 @@ def _device_requests(gpus: int | str | tuple[str, ...] | None) -> list[dict[str,
     else:
         names = ("all",) if gpus == "all" else tuple(str(number) for number in range(int(gpus)))
     return [{"Driver": "cdi", "DeviceIDs": [name if "=" in name else f"nvidia.com/gpu={name}" for name in names]}]
+
+
+def read_conflict(error: EngineError) -> EngineError | None:
+    """The error of a create whose name another one has taken at the same time; None: it is another error.
+
+    Podman's check of the name passes both, so that the second gives HTTP 500.
+    """
+    if error.status == 500 and "name is already in use" in error.message:
+        return EngineError(error.message, hint=error.hint, status=409)
+    return None

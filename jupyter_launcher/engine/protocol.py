@@ -14,19 +14,25 @@ from jupyter_launcher.engine.types import (
     ExecResult,
     ImageInfo,
     ListedContainer,
-    Progress,
 )
 from jupyter_launcher.models import BuildOptions, Stats
 from jupyter_launcher.models.options import HiddenTexts
 from jupyter_launcher.waiting import Deadline
 
-__all__ = ["NO_LOG", "OUTPUT_LIMIT", "Engine", "Events", "Images"]
+__all__ = ["NO_LOG", "OUTPUT_LIMIT", "Engine", "Events", "Images", "Progress"]
 
 NO_LOG = "(no log: "
 """How a message's log begins where the engine gave none."""
 
 OUTPUT_LIMIT = 4 * 2**20
 """Bytes that an exec may print, unless the caller allows more or less."""
+
+
+class Progress(Protocol):
+    """Reports how a build or a pull proceeds."""
+
+    def __call__(self, detail: str, done: int = 0, total: int = 0) -> None:
+        """Report ``detail`` for people, and ``done`` of ``total`` where that is known."""
 
 
 class Images(Protocol):

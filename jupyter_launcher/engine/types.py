@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from jupyter_launcher.engine.shapes import (
     expect_shape,
@@ -38,24 +38,15 @@ __all__ = [
     "ExecResult",
     "ImageInfo",
     "ListedContainer",
-    "Progress",
     "Tmpfs",
 ]
 
 LOOPBACK = "127.0.0.1"
-LOG_SIZE = 10 * 2**20
-"""Bytes of each of the two files of a container's log, unless asked otherwise."""
+LOG_SIZE = 10 * 2**20  # bytes of each of the two files of a container's log, unless asked otherwise
 _PIDS_LIMIT = 4096
 # The names of the engine's options that are not in its HostConfig, among those that a container of ours may have.
 _TOP_LEVEL = ("Domainname", "Healthcheck", "Hostname", "MacAddress")
 _NOT_RUNNING = ("created", "exited", "dead", "removing")
-
-
-class Progress(Protocol):
-    """Reports how a build or a pull proceeds."""
-
-    def __call__(self, detail: str, done: int = 0, total: int = 0) -> None:
-        """Report ``detail`` for people, and ``done`` of ``total`` where that is known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +55,7 @@ class BindMount:
 
     ``relabel`` is ``z`` or ``Z``, for SELinux; None: the labels stay. With it, the engine makes a missing source, and
     the paths have no colon. With ``type="volume"``, the source is the name of a volume, which the engine makes where it
-    has none, and ``is_filled`` says whether it gets, where it is empty, what the image has at the target.
+    has none; with ``no_copy``, an empty one gets neither the files nor the owner of what the image has at the target.
     ``propagation`` is the kernel's word; None: the engine's own.
     """
 
@@ -73,20 +64,22 @@ class BindMount:
     read_only: bool = False
     relabel: str | None = None
     type: str = "bind"
-    is_filled: bool = True
+    no_copy: bool = False
     propagation: str | None = None
 
+    @property
+    def needs_short_form(self) -> bool:
+        """No other form has a place for ``relabel``, nor, on Podman, for ``no_copy``."""
+        return self.relabel is not None or self.no_copy
+
     def to_short_form(self) -> str:
-        """The mount as ``docker run -v`` has it. No other form has a place for ``relabel``."""
-        options = ["ro" if self.read_only else "rw", self.relabel, self.propagation]
-        options += [] if self.is_filled else ["nocopy"]
+        """The mount as ``docker run -v`` has it."""
+        options = ["ro" if self.read_only else "rw", self.relabel, self.propagation, "nocopy" if self.no_copy else None]
         return f"{self.source}:{self.target}:{','.join(filter(None, options))}"
 
     def to_long_form(self) -> dict[str, Any]:
         """The mount as ``docker run --mount`` has it. It takes any path, and refuses a missing source of the host."""
-        more: dict[str, Any] = {} if self.propagation is None else {"BindOptions": {"Propagation": self.propagation}}
-        if not self.is_filled:
-            more = {"VolumeOptions": {"NoCopy": True}}
+        more = {} if self.propagation is None else {"BindOptions": {"Propagation": self.propagation}}
         return {"Type": self.type, "Source": self.source, "Target": self.target, "ReadOnly": self.read_only, **more}
 
 
@@ -201,8 +194,8 @@ class ContainerConfig:
                 "CapAdd": list(self.capabilities),
                 "SecurityOpt": ["no-new-privileges"],
                 "PidsLimit": _PIDS_LIMIT if limits_pids else 0,  # where it is left out, Podman asks for its own
-                "Mounts": [mount.to_long_form() for mount in self.mounts if mount.relabel is None],
-                "Binds": [mount.to_short_form() for mount in self.mounts if mount.relabel is not None],
+                "Mounts": [mount.to_long_form() for mount in self.mounts if not mount.needs_short_form],
+                "Binds": [mount.to_short_form() for mount in self.mounts if mount.needs_short_form],
                 "Tmpfs": {item.target: item.to_options() for item in self.tmpfs},
                 "NetworkMode": self.network,
                 "ExtraHosts": [f"{name}:{address}" for name, address in self.extra_hosts.items()],

@@ -16,11 +16,14 @@ from jupyter_launcher.server.api import JupyterApi
 from jupyter_launcher.server.process import renew_lease
 from jupyter_launcher.sessions.context import Context
 from jupyter_launcher.spec.labels import SessionLabels
-from jupyter_launcher.waiting import Deadline
+from jupyter_launcher.waiting import Deadline, NotYetError, attempts
 
 __all__ = ["find_activity", "find_stats", "pause_session", "refuse_paused", "resume_session"]
 
 _SECONDS = 5.0
+
+_PAUSE_SECONDS = 10.0
+"""On a busy machine with control groups of version 1, an engine may have to try more than once."""
 
 
 def pause_session(context: Context, container: str, labels: SessionLabels) -> None:
@@ -32,7 +35,19 @@ def pause_session(context: Context, container: str, labels: SessionLabels) -> No
         EngineError: the engine does not answer, or cannot pause.
     """
     _find_running(context, container, labels)
-    context.engine.pause(container)
+    refused: EngineError | None = None
+    for attempt in attempts(Deadline(_PAUSE_SECONDS), NotYetError):
+        with attempt:
+            try:
+                context.engine.pause(container)
+            except EngineError as error:
+                if error.status != 500:  # else the kernel did not freeze all processes in time, perhaps
+                    raise
+                refused = error
+                raise NotYetError from error
+            return
+    if refused is not None:
+        raise refused
 
 
 def resume_session(context: Context, container: str, labels: SessionLabels) -> None:
@@ -69,7 +84,7 @@ def find_activity(context: Context, container: str, labels: SessionLabels, token
     info = _find_running(context, container, labels)
     if info.state == "paused":
         msg = f"session {labels.session_id} is paused, so its server does not answer"
-        hint = f"let it go on with `docker unpause {info.name}`"
+        hint = "let it go on: Session.resume, or `jupyter-launcher resume`"
         raise ServerTimeoutError(msg, hint=hint)
     return read_activity(JupyterApi(context.server_url(info, labels), token), Deadline(_SECONDS))
 

@@ -57,8 +57,7 @@ _LIMITS_HINT = (
     "let the engine control memory, cpu and pids: a rootless engine needs control groups of version 2, with these "
     "controllers delegated to its user"
 )
-_NOT_FOUND = 127
-"""The exit code of a container whose program is not there."""
+_NOT_FOUND = 127  # the exit code of a container whose program is not there
 _NOT_COMPARED = (
     "the session keeps the secrets that it was started with; nobody could compare them with the given ones",
 )
@@ -222,7 +221,7 @@ def _make_session(
             info = _start_container(context, container_id, planned)
         deadline = Deadline(timeouts.start)
         with reporter.phase(Phase.SERVER):
-            server = start_server(engine, info.id, planned, deadline, entrypoint=_find_entrypoint(planned, info))
+            server = start_server(engine, info.id, planned, deadline, entrypoint=planned.find_entrypoint(info))
             check_server_info(server.info, planned.labels.base_url, engine, info.id)
         with reporter.phase(Phase.READY):
             api = JupyterApi(context.server_url(info, planned.labels), server.info.token)
@@ -273,7 +272,7 @@ def _start_container(context: Context, container_id: str, planned: SessionPlan) 
     ports = (PORT_KEY, *config.ports)
     info = _look_at_ports(context, container_id, ports)
     if info is None or not info.running:
-        entrypoint = () if info is None else _find_entrypoint(planned, info)
+        entrypoint = () if info is None else planned.find_entrypoint(info)
         is_missing = info is not None and info.exit_code == _NOT_FOUND and not entrypoint
         seen = f"its first process has ended{': the image has no `sh` on its PATH' if is_missing else ''}"
         raise describe_failure(context.engine, container_id, seen, Deadline(0.0), entrypoint=entrypoint)
@@ -283,11 +282,6 @@ def _start_container(context: Context, container_id: str, planned: SessionPlan) 
         msg = f"container {info.name} has no published port on network {info.network_mode!r}"
         raise EngineError(msg, hint="use a bridge network that can publish: one with IPv4, and no internal one")
     return info
-
-
-def _find_entrypoint(planned: SessionPlan, info: ContainerInfo) -> tuple[str, ...]:
-    """The image's ENTRYPOINT that runs before the server; empty: there is none, or ours is in its place."""
-    return info.entrypoint if planned.container.keep_entrypoint else ()
 
 
 def _look_at_ports(context: Context, container_id: str, ports: Sequence[str]) -> ContainerInfo | None:

@@ -52,8 +52,7 @@ __all__ = [
 T = TypeVar("T")
 
 PIPELINE_TARGET = "/pipeline-dir"
-HOME_TARGET = "/home/jupyter-launcher"
-"""HOME in a session that was given one."""
+HOME_TARGET = "/home/jupyter-launcher"  # HOME in a session that was given one
 RUN_DIR = "/run/jupyter-launcher"
 """The session's own folder in its container, in memory. ``server/inside/README.md`` says what is in it."""
 SERVER_PORT = 8888

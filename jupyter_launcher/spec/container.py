@@ -119,7 +119,7 @@ def _to_mount(
         read_only=read_only,
         relabel=relabel,
         type="volume" if is_volume else "bind",
-        is_filled=not is_volume,
+        no_copy=is_volume,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from jupyter_launcher.engine.types import ContainerConfig
+from jupyter_launcher.engine.types import ContainerConfig, ContainerInfo
 from jupyter_launcher.models import Gateway, Volume
 from jupyter_launcher.models.options import HiddenTexts
 from jupyter_launcher.spec.container import NO_PROXIES, session_config
@@ -45,6 +45,10 @@ class SessionPlan:
     pipeline_dir_id: str | None = None
     pipeline_read_only: bool = False
     home: str | Volume | None = None
+
+    def find_entrypoint(self, info: ContainerInfo) -> tuple[str, ...]:
+        """The image's ENTRYPOINT that runs before the server; empty: there is none, or ours is in its place."""
+        return info.entrypoint if self.container.keep_entrypoint else ()
 
 
 def plan(

@@ -137,9 +137,9 @@ def test_packages_of_a_user_are_not_the_servers(client: Any, start: ServerFactor
     session = start(user="0:0", pipeline_read_only=True)
     seen = run(client, session.container_id, f"python - ./{wheel} <<'END'\n{INSTALL}\nEND")
     assert seen.startswith("/home/jovyan/.local/")
-    server = "import sys, site; print(sys.flags.no_user_site, site.ENABLE_USER_SITE)"
-    shebang = '$(head -n 1 "$(command -v jupyter-lab)" | sed "s/^#!//")'
-    assert run(client, session.container_id, f"{shebang} -c '{server}'") == "1 False"
+    probe = "echo 'import site; print(site.ENABLE_USER_SITE)' >/tmp/jupyter-probe && cp /tmp/jupyter-probe /tmp/probe"
+    seen = run(client, session.container_id, f"{probe}; for name in jupyter-probe probe; do python /tmp/$name; done")
+    assert seen.split() == ["False", "True"]
 
 
 def test_an_editor_finds_the_server_again_by_a_token_of_the_callers(
@@ -163,7 +163,9 @@ def test_an_editor_finds_the_server_again_by_a_token_of_the_callers(
     assert ask(again, "GET", "api/kernels") == []
 
 
-def test_a_session_is_paused_and_goes_on(launcher: Launcher, start: ServerFactory) -> None:
+def test_a_session_is_paused_and_goes_on(client: Any, launcher: Launcher, start: ServerFactory) -> None:
+    if client.info()["CgroupDriver"] == "none":  # a rootless engine, with control groups of version 1
+        pytest.skip("the engine has no control groups, so it cannot pause a container")
     session = start(session_id=uuid.uuid4().hex[:12], lease=600)
     session.pause()
     launcher.pause(session.id)

@@ -28,7 +28,7 @@ from jupyter_launcher import (
     Timeouts,
 )
 from jupyter_launcher.acts import check_cancelled, shielded
-from jupyter_launcher.engine.protocol import OUTPUT_LIMIT, Engine, Images
+from jupyter_launcher.engine.protocol import OUTPUT_LIMIT, Engine, Images, Progress
 from jupyter_launcher.engine.shapes import ContainerEvent
 from jupyter_launcher.engine.traits import EngineTraits, NetworkInfo
 from jupyter_launcher.engine.types import (
@@ -37,7 +37,6 @@ from jupyter_launcher.engine.types import (
     ExecResult,
     ImageInfo,
     ListedContainer,
-    Progress,
 )
 from jupyter_launcher.host.address import EngineAddress
 from jupyter_launcher.host.rules import DirectoryRules

@@ -121,6 +121,11 @@ def _find_folder(name: str) -> Path:
 
 
 def context_files(folder: Path, certificates: Iterable[Path]) -> dict[str, bytes]:
+    """A folder's files by their names, and the certificates.
+
+    Raises:
+        OptionError: a certificate cannot be read, or is none.
+    """
     files = {
         str(path.relative_to(folder)): path.read_bytes()
         for path in sorted(folder.rglob("*"))
@@ -140,6 +145,7 @@ def context_files(folder: Path, certificates: Iterable[Path]) -> dict[str, bytes
 
 
 def digest_inputs(files: Mapping[str, bytes], arguments: Mapping[str, str]) -> str:
+    """What tells one build from another."""
     digest = hashlib.sha256(json.dumps(sorted(arguments.items())).encode())
     for name, content in sorted(files.items()):
         digest.update(f"\0{name}\0{len(content)}\0".encode() + content)
@@ -147,6 +153,7 @@ def digest_inputs(files: Mapping[str, bytes], arguments: Mapping[str, str]) -> s
 
 
 def pack_files(files: Mapping[str, bytes]) -> io.BytesIO:
+    """The files as an archive."""
     # Without times and owners, so that the engine's build cache compares contents alone.
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:

@@ -15,11 +15,11 @@ import pytest
 import requests
 from docker import APIClient
 from hypothesis import given
-from jupyter_launcher.engine.build.context import context_files
 
 from jupyter_launcher import BuildOptions, EngineError, ImageBuildError, ImageNotFoundError, OptionError
 from jupyter_launcher._version import __version__
 from jupyter_launcher.acts import Cancel, run_act
+from jupyter_launcher.engine.build.context import context_files
 from jupyter_launcher.engine.images import (
     CONTEXTS,
     DEFAULT_GATEWAY_IMAGE,
@@ -487,6 +487,23 @@ def test_the_image_below_the_packages_is_built_without_them() -> None:
     images, api = store(inspect_image=ABSENT, build=[])
     images.ensure(DEFAULT_IMAGE, "missing", options, Deadline(60), Reports())
     assert api.options("build")["buildargs"]["BASE_IMAGE"] == "python:3"
+
+
+@pytest.mark.parametrize("require_hashes", [True, False])
+def test_the_image_for_notebooks_is_a_layer_upon_the_default_one(require_hashes: bool) -> None:  # noqa: FBT001 - pytest's
+    found: Iterator[Any] = iter([ABSENT, {"Id": "base"}, {"Id": "base"}, ABSENT])
+    images, api = store(inspect_image=found, build=[])
+    options = BuildOptions(require_hashes=require_hashes)
+    images.ensure(tag_of("notebook"), "missing", options, Deadline(60), Reports())
+    given = api.options("build")
+    assert (given["tag"], given["buildargs"]["BASE_IMAGE"]) == (tag_of("notebook"), DEFAULT_IMAGE)
+    assert given["buildargs"]["DEBIAN_PACKAGES"] == "git"
+    with tarfile.open(fileobj=given["fileobj"]) as archive:
+        pins = archive.extractfile("requirements.txt").read().decode()  # type: ignore[union-attr] # a file
+    lines = [line for line in pins.replace("\\\n", "").splitlines() if not line.startswith("#")]
+    pattern = r"[\w.-]+==[\w.]+" + (r"( +--hash=sha256:[0-9a-f]{64})+" if require_hashes else "")
+    assert [line for line in lines if not re.fullmatch(pattern, line)] == []
+    assert {"ipywidgets", "matplotlib", "pandas"} <= {line.partition("==")[0].lower() for line in lines}
 
 
 def test_certificates_travel_in_the_context(tmp_path: Path) -> None:

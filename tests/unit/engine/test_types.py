@@ -398,7 +398,8 @@ def test_all_that_is_asked_is_in_the_body() -> None:
         labels={"l": "m"},
         mounts=(
             BindMount(source="/a,b", target="/t", read_only=True),
-            BindMount(source="volume", target="/v", type="volume", is_filled=False),
+            BindMount(source="volume", target="/v", type="volume"),
+            BindMount(source="own", target="/o", type="volume", no_copy=True),
         ),
         tmpfs=(Tmpfs(target="/run", mode="0700", size=16, uid=1, gid=2), Tmpfs(target="/scratch", mode="1777")),
         container_port=8888,
@@ -419,14 +420,9 @@ def test_all_that_is_asked_is_in_the_body() -> None:
     assert (body["StopSignal"], body["StopTimeout"]) == ("SIGTERM", 30)
     assert host["Mounts"] == [
         {"Type": "bind", "Source": "/a,b", "Target": "/t", "ReadOnly": True},
-        {
-            "Type": "volume",
-            "Source": "volume",
-            "Target": "/v",
-            "ReadOnly": False,
-            "VolumeOptions": {"NoCopy": True},
-        },
+        {"Type": "volume", "Source": "volume", "Target": "/v", "ReadOnly": False},
     ]
+    assert host["Binds"] == ["own:/o:rw,nocopy"]
     assert host["CapAdd"] == []
     assert host["Tmpfs"] == {
         "/run": "rw,nosuid,nodev,noexec,mode=0700,size=16,uid=1,gid=2",

@@ -32,7 +32,7 @@ def test_its_owner_works_in_a_volume(endpoint: str) -> None:
     engine.log = "directory 7:8 1500:1600"
     assert resolve(engine) == PipelineDir(path=VOLUME, user="1500:1600")
     (config,) = engine.configs.values()
-    assert config.mounts == (BindMount(source="pipeline-7", target=LOOK_TARGET, type="volume", is_filled=False),)
+    assert config.mounts == (BindMount(source="pipeline-7", target=LOOK_TARGET, type="volume", no_copy=True),)
     assert (config.user, config.capabilities, config.network) == ("0:0", ("CHOWN",), "none")
     assert engine.known == {}
 
@@ -151,5 +151,5 @@ def test_the_text_of_a_volume_is_read_again() -> None:
 
 
 def test_a_volume_in_the_engines_words() -> None:
-    mount = BindMount(source="ab", target="/t", read_only=True, relabel="z", type="volume", is_filled=False)
+    mount = BindMount(source="ab", target="/t", read_only=True, relabel="z", type="volume", no_copy=True)
     assert mount.to_short_form() == "ab:/t:ro,z,nocopy"

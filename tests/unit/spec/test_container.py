@@ -22,7 +22,7 @@ from jupyter_launcher.spec.container import (
     session_config,
 )
 from jupyter_launcher.spec.labels import SessionLabels
-from jupyter_launcher.spec.mounts import DIRECTORY, LINK, NOTHING, find_mount_points
+from jupyter_launcher.spec.mounts import DIRECTORY, LINK, NOTHING, MountPoint, find_mount_points
 from jupyter_launcher.spec.server import RUN_DIR, read_script
 from tests.unit.fakes import container, session_spec
 
@@ -96,7 +96,7 @@ def test_a_home_is_mounted_and_is_home(home: str | Volume, source: str) -> None:
     found = config(home=home, environment={"A": "b"})
     is_volume = isinstance(home, Volume)
     mount = BindMount(
-        source=source, target="/home/jupyter-launcher", type="volume" if is_volume else "bind", is_filled=not is_volume
+        source=source, target="/home/jupyter-launcher", type="volume" if is_volume else "bind", no_copy=is_volume
     )
     assert found.mounts[1:] == (mount,)
     assert found.environment == {"HOME": "/home/jupyter-launcher", "A": "b"}
@@ -238,6 +238,15 @@ def test_a_look_at_mount_points_makes_no_volume() -> None:
     assert [mount.source for mount in found.mounts] == ["/p"]
     assert found.entrypoint is not None
     assert found.entrypoint[4:] == ("/", f"{LOOK_TARGET}/0/outer/x")
+
+
+def test_a_look_at_mount_points_in_a_volume() -> None:
+    point = MountPoint(mount=Mount(source="/a", target="/pipeline-dir/x"), outer="volume:pipeline-7", steps=("x",))
+    found = mount_points_config([point], "1:2", "image").mounts
+    assert [(item.source, item.type, item.read_only) for item in found] == [
+        ("/a", "bind", True),
+        ("pipeline-7", "volume", True),
+    ]
 
 
 def test_a_look_at_mount_points_prints_a_line_for_each_path(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from jupyter_launcher import EngineError, ExecError, ServerNotRunningError, SessionNotFoundError
 from jupyter_launcher.engine.types import ContainerInfo
+from jupyter_launcher.sessions import running
 from jupyter_launcher.sessions.context import Context
 from jupyter_launcher.sessions.running import pause_session, refuse_paused, resume_session
 from jupyter_launcher.spec.server import read_script
@@ -52,11 +53,27 @@ def test_a_session_that_does_not_run_is_neither_paused_nor_resumed(
     assert not {"pause", "unpause"} & {call for call, _ in engine.calls}
 
 
-def test_an_engine_that_cannot_pause_says_so(context: Context, jupyter: FakeJupyter, engine: FakeEngine) -> None:
+@pytest.mark.parametrize(("status", "seconds"), [(409, 60.0), (500, 0.1)])
+def test_an_engine_that_cannot_pause_says_so(
+    context: Context,
+    jupyter: FakeJupyter,
+    engine: FakeEngine,
+    monkeypatch: pytest.MonkeyPatch,
+    status: int,
+    seconds: float,
+) -> None:
+    monkeypatch.setattr(running, "_PAUSE_SECONDS", seconds)
     info = paused(jupyter, "running")
-    engine.fail("pause", refusal(500, "no freezer"))
+    engine.fail("pause", *[refusal(status, "no freezer")] * 100)
     with pytest.raises(EngineError, match="no freezer"):
         pause_session(context, info.id, session_labels())
+
+
+def test_a_busy_machine_is_asked_again(context: Context, jupyter: FakeJupyter, engine: FakeEngine) -> None:
+    info = paused(jupyter, "running")
+    engine.fail("pause", refusal(500, "unable to freeze"))
+    pause_session(context, info.id, session_labels())
+    assert engine.known[info.id].state == "paused"
 
 
 def test_of_a_paused_session_nobody_can_tell_more() -> None:
