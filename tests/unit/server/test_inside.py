@@ -1190,7 +1190,8 @@ def supervised(folder: Path, patience: str) -> Iterator[subprocess.Popen[bytes]]
         try:
             yield process
         finally:
-            os.killpg(process.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # nothing is left
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 @pytest.mark.parametrize(("written", "code"), [("3\n", 3), ("0\n", 0), ("", 137)])
