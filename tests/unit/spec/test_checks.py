@@ -174,7 +174,17 @@ def test_other_forms_of_such_addresses_in_a_url(host: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["127", "0", "localhosts", "http://localhost.example", "http://128.0.0.1", "http://[fd00::1]:1"]
+    "name",
+    [
+        "127",
+        "0",
+        "localhosts",
+        "http://localhost.example",
+        "http://128.0.0.1",
+        "http://[fd00::1]:1",
+        "http://h:x",
+        "http://[x",
+    ],
 )
 def test_gateways_that_are_elsewhere(name: str) -> None:
     assert checks.check_gateway(name, "gateway") == name
