@@ -38,8 +38,7 @@ __all__ = ["DockerEngine"]
 
 T = TypeVar("T")
 
-_REMOVAL_SECONDS = 5.0
-_TAIL_SECONDS = 5.0
+_REMOVAL_SECONDS = _TAIL_SECONDS = 5.0
 _PORT_TRIES = 4
 _TAIL_SIZE = 64 * 1024  # characters
 
@@ -239,9 +238,8 @@ class DockerEngine:
             return None
         try:
             with self._translate(f"wait for container {container[:12]}"):
-                return parse_status(
-                    streams.wait_for_json(self.api, self._url(f"containers/{container}/wait"), deadline)
-                )
+                answer = streams.wait_for_json(self.api, self._url(f"containers/{container}/wait"), deadline)
+                return parse_status(answer)
         except EngineUnavailableError:
             if deadline.expired():
                 return None

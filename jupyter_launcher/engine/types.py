@@ -44,8 +44,7 @@ __all__ = [
 LOOPBACK = "127.0.0.1"
 LOG_SIZE = 10 * 2**20  # bytes of each of the two files of a container's log, unless asked otherwise
 _PIDS_LIMIT = 4096
-# The names of the engine's options that are not in its HostConfig, among those that a container of ours may have.
-_TOP_LEVEL = ("Domainname", "Healthcheck", "Hostname", "MacAddress")
+_TOP_LEVEL = ("Domainname", "Healthcheck", "Hostname", "MacAddress")  # options outside of the engine's HostConfig
 _NOT_RUNNING = ("created", "exited", "dead", "removing")
 
 
