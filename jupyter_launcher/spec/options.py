@@ -170,6 +170,15 @@ class SessionSpec:
     )
     tune: bool = _option(checks.check_flag, "--tune/--no-tune", "Start the server faster.", "flag", default=True)
     lease: int | None = _option(checks.check_lease, "--lease SECONDS", "It ends unless the lease is renewed.", "whole")
+    idle_timeout: int | None = _option(
+        checks.check_idle, "--idle-timeout SECONDS", "It ends when nobody has used it for so long.", "whole"
+    )
+    idle_kernel_timeout: int | None = _option(
+        checks.check_idle,
+        "--idle-kernel-timeout SECONDS",
+        "Kernels end when they have run nothing for so long.",
+        "whole",
+    )
     log_size: int | None = _option(
         checks.check_log_size,
         "--log-size SIZE|none",
@@ -182,15 +191,6 @@ class SessionSpec:
     )
     lab_args: tuple[str, ...] = _option(
         texts.check_lab_args, "--lab-arg ARGUMENT", "One more argument for jupyter lab.", "texts", default=()
-    )
-    idle_timeout: int | None = _option(
-        checks.check_idle, "--idle-timeout SECONDS", "It ends when nobody has used it for so long.", "whole"
-    )
-    idle_kernel_timeout: int | None = _option(
-        checks.check_idle,
-        "--idle-kernel-timeout SECONDS",
-        "Kernels end when they have run nothing for so long.",
-        "whole",
     )
     entrypoint: bool = _option(
         checks.check_flag, "--entrypoint/--no-entrypoint", "The image's ENTRYPOINT runs.", "flag", default=True

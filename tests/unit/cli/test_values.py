@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from jupyter_launcher import Mount, OptionError, Timeouts
+from jupyter_launcher import Mount, OptionError, Secret, Timeouts, Volume
 from jupyter_launcher.cli.start import start
 from jupyter_launcher.cli.values import read_options
 from jupyter_launcher.spec.options import SPELLINGS
@@ -32,6 +32,8 @@ ALL: list[tuple[str, object]] = [
     ("--env=A=b=c", {"A": "b=c"}),
     ("--secret=KEY", {"KEY": "s3cret"}),
     ("--mount=source=/a,target=/b", [Mount(source="/a", target="/b")]),
+    ("--home=volume:alice", Volume("alice")),
+    (f"--token-file={__file__}", Secret(Path(__file__).read_text(encoding="utf-8").strip())),
     ("--tmpfs=/scratch=1m", {"/scratch": "1m"}),
     ("--pipeline-relabel=z", "z"),
     ("--pipeline-read-only", True),
@@ -42,9 +44,12 @@ ALL: list[tuple[str, object]] = [
     ("--read-only", True),
     ("--no-tune", False),
     ("--lease=60", 60),
+    ("--idle-timeout=1800", 1800),
+    ("--idle-kernel-timeout=600", 600),
     ("--log-size=none", None),
     ("--label=team=blue", {"team": "blue"}),
     ("--lab-arg=--X.y=z", ["--X.y=z"]),
+    ("--no-entrypoint", False),
     ("--container-option=PidsLimit=500", {"PidsLimit": 500}),
     ("--unsafe", True),
     ("--timeout=start=120", Timeouts(start=120.0)),

@@ -46,7 +46,7 @@ def test_a_session_that_does_not_run_is_neither_paused_nor_resumed(
     context: Context, jupyter: FakeJupyter, engine: FakeEngine, act: type
 ) -> None:
     info = paused(jupyter, "exited")
-    with pytest.raises(ServerNotRunningError, match="no server runs in session one"):
+    with pytest.raises(ServerNotRunningError, match="session one does not run"):
         act(context, info.id, session_labels())
     with pytest.raises(SessionNotFoundError, match="session one is gone"):
         act(context, "none", session_labels())
