@@ -14,6 +14,9 @@ WORKERS ?= 3
 # For `make test-engines`: all of scripts/engines.py, unless named.
 ENGINES ?=
 
+# For `make test-images`: all folders of tests/images/others, unless named.
+IMAGES ?=
+
 # For `make bench`.
 BENCH_VENV ?= .venv-bench
 ROUNDS ?= 7
@@ -25,7 +28,7 @@ INDEX_URL ?=
 BUILD_FLAGS = $(foreach file,$(CA_CERTIFICATES),--ca-certificate '$(file)') $(if $(INDEX_URL),--index-url '$(INDEX_URL)')
 
 .DEFAULT_GOAL := help
-.PHONY: help run test alone docs test-eg test-newest-jupyter check unit integration browser faults soak test-engines test-cgroup2 tools bench pictures images engine engine-down venv wheel image-requirements clean
+.PHONY: help run test alone docs test-eg test-newest-jupyter check unit integration browser faults soak test-engines test-images test-cgroup2 tools bench pictures images engine engine-down venv wheel image-requirements clean
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -65,6 +68,11 @@ soak: images tools ## 500 starts and stops with random kills, on an engine of it
 
 test-engines: images ## the integration tests on other engines; ENGINES="docker-28 podman-5-rootless": on these; needs root
 	$(PYTHON) scripts/engine_matrix.py $(ENGINES)
+
+test-images: engine venv ## a session of images in other people's styles, which are built from packages; IMAGES="pipx uv-tool": of these
+	INDEX_URL='$(INDEX_URL)' $(PYTHON) scripts/image_matrix.py \
+	  $(foreach file,$(CA_CERTIFICATES),--ca-certificate '$(file)') \
+	  "$$($(PYTHON) scripts/base_image.py python:3.13-slim trixie)" "$$($(PYTHON) scripts/base_image.py python:3.11-slim bookworm)" $(IMAGES)
 
 test-cgroup2: images ## twelve integration tests in a virtual machine with control groups of version 2, in half an hour; needs root
 	$(PYTHON) scripts/vm_engine.py
@@ -132,6 +140,7 @@ wheel: venv ## the wheel, in dist/
 
 image-requirements: engine venv ## pin anew what the images install, with the hashes of the files
 	$(PYTHON) scripts/pin.py images/jupyter-server "$$($(PYTHON) scripts/base_image.py python:3.13-slim trixie)"
+	$(PYTHON) scripts/pin.py images/notebook "$$($(PYTHON) scripts/base_image.py python:3.13-slim trixie)" images/jupyter-server
 	$(PYTHON) scripts/pin.py images/kernel-gateway "$$($(PYTHON) scripts/base_image.py python:3.13-slim trixie)"
 	$(PYTHON) scripts/pin.py tests/images/enterprise-gateway "$$($(PYTHON) scripts/base_image.py python:3.11-slim bookworm)"
 

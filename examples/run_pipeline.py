@@ -30,7 +30,7 @@ def kernel_client(session: Session) -> JupyterKernelClient:
     """A client of a new kernel of the session: a context manager, which shuts the kernel down."""
     # The client waits this long for its own reader thread at the end, 10 s unless told.
     return JupyterKernelClient(
-        server_url=session.url.rstrip("/"), token=session.server_info.token, client_kwargs={"timeout": 3}
+        server_url=session.client_url, token=session.server_info.token, client_kwargs={"timeout": 3}
     )
 
 

@@ -13,7 +13,7 @@ from typing import Literal
 from jupyter_launcher.acts import Cancel, run_act
 from jupyter_launcher.engine.client import DockerEngine
 from jupyter_launcher.engine.connection import DockerClient
-from jupyter_launcher.engine.images import DEFAULT_GATEWAY_IMAGE, DEFAULT_IMAGE, tag_of
+from jupyter_launcher.engine.images import CONTEXTS, DEFAULT_GATEWAY_IMAGE, DEFAULT_IMAGE, packages_tag
 from jupyter_launcher.errors import OptionError
 from jupyter_launcher.gateway.run import GatewayRequest, run_gateway
 from jupyter_launcher.host.address import EngineAddress
@@ -26,17 +26,21 @@ from jupyter_launcher.models import (
     Phase,
     ReapedSession,
     RunningGateway,
+    Secret,
     SessionSummary,
     StopReport,
     Timeouts,
+    Volume,
 )
 from jupyter_launcher.models.options import HiddenTexts
 from jupyter_launcher.server.process import renew_lease
 from jupyter_launcher.sessions.context import Context
+from jupyter_launcher.sessions.events import SessionEvents, follow_sessions
 from jupyter_launcher.sessions.join import find_session, get_session
 from jupyter_launcher.sessions.leftovers import list_gateways, reap_leftovers
 from jupyter_launcher.sessions.listing import list_ids, list_sessions, reap_sessions
 from jupyter_launcher.sessions.phases import PhaseReporter, StartLimit
+from jupyter_launcher.sessions.running import pause_session, resume_session
 from jupyter_launcher.sessions.session import Session
 from jupyter_launcher.sessions.start import StartRequest, cancelled_start, remove_session, start_session
 from jupyter_launcher.sessions.stop import stop_session
@@ -74,7 +78,8 @@ class Launcher:
         namespace: keeps the sessions of one orchestrator apart from others'.
         owner: recorded on each session, for ``reap``: e.g. which of several orchestrators started it.
         image: of the server, unless ``start`` names one. The default is built from the context
-            in this package when the engine does not have it.
+            in this package when the engine does not have it; where ``build`` has requirements, it is a layer
+            upon that.
         max_starts: how many starts of this launcher run at once; others wait. Each start uses one
             core for about a second; the default is the engine's number of cores. More concurrent
             starts delay all of them.
@@ -120,6 +125,8 @@ class Launcher:
         self.image = check_image(image, "image")
         self.timeouts = Timeouts() if timeouts is None else check_instance(timeouts, Timeouts, "timeouts")
         build = BuildOptions() if build is None else check_instance(build, BuildOptions, "build")
+        if self.image == DEFAULT_IMAGE:
+            self.image = packages_tag(CONTEXTS[0], build)
         check_callback(on_event, "on_event")
         check_flag(allow_engine_socket, "allow_engine_socket")
         check_flag(use_config_proxy, "use_config_proxy")
@@ -162,7 +169,7 @@ class Launcher:
 
     def start(
         self,
-        pipeline_dir: str | os.PathLike[str],
+        pipeline_dir: str | os.PathLike[str] | Volume,
         *,
         gateway: str | RunningGateway | None = None,
         network: str | None = None,
@@ -171,24 +178,36 @@ class Launcher:
         pull: Pull = "missing",
         host_ip: str | None = None,
         host_port: int | None = None,
+        ports: Mapping[int | str, int | None] | None = None,
+        extra_hosts: Mapping[str, str] | None = None,
         base_url: str = "/",
         allow_origin: str | None = None,
         user: str | int | None = None,
+        groups: Collection[int | str] = (),
+        umask: int | str | None = None,
         environment: Mapping[str, str] | None = None,
         secrets: Mapping[str, str] | None = None,
         mounts: Iterable[Mount] = (),
+        tmpfs: Mapping[str, int | str] | None = None,
+        home: str | os.PathLike[str] | Volume | None = None,
+        token: Secret | Callable[[], str] | None = None,
         pipeline_relabel: Literal["z", "Z"] | None = None,
         pipeline_read_only: bool = False,
         memory: int | str | None = None,
         cpus: float | None = None,
         shm_size: int | str | None = None,
-        gpus: int | str | None = None,
+        gpus: int | str | Collection[str] | None = None,
         read_only: bool = False,
         tune: bool = True,
         lease: int | None = None,
+        idle_timeout: int | None = None,
+        idle_kernel_timeout: int | None = None,
         labels: Mapping[str, str] | None = None,
         lab_args: Iterable[str] = (),
+        entrypoint: bool = True,
         log_size: int | str | None = "10m",
+        container_options: Mapping[str, object] | None = None,
+        unsafe: bool = False,
         timeouts: Timeouts | None = None,
         cancel: threading.Event | None = None,
     ) -> Session:
@@ -197,7 +216,9 @@ class Launcher:
         Args:
             pipeline_dir: a directory, mounted at ``/pipeline-dir``. Where this process is in a
                 container of the engine, it lies below one of that container's own mounts; where the
-                engine is on another host, it is an absolute path there.
+                engine is on another host, it is an absolute path there. Or a :class:`Volume`: one that
+                nobody has used is given to ``user``, else to 1000:1000. The engine makes one that is not
+                there, and it stays, also where the start fails.
             gateway: the kernel gateway: a container's name or id, optionally with ``:port``
                 (8888 otherwise), an http(s) URL as the server's container reaches it, or what
                 ``run_gateway`` yields. None: kernels run beside the server. The token of a gateway that
@@ -213,6 +234,9 @@ class Launcher:
             host_ip: the host's address to publish on; None: its loopback, or, where the engine is on
                 another host, the address at which that is reached.
             host_port: the host's port to publish on; None: the engine chooses a free one.
+            ports: more ports of the container to publish on ``host_ip``: ``6006`` or ``"5000/udp"`` → the host's port;
+                None: a free one, which ``Session.published`` tells.
+            extra_hosts: names for the session's /etc/hosts → an IP address, or ``host-gateway``: the engine's host.
             base_url: the path below which the server answers.
             allow_origin: the one other origin whose pages may embed the session in a frame, exactly,
                 as ``https://ide.example:8443``; for a reverse proxy that does not pass on the Host it
@@ -222,32 +246,63 @@ class Launcher:
             user: ``uid[:gid]`` as containers of the engine number them, or a name that the image knows; None: the
                 directory's owner. Root must be said unless this process runs as root, and all links on the path are
                 root's.
+            groups: more groups of the user, by gid, or by a name that the image knows.
+            umask: of the server, its terminals and the kernels beside it, as octal text such as ``"0002"`` (a whole
+                number is what ``0o002`` is in Python). None: the engine's 0022.
             environment: for the server and the kernels beside it. Everyone who may ask the
                 engine can read it.
             secrets: a name → a text, which stands in the file ``/run/jupyter-launcher/secrets/<name>``, in memory
                 and for the session's user alone. Names are 1 to 64 of ``A-Z a-z 0-9 _ . -``, no dot first; at
                 most 16 texts of 64 KiB. No variable, label, event, log or inspect shows a text; the names stand
                 in a label. A session that is joined keeps the texts that it was started with.
+            mounts: more folders, files and volumes.
+            tmpfs: file systems in memory: a path in the container → its size, bytes or a text. Everybody in the
+                container can write there, and run what is there. What is in them counts as memory.
+            home: a directory, by its absolute path on the engine's host, or a :class:`Volume`, mounted at
+                ``/home/jupyter-launcher``, which is HOME of the server, its terminals, and the kernels beside it:
+                JupyterLab's settings, histories and ``pip install --user`` stay from session to session, in sessions
+                at once too. The layout of windows is kept for each ``session_id``. The server's user must be able to
+                write there; a volume that nobody has used is given to that user. Kernels on a gateway have their own.
+            token: what the server is asked with, in place of a new one: a :class:`Secret`, or a function that
+                returns its text (what that raises is raised), with 32 to 128 of ``A-Z a-z 0-9 _ -``. With
+                ``host_port``, an editor finds the server again after a stop and a start. It enters the container
+                as ``secrets`` do.
             mounts: more folders.
             pipeline_relabel: for hosts with SELinux: ``z`` gives the pipeline directory and all below it the label that
                 every container may use (a gateway's too), ``Z`` the label of this session alone. Other hosts ignore it.
             pipeline_read_only: the session cannot write to the pipeline directory, so nothing can be saved there.
                 Otherwise the server's user must be able to write there.
-            memory: bytes, or a text such as ``"2g"``.
-            cpus: cores.
-            shm_size: bytes or a text; the engine's 64 MB otherwise.
-            gpus: ``"all"`` or how many.
-            read_only: the container's own file system cannot be written (the mounts can).
+            memory: bytes, or a text such as ``"2g"``. The server and the kernels beside it have it as ``MEM_LIMIT``.
+            cpus: cores. They are ``CPU_LIMIT``, and ``OMP_NUM_THREADS`` and its kin tell libraries how many threads to
+                start, unless ``environment`` or the image says otherwise.
+            shm_size: of /dev/shm, bytes or a text. None: half of ``memory``, else 1 GiB.
+            gpus: ``"all"``, how many, or which: ``("0", "3")``, UUIDs, or names of CDI devices (``vendor/class=name``).
+            read_only: the container's own file system cannot be written (the mounts can). ``/tmp`` is in memory then,
+                2 GiB unless ``tmpfs`` says otherwise.
             tune: speed up the server's start (kernels are not affected): skip importing ``rfc3987_syntax``
                 (jupyter_server#1559), skip JupyterLab 4's call to node for yarn's configuration, and defer
                 garbage collection.
             lease: seconds after which the session ends itself, gracefully, unless somebody renews the
                 lease: ``renew``, or the session's context manager. None: it stays until it is stopped.
+            idle_timeout: seconds after which the session ends itself, gracefully, its kernels on a gateway too, if
+                nobody uses it. Use is a busy kernel, a terminal in whose foreground something other than its shell
+                runs, what is typed or printed in a terminal, and a file that is saved, renamed or deleted. An open
+                tab alone is none, and no call of this library is. None: no limit.
+            idle_kernel_timeout: the same for each kernel: it is shut down after so many seconds in which it was not
+                busy, also where a notebook that uses it is open.
             labels: more labels for the container.
             lab_args: more arguments for ``jupyter lab``.
+            entrypoint: the image's ENTRYPOINT runs before the server, which gets the environment and the file mode mask
+                that it leaves; it has to run its arguments at last (``exec "$@"``). False: it does not run.
             log_size: of the container's log, bytes or a text: two files of this size, where the engine's logging
                 driver is ``json-file`` (Podman's: ``k8s-file``); other drivers keep their own settings. None: the
                 engine's setting, which often is no limit.
+            container_options: more options of the container by the names of the engine's API (of its HostConfig, and
+                of what stands beside it), such as ``{"Ulimits": [...], "Hostname": "lab"}``, with values as JSON has
+                them. They replace the launcher's; what an option here is for is refused. They stand in a label, so
+                they are no place for secrets.
+            unsafe: let ``container_options`` have what opens the engine's host to the session, such as ``Devices``,
+                ``Privileged`` and ``CapAdd``, and names that are not known.
             timeouts: in place of the launcher's.
             cancel: another thread sets it to end this start.
 
@@ -274,6 +329,8 @@ class Launcher:
             raise OptionError(msg, hint="give a threading.Event", option="cancel")
         if secrets is not None:
             secrets = HiddenTexts(secrets)  # type: ignore[assignment] # a traceback's locals show none
+        if callable(token):
+            token = Secret(token())
         given = dict(locals())  # each option is passed on by its name, so that a new one is written here only once
         request = StartRequest(
             pipeline_dir=pipeline_dir,
@@ -301,7 +358,7 @@ class Launcher:
             SessionUnreadableError: it has, and its labels cannot be read.
             ServerNotRunningError: it has, but no server runs in it.
             ServerError: its server does not answer as it should.
-            ExecError: nobody can tell, because no command runs in the container (it may be paused).
+            ExecError: nobody can tell, because no command runs in the container; it is paused, perhaps.
             EngineError: the engine does not answer.
         """
         return get_session(self._context, session_id)
@@ -318,6 +375,28 @@ class Launcher:
             EngineError: the engine does not answer.
         """
         return run_act(lambda: stop_session(self._context, *find_session(self._context, session_id)))
+
+    def pause(self, session_id: str) -> None:
+        """Pause a session, as ``Session.pause`` says.
+
+        Raises:
+            SessionNotFoundError: this namespace has no container of this session id.
+            SessionUnreadableError: it has, and its labels cannot be read.
+            ServerNotRunningError: it has ended.
+            EngineError: the engine does not answer, or cannot pause.
+        """
+        info, labels = find_session(self._context, session_id)
+        pause_session(self._context, info.id, labels)
+
+    def resume(self, session_id: str) -> Session:
+        """Let a paused session go on, start its lease anew, and return it when it answers, as ``get`` does.
+
+        Raises:
+            LauncherError: as ``get`` and ``renew`` say.
+        """
+        info, labels = find_session(self._context, session_id)
+        resume_session(self._context, info.id, labels)
+        return get_session(self._context, session_id)
 
     def renew(self, session_id: str) -> None:
         """Start the lease of a session anew; nothing happens where there is none.
@@ -405,6 +484,24 @@ class Launcher:
         info, _ = find_session(self._context, session_id)
         return self._engine.read_log(info.id, tail, follow=follow)
 
+    def events(self, *, since: float | None = None) -> SessionEvents:
+        """What happens to the sessions of this namespace, as it happens: one :class:`SessionEvent` after another.
+
+        It is an iterator that waits for the next one. Leave its ``with`` block, or call its ``close`` from any thread,
+        to end it.
+
+        Args:
+            since: seconds since the epoch, such as the ``time`` of the last event that you had; what has happened
+                since then comes first, as far as the engine still knows it (Docker: its last 256 events of any
+                kind). None: only what is to come.
+
+        Raises:
+            OptionError: ``since`` is no time.
+            EngineError: the engine does not answer, or something before it forbids to ask.
+            EngineUnavailableError: by the iterator: the engine has ended the stream, as at its restart.
+        """
+        return follow_sessions(self._context, None if since is None else check_age(since, "since"))
+
     def list(self) -> Sequence[SessionSummary]:
         """All sessions of this namespace, in every state, newest first.
 
@@ -444,7 +541,8 @@ class Launcher:
         events of the phase ``image``.
 
         Args:
-            name: ``jupyter-server`` or ``kernel-gateway``.
+            name: ``jupyter-server``, ``kernel-gateway``, or ``notebook``: a layer upon the first, with pandas,
+                matplotlib, ipywidgets and git.
             tag: of the image; None: the one that ``start`` looks for.
             options: in place of the launcher's ``build``.
             force: build anew, without the engine's cache.
@@ -453,8 +551,8 @@ class Launcher:
             OptionError: no such image of ours.
             ImageBuildError: with the end of what the build printed.
         """
-        tag = tag_of(name) if tag is None else check_image(tag, "tag")
         options = self._context.build if options is None else check_instance(options, BuildOptions, "options")
+        tag = packages_tag(name, options) if tag is None else check_image(tag, "tag")
         with self._context.reporter.phase(Phase.IMAGE) as progress:
             deadline = Deadline(self.timeouts.image)
             self._engine.images.build(name, tag, options, deadline, progress, force=force)
@@ -463,7 +561,7 @@ class Launcher:
     @contextlib.contextmanager
     def run_gateway(
         self,
-        pipeline_dir: str | os.PathLike[str],
+        pipeline_dir: str | os.PathLike[str] | Volume,
         *,
         image: str = DEFAULT_GATEWAY_IMAGE,
         network: str | None = None,
@@ -480,7 +578,7 @@ class Launcher:
         engine get. Its port is published only where this process does not reach its container otherwise.
 
         Args:
-            pipeline_dir: mounted at ``/pipeline-dir``.
+            pipeline_dir: mounted at ``/pipeline-dir``; a :class:`Volume` as for ``start``.
             image: of a gateway that listens on port 8888 and takes its token from ``KG_AUTH_TOKEN`` or
                 ``EG_AUTH_TOKEN``, as Kernel Gateway and Enterprise Gateway do, with ``sh`` and ``od``; the default is
                 built when missing.

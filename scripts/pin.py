@@ -1,6 +1,8 @@
 """Pin anew what an image installs: each version, and the hashes of its files.
 
-    pin.py IMAGE_FOLDER BASE_IMAGE
+    pin.py IMAGE_FOLDER BASE_IMAGE [FOLDER_BELOW]
+
+For an image that is a layer upon another one of ours, FOLDER_BELOW is that one's: its pins hold, and are left out.
 
 Resolves ``requirements.in`` in a container of the base image, and writes ``requirements.txt``. The hashes are those of
 the wheels that pip takes for the base image's Python on linux/amd64 and on linux/arm64, as the index that pip is
@@ -49,8 +51,17 @@ def tags_of(architecture: str, order: range) -> str:
     return " ".join(f"--platform manylinux_2_{minor}_{architecture}" for minor in order)
 
 
-def main(folder: Path, base: str) -> None:
-    chosen = read_report(run_in(base, f"{REPORT} --requirement /in", (folder / "requirements.in").read_text()))
+def read_pins(folder: Path) -> list[str]:
+    """The pins of an image, without hashes."""
+    lines = (folder / "requirements.txt").read_text().splitlines()
+    return [line.split()[0] for line in lines if "==" in line and not line.startswith("#")]
+
+
+def main(folder: Path, base: str, below: Path | None = None) -> None:
+    held = [] if below is None else read_pins(below)
+    wanted = "\n".join([(folder / "requirements.in").read_text(), *held])
+    found = read_report(run_in(base, f"{REPORT} --requirement /in", wanted))
+    chosen = {key: value for key, value in found.items() if key not in {pin.lower() for pin in held}}
     pins = "\n".join(pin for pin, _ in chosen.values())
     hashes: dict[str, set[str]] = {key: {digest} for key, (_, digest) in chosen.items()}
     for architecture, order in itertools.product(ARCHITECTURES, ORDERS):
@@ -65,4 +76,4 @@ def main(folder: Path, base: str) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2])
+    main(Path(sys.argv[1]), sys.argv[2], *map(Path, sys.argv[3:]))

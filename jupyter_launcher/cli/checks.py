@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
+from jupyter_launcher.cli.spelling import respell
 from jupyter_launcher.errors import LauncherError
 
 __all__ = ["Check", "CheckState", "attempt", "failed", "from_error", "ok", "skipped", "warning"]
@@ -52,6 +53,7 @@ def skipped(name: str, reason: str) -> Check:
 
 def from_error(name: str, error: LauncherError) -> Check:
     """A check that failed with an error of the library."""
+    respell(error)
     return failed(name, error.message, error.hint)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from click.shell_completion import CompletionItem, get_completion_class
 
 from jupyter_launcher._version import __version__
 from jupyter_launcher.cli.options import NAME, CommandContext, LauncherGroup, directory_options, pass_context
-from jupyter_launcher.cli.output import describe_session, error_document, format_columns, session_document
+from jupyter_launcher.cli.output import describe_session, error_document, format_columns, format_line, session_document
 from jupyter_launcher.cli.start import start
 from jupyter_launcher.errors import LauncherError, SessionError
 
@@ -139,6 +140,23 @@ def logs(state: CommandContext, session_id: str, follow: bool, tail: int | None)
             click.echo(piece, nl=False)
 
 
+@cli.command(short_help="Wait for what happens to sessions.")
+@pass_context
+def events(state: CommandContext) -> None:
+    """Print a line for each thing that happens to a session of the namespace, such as its end, until Ctrl-C.
+
+    With --format json each line is a document.
+
+    Example: jupyter-launcher events --format json
+    """
+    with state.launcher() as launcher, launcher.events() as found:
+        for event in found:
+            time = datetime.fromtimestamp(event.time).astimezone().isoformat(timespec="seconds")
+            code = "" if event.exit_code is None else f"exit code {event.exit_code}"
+            row = (time, event.session_id, event.kind.value, code)
+            click.echo(format_line(event) if state.json else format_columns([row]))
+
+
 @cli.command(short_help="Stop sessions.")
 @click.argument("session_ids", nargs=-1, metavar="ID...", shell_complete=_complete_id)
 @click.option("--all", "every", is_flag=True, help="Every session of the namespace.")
@@ -171,6 +189,33 @@ def stop(state: CommandContext, session_ids: tuple[str, ...], every: bool) -> No
         click.echo(f"{NAME}: {failed}", err=True)
     if errors:
         click.get_current_context().exit(errors[0].command_exit_code)
+
+
+@cli.command(short_help="Pause a session.")
+@_ID
+@pass_context
+def pause(state: CommandContext, session_id: str) -> None:
+    """Stop all processes of a session where they are: it uses no core, keeps its memory, and answers nothing.
+
+    Example: jupyter-launcher pause 3f2a
+    """
+    with state.launcher() as launcher:
+        found = _full_id(launcher, session_id)
+        launcher.pause(found)
+    state.result({"session_id": found, "state": "paused"}, f"{found}  paused")
+
+
+@cli.command(short_help="Let a paused session go on.")
+@_ID
+@pass_context
+def resume(state: CommandContext, session_id: str) -> None:
+    """Let a paused session go on, and start its lease anew if it has one.
+
+    Example: jupyter-launcher resume 3f2a
+    """
+    with state.launcher() as launcher:
+        found = launcher.resume(_full_id(launcher, session_id)).id
+    state.result({"session_id": found, "state": "ready"}, f"{found}  ready")
 
 
 @cli.command(short_help="List the gateways that the library runs.")
@@ -210,7 +255,7 @@ def reap(state: CommandContext, min_age: float, dry_run: bool) -> None:
 
 
 @cli.command(short_help="Build an image.")
-@click.argument("name", default="jupyter-server", type=click.Choice(["jupyter-server", "kernel-gateway"]))
+@click.argument("name", default="jupyter-server", type=click.Choice(["jupyter-server", "kernel-gateway", "notebook"]))
 @click.option("--base-image", help="An image with Python to build upon.")
 @click.option(
     "--ca-certificate",
@@ -225,6 +270,13 @@ def reap(state: CommandContext, min_age: float, dry_run: bool) -> None:
     "--require-hashes/--no-require-hashes",
     default=True,
     help="Install only files whose hashes are pinned; without, the versions alone count.",
+)
+@click.option(
+    "--requirement",
+    "requirements",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="More packages, as pip takes them: an image of its own, whose name is printed, for --image of start.",
 )
 @click.option("--tag", help="Another name for the image.")
 @click.option("--force", is_flag=True, help="Build anew although nothing changed.")

@@ -26,6 +26,7 @@ from jupyter_launcher.host.rules import DirectoryRules, parse_roots
 from jupyter_launcher.models import Gateway
 from jupyter_launcher.models.options import HiddenTexts
 from jupyter_launcher.server.api import JupyterApi
+from jupyter_launcher.server.ready import TOKEN_HINT
 from jupyter_launcher.spec.checks import PIPELINE_TARGET
 from jupyter_launcher.spec.container import PORT_KEY, probe_config
 from jupyter_launcher.spec.labels import helper_labels, helper_name
@@ -256,8 +257,7 @@ def _check_gateway(engine: Engine, container: str, gateway: Gateway) -> Check:
     if status == "200":
         return checks.ok(name, url)
     if status in ("401", "403"):
-        hint = "start with JUPYTER_GATEWAY_AUTH_TOKEN in the environment"
-        return checks.warning(name, f"{url} wants a token (HTTP {status})", hint)
+        return checks.warning(name, f"{url} wants a token (HTTP {status})", TOKEN_HINT)
     seen = f"HTTP {status}" if status else (result.stderr.strip() or f"exit code {result.exit_code}").splitlines()[-1]
     hint = f"see `docker logs {gateway.name}`, its port, and that both are on one network"
     return checks.failed(name, f"{url}: {seen}", hint)

@@ -17,7 +17,15 @@ if TYPE_CHECKING:
     from jupyter_launcher.cli.progress import Progress
     from jupyter_launcher.launcher import Launcher
 
-__all__ = ["NAME", "CommandContext", "LauncherGroup", "directory_options", "pass_context"]
+__all__ = [
+    "NAME",
+    "CommandContext",
+    "GlobalOptionsCommand",
+    "LauncherGroup",
+    "directory_options",
+    "pass_context",
+    "root_options",
+]
 
 NAME = "jupyter-launcher"
 _INTERRUPTED = 130
@@ -112,9 +120,14 @@ def _global_options() -> list[click.Option]:
 
 
 def directory_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that say as whom a directory is used, and which directories may be: ``roots`` is a tuple."""
+    """The options that say as whom a directory is used, and which directories may be."""
+    user = click.option("--user", metavar="UID[:GID]", help="Whom the server runs as; the directory's owner otherwise.")
+    return user(root_options(command))
+
+
+def root_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say which directories may be used: ``roots`` is a tuple."""
     decorators = (
-        click.option("--user", metavar="UID[:GID]", help="Whom the server runs as; the directory's owner otherwise."),
         click.option(
             "--root",
             "roots",
@@ -160,6 +173,9 @@ class LauncherGroup(GlobalOptionsCommand, click.Group):
         try:
             return super().invoke(ctx)
         except LauncherError as error:
+            from jupyter_launcher.cli.spelling import respell
+
+            respell(error)
             self._print_error(state, str(error))
             if state.json:
                 click.echo(format_document(error_document(error)))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jupyter_launcher.errors import LauncherError
+from jupyter_launcher.models import Volume
 
 if TYPE_CHECKING:
     from jupyter_launcher.sessions.session import Session
@@ -20,6 +21,7 @@ __all__ = [
     "error_document",
     "format_columns",
     "format_document",
+    "format_line",
     "session_document",
     "to_plain",
 ]
@@ -38,8 +40,15 @@ def format_document(value: object) -> str:
     return json.dumps(to_plain(value), indent=2)
 
 
+def format_line(value: object) -> str:
+    """A value as one JSON document in one line."""
+    return json.dumps(to_plain(value))
+
+
 def to_plain(value: object) -> Any:
-    """A value as JSON has it: dataclasses become objects, enums their values, paths text."""
+    """A value as JSON has it: dataclasses become objects, enums their values, paths and volumes text."""
+    if isinstance(value, Volume):
+        return str(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {item.name: to_plain(getattr(value, item.name)) for item in dataclasses.fields(value)}
     if isinstance(value, Mapping):
@@ -70,18 +79,22 @@ def session_document(session: Session, *, token: bool) -> dict[str, Any]:
         "url": session.url,
         **({"lab_url": session.lab_url} if token else {}),
         "internal_url": session.internal_url,
+        **({"ports": session.ports} if session.ports else {}),
         "server_info": info,
     }
 
 
 def describe_session(session: Session, *, token: bool) -> str:
     """A running session in a few aligned lines; without ``token`` the URL has none."""
+    from jupyter_launcher.host.address import bracket
+
     rows = [
         ("session", session.id),
         ("pipeline dir", session.pipeline_dir),
         ("gateway", session.gateway.name if session.gateway else "none: kernels run beside the server"),
         ("container", session.container_name),
         ("for containers", session.internal_url),
+        *((f"port {inside}", f"{bracket(host)}:{port}") for inside, (host, port) in session.ports.items()),
         ("url", session.lab_url if token else f"{session.url}lab"),
     ]
     return format_columns(rows)

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jupyter_launcher.cli.options import CommandContext, GlobalOptionsCommand, directory_options, pass_context
+from jupyter_launcher.cli.options import CommandContext, GlobalOptionsCommand, pass_context, root_options
 from jupyter_launcher.cli.output import describe_session, session_document
+from jupyter_launcher.cli.values import read_options, start_options
 from jupyter_launcher.errors import LauncherError
+from jupyter_launcher.models import Volume
 
 if TYPE_CHECKING:
     from jupyter_launcher.sessions.session import Session
@@ -22,27 +24,19 @@ __all__ = ["start"]
 
 @click.command(cls=GlobalOptionsCommand, short_help="Start JupyterLab for the pipeline in DIR.")
 @click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
-@click.option("--gateway", metavar="NAME", help="A kernel gateway: its container (NAME or NAME:PORT), or its URL.")
-@click.option("--network", metavar="NAME", help="The network to join; needed when the gateway is on several.")
-@click.option("--session-id", metavar="ID", help="Asking again with the same id gives the same session.")
-@click.option("--port", type=int, help="The host's port; a free one otherwise.")
-@click.option("--image", help="Any image with sh and JupyterLab 3 or newer.")
-@click.option("--memory", metavar="SIZE", help="The most it may use, such as 2g.")
-@click.option("--cpus", type=float, help="The most cores it may use, such as 1.5.")
-@click.option("--pipeline-read-only", is_flag=True, help="The session cannot write to DIR; nothing can be saved there.")
+@start_options
 @click.option("--open", "browse", is_flag=True, help="Open it in the browser.")
 @click.option(
     "--foreground",
     is_flag=True,
     help="Stay in the foreground; Ctrl-C stops the session gracefully, a second one kills it.",
 )
-@directory_options
+@root_options
 @pass_context
 def start(
     state: CommandContext,
     /,
     directory: Path,
-    port: int | None,
     browse: bool,
     foreground: bool,
     roots: tuple[Path, ...],
@@ -51,13 +45,17 @@ def start(
 ) -> None:
     """Start JupyterLab for the pipeline in DIR, and print where it is, its token included.
 
+    DIR may be a named volume of the engine: volume:NAME. A directory of such a name is ./volume:NAME.
+
     Example: jupyter-launcher start my-pipeline --gateway my-gateway --open
     """
     rules = {"roots": roots or None, "allow_engine_socket": allow_engine_socket}
     with _interrupt_on_signals(), state.launcher(**rules) as launcher:
-        session = launcher.start(directory, host_port=port, **options)
+        session = launcher.start(Volume.from_text(str(directory)) or directory, **read_options(options))
         with _stop_at_end(state, session) if foreground else contextlib.nullcontext():
             state.result(session_document(session, token=True), describe_session(session, token=True))
+            if not foreground:
+                state.note(f"stop it with: {state.line} stop {session.id}")
             if browse:
                 _open_browser(state, session)
             if foreground:

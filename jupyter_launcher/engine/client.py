@@ -12,9 +12,9 @@ from docker import APIClient, DockerClient
 
 from jupyter_launcher.acts import leaves, run_act, shielded
 from jupyter_launcher.engine import connection, logs, podman, streams
-from jupyter_launcher.engine.errors import is_gone, is_port_conflict, translate_errors
+from jupyter_launcher.engine.errors import describe_port, is_gone, is_port_conflict, translate_errors
 from jupyter_launcher.engine.images import ImageStore
-from jupyter_launcher.engine.protocol import NO_LOG, OUTPUT_LIMIT
+from jupyter_launcher.engine.protocol import NO_LOG, OUTPUT_LIMIT, Events
 from jupyter_launcher.engine.shapes import parse_id, parse_list, parse_status
 from jupyter_launcher.engine.traits import EngineTraits, NetworkInfo
 from jupyter_launcher.engine.types import (
@@ -23,8 +23,9 @@ from jupyter_launcher.engine.types import (
     ExecResult,
     ListedContainer,
 )
-from jupyter_launcher.errors import EngineError, EngineUnavailableError, PortInUseError
+from jupyter_launcher.errors import EngineError, EngineUnavailableError
 from jupyter_launcher.forks import PerProcess
+from jupyter_launcher.models import Stats
 from jupyter_launcher.models.options import HiddenTexts
 from jupyter_launcher.waiting import Deadline, NotYetError, attempts
 
@@ -37,8 +38,8 @@ __all__ = ["DockerEngine"]
 
 T = TypeVar("T")
 
-_REMOVAL_SECONDS = 5.0
-_TAIL_SECONDS = 5.0
+_REMOVAL_SECONDS = _TAIL_SECONDS = 5.0
+_PORT_TRIES = 4
 _TAIL_SIZE = 64 * 1024  # characters
 
 
@@ -146,9 +147,9 @@ class DockerEngine:
         return parse(raw)
 
     def containers(self, *labels: str) -> list[ListedContainer]:
-        """All containers, in every state, with these labels (``name=value`` or ``name``); one call."""
+        """All containers, in every state, with all of these labels (``name=value`` or ``name``); one call."""
         with self._translate("list containers"):
-            listed = self.api.containers(all=True, filters={"label": list(labels)})
+            listed = self.api.containers(all=True, filters={"label": list(labels)} if labels else None)
         found = [ListedContainer.from_listing(podman.listing_to_docker(raw)) for raw in parse_list(listed)]
         wanted = [label.partition("=") for label in labels]
         return [
@@ -173,29 +174,24 @@ class DockerEngine:
             with self._translate(f"create container {name}"):
                 return parse_id(self.api.create_container_from_config(body, name))
         except EngineError as error:
-            # Where two create one at the same time, Podman's check of the name passes both.
-            if error.status == 500 and "name is already in use" in error.message:
-                raise EngineError(error.message, hint=error.hint, status=409) from error
-            raise
+            raise podman.read_conflict(error) or error from error.__cause__
 
     def start(self, container: str, *, host_port: int | None = None) -> None:
-        """Start a created container.
+        """Start a created container. Where the port that the engine chose is taken after all, it chooses again.
 
         Raises:
-            PortInUseError: ``host_port`` was asked for, and is taken.
+            PortInUseError: a port of the host was asked for, and is taken.
         """
-        try:
-            with self._translate(f"start container {container[:12]}"):
-                self.api.start(container)
-        except EngineError as error:
-            if host_port is not None and is_port_conflict(error):
-                msg = f"host port {host_port} is in use"
-                hint = (
-                    "stop what holds it (`docker ps`, `ss -ltnp`), or let the engine choose a free port by leaving "
-                    "host_port out"
-                )
-                raise PortInUseError(msg, hint=hint, status=500, host_port=host_port) from error
-            raise
+        for left in reversed(range(_PORT_TRIES)):
+            try:
+                with self._translate(f"start container {container[:12]}"):
+                    self.api.start(container)
+                    return
+            except EngineError as error:
+                if not is_port_conflict(error) or (host_port is None and not left):
+                    raise
+                if host_port is not None:
+                    raise describe_port(error, host_port) from error
 
     @contextlib.contextmanager
     def temporary(
@@ -242,9 +238,8 @@ class DockerEngine:
             return None
         try:
             with self._translate(f"wait for container {container[:12]}"):
-                return parse_status(
-                    streams.wait_for_json(self.api, self._url(f"containers/{container}/wait"), deadline)
-                )
+                answer = streams.wait_for_json(self.api, self._url(f"containers/{container}/wait"), deadline)
+                return parse_status(answer)
         except EngineUnavailableError:
             if deadline.expired():
                 return None
@@ -254,14 +249,22 @@ class DockerEngine:
                 return -1
             raise
 
+    def pause(self, container: str) -> None:
+        """Stop the processes of a running container where they are; nothing happens where they are."""
+        try:
+            with self._translate(f"pause container {container[:12]}"):
+                self.api.pause(container)
+        except EngineError:
+            if (info := self.inspect(container)) is None or info.state != "paused":
+                raise
+
     def unpause(self, container: str) -> None:
         """Let a paused container go on; nothing happens where it is not paused."""
         try:
             with self._translate(f"unpause container {container[:12]}"):
                 self.api.unpause(container)
         except EngineError:
-            info = self.inspect(container)
-            if info is not None and info.state == "paused":
+            if (info := self.inspect(container)) is not None and info.state == "paused":
                 raise
 
     def remove(self, container: str) -> None:
@@ -308,6 +311,14 @@ class DockerEngine:
             EngineError: at the call, not at the first piece.
         """
         return logs.read_log(self.api, self.endpoint, container, tail, follow=follow)
+
+    def stats(self, container: str) -> Stats:
+        """What a container uses; see the protocol."""
+        return logs.read_stats(self.api, self.endpoint, container)
+
+    def events(self, *labels: str, since: float | None = None) -> Events:
+        """What happens to the containers with these labels, as it happens; see the protocol."""
+        return logs.read_events(self.api, self.endpoint, labels, since)
 
     def exec(
         self,

@@ -12,9 +12,9 @@ import requests
 from docker.errors import APIError, DockerException, StreamParseError
 from urllib3.exceptions import HTTPError as TransportError
 
-from jupyter_launcher.errors import EngineError, EngineUnavailableError
+from jupyter_launcher.errors import EngineError, EngineUnavailableError, PortInUseError
 
-__all__ = ["FORBIDDEN", "is_gone", "is_port_conflict", "translate_errors"]
+__all__ = ["FORBIDDEN", "describe_port", "is_gone", "is_port_conflict", "translate_errors"]
 
 _REFUSED = "see what the engine says; `docker info` and the engine's own log tell more"
 _MISSHAPEN = "see whether a proxy answers in place of the engine, and which version `docker version` shows"
@@ -108,6 +108,17 @@ def is_gone(error: EngineError) -> bool:
     """Whether the engine says that there is no such container."""
     # Podman answers 500 for a container that is removed while it looks at it.
     return error.status == 404 or (error.status == 500 and "no such container" in error.message)
+
+
+def describe_port(error: EngineError, asked: int) -> PortInUseError:
+    """The error for a start that failed because a host port is in use: the one that its error names, else ``asked``."""
+    found = re.search(r":([0-9]{1,5})(?:: bind| failed: port)", error.message)
+    port = int(found[1]) if found else asked  # more than one may have been asked for
+    hint = (
+        "stop what holds it (`docker ps`, `ss -ltnp`), or let the engine choose a free port by leaving host_port (or "
+        "its number in ports) out"
+    )
+    return PortInUseError(f"host port {port} is in use", hint=hint, status=500, host_port=port)
 
 
 def is_port_conflict(error: EngineError) -> bool:

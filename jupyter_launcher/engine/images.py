@@ -4,38 +4,43 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
-import io
-import json
 import math
 import queue
 import re
-import tarfile
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from importlib import resources
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import requests
 from docker import APIClient
 
-from jupyter_launcher._version import __version__
 from jupyter_launcher.acts import check_cancelled
 from jupyter_launcher.engine import streams
+from jupyter_launcher.engine.build.context import (
+    CONTEXTS,
+    NOTEBOOK,
+    context_dir,
+    digest_inputs,
+    find_layer,
+    pack_files,
+    packages_tag,
+    tag_of,
+)
+from jupyter_launcher.engine.build.context import context_files as _context_files
 from jupyter_launcher.engine.errors import translate_errors
+from jupyter_launcher.engine.protocol import Progress
 from jupyter_launcher.engine.shapes import expect_shape
-from jupyter_launcher.engine.types import ImageInfo, Progress
+from jupyter_launcher.engine.types import ImageInfo
 from jupyter_launcher.errors import EngineError, ImageBuildError, ImageNotFoundError, OptionError
 from jupyter_launcher.models import BuildOptions
 from jupyter_launcher.models.options import HiddenTexts, show_value
 from jupyter_launcher.threads import run_in_thread
 from jupyter_launcher.waiting import Deadline, within
 
-__all__ = ["CONTEXTS", "DEFAULT_GATEWAY_IMAGE", "DEFAULT_IMAGE", "ImageStore", "context_dir", "tag_of"]
+__all__ = ["CONTEXTS", "DEFAULT_GATEWAY_IMAGE", "DEFAULT_IMAGE", "ImageStore", "context_dir", "packages_tag", "tag_of"]
 
-CONTEXTS = ("jupyter-server", "kernel-gateway")
 _INPUTS = "jupyter-launcher.inputs"
 _TAIL_LINES = 40
 _POLL = 0.05
@@ -54,27 +59,7 @@ _HASH_HINT = (
 _STEP = re.compile(r"(?:Step|STEP) (\d+)/(\d+) ?: ")  # Docker's, Podman's
 
 
-def tag_of(name: str) -> str:
-    """The tag of an image of ours, of this version."""
-    return f"jupyter-launcher/{name}:{__version__}"
-
-
 DEFAULT_IMAGE, DEFAULT_GATEWAY_IMAGE = (tag_of(name) for name in CONTEXTS)
-
-
-def context_dir(name: str) -> Path:
-    """The build context of an image of ours: inside the wheel, or beside the package in a checkout.
-
-    Raises:
-        OptionError: no such image of ours.
-    """
-    package = Path(str(resources.files("jupyter_launcher")))
-    folders = (package / "images" / name, package.parent / "images" / name) if name in CONTEXTS else ()
-    for folder in folders:
-        if (folder / "Dockerfile").is_file():
-            return folder
-    msg = f"there is no image {show_value(name)} to build"
-    raise OptionError(msg, hint=f"give one of {', '.join(CONTEXTS)}", option="name")
 
 
 class ImageStore:
@@ -105,11 +90,14 @@ class ImageStore:
         if pull == "never":
             msg = f"image {image} is not on the engine, and pull is 'never'"
             raise ImageNotFoundError(msg, hint="build or pull it first", status=404, image=image)
-        ours = next((name for name in CONTEXTS if tag_of(name) == image), None)
+        ours = next(
+            (name for name in (*CONTEXTS, NOTEBOOK) if image in (tag_of(name), packages_tag(name, options))), None
+        )
         if ours is None:
             self._pull(image, deadline, on_progress)
         else:
-            self.build(ours, image, options, deadline, on_progress)
+            given = replace(options, requirements=None) if image == tag_of(ours) else options
+            self.build(ours, image, given, deadline, on_progress)
 
     def _pull(self, image: str, deadline: Deadline, on_progress: Progress) -> None:
         # Without a tag the engine would pull all of them.
@@ -137,13 +125,23 @@ class ImageStore:
     ) -> None:
         """Build one of our images; nothing is done when its inputs did not change.
 
+        With ``options.requirements``, a layer upon it, which is built only where it is missing; so is the image below
+        the one for notebooks.
+
         Raises:
             OptionError: no such image of ours, or a certificate that cannot be read.
             ImageBuildError: with the end of what the build printed.
         """
-        files = _context_files(context_dir(name), options.ca_certificates)
-        base = self.find(options.base_image) if options.base_image else None
-        inputs = _digest(files, {**options.to_build_args(), "base": base or ""})
+        layer = find_layer(name, options)
+        if layer is None:
+            files, base_image = _context_files(context_dir(name), options.ca_certificates), options.base_image
+            arguments: dict[str, str] = {}
+        else:
+            files, base_image = dict(layer.files), layer.below
+            arguments = {"BASE_IMAGE": layer.below, "DEBIAN_PACKAGES": layer.debian_packages}
+            self.ensure(layer.below, "missing", replace(options, requirements=None), deadline, on_progress)
+        base = self.find(base_image) if base_image else None
+        inputs = digest_inputs(files, {**options.to_build_args(), **arguments, "base": base or ""})
         existing = self.inspect(tag)
         if existing is not None and not force and (_INPUTS, inputs) in existing.labels.items():
             return
@@ -153,7 +151,7 @@ class ImageStore:
             with translate_errors(f"build {tag}", self._endpoint):
                 start = functools.partial(
                     self._api().build,
-                    fileobj=_tar(files),
+                    fileobj=pack_files(files),
                     custom_context=True,
                     tag=tag,
                     rm=True,
@@ -161,7 +159,7 @@ class ImageStore:
                     nocache=force,
                     decode=True,
                     use_config_proxy=False,  # the SDK does not find what is for one engine alone
-                    buildargs={**options.to_build_args(self._proxies), "BUILD_ID": build_id},
+                    buildargs={**options.to_build_args(self._proxies), **arguments, "BUILD_ID": build_id},
                     labels={_INPUTS: inputs},
                     timeout=math.ceil(deadline.seconds),
                 )
@@ -289,42 +287,3 @@ def _count(item: Mapping[str, Any], layers: dict[str, tuple[int, int]]) -> None:
         layers[layer] = (int(detail["current"]), int(detail["total"]))
     elif layer in layers:  # the steps after the download count no bytes
         layers[layer] = (layers[layer][1], layers[layer][1])
-
-
-def _context_files(folder: Path, certificates: Iterable[Path]) -> dict[str, bytes]:
-    files = {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and "__pycache__" not in path.parts  # pip compiles what it installs
-    }
-    for index, certificate in enumerate(certificates):
-        try:
-            content = Path(certificate).read_bytes()
-        except OSError as error:
-            msg = f"CA certificate {certificate} cannot be read: {error}"
-            raise OptionError(msg, hint="give a PEM file", option="ca_certificates") from error
-        if b"-----BEGIN CERTIFICATE-----" not in content:
-            msg = f"CA certificate {certificate} holds no PEM certificate"
-            raise OptionError(msg, hint="convert it with `openssl x509`", option="ca_certificates")
-        files[f"ca-certificates/{index}-{Path(certificate).stem}.crt"] = content
-    return files
-
-
-def _digest(files: Mapping[str, bytes], arguments: Mapping[str, str]) -> str:
-    digest = hashlib.sha256(json.dumps(sorted(arguments.items())).encode())
-    for name, content in sorted(files.items()):
-        digest.update(f"\0{name}\0{len(content)}\0".encode() + content)
-    return digest.hexdigest()
-
-
-def _tar(files: Mapping[str, bytes]) -> io.BytesIO:
-    # Without times and owners, so that the engine's build cache compares contents alone.
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for name, content in sorted(files.items()):
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            member.mode = 0o644
-            archive.addfile(member, io.BytesIO(content))
-    buffer.seek(0)
-    return buffer

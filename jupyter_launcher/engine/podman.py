@@ -11,7 +11,7 @@ from docker.errors import APIError
 from jupyter_launcher.engine.types import BindMount, ContainerConfig, Tmpfs
 from jupyter_launcher.errors import EngineError
 
-__all__ = ["inspect_to_docker", "kill", "listing_to_docker", "to_podman"]
+__all__ = ["inspect_to_docker", "kill", "listing_to_docker", "read_conflict", "to_podman"]
 
 # Docker uses none of these words, so the mapping is safe for both.
 _STATES = {"stopped": "exited", "configured": "created", "initialized": "created", "stopping": "running"}
@@ -78,11 +78,11 @@ def to_podman(config: ContainerConfig, *, limits_pids: bool = True) -> dict[str,
     body["HostConfig"] |= {
         "Mounts": [mount for mount in body["HostConfig"]["Mounts"] if mount["Target"] in long],
         "Binds": short,
-        "Tmpfs": {item.target: _tmpfs_options(item, body) for item in config.tmpfs},
+        "Tmpfs": {item.target: _tmpfs_options(item) for item in config.tmpfs},
         "DeviceRequests": _device_requests(config.gpus),
         "LogConfig": _log_config(config),
     }
-    return body
+    return config.add_engine_options(body)
 
 
 def _log_config(config: ContainerConfig) -> dict[str, Any]:
@@ -91,9 +91,9 @@ def _log_config(config: ContainerConfig) -> dict[str, Any]:
     return {"Type": "k8s-file" if config.log_is_read else "", "Config": size}
 
 
-def _tmpfs_options(item: Tmpfs, body: Mapping[str, Any]) -> str:
+def _tmpfs_options(item: Tmpfs) -> str:
     # Podman takes no owner of a tmpfs by number, but has an option that gives it to the container's user.
-    options = str(body["HostConfig"]["Tmpfs"][item.target]).split(",")
+    options = item.to_options().split(",")
     owned = [option for option in options if not option.startswith(("uid=", "gid="))]
     return ",".join(owned if len(owned) == len(options) else [*owned, "U"])
 
@@ -115,9 +115,22 @@ def _split_mounts(mounts: tuple[BindMount, ...]) -> tuple[set[str], list[str]]:
     return long, short
 
 
-def _device_requests(gpus: int | str | None) -> list[dict[str, Any]]:
+def _device_requests(gpus: int | str | tuple[str, ...] | None) -> list[dict[str, Any]]:
     # Podman takes GPUs by their CDI names, and ignores Docker's form.
     if gpus is None:
         return []
-    names = ["all"] if gpus == "all" else [str(number) for number in range(int(gpus))]
-    return [{"Driver": "cdi", "DeviceIDs": [f"nvidia.com/gpu={name}" for name in names]}]
+    if isinstance(gpus, tuple):
+        names = gpus
+    else:
+        names = ("all",) if gpus == "all" else tuple(str(number) for number in range(int(gpus)))
+    return [{"Driver": "cdi", "DeviceIDs": [name if "=" in name else f"nvidia.com/gpu={name}" for name in names]}]
+
+
+def read_conflict(error: EngineError) -> EngineError | None:
+    """The error of a create whose name another one has taken at the same time; None: it is another error.
+
+    Podman's check of the name passes both, so that the second gives HTTP 500.
+    """
+    if error.status == 500 and "name is already in use" in error.message:
+        return EngineError(error.message, hint=error.hint, status=409)
+    return None

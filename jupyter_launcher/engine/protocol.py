@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
+from jupyter_launcher.engine.shapes import ContainerEvent
 from jupyter_launcher.engine.traits import EngineTraits, NetworkInfo
 from jupyter_launcher.engine.types import (
     ContainerConfig,
@@ -13,19 +14,25 @@ from jupyter_launcher.engine.types import (
     ExecResult,
     ImageInfo,
     ListedContainer,
-    Progress,
 )
-from jupyter_launcher.models import BuildOptions
+from jupyter_launcher.models import BuildOptions, Stats
 from jupyter_launcher.models.options import HiddenTexts
 from jupyter_launcher.waiting import Deadline
 
-__all__ = ["NO_LOG", "OUTPUT_LIMIT", "Engine", "Images"]
+__all__ = ["NO_LOG", "OUTPUT_LIMIT", "Engine", "Events", "Images", "Progress"]
 
 NO_LOG = "(no log: "
 """How a message's log begins where the engine gave none."""
 
 OUTPUT_LIMIT = 4 * 2**20
 """Bytes that an exec may print, unless the caller allows more or less."""
+
+
+class Progress(Protocol):
+    """Reports how a build or a pull proceeds."""
+
+    def __call__(self, detail: str, done: int = 0, total: int = 0) -> None:
+        """Report ``detail`` for people, and ``done`` of ``total`` where that is known."""
 
 
 class Images(Protocol):
@@ -61,6 +68,21 @@ class Images(Protocol):
             OptionError: no such image of ours, or a certificate that cannot be read.
             ImageBuildError: with the end of what the build printed.
         """
+
+
+class Events(Protocol):
+    """What happens to containers, as it happens: an iterator that another thread may close."""
+
+    def __next__(self) -> ContainerEvent:
+        """Wait for the next event.
+
+        Raises:
+            StopIteration: it was closed.
+            EngineUnavailableError: the engine has ended the stream.
+        """
+
+    def close(self) -> None:
+        """End it, and a wait for the next event."""
 
 
 class Engine(Protocol):
@@ -102,10 +124,14 @@ class Engine(Protocol):
         """
 
     def start(self, container: str, *, host_port: int | None = None) -> None:
-        """Start a created container.
+        """Start a created container. Where the port that the engine chose is taken after all, it chooses again.
+
+        Args:
+            container: a name or an id.
+            host_port: one of the host's ports that were asked for; None: the engine chooses all of them.
 
         Raises:
-            PortInUseError: ``host_port`` was asked for, and is taken.
+            PortInUseError: a port of the host was asked for, and is taken.
         """
 
     def temporary(
@@ -130,6 +156,9 @@ class Engine(Protocol):
 
         Return its exit code, -1 when it was removed, None when the deadline passed.
         """
+
+    def pause(self, container: str) -> None:
+        """Stop the processes of a running container where they are; nothing happens where they are."""
 
     def unpause(self, container: str) -> None:
         """Let a paused container go on; nothing happens where it is not paused."""
@@ -157,6 +186,17 @@ class Engine(Protocol):
 
         Raises:
             EngineError: at the call, not at the first piece.
+        """
+
+    def stats(self, container: str) -> Stats:
+        """What a container that runs uses: two samples of the engine, so it takes about a second."""
+
+    def events(self, *labels: str, since: float | None = None) -> Events:
+        """What happens to the containers with these labels (``name=value`` or ``name``), as it happens.
+
+        Args:
+            labels: of the containers.
+            since: what has happened since then, seconds since the epoch, comes first; None: only what is to come.
         """
 
     def exec(

@@ -1,25 +1,35 @@
-"""The engine's short answers, and the parts of the others; :func:`expect_shape` makes typed errors of failures."""
+"""The parts of what is sent to the engine and of what it answers; :func:`expect_shape` makes failures typed errors."""
 
 from __future__ import annotations
 
 import contextlib
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from jupyter_launcher.errors import EngineError
 
 __all__ = [
+    "ContainerEvent",
     "expect_shape",
+    "format_device_requests",
+    "format_log_options",
+    "format_ports",
     "group_bindings",
     "group_ports",
     "parse_addresses",
+    "parse_aliases",
     "parse_amount",
+    "parse_argv",
     "parse_exit_code",
+    "parse_hosts",
     "parse_id",
     "parse_list",
+    "parse_listed_ports",
+    "parse_mounts",
     "parse_number",
     "parse_port",
     "parse_published",
@@ -30,6 +40,7 @@ __all__ = [
     "parse_words",
 ]
 
+_LOG_FILES = 2
 _SHOWN = 200  # characters
 _TIME = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2})(\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})")
 
@@ -91,6 +102,14 @@ def parse_published(settings: Mapping[str, Any]) -> Iterator[tuple[str, str, int
                 yield parse_text(port), parse_text(binding.get("HostIp") or ""), parse_port(binding["HostPort"])
 
 
+def parse_listed_ports(raw: Mapping[str, Any]) -> Iterator[tuple[str, str, int]]:
+    """The same of a listed container."""
+    for port in raw.get("Ports") or ():
+        if number := port.get("PublicPort"):
+            inside = f"{int(port['PrivatePort'])}/{parse_text(port['Type'])}"
+            yield inside, parse_text(port.get("IP") or ""), parse_port(number)
+
+
 def group_ports(published: Iterable[tuple[str, str, int]]) -> dict[str, tuple[int, ...]]:
     """A port of the container → the ports of the host."""
     found: dict[str, tuple[int, ...]] = {}
@@ -107,6 +126,27 @@ def group_bindings(published: Iterable[tuple[str, str, int]]) -> dict[str, dict[
     return found
 
 
+def format_ports(ports: Mapping[str, int | None], host_ip: str) -> dict[str, list[dict[str, str]]]:
+    """Ports of the container to publish at an address of the host; None: the engine chooses a free one there."""
+    return {inside: [{"HostIp": host_ip, "HostPort": str(port or "")}] for inside, port in ports.items()}
+
+
+def format_device_requests(gpus: int | str | Sequence[str] | None) -> list[dict[str, Any]]:
+    """GPUs as Docker takes them: all, a number of them, or by their ids; names of CDI devices have a ``=``."""
+    if gpus is None:
+        return []
+    if isinstance(gpus, (int, str)):
+        return [{"Driver": "", "Count": -1 if gpus == "all" else gpus, "Capabilities": [["gpu"]]}]
+    if any("=" in item for item in gpus):
+        return [{"Driver": "cdi", "DeviceIDs": list(gpus)}]
+    return [{"Driver": "", "DeviceIDs": list(gpus), "Capabilities": [["gpu"]]}]
+
+
+def format_log_options(size: int | None) -> dict[str, str]:
+    """The size of a log's files, in bytes, as ``json-file`` takes it; None: the engine's own setting."""
+    return {} if size is None else {"max-size": str(size), "max-file": str(_LOG_FILES)}
+
+
 def parse_texts(value: Mapping[str, object] | None) -> dict[str, str]:
     """Texts by their names; None: there are none."""
     return {parse_text(name): parse_text(item) for name, item in (value or {}).items()}
@@ -120,10 +160,31 @@ def parse_words(value: object) -> tuple[str, ...]:
     return tuple(map(parse_text, value or ()))
 
 
+def parse_hosts(value: object) -> tuple[str, ...]:
+    """The names in a list of ``name:address``; None: there are none."""
+    return tuple(item.partition(":")[0] for item in parse_words(value))
+
+
+def parse_mounts(items: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """A path in the container → the path on the engine's host that is mounted there."""
+    return {parse_text(item["Destination"]): parse_text(item["Source"]) for item in items if item.get("Source")}
+
+
+def parse_argv(value: object) -> tuple[str, ...]:
+    """A command; None: there is none. Podman before 5 has one text for all of it."""
+    return (value,) if isinstance(value, str) and value else parse_words(value or None)
+
+
 def parse_addresses(settings: Mapping[str, Any]) -> dict[str, str]:
     """The name of a network → the container's IP there."""
     networks = settings.get("Networks") or {}
     return {parse_text(name): parse_text((network or {}).get("IPAddress") or "") for name, network in networks.items()}
+
+
+def parse_aliases(settings: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """The name of a network → the other names that the container has there."""
+    networks = settings.get("Networks") or {}
+    return {parse_text(name): parse_words((network or {}).get("Aliases")) for name, network in networks.items()}
 
 
 def parse_number(value: Any) -> float:
@@ -176,3 +237,43 @@ def parse_status(raw: Mapping[str, Any]) -> int:
     """
     with expect_shape("a container's end"):
         return int(raw["StatusCode"])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerEvent:
+    """What the engine tells of a container, as it happens.
+
+    Attributes:
+        action: the engine's word, such as ``die``, ``oom`` or ``destroy``.
+        id, name, labels: of the container; the labels have the event's own attributes among them.
+        time: seconds since the epoch, by the engine's clock.
+        exit_code: of a container that has ended; None: not told.
+    """
+
+    action: str
+    id: str
+    name: str
+    labels: Mapping[str, str]
+    time: float
+    exit_code: int | None
+
+    @classmethod
+    def from_event(cls, raw: Mapping[str, Any]) -> ContainerEvent:
+        """Parse one event.
+
+        Raises:
+            EngineError: it has an unexpected shape.
+        """
+        with expect_shape("an event"):
+            actor = raw["Actor"]
+            attributes = parse_texts(actor.get("Attributes"))
+            code = attributes.get("exitCode", attributes.get("containerExitCode", ""))  # Docker's word, and Podman's
+            nano = raw.get("timeNano")
+            return cls(
+                action=parse_text(raw["Action"]),
+                id=parse_text(actor["ID"]),
+                name=attributes.get("name", ""),
+                labels=attributes,
+                time=parse_number(nano) / 1e9 if nano else parse_number(raw["time"]),
+                exit_code=int(code) if re.fullmatch("[0-9]{1,9}", code) else None,
+            )

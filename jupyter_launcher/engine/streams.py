@@ -32,6 +32,9 @@ __all__ = [
     "read_frames",
     "read_output",
     "run_exec",
+    "shorten",
+    "shut_stream",
+    "unlimit_read",
     "wait_for_json",
 ]
 
@@ -46,6 +49,8 @@ _GUESSED = 3  # characters; so short a text is no secret, and in too many words
 _LEAST_SECONDS = 0.001  # a time-out of 0 means something else
 _STDOUT = 1
 _STDERR = 2
+_SHORT = 256  # bytes of a word that may stand in an event
+_MOVABLE = 2**16  # Linux takes twice as many for one variable, with its name
 _PRINT_MARK = "printf '\\002'; exec \"$@\""
 # The name of the script is the number of seconds. An image without `timeout` has no end for a command that hangs.
 _PRINT_MARK_AND_LIMIT = 'printf \'\\002\'; command -v timeout >/dev/null && exec timeout -s KILL "$0" "$@"; exec "$@"'
@@ -56,6 +61,26 @@ def mark(argv: Sequence[str], seconds: int | None = None) -> list[str]:
     if seconds is None:
         return ["sh", "-c", _PRINT_MARK, "exec", *argv]
     return ["sh", "-c", _PRINT_MARK_AND_LIMIT, str(seconds), *argv]
+
+
+def shorten(argv: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """A command that becomes ``argv``, and the variables that it takes for that: the long words, such as scripts.
+
+    The engine tells everyone who listens to its events the whole command of an exec, and nobody its variables. The
+    process that ``argv`` becomes has none of them.
+    """
+    moved = {f"_jl_word_{at}": word for at, word in enumerate(argv) if _SHORT < len(word.encode()) <= _MOVABLE}
+    if not moved:
+        return list(argv), {}
+    rest: list[str] = []
+    words: list[str] = []
+    for at, word in enumerate(argv):
+        name = f"_jl_word_{at}"
+        if name not in moved:
+            rest.append(word)
+            name = str(len(rest))
+        words.append(f'"${{{name}}}"')
+    return ["sh", "-c", f'set -- {" ".join(words)}; unset {" ".join(moved)}; exec "$@"', "sh", *rest], moved
 
 
 @dataclass(slots=True)
@@ -161,6 +186,13 @@ def limit_read(response: requests.Response, deadline: Deadline) -> None:
         connection.settimeout(deadline.remaining() + _LEAST_SECONDS)
 
 
+def unlimit_read(response: requests.Response) -> None:
+    """Let reads of the answer wait for as long as it takes."""
+    connection = _socket_of(response)
+    if connection is not None:
+        connection.settimeout(None)
+
+
 def wait_for_json(api: APIClient, url: str, deadline: Deadline) -> Any:
     """What a POST gives whose body comes late. The SDK's own call cannot be cancelled."""
     response = api.post(url, stream=True, timeout=deadline.remaining())
@@ -175,6 +207,13 @@ def _socket_of(response: requests.Response) -> socket.socket | None:
     for name in ("_fp", "fp", "raw", "_sock"):
         found = getattr(found, name, None)
     return found if isinstance(found, socket.socket) else None
+
+
+def shut_stream(response: requests.Response) -> None:
+    """End a read of an answer that blocks in another thread."""
+    connection = _socket_of(response)
+    if connection is not None:
+        _shut_down(connection)
 
 
 def _shut_down(connection: socket.socket) -> None:
@@ -238,12 +277,13 @@ def run_exec(api: APIClient, endpoint: str, command: Command, deadline: Deadline
     code = None
     try:
         with translate_errors(f"run a command in container {container[:12]}", endpoint), within(deadline):
+            argv, words = shorten(command.argv)
             exec_id = parse_id(
                 api.exec_create(
                     container,
-                    mark(command.argv, seconds),
+                    mark(argv, seconds),
                     workdir=command.workdir,
-                    environment=dict(command.environment.values),
+                    environment={**command.environment.values, **words},
                 )
             )
             read_output(_start(api, exec_id, deadline), output, deadline, command.limit)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Collection
 from dataclasses import replace
 from urllib.parse import urlsplit
 
 from jupyter_launcher.engine.protocol import Engine
-from jupyter_launcher.engine.types import ContainerInfo
+from jupyter_launcher.engine.types import ContainerInfo, ListedContainer
 from jupyter_launcher.errors import (
     AmbiguousNetworkError,
+    EngineError,
     ExecError,
     GatewayError,
     GatewayNotFoundError,
@@ -20,6 +22,7 @@ from jupyter_launcher.errors import (
 from jupyter_launcher.host.address import bracket
 from jupyter_launcher.models import Gateway
 from jupyter_launcher.spec.checks import SERVER_PORT, check_text
+from jupyter_launcher.spec.container import DEFAULT_NETWORK
 from jupyter_launcher.spec.labels import gateway_filter, is_gateway
 from jupyter_launcher.spec.server import RUN_DIR, read_script
 from jupyter_launcher.waiting import Deadline, NotYetError, attempts
@@ -29,6 +32,9 @@ __all__ = ["find_container", "find_token", "read_token", "resolve_gateway"]
 _TOKEN_SECONDS = 15.0
 _TOKEN = re.compile(r"[0-9a-f]{64}")
 _OUTPUT_LIMIT = 1024
+_CONTAINER_NAME = re.compile(r"(?![0-9.]+$)[a-z0-9][a-z0-9_.-]*")
+"""As the host of a URL: in small letters, and no IP."""
+_MOST_LOOKS = 100
 
 
 def resolve_gateway(
@@ -39,7 +45,8 @@ def resolve_gateway(
     ``gateway`` is an http(s) URL, taken as it is, or a container's name or id, optionally with
     ``:port`` (8888 otherwise): its IP on ``network``, or on the only network that it is on. The token of one that
     ``run_gateway`` runs is read in its container, within ``seconds``, at most 15. A URL leads to such a one where its
-    host is the container's name or IP; what it is by an alias of a network, or by a published port, is not known.
+    host is the container's name or IP; what it is by an alias of a network, or by a published port, is not known. Where
+    the host is the name of any container, the server joins that container's network.
 
     Raises:
         OptionError: no text.
@@ -70,21 +77,64 @@ def _resolve_url(engine: Engine, gateway: str, network: str | None, seconds: flo
     """A URL as it is; where it leads to a gateway of ours, with its network and token."""
     found = Gateway(name=gateway, url=_check_url(gateway), network=network)
     ours = _find_ours(engine, found.url, None if network is None else (network,))
-    if ours is None:
-        return found
-    info, joined = ours
-    return _with_token(engine, info, replace(found, network=joined), seconds)
+    if ours is not None:
+        info, joined = ours
+        return _with_token(engine, info, replace(found, network=joined), seconds)
+    return found if network is not None else _join_network(engine, found)
+
+
+def _join_network(engine: Engine, gateway: Gateway) -> Gateway:
+    """A gateway that was named by a URL, with the network on which its host is a container's name.
+
+    On the default bridge, no container is known by its name, so there the URL gets the container's IP.
+    """
+    host = urlsplit(gateway.url).hostname or ""
+    info = engine.inspect(host) if _CONTAINER_NAME.fullmatch(host) else None
+    if info is None or info.name != host or not info.running or info.network_mode == "host":
+        return gateway
+    network = _choose_network(info, gateway.name, None)
+    url = gateway.url
+    if network == DEFAULT_NETWORK and url.startswith("http://"):
+        url = url.replace(host, info.networks[network], 1)
+    return replace(gateway, url=url, network=network)
 
 
 def find_container(engine: Engine, gateway: Gateway, networks: Collection[str]) -> Gateway:
-    """A gateway that was named by an ``http`` URL, with the id of its container where that is one of ours.
+    """A gateway that was named by a URL, with the id of its container where exactly one can be it.
 
-    ``networks`` are those of the session. Any other gateway is returned as it is.
+    ``networks`` are those of the session. On them, the URL's host is the container's name, its IP, or another name that
+    it has there. Any other gateway is returned as it is, and so is one that nobody could look for.
     """
-    if gateway.container_id is not None or not gateway.url.startswith("http://"):
+    if gateway.container_id is not None:
         return gateway
-    ours = _find_ours(engine, gateway.url, networks)
-    return gateway if ours is None else replace(gateway, container_id=ours[0].id)
+    with contextlib.suppress(EngineError):
+        found = _find_on(engine, gateway.url, networks)
+        if len(found) == 1:
+            return replace(gateway, container_id=found[0])
+    return gateway
+
+
+def _find_on(engine: Engine, url: str, networks: Collection[str]) -> list[str]:
+    """The ids of the running containers that the host of a URL may mean on these networks."""
+    host = urlsplit(url).hostname or ""
+    near = [item for item in engine.containers() if item.state == "running" and _shared(item, networks)]
+    if url.startswith("https://"):  # one of ours speaks plain HTTP
+        near = [item for item in near if not is_gateway(item.labels, item.name)]
+    found = [item.id for item in near if host in [item.networks[name] for name in _shared(item, networks)]]
+    found += [item.id for item in near if host == item.name.lower()]
+    if found or not _CONTAINER_NAME.fullmatch(host):
+        return found
+    # Only an inspect tells the other names. The default bridge has none.
+    candidates = [item for item in near if set(_shared(item, networks)) - {DEFAULT_NETWORK}][:_MOST_LOOKS]
+    for item in candidates:
+        info = engine.inspect(item.id)
+        if info is not None and host in [alias.lower() for name in networks for alias in info.aliases.get(name, ())]:
+            found.append(info.id)
+    return found
+
+
+def _shared(item: ListedContainer, networks: Collection[str]) -> list[str]:
+    return [name for name in networks if item.networks.get(name)]
 
 
 def _find_ours(engine: Engine, url: str, networks: Collection[str] | None) -> tuple[ContainerInfo, str] | None:

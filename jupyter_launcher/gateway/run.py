@@ -23,7 +23,7 @@ from jupyter_launcher.host.address import EngineAddress
 from jupyter_launcher.host.pipeline_dir import resolve_pipeline_dir
 from jupyter_launcher.host.process import process_mark
 from jupyter_launcher.host.rules import DirectoryRules
-from jupyter_launcher.models import RunningGateway
+from jupyter_launcher.models import RunningGateway, Volume
 from jupyter_launcher.server.api import JupyterApi
 from jupyter_launcher.server.process import describe_closed_directory, describe_directory
 from jupyter_launcher.server.ready import has_kernelspecs
@@ -56,7 +56,7 @@ class GatewayRequest:
         relabel: ``z`` or ``Z``, for the directory on a host with SELinux.
     """
 
-    pipeline_dir: str | os.PathLike[str]
+    pipeline_dir: str | os.PathLike[str] | Volume
     image: str
     namespace: str
     owner: str
@@ -85,7 +85,7 @@ def run_gateway(
     folder = resolve_pipeline_dir(
         engine, address, request.pipeline_dir, request.user, image=request.image, rules=request.rules
     )
-    check_relabel(request.relabel, "pipeline_relabel", str(folder.path))
+    check_relabel(request.relabel, "pipeline_relabel", "" if isinstance(folder.path, Volume) else str(folder.path))
     host_ip = address.choose_publish_ip(None)
     network = address.choose_network(request.network)
     _refuse_unusable_network(engine, network)

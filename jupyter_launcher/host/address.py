@@ -207,20 +207,27 @@ class EngineAddress:
 
     def server_url(self, info: ContainerInfo | ListedContainer, host_ip: str, base_url: str = "/") -> str:
         """The server as this process reaches it: from a container over a shared network, else published."""
+        host, port = self.find_port(info, PORT_KEY, host_ip)
+        return f"http://{bracket(host)}:{port}{base_url}"
+
+    def find_port(self, info: ContainerInfo | ListedContainer, inside: str, host_ip: str) -> tuple[str, int]:
+        """Where this process reaches a published port such as ``8888/tcp``: an address, and the port there."""
         shared = self._shared_ip(info)
-        if shared:
-            return f"http://{bracket(shared)}:{SERVER_PORT}{base_url}"
-        return self.published_url(info, host_ip, base_url)
+        return (shared, int(inside.partition("/")[0])) if shared else self._find_published(info, inside, host_ip)
 
     def published_url(self, info: ContainerInfo | ListedContainer, host_ip: str, base_url: str = "/") -> str:
         """The server's published port, as a process on the engine's host (or one that reaches it) opens it."""
+        host, port = self._find_published(info, PORT_KEY, host_ip)
+        return f"http://{bracket(host)}:{port}{base_url}"
+
+    def _find_published(self, info: ContainerInfo | ListedContainer, inside: str, host_ip: str) -> tuple[str, int]:
         published = ip_address(host_ip)
         shown = str(published)
         if self.is_remote and (published.is_loopback or published.is_unspecified):
             shown = self.host
         elif published.is_unspecified:
             shown = LOOPBACK if published.version == 4 else "::1"
-        return f"http://{bracket(shown)}:{_choose_port(info, str(published))}{base_url}"
+        return shown, _choose_port(info, inside, str(published))
 
     def _shared_ip(self, info: ContainerInfo | ListedContainer) -> str:
         """A container's IP on a network that this process's own container is on; empty where there is none."""
@@ -245,12 +252,12 @@ def _has_address_in(subnet: IPv4Network) -> bool:
         return False
 
 
-def _choose_port(info: ContainerInfo | ListedContainer, host_ip: str) -> int:
+def _choose_port(info: ContainerInfo | ListedContainer, inside: str, host_ip: str) -> int:
     """The published port at an address of the host; an engine may have another one for each address family."""
-    bindings = info.bindings.get(PORT_KEY, {})
+    bindings = info.bindings.get(inside, {})
     wanted = (host_ip, "") if host_ip == "0.0.0.0" else (host_ip,)  # noqa: S104 - some engines leave it empty
     found = next((bindings[address] for address in wanted if address in bindings), None)
-    return found or next(iter(info.ports.get(PORT_KEY, ())), 0)
+    return found or next(iter(info.ports.get(inside, ())), 0)
 
 
 def _find_mount(path: Path, targets: Iterable[str]) -> str | None:

@@ -13,7 +13,8 @@ from jupyter_launcher.engine.types import ContainerConfig
 from jupyter_launcher.errors import EngineError, PipelineDirError
 from jupyter_launcher.host.address import EngineAddress
 from jupyter_launcher.host.process import process_mark
-from jupyter_launcher.spec.container import look_config
+from jupyter_launcher.models import Volume
+from jupyter_launcher.spec.container import look_config, volume_config
 from jupyter_launcher.spec.labels import helper_labels, helper_name
 from jupyter_launcher.waiting import Deadline
 
@@ -70,21 +71,42 @@ class Look:
             PipelineDirError: it cannot be mounted, or is no directory.
             EngineError: the engine does not answer, or has no such image.
         """
-        image = self.image if isinstance(self.image, str) else self.image()
-        try:
-            seen = run_look(self.engine, look_config(path, image))
-        except EngineError as error:
-            if "executable file not found" in error.message:
-                msg = f"image {image} has no `stat`, by which a container tells whose {path} is"
-                raise EngineError(msg, hint="use an image that has it", status=error.status) from error
-            if error.status not in (400, 404) or self.engine.images.find(image) is None:
-                raise
-            msg = f"pipeline dir {path} cannot be mounted on the engine's host {self.address.host}: {error.message}"
-            raise PipelineDirError(msg, hint="create it there first", path=str(path)) from error
-        found = _SEEN.fullmatch(seen)
-        if found is None:
+        seen = self._run(lambda image: look_config(path, image), str(path))
+        if not isinstance(seen, SeenDirectory):
             msg = f"pipeline dir {path} is no directory on the engine's host {self.address.host}, but {seen!r}"
             raise PipelineDirError(msg, hint="give another", path=str(path))
+        return seen
+
+    def prepare_volume(self, volume: Volume, owner: str) -> SeenDirectory:
+        """Give a volume that nobody has used to an owner, and look at it. The engine makes one that is not there.
+
+        Raises:
+            PipelineDirError: it cannot be mounted, or it cannot be given to that owner.
+            EngineError: the engine does not answer, or has no such image.
+        """
+        seen = self._run(lambda image: volume_config(volume, owner, image), str(volume))
+        if not isinstance(seen, SeenDirectory):
+            msg = f"{volume} could not be given to {owner} on the engine's host {self.address.host}: {seen!r}"
+            hint = "give it to a user yourself, or start with user=, who may be a number too"
+            raise PipelineDirError(msg, hint=hint, path=str(volume))
+        return seen
+
+    def _run(self, config: Callable[[str], ContainerConfig], what: str) -> SeenDirectory | str:
+        """What a container of the image saw; a text where it saw no directory."""
+        image = self.image if isinstance(self.image, str) else self.image()
+        try:
+            seen = run_look(self.engine, config(image))
+        except EngineError as error:
+            if "executable file not found" in error.message:
+                msg = f"image {image} has no `stat` or no `sh`, by which a container tells whose {what} is"
+                raise EngineError(msg, hint="use an image that has them", status=error.status) from error
+            if error.status not in (400, 404) or self.engine.images.find(image) is None:
+                raise
+            msg = f"pipeline dir {what} cannot be mounted on the engine's host {self.address.host}: {error.message}"
+            raise PipelineDirError(msg, hint="create it there first", path=what) from error
+        found = _SEEN.fullmatch(seen)
+        if found is None:
+            return seen
         return SeenDirectory(identity=found["identity"], ids=(int(found["uid"]), int(found["gid"])))
 
     def find_ids(self, path: Path, ids: tuple[int, int], identity: str | None) -> tuple[int, int]:

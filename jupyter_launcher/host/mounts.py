@@ -46,10 +46,14 @@ def check_mount_points(
         EngineError: the engine does not answer.
     """
     for mount in spec.mounts:
-        if mount.relabel is not None and _look_at(address, mount.source, follow=True) == NOTHING:
+        if (
+            mount.type == "bind"
+            and mount.relabel is not None
+            and _look_at(address, mount.source, follow=True) == NOTHING
+        ):
             refuse_option("mounts", f"has the source {mount.source}, which does not exist", "create it first")
     unseen = []
-    for point in find_mount_points(spec.pipeline_dir, spec.mounts):
+    for point in find_mount_points(spec.pipeline_dir, spec.mounts, spec.home):
         seen = _look_from_here(address, point)
         if seen is None:
             unseen.append(point)
@@ -62,7 +66,9 @@ def check_mount_points(
 
 def _look_from_here(address: EngineAddress, point: MountPoint) -> tuple[str, list[str]] | None:
     """What is at the mount's source, and at each step to the mount point; None where this process cannot tell."""
-    source, outer = (_look_at(address, path, follow=True) for path in (point.mount.source, point.outer))
+    outer = _look_at(address, point.outer, follow=True)
+    is_volume = point.mount.type == "volume"
+    source = DIRECTORY if is_volume else _look_at(address, point.mount.source, follow=True)
     if source in (None, NOTHING) or outer in (None, NOTHING):  # the engine may see paths that this process does not
         return None
     paths = [posixpath.join(point.outer, *point.steps[: end + 1]) for end in range(len(point.steps))]
@@ -72,7 +78,12 @@ def _look_from_here(address: EngineAddress, point: MountPoint) -> tuple[str, lis
 
 
 def _look_at(address: EngineAddress, path: str, *, follow: bool = False) -> str | None:
-    """What is at a path of the engine's host, in the words of ``stat``; None where this process cannot tell."""
+    """What is at a path of the engine's host, in the words of ``stat``; None where this process cannot tell.
+
+    It cannot in a volume.
+    """
+    if not path.startswith("/"):
+        return None
     here = address.find_here(Path(path))
     if here is None:
         return None

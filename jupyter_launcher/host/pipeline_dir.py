@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
@@ -15,33 +15,41 @@ from jupyter_launcher.errors import PipelineDirError
 from jupyter_launcher.host.address import EngineAddress
 from jupyter_launcher.host.links import Walk, walk
 from jupyter_launcher.host.look import Look
-from jupyter_launcher.host.rules import DirectoryRules, check_folder, check_kernel, check_links, check_roots
+from jupyter_launcher.host.rules import (
+    DirectoryRules,
+    check_folder,
+    check_kernel,
+    check_links,
+    check_root,
+    check_roots,
+    has_access_list,
+)
 from jupyter_launcher.host.sockets import EngineSockets
 from jupyter_launcher.host.source import Source, View, clean_path
-from jupyter_launcher.models import Mount
-from jupyter_launcher.spec.checks import check_user
+from jupyter_launcher.host.volumes import DEFAULT_USER, check_volume_rules, prepare_volume
+from jupyter_launcher.models import Mount, Volume
+from jupyter_launcher.spec.checks import HOME_TARGET, check_user
 
-__all__ = ["PipelineDir", "check_mount_sources", "look_identity", "resolve_pipeline_dir"]
+__all__ = ["PipelineDir", "check_home", "check_mount_sources", "look_identity", "resolve_pipeline_dir"]
 
 _KIND = "pipeline dir"
 
 _OVERFLOW_ID = 65534
 """The kernel's overflow id, by default 65534: what a user namespace shows of an id that it does not map."""
-# Where a directory has one of these, the kernel asks it, and the mode does not decide.
-_ACCESS_LISTS = {"system.posix_acl_access", "system.nfs4_acl"}
 # In these a container sees the devices and inodes of its host; a sandbox with a kernel of its own has others.
 _RUNTIMES = ("runc", "crun", "youki", "nvidia", "io.containerd.runc.v2")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PipelineDir:
-    """A directory that can be mounted, and the user that works in it.
+    """A directory, or a volume, that can be mounted, and the user that works in it.
 
     ``identity`` is ``<device>:<inode>`` of the directory, as ``stat -c %d:%i`` prints it in a container; None: not
-    known. ``warning`` tells what its caller may not have meant; empty where there is nothing to tell.
+    known, or a volume, which the engine finds by its name alone and keeps while it is used. ``warning`` tells what its
+    caller may not have meant; empty where there is nothing to tell.
     """
 
-    path: Path
+    path: Path | Volume
     user: str
     identity: str | None = None
     warning: str = ""
@@ -72,7 +80,7 @@ def _maps_ids(traits: EngineTraits) -> bool | None:
     return None if traits.rootless is None or traits.remapped is None else False
 
 
-def _choose_mapped_user(path: Path, given: str | int | None, ids: tuple[int, int]) -> tuple[str, str]:
+def _choose_mapped_user(path: Path | Volume, given: str | int | None, ids: tuple[int, int]) -> tuple[str, str]:
     """As ``_choose_user``, for the ids that a user namespace shows. The second is a warning, or empty.
 
     Raises:
@@ -83,7 +91,7 @@ def _choose_mapped_user(path: Path, given: str | int | None, ids: tuple[int, int
         seen = (
             "belongs to a user whom the engine's user namespace does not have, so nobody there could work as the owner"
         )
-        _refuse(path, seen, f"`chown` {path} to a user whom the engine has, or start with user=")
+        _refuse(str(path), seen, f"`chown` {path} to a user whom the engine has, or start with user=")
     if not _needs_owner(given) or group != _OVERFLOW_ID:
         return _choose_user(given, owner, group), ""
     own = owner if given is None else int(check_user(given, "user"))
@@ -91,16 +99,17 @@ def _choose_mapped_user(path: Path, given: str | int | None, ids: tuple[int, int
     return f"{own}:{own}", warning
 
 
-def _check_access(path: Path, status: os.stat_result, user: str) -> None:
+def _check_access(path: Path, status: os.stat_result, user: str, groups: Collection[str]) -> None:
     """Refuse what is known to be closed to ``uid:gid`` of this host. A name is known to the image alone.
 
     The server has no capabilities, so the mode counts for uid 0 as for everyone.
     """
     uid, _, gid = user.partition(":")
-    if not (uid.isdecimal() and gid.isdecimal()) or _has_access_list(path):
+    if not all(item.isdecimal() for item in (uid, gid, *groups)) or has_access_list(path):
         return
+    is_member = status.st_gid in map(int, (gid, *groups))
     # The kernel takes the first of these that fits, and no other.
-    who, shift = ("u", 6) if int(uid) == status.st_uid else ("g", 3) if int(gid) == status.st_gid else ("o", 0)
+    who, shift = ("u", 6) if int(uid) == status.st_uid else ("g", 3) if is_member else ("o", 0)
     if (status.st_mode >> shift) & 0o5 != 0o5:
         seen = (
             f"has mode {stat.S_IMODE(status.st_mode):04o} and owner {status.st_uid}:{status.st_gid}, so user {user} "
@@ -109,37 +118,30 @@ def _check_access(path: Path, status: os.stat_result, user: str) -> None:
         _refuse(path, seen, f"`chmod {who}+rwx {path}` or start with another user=")
 
 
-def _has_access_list(path: Path) -> bool:
-    if not hasattr(os, "listxattr"):  # not Linux
-        return False
-    try:
-        return not _ACCESS_LISTS.isdisjoint(os.listxattr(path))
-    except OSError:  # a file system that has none
-        return False
-
-
 def resolve_pipeline_dir(
     engine: Engine,
     address: EngineAddress,
-    given: str | os.PathLike[str],
+    given: str | os.PathLike[str] | Volume,
     user: str | int | None,
     *,
     image: str | Callable[[], str],
     rules: DirectoryRules,
+    groups: Collection[str] = (),
 ) -> PipelineDir:
-    """The directory to mount, and the user that works in it.
+    """The directory or volume to mount, and the user that works in it.
 
     With a remote engine the path is on the remote host. It is checked by running ``stat`` in a short-lived
     container of ``image``; so is the identity of a directory where the engine has a kernel of its own, and the owner
-    where the engine maps ids, or may do so: then once for each owner.
+    where the engine maps ids, or may do so: then once for each owner. A volume is prepared by such a container.
 
     Args:
         engine: that mounts it.
         address: how this process sees that engine.
-        given: the directory.
+        given: the directory, or the volume.
         user: ``uid:gid``, ``uid`` (the group is the directory's then), or a name; None: the owner.
         image: of a container that looks; or what finds it when one is to look.
         rules: of the launcher.
+        groups: more groups of the user, by number or name.
 
     Raises:
         OptionError: ``user`` cannot be one.
@@ -151,16 +153,30 @@ def resolve_pipeline_dir(
         check_user(user, "user")
     traits = engine.traits
     look = Look(engine=engine, address=address, image=image)
+    if isinstance(given, Volume):
+        return _resolve_volume(look, given, user, rules, traits)
     if address.is_remote:
         folder = _resolve_remote(look, given, user, rules, traits)
     else:
-        folder = _resolve_here(look, given, user, rules, traits)
+        folder = _resolve_here(look, given, user, rules, traits, groups)
     return folder if _shows_identities(traits) else replace(folder, identity=None)
 
 
 def _shows_identities(traits: EngineTraits) -> bool:
     """Whether a container sees the devices and inodes of its host."""
     return traits.runtime is None or Path(traits.runtime).name in _RUNTIMES
+
+
+def _resolve_volume(
+    look: Look, volume: Volume, user: str | int | None, rules: DirectoryRules, traits: EngineTraits
+) -> PipelineDir:
+    ids = prepare_volume(look, volume, DEFAULT_USER if user is None else check_user(user, "user"), rules)
+    worker, warning = _choose_user(user, *ids), ""
+    if _maps_ids(traits):
+        worker, warning = _choose_mapped_user(volume, user, ids)
+    if user is None and ids[0] == 0:
+        warning = f"the server runs as root, because {volume} belongs to root and holds something; user= says otherwise"
+    return PipelineDir(path=volume, user=worker, warning=warning)
 
 
 def _resolve_remote(
@@ -177,7 +193,12 @@ def _resolve_remote(
 
 
 def _resolve_here(
-    look: Look, given: str | os.PathLike[str], user: str | int | None, rules: DirectoryRules, traits: EngineTraits
+    look: Look,
+    given: str | os.PathLike[str],
+    user: str | int | None,
+    rules: DirectoryRules,
+    traits: EngineTraits,
+    groups: Collection[str],
 ) -> PipelineDir:
     walked, status = _walk(given)
     source = Source(kind=_KIND, path=_to_host_path(look.address, walked.path), walk=walked)
@@ -187,7 +208,7 @@ def _resolve_here(
     ids, is_mapped = (status.st_uid, status.st_gid), _maps_ids(traits)
     worker, warning = _choose_user(user, *ids), ""
     if user is None or is_mapped is False:  # else the given uid may be another one on this host
-        _check_access(walked.path, status, worker)
+        _check_access(walked.path, status, worker, groups)
     identity = f"{status.st_dev}:{status.st_ino}"
     seen_ids = ids
     if not look.address.shares_kernel:  # another kernel has other numbers for its devices
@@ -198,7 +219,7 @@ def _resolve_here(
     if is_mapped or seen_ids != ids:
         worker, warning = _choose_mapped_user(source.path, user, seen_ids)
     elif user is None and status.st_uid == 0:
-        warning = _check_root(source, walked)
+        warning = check_root(source, walked)
     return PipelineDir(path=source.path, user=worker, identity=identity, warning=warning)
 
 
@@ -230,7 +251,7 @@ def _check_rules(address: EngineAddress, source: Source, rules: DirectoryRules, 
 
 
 def check_mount_sources(address: EngineAddress, mounts: Iterable[Mount], rules: DirectoryRules) -> None:
-    """See that the rules let the sources of mounts through.
+    """See that the rules let the sources of mounts through. Volumes are the engine's own.
 
     Raises:
         PipelineDirError: they do not, or this process may not look at one.
@@ -238,9 +259,27 @@ def check_mount_sources(address: EngineAddress, mounts: Iterable[Mount], rules: 
     view = View(address)
     sockets = _find_sockets(view, address, rules)
     for mount in mounts:
+        if mount.type == "volume":
+            continue
         source = view.look_at(mount.source)
         _check_source(view, sockets, source)
         check_roots(source, rules.roots, is_pipeline=False)
+
+
+def check_home(address: EngineAddress, home: str | Volume | None, rules: DirectoryRules) -> None:
+    """See that the rules let a home through, and that it is a directory where this process sees it.
+
+    Raises:
+        PipelineDirError: they do not, or it is none.
+    """
+    if isinstance(home, Volume):
+        check_volume_rules(home, rules)
+    elif home is not None:
+        check_mount_sources(address, [Mount(source=home, target=HOME_TARGET)], rules)
+        here = address.find_here(Path(home))
+        if here is not None and not here.is_dir():
+            msg = f"home {home} is no directory"
+            raise PipelineDirError(msg, hint="create it first, nothing is created for you", path=home)
 
 
 def _find_sockets(view: View, address: EngineAddress, rules: DirectoryRules) -> EngineSockets | None:
@@ -254,40 +293,6 @@ def _check_source(view: View, sockets: EngineSockets | None, source: Source) -> 
     if sockets is not None:
         sockets.check(source)
     check_kernel(view, source)
-
-
-def _check_root(source: Source, walked: Walk) -> str:
-    """See that uid 0 of the engine's host may be chosen for the server without being asked for.
-
-    Returns a warning where others can reach the directory through a folder of theirs: they can run, on the host, what
-    root leaves in there.
-
-    Raises:
-        PipelineDirError: this process is not root's, or a link on the path is somebody else's.
-    """
-    why = next((f"{link.path} is a link of uid {link.owner}" for link in walked.links if link.owner != 0), None)
-    if os.geteuid() != 0:
-        why = "this process does not run as root"
-    if why is not None:
-        seen = f"belongs to root, and {why}, so root is not chosen for the server"
-        source.refuse(seen, f'start with user="0:0" (--user 0:0) if that is meant, or `chown` {source.path}')
-    others = next(_find_others(walked), "")
-    return others and f"the server runs as root, because {source.path} belongs to root, although {others}"
-
-
-def _find_others(walked: Walk) -> Iterator[str]:
-    """Which folders on a path are not root's alone."""
-    for step in walked.steps:
-        status = step.status
-        # In a sticky folder nobody renames what is root's. The directory itself is not only passed through.
-        is_passed = bool(status.st_mode & stat.S_ISVTX) and step.path != walked.path
-        is_of_group = status.st_gid == 0 and not _has_access_list(step.path)
-        if status.st_uid != 0:
-            yield f"{step.path} belongs to uid {status.st_uid}"
-        elif not is_passed and status.st_mode & stat.S_IWOTH:
-            yield f"everybody may write to {step.path}"
-        elif not is_passed and status.st_mode & stat.S_IWGRP and not is_of_group:
-            yield f"others may write to {step.path} (group {status.st_gid}, or an access list)"
 
 
 def look_identity(address: EngineAddress, path: Path) -> str | None:

@@ -1,20 +1,31 @@
-"""Which directories of the engine's host may be mounted: roots, folders of the system, and links on the path."""
+"""Which directories of the engine's host may be mounted: roots, folders of the system, links, root's own."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+import stat
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from jupyter_launcher.engine.traits import EngineTraits
 from jupyter_launcher.host.address import EngineAddress
+from jupyter_launcher.host.links import Walk
 from jupyter_launcher.host.source import Source, View, clean_path
 from jupyter_launcher.models.options import is_text, show_value
 from jupyter_launcher.spec.checks import refuse_option
 
-__all__ = ["DirectoryRules", "check_folder", "check_kernel", "check_links", "check_roots", "parse_roots"]
+__all__ = [
+    "DirectoryRules",
+    "check_folder",
+    "check_kernel",
+    "check_links",
+    "check_root",
+    "check_roots",
+    "has_access_list",
+    "parse_roots",
+]
 
 # The kernel's own, by path and by type of file system: nothing in these is mounted.
 _KERNEL = tuple(map(Path, ("/proc", "/sys", "/dev")))
@@ -32,6 +43,8 @@ _ONLY_BELOW = tuple(map(Path, ("/", *_HOLDERS, *_SHARED)))
 _DATA = tuple(map(Path, ("/var/lib/docker", "/var/lib/containerd", "/var/lib/containers")))
 # From an engine's data folder into a volume. The first step is that of an engine that maps ids, or Podman's storage.
 _VOLUME = re.compile(r"(?:[^/]+/)?volumes/[^/]+/_data(?:/.*)?", re.DOTALL)
+# Where a directory has one of these, the kernel asks it, and the mode does not decide.
+_ACCESS_LISTS = {"system.posix_acl_access", "system.nfs4_acl"}
 _HERE = Path()
 _HINT = "give the directory that holds the pipeline's files"
 
@@ -160,3 +173,47 @@ def check_folder(view: View, source: Source, traits: EngineTraits) -> None:
 
 def _describe(steps: Path, folder: Path) -> str:
     return str(folder) if steps == _HERE else f"in {folder}"
+
+
+def has_access_list(path: Path) -> bool:
+    """Whether more than the mode of a file decides who may do what."""
+    if not hasattr(os, "listxattr"):  # not Linux
+        return False
+    try:
+        return not _ACCESS_LISTS.isdisjoint(os.listxattr(path))
+    except OSError:  # a file system that has none
+        return False
+
+
+def check_root(source: Source, walked: Walk) -> str:
+    """See that uid 0 of the engine's host may be chosen for the server without being asked for.
+
+    Returns a warning where others can reach the directory through a folder of theirs: they can run, on the host, what
+    root leaves in there.
+
+    Raises:
+        PipelineDirError: this process is not root's, or a link on the path is somebody else's.
+    """
+    why = next((f"{link.path} is a link of uid {link.owner}" for link in walked.links if link.owner != 0), None)
+    if os.geteuid() != 0:
+        why = "this process does not run as root"
+    if why is not None:
+        seen = f"belongs to root, and {why}, so root is not chosen for the server"
+        source.refuse(seen, f'start with user="0:0" if that is meant, or `chown` {source.path}')
+    others = next(_find_others(walked), "")
+    return others and f"the server runs as root, because {source.path} belongs to root, although {others}"
+
+
+def _find_others(walked: Walk) -> Iterator[str]:
+    """Which folders on a path are not root's alone."""
+    for step in walked.steps:
+        status = step.status
+        # In a sticky folder nobody renames what is root's. The directory itself is not only passed through.
+        is_passed = bool(status.st_mode & stat.S_ISVTX) and step.path != walked.path
+        is_of_group = status.st_gid == 0 and not has_access_list(step.path)
+        if status.st_uid != 0:
+            yield f"{step.path} belongs to uid {status.st_uid}"
+        elif not is_passed and status.st_mode & stat.S_IWOTH:
+            yield f"everybody may write to {step.path}"
+        elif not is_passed and status.st_mode & stat.S_IWGRP and not is_of_group:
+            yield f"others may write to {step.path} (group {status.st_gid}, or an access list)"

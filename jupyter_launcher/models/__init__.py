@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from jupyter_launcher.models.activity import Activity, KernelInfo, SessionEvent, SessionEventKind, Stats
 from jupyter_launcher.models.events import Event, EventKind, Phase
-from jupyter_launcher.models.options import BuildOptions, Mount, Timeouts
+from jupyter_launcher.models.options import BuildOptions, Mount, Secret, Timeouts, Volume
 from jupyter_launcher.models.server import Gateway, GatewaySummary, RunningGateway, ServerInfo
 from jupyter_launcher.models.session import (
     ReapedSession,
@@ -16,21 +17,28 @@ from jupyter_launcher.models.session import (
 )
 
 __all__ = [
+    "Activity",
     "BuildOptions",
     "Event",
     "EventKind",
     "Gateway",
     "GatewaySummary",
+    "KernelInfo",
     "Mount",
     "Phase",
     "ReapedSession",
     "RunningGateway",
+    "Secret",
     "ServerInfo",
+    "SessionEvent",
+    "SessionEventKind",
     "SessionState",
     "SessionStatus",
     "SessionSummary",
+    "Stats",
     "StopMethod",
     "StopReport",
     "Timeouts",
     "Timings",
+    "Volume",
 ]

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Literal, TypeGuard
 
 from jupyter_launcher.errors import OptionError
 
-__all__ = ["BuildOptions", "HiddenTexts", "Mount", "Timeouts", "is_text", "show_value"]
+__all__ = ["BuildOptions", "HiddenTexts", "Mount", "Spelling", "Timeouts", "is_text", "show_value"]
 
 _LONGEST = 1e9  # seconds; what sockets take ends soon after it
 _SHOWN = 200  # characters
+_VOLUME_PREFIX = "volume:"
+_VOLUME_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{1,254}")  # Docker's own rule
 
 
 def is_text(value: object) -> TypeGuard[str]:
@@ -70,15 +73,20 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mount:
-    """A folder or file of the engine's host, bound into the container.
+    """A folder or file of the engine's host, or a volume of the engine, mounted into the container.
 
     Attributes:
-        source: an absolute path on the engine's host that exists.
+        source: an absolute path on the engine's host that exists; for a volume, its name.
         target: an absolute path in the container. Below ``/pipeline-dir``, or below another mount, it must exist
             there already: a directory for a directory, a file for a file.
         read_only: whether the session may not write to it.
         relabel: for hosts with SELinux: ``z`` gives all that is below the source the label that every container may
             use, ``Z`` the label of this one container alone; other hosts ignore it. None: the labels stay.
+        type: ``bind`` for a path of the host, ``volume`` for a volume of the engine. The engine makes a volume that it
+            does not have, owned by root unless the image has files at the target; the library never removes one.
+        propagation: whether what is mounted below the source later, on the host or in the container, is seen on the
+            other side, in the words of the kernel. ``rslave``: what the host mounts there is seen in the container;
+            the engine refuses it where the source lies on no shared mount. None: the engine's ``rprivate``.
 
     ``start`` checks it, and raises :class:`OptionError`.
     """
@@ -87,6 +95,60 @@ class Mount:
     target: str
     read_only: bool = False
     relabel: Literal["z", "Z"] | None = None
+    type: Literal["bind", "volume"] = "bind"
+    propagation: Literal["private", "rprivate", "shared", "rshared", "slave", "rslave"] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """A named volume of the engine, in place of a directory of its host. ``str`` gives ``volume:NAME``.
+
+    The engine makes one that is not there. Nothing of the library ever removes it: ``docker volume rm NAME`` does.
+
+    Attributes:
+        name: 2 to 255 letters, digits, ``_``, ``.`` and ``-``; the first is a letter or a digit.
+
+    Raises:
+        OptionError: it is no such name.
+    """
+
+    name: str
+
+    def __post_init__(self) -> None:
+        given: object = self.name
+        if not isinstance(given, str) or not _VOLUME_NAME.fullmatch(given):
+            msg = f"volume is {show_value(given)}"
+            hint = "give the name of a volume: 2 or more letters, digits, '_', '.' and '-'"
+            raise OptionError(msg, hint=hint, option="volume")
+
+    def __str__(self) -> str:
+        return _VOLUME_PREFIX + self.name
+
+    @classmethod
+    def from_text(cls, text: str) -> Volume | None:
+        """The volume for which ``str`` gives a text; None for any other text.
+
+        Raises:
+            OptionError: what follows ``volume:`` is no name of a volume.
+        """
+        return cls(text.removeprefix(_VOLUME_PREFIX)) if text.startswith(_VOLUME_PREFIX) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """A text that no ``repr`` shows, such as a token.
+
+    Raises:
+        OptionError: it is no text.
+    """
+
+    text: str = field(repr=False)
+
+    def __post_init__(self) -> None:
+        given: object = self.text
+        if not isinstance(given, str):
+            msg = f"a Secret is a value of type {type(given).__name__}"
+            raise OptionError(msg, hint="give a text", option="secret")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,12 +163,14 @@ class BuildOptions:
         require_hashes: whether pip installs only files whose hashes are in the image's ``requirements.txt``; it has
             those of the wheels for Python 3.13 on linux/amd64 and linux/arm64. False, for a base image with another
             Python or an index that packs its files anew: the versions alone count.
+        requirements: more packages, for a layer upon our image: a file as pip takes it, without references to other
+            files, or its lines. The launcher's default image is the one with them then.
         http_proxy, https_proxy, no_proxy: for the build alone; None: what the Docker client's
             configuration file says, unless the launcher has ``use_config_proxy=False``.
 
     Raises:
-        OptionError: one is no text, ``ca_certificates`` is no sequence of paths, or ``require_hashes`` is neither
-            True nor False.
+        OptionError: one is no text, ``ca_certificates`` is no sequence of paths, ``require_hashes`` is neither
+            True nor False, or ``requirements`` is neither a path nor a sequence of lines.
     """
 
     base_image: str | None = None
@@ -116,9 +180,11 @@ class BuildOptions:
     https_proxy: str | None = field(default=None, repr=False)
     no_proxy: str | None = None
     require_hashes: bool = True
+    requirements: str | os.PathLike[str] | Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "ca_certificates", _check_paths(self.ca_certificates, "ca_certificates"))
+        object.__setattr__(self, "requirements", _check_requirements(self.requirements, "requirements"))
         for name in ("base_image", "index_url", "http_proxy", "https_proxy", "no_proxy"):
             value = getattr(self, name)
             if value is not None and not is_text(value):
@@ -154,6 +220,44 @@ class HiddenTexts:
     """Texts by name, that no ``repr`` and no traceback's locals show."""
 
     values: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Spelling:
+    """How the command spells an option.
+
+    Attributes:
+        flag: such as ``--memory``.
+        metavar: what stands for its value in the help; empty where it has none.
+        help: one sentence.
+        reads: how its words become the value: a word that ``cli/values.py`` knows.
+    """
+
+    flag: str
+    metavar: str
+    help: str
+    reads: str
+
+    @classmethod
+    def of(cls, line: str, text: str, reads: str = "text") -> Spelling:
+        """The spelling with a line such as ``--memory SIZE``."""
+        flag, _, metavar = line.partition(" ")
+        return cls(flag=flag, metavar=metavar, help=text, reads=reads)
+
+
+def _check_requirements(given: object, option: str) -> Path | tuple[str, ...] | None:
+    """The path of a file, or its lines; None: none are asked for."""
+    if given is None:
+        return None
+    is_path = isinstance(given, (str, os.PathLike))
+    items: list[object] = [given] if is_path else list(given) if isinstance(given, Iterable) else [None]
+    lines = tuple(text for item in items if is_text(text := os.fspath(item) if isinstance(item, os.PathLike) else item))
+    if not lines or len(lines) != len(items) or not all(lines):
+        msg = f"{option} is {show_value(given)}"
+        raise OptionError(
+            msg, hint="give the path of a file, or a sequence of lines such as 'pandas>=2'", option=option
+        )
+    return Path(lines[0]) if is_path else lines
 
 
 def _check_paths(given: object, option: str) -> tuple[Path, ...]:

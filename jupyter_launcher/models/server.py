@@ -13,7 +13,7 @@ __all__ = ["Gateway", "GatewaySummary", "RunningGateway", "ServerInfo"]
 
 _TYPES: dict[str, type] = {"password": bool, "pid": int, "port": int, "secure": bool}
 _HINT = "see whether another program writes to the runtime dir, or whether a configuration sets a token"
-_TOKEN = re.compile(r"[0-9a-f]{64}")
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{32,128}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,8 +101,8 @@ class ServerInfo:
         """Parse the file's text; fields that are not known are ignored.
 
         Raises:
-            ServerInfoError: no JSON object, or a field is missing or of another type, or the token is not 64
-                hexadecimal characters. The message names fields, and never shows the text, which holds the token.
+            ServerInfoError: no JSON object, or a field is missing or of another type, or the token is not 32
+                to 128 URL-safe characters. The message names fields, and never shows the text, which holds the token.
         """
         parsed = _parse_server_info(text)
         del text  # what a traceback shows of this frame
@@ -148,7 +148,7 @@ def _parse_server_info(text: str) -> ServerInfo | tuple[str, str]:
     if wrong:
         return f"server_info lacks a usable {', '.join(wrong)}", "take an image with jupyter_server 1.0 or newer"
     if _TOKEN.fullmatch(values["token"]) is None:
-        return "the token in server_info is not 64 hexadecimal characters", _HINT
+        return "the token in server_info is not 32 to 128 URL-safe characters", _HINT
     return ServerInfo(**values)
 
 

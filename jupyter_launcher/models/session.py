@@ -8,6 +8,7 @@ from enum import Enum
 from pathlib import Path
 
 from jupyter_launcher.models.events import Phase
+from jupyter_launcher.models.options import Volume
 
 __all__ = [
     "ReapedSession",
@@ -82,10 +83,12 @@ class SessionStatus:
     Attributes:
         state: the state.
         exit_code: of the container's main process; None while it runs.
-        oom_killed: the kernel ended a process of the container for memory.
+        oom_killed: the kernel ended a process of the container for memory; known once that has ended.
+        oom_kills: in state ``ready``: how many processes were killed for memory so far, most often kernels; None: not
+            known.
         detail: a text for people.
         pipeline_dir_replaced: the pipeline's path leads to another directory by now, or to none, and the session
-            still has the old one; None where this process cannot tell.
+            still has the old one; None where this process cannot tell. Never True of a volume.
     """
 
     state: SessionState
@@ -93,6 +96,7 @@ class SessionStatus:
     oom_killed: bool = False
     detail: str = ""
     pipeline_dir_replaced: bool | None = None
+    oom_kills: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +107,7 @@ class SessionSummary:
         session_id: from the container's label; empty if the label is missing.
         container_id: the full id.
         container_name: the container's name.
-        pipeline_dir: the directory on the engine's host; None in state ``unreadable``.
+        pipeline_dir: the directory on the engine's host, or the volume; None in state ``unreadable``.
         gateway: what the caller named as gateway; None without one.
         image: as the engine names it.
         created: seconds since the epoch, by the engine's clock.
@@ -118,7 +122,7 @@ class SessionSummary:
     session_id: str
     container_id: str
     container_name: str
-    pipeline_dir: Path | None
+    pipeline_dir: Path | Volume | None
     gateway: str | None
     image: str
     created: float

@@ -22,6 +22,9 @@ class LauncherConfig:
         network: for the servers, and for a gateway of ours; None: the engine's default bridge.
         options: more options for each ``Launcher.start``.
         launcher: more options for ``Launcher``, e.g. ``docker_host``, ``build``, ``on_event``.
+
+    Raises:
+        OptionError: ``Launcher.start`` has none of the name of one of ``options``.
     """
 
     image: str | None = None
@@ -30,3 +33,22 @@ class LauncherConfig:
     network: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     launcher: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.options:
+            _check_names(self.options)
+
+
+def _check_names(options: Mapping[str, Any]) -> None:
+    import difflib
+
+    from jupyter_launcher.errors import OptionError
+    from jupyter_launcher.spec.options import SPELLINGS
+
+    known = [*SPELLINGS, "cancel"]
+    for name in options:
+        if name not in known:
+            near = difflib.get_close_matches(str(name), known, n=1)
+            hint = f"give {near[0]!r}" if near else "see the options of Launcher.start"
+            msg = f"options has {name!r}, which is no option of Launcher.start"
+            raise OptionError(msg, hint=hint, option="options")

@@ -22,7 +22,7 @@ from jupyter_launcher.pytest_plugin.config import LauncherConfig
 
 if TYPE_CHECKING:
     from jupyter_launcher.launcher import Launcher
-    from jupyter_launcher.models import RunningGateway
+    from jupyter_launcher.models import RunningGateway, Volume
     from jupyter_launcher.pytest_plugin.run import Run
     from jupyter_launcher.sessions.session import Session
 
@@ -35,7 +35,7 @@ _OUTPUT = "jupyter_launcher"
 class ServerFactory(Protocol):
     """What ``jupyter_server_factory`` gives: ``Launcher.start`` with this test's defaults."""
 
-    def __call__(self, pipeline_dir: str | os.PathLike[str] | None = None, **options: Any) -> Session:
+    def __call__(self, pipeline_dir: str | os.PathLike[str] | Volume | None = None, **options: Any) -> Session:
         """Start a session; it is stopped when the test is over."""
 
 
@@ -257,7 +257,7 @@ def jupyter_server_factory(
     defaults |= jupyter_launcher_config.options
     with contextlib.ExitStack() as stack:
 
-        def start(pipeline_dir: str | os.PathLike[str] | None = None, **options: Any) -> Session:
+        def start(pipeline_dir: str | os.PathLike[str] | Volume | None = None, **options: Any) -> Session:
             __tracebackhide__ = True
             try:
                 session = jupyter_launcher.start(pipeline_dir or jupyter_pipeline_dir, **{**defaults, **options})

@@ -123,7 +123,8 @@ class Run:
         """Stop a session when its test is over, or leave it running and report it."""
         if self._keep == "always" or (self._keep == "failed" and failed):
             self._kept_ids.add(session.id)
-            self.kept_dirs.add(session.pipeline_dir)
+            if isinstance(session.pipeline_dir, Path):
+                self.kept_dirs.add(session.pipeline_dir)
             if session.gateway is not None:
                 self._gateways_kept.add(session.gateway.name)
             self._report_kept(session.id, session.container_name, f"{test}: {session.url}lab")

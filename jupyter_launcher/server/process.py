@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 from dataclasses import dataclass
-from pathlib import Path
 
 from jupyter_launcher.engine.protocol import Engine
-from jupyter_launcher.engine.types import ContainerInfo, ExecResult
+from jupyter_launcher.engine.types import ExecResult
 from jupyter_launcher.errors import (
-    EngineError,
     ExecError,
-    PipelineDirError,
     ServerError,
     ServerInfoError,
     ServerNotRunningError,
-    ServerStartError,
-    ServerTimeoutError,
 )
 from jupyter_launcher.models import ServerInfo
 from jupyter_launcher.models.options import HiddenTexts
-from jupyter_launcher.spec.checks import PIPELINE_TARGET
+from jupyter_launcher.server.failures import (
+    StartReport,
+    describe_answer,
+    describe_closed_directory,
+    describe_directory,
+    describe_failure,
+    describe_start,
+    is_running,
+)
+from jupyter_launcher.spec.checks import HOME_TARGET, PIPELINE_TARGET
 from jupyter_launcher.spec.plan import SessionPlan
 from jupyter_launcher.spec.server import RUN_DIR, read_script
 from jupyter_launcher.waiting import Deadline, NotYetError, attempts
@@ -41,22 +44,8 @@ __all__ = [
 _SLOW_POLL = 0.2
 _EXEC_SECONDS = 5.0
 _LEAST_SECONDS = 1.0
-_LAST_WORDS_SECONDS = 2.0
 _OUTPUT_LIMIT = 2**18
 """Bytes. The scripts print three server_info of 64 KiB at most, and a few lines."""
-_NOT_PREPARED = 70
-"""The exit code of start.sh where the server cannot be started."""
-_DIRECTORY_HINT = (
-    "change its owner or its mode, or start with another user=; where SELinux forbids it, pipeline_relabel='z'"
-)
-_OTHER_DIRECTORY = 71
-"""The exit code of start.sh and start_gateway.sh where another directory is mounted than the launcher looked at."""
-_CLOSED_DIRECTORY = 72
-"""The exit code of start.sh where its user can't enter or read the directory, of start_gateway.sh: can't enter it."""
-_UNWRITABLE_DIRECTORY = 73
-"""The exit code of start.sh where its user can't write to the directory."""
-_OTHER_TOKEN = "other-token"  # noqa: S105 - a word, and no secret
-"""What start.sh prints in place of server_info when a server answers that does not have our token."""
 _ENDING = 3
 """The exit code of renew_lease.sh when the lease has passed, so that the session is ending."""
 _UNWATCHED = 4
@@ -75,19 +64,27 @@ class StartedServer:
     warnings: tuple[str, ...]
 
 
-def start_server(engine: Engine, container: str, plan: SessionPlan, deadline: Deadline) -> StartedServer:
+def start_server(
+    engine: Engine, container: str, plan: SessionPlan, deadline: Deadline, *, entrypoint: tuple[str, ...] = ()
+) -> StartedServer:
     """Start the server and read its server_info, in one exec. A lease begins when that is there.
+
+    Args:
+        engine: of the container.
+        container: its id.
+        plan: of the start.
+        deadline: of the start.
+        entrypoint: the image's, which runs before; empty: there is none.
 
     Raises:
         PipelineDirError: the directory that is mounted is not the one that was looked at, or the server's user cannot
             work in it; nothing was started.
-        ServerStartError: it could not be started, or it ended.
+        ServerStartError: it could not be started, it ended, or it is no server of JupyterLab 3 or newer.
         ServerInfoError: it answers, but not to our token, or its server_info cannot be parsed.
         ServerTimeoutError: it lives, but there is no server_info after the deadline.
     """
+    time = (RUN_DIR, str(max(1, math.ceil(deadline.remaining()))))
     values = (
-        RUN_DIR,
-        str(max(1, math.ceil(deadline.remaining()))),
         str(plan.lease or 0),
         PIPELINE_TARGET,
         plan.pipeline_dir_id or "",
@@ -97,11 +94,14 @@ def start_server(engine: Engine, container: str, plan: SessionPlan, deadline: De
         plan.server_config,
         read_script("watch_lease.sh"),
     )
-    command = ("sh", "-c", read_script("start.sh"), "start", *values, *plan.command)
+    script = read_script("start.sh")
+    command = ("sh", "-c", script, "start", *time, *values, *plan.command)
+    if entrypoint:
+        command = ("sh", "-c", read_script("await_entrypoint.sh"), "await", *time, script, *values, *plan.command)
     if plan.secrets.values:
         files = " ".join(plan.secrets.values)
         command = ("sh", "-c", read_script("take_secrets.sh"), "take", RUN_DIR, files, *command)
-    warnings: tuple[str, ...] = ()
+    report = StartReport.from_stderr("")
     # The script ends by itself when its time is over, so the exec's deadline is a second later.
     patience = Deadline(deadline.remaining() + 1.0)
     try:
@@ -112,78 +112,32 @@ def start_server(engine: Engine, container: str, plan: SessionPlan, deadline: De
             limit=_OUTPUT_LIMIT,
             secret=True,
             stays=True,
-            environment=_name_secrets(plan.secrets),
+            environment=_name_variables(plan),
         )
     except ExecError as error:
         if error.started is not None:
-            raise _describe_start(engine, container, plan, error, deadline) from error
+            folder = plan.labels.pipeline_dir
+            raise describe_start(engine, container, folder, plan.home, error, entrypoint, deadline) from error
         # Its output was lost on the way, so look for it before giving up.
         seen = error.message
     else:
-        warnings = tuple(line for line in result.stderr.splitlines() if line.strip())
-        if result.stdout.strip() == _OTHER_TOKEN:
-            msg = f"the server in container {container[:12]} answers, but its server_info does not have our token"
-            hint = "take what sets a token or a runtime dir, or switches tokens off, out of the image's configuration"
-            raise ServerInfoError(msg, hint=hint, log_tail=engine.log_tail(container))
+        report = StartReport.from_stderr(result.stderr)
+        found = describe_answer(engine, container, result.stdout.strip(), deadline)
+        if found is not None:
+            raise found
         if result.stdout.strip():
-            return StartedServer(info=ServerInfo.from_output(result.stdout), warnings=warnings)
+            return StartedServer(info=ServerInfo.from_output(result.stdout), warnings=report.warnings)
         seen = "it left no server_info"
     try:
-        return StartedServer(info=read_server_info(engine, container, deadline), warnings=warnings)
+        return StartedServer(info=read_server_info(engine, container, deadline), warnings=report.warnings)
     except (ExecError, ServerError) as error:
         raise describe_failure(engine, container, seen, deadline) from error
 
 
-def _name_secrets(secrets: HiddenTexts) -> HiddenTexts:
-    """The variables in which take_secrets.sh expects the texts of the files."""
-    return HiddenTexts({f"_jl_secret_{number}": text for number, text in enumerate(secrets.values.values(), start=1)})
-
-
-def _describe_start(
-    engine: Engine, container: str, plan: SessionPlan, error: ExecError, deadline: Deadline
-) -> PipelineDirError | ServerError:
-    """The error for a start.sh that did not run, or that failed."""
-    found = describe_directory(plan.labels.pipeline_dir, error.exit_code, error.output) if error.started else None
-    if found is not None:
-        return found
-    if error.started and error.exit_code == _NOT_PREPARED:
-        msg = f"the server in container {container[:12]} could not be prepared: {error.message}"
-        hint = "see that the image has sh, mkfifo and od, and that /tmp or HOME can be written"
-        return ServerStartError(msg, hint=hint, exit_code=error.exit_code)
-    if error.started is False and _is_running(engine, container):
-        msg = f"the server in container {container[:12]} could not be started: {error.message}"
-        hint = error.hint  # the engine's, where it refused
-        if error.exit_code is not None:
-            hint = "see that the image has sh on its PATH, and that no item of lab_args is longer than 128 KiB"
-        log = engine.log_tail(container)
-        return ServerStartError(msg, hint=hint, exit_code=error.exit_code, log_tail=log)
-    return describe_failure(engine, container, error.message, deadline)
-
-
-def describe_closed_directory(path: Path, error: EngineError) -> PipelineDirError | None:
-    """The error where no container starts, since its user may not enter the directory; None: for another reason."""
-    if "chdir" not in error.message:  # runc's and crun's words
-        return None
-    msg = f"pipeline dir {path} cannot be used: the engine does not start a container there: {error.message}"
-    return PipelineDirError(msg, hint=_DIRECTORY_HINT, path=str(path))
-
-
-def describe_directory(path: Path, exit_code: int | None, seen: str) -> PipelineDirError | None:
-    """The error for exit code 71, 72 or 73 of start.sh or start_gateway.sh; None for any other.
-
-    ``seen`` is what the script printed.
-    """
-    if exit_code == _OTHER_DIRECTORY:
-        msg = f"{path} led to another directory when it was mounted than when it was looked at: {seen.strip()}"
-        hint = "start again; if that gives the same, see who moves or links directories on this path"
-    elif exit_code in (_CLOSED_DIRECTORY, _UNWRITABLE_DIRECTORY):
-        msg = f"pipeline dir {path} cannot be used: {seen.strip()}"
-        hint = _DIRECTORY_HINT
-        if exit_code == _UNWRITABLE_DIRECTORY:
-            hint += "; where nothing is to be saved, pipeline_read_only=True (--pipeline-read-only)"
-    else:
-        return None
-    return PipelineDirError(msg, hint=hint, path=str(path))
+def _name_variables(plan: SessionPlan) -> HiddenTexts:
+    """The variables in which take_secrets.sh expects the texts of the files, and start.sh the path of a home."""
+    secrets = {f"_jl_secret_{number}": text for number, text in enumerate(plan.secrets.values.values(), start=1)}
+    return HiddenTexts({**secrets, **({} if plan.home is None else {"_jl_home": HOME_TARGET})})
 
 
 def was_server_started(engine: Engine, container: str, deadline: Deadline) -> bool:
@@ -266,11 +220,6 @@ def _look(
     return ExecError(msg, hint=hint, started=True, exit_code=result.exit_code, output=result.stderr[-500:])
 
 
-def _is_running(engine: Engine, container: str) -> bool:
-    info = engine.inspect(container)
-    return info is not None and info.running
-
-
 def _describe_ended(engine: Engine, container: str) -> ServerNotRunningError:
     info = engine.inspect(container)
     state, code = ("gone", None) if info is None else (info.state, info.exit_code)
@@ -293,7 +242,7 @@ def renew_lease(engine: Engine, container: str, seconds: int) -> None:
         if error.started and error.exit_code == _ENDING:
             msg = f"the lease of container {container[:12]} had passed before it was renewed: the session is ending"
             raise ServerNotRunningError(msg, hint="start the session again when it has ended") from error
-        if not _is_running(engine, container):
+        if not is_running(engine, container):
             raise _describe_ended(engine, container) from error
         msg = f"the lease of container {container[:12]} was not renewed: {error.message}"
         hint = f"renew it again soon; see that {RUN_DIR} in the container is not full"
@@ -311,34 +260,3 @@ def terminate_server(engine: Engine, container: str, deadline: Deadline) -> None
         ExecError: it was not sent.
     """
     engine.exec(container, ("sh", "-c", read_script("terminate.sh"), "terminate", RUN_DIR), deadline)
-
-
-def describe_failure(engine: Engine, container: str, seen: str, deadline: Deadline) -> ServerError:
-    """The error for a server that is not ready: it ended, with exit code and log, or it is late."""
-    # The container follows its server soon; wait a moment for its exit code.
-    patience = 0.0 if deadline.expired() else min(_LAST_WORDS_SECONDS, deadline.remaining())
-    with contextlib.suppress(EngineError):
-        engine.wait(container, Deadline(patience))
-    info = engine.inspect(container)
-    if info is None:
-        msg = f"container {container[:12]} was removed by somebody else while its server started: {seen}"
-        return ServerStartError(msg, hint="start the session again")
-    log = engine.log_tail(container)
-    if info.running:
-        seconds = deadline.elapsed()
-        msg = f"the server in container {info.name} was not ready after {seconds:.1f} s: {seen}"
-        hint = "raise timeouts.start if it only needs longer"
-        return ServerTimeoutError(msg, hint=hint, oom_killed=info.oom_killed, log_tail=log, seconds=seconds)
-    msg = f"the server in container {info.name} ended with exit code {info.exit_code} before it was ready: {seen}"
-    return ServerStartError(msg, hint=_advise(info), exit_code=info.exit_code, oom_killed=info.oom_killed, log_tail=log)
-
-
-def _advise(info: ContainerInfo) -> str:
-    """What to do about a server that ended before it was ready."""
-    if info.oom_killed:
-        return "out of memory: raise memory="
-    if info.error:
-        return info.error
-    if info.exit_code in (126, 127):
-        return "see that sh and jupyter are on the image's PATH, and that lab_args and the environment are not too long"
-    return "see lab_args and the image"

@@ -12,24 +12,55 @@ from jupyter_launcher.errors import (
     EngineError,
     GatewayUnreachableError,
     ServerError,
+    ServerInfoError,
     ServerTimeoutError,
 )
-from jupyter_launcher.models import Gateway
+from jupyter_launcher.models import Gateway, ServerInfo
 from jupyter_launcher.server.api import CONTENTS, ExecApi, JupyterApi, NoAnswerError
 from jupyter_launcher.server.process import describe_failure
+from jupyter_launcher.spec.checks import PIPELINE_TARGET, SERVER_PORT
 from jupyter_launcher.waiting import Deadline, NotYetError, attempts
 
-__all__ = ["check_kernelspecs", "has_kernelspecs", "wait_until_ready"]
+__all__ = ["TOKEN_HINT", "check_kernelspecs", "check_server_info", "has_kernelspecs", "wait_until_ready"]
 
 _REQUEST_SECONDS = 5.0
 _LOOK_SECONDS = 10.0  # a connection has 3 of them; a busy machine needs some to start Python
 _ALIVE_EVERY = 0.5
 _UNREACHED_SECONDS = 5.0
 _REASON_LENGTH = 500
+TOKEN_HINT = "the gateway wants a token: give environment={'JUPYTER_GATEWAY_AUTH_TOKEN': ...}"  # noqa: S105 - no secret
 
 
-def wait_until_ready(api: JupyterApi, engine: Engine, container: str, deadline: Deadline) -> None:
+def check_server_info(info: ServerInfo, base_url: str, engine: Engine, container: str) -> None:
+    """See that a server is what was asked for, by what it says of itself.
+
+    Raises:
+        ServerInfoError: it is not, so that it could not be reached, serves another directory, or has a password; the
+            message names what is otherwise.
+    """
+    pairs: dict[str, tuple[object, object]] = {
+        "base_url": (base_url, info.base_url),
+        "secure": (False, info.secure),  # it speaks HTTPS
+        "port": (SERVER_PORT, info.port),
+        "root_dir": (PIPELINE_TARGET, info.notebook_dir),
+        "password": (False, info.password),
+    }
+    # A base URL that was asked for is in the command, so that a configuration alone never makes "/" of it.
+    if info.base_url == "/":
+        del pairs["base_url"]
+    found = [f"{name} {seen!r} where {asked!r} was asked for" for name, (asked, seen) in pairs.items() if seen != asked]
+    if found:
+        msg = f"the server in container {container[:12]} has {', and '.join(found)}"
+        hint = "take what sets it out of lab_args, of the image's configuration and of mounted folders"
+        raise ServerInfoError(msg, hint=hint, log_tail=engine.log_tail(container))
+
+
+def wait_until_ready(
+    api: JupyterApi, engine: Engine, container: str, deadline: Deadline, *, is_new: bool = True
+) -> None:
     """Wait for an answer to our token, and see that a request without a token is refused.
+
+    The latter of a new server alone: it does not change.
 
     The server has said in its container that it is there, so where no connection to it can be made for 5 seconds,
     what is between is at fault, and nothing is waited for.
@@ -57,7 +88,7 @@ def wait_until_ready(api: JupyterApi, engine: Engine, container: str, deadline: 
             try:
                 answer = api.request("GET", CONTENTS, patience)
                 reached = True
-                is_open = api.request("GET", CONTENTS, patience, authenticated=False).status == 200
+                is_open = is_new and api.request("GET", CONTENTS, patience, authenticated=False).status == 200
             except NoAnswerError as error:
                 seen = str(error)
                 reached = reached or error.connected
@@ -110,8 +141,12 @@ def check_kernelspecs(
         _refuse_ended(gateway, engine, gateway.container_id)
     msg = f"the server does not get kernel specs from the gateway {gateway.name} at {gateway.url} ({seen})"
     hint = "see that a kernel gateway listens there, on all addresses and that port, and what its log says"
+    if gateway.url.startswith("https:"):
+        hint += "; where its certificate is of an authority of your own, mount that and name it in SSL_CERT_FILE"
+    elif status == 404:
+        hint += "; one below a base URL is given as http://NAME:PORT/BASE"
     if status in (401, 403):
-        hint = "the gateway wants a token: give environment={'JUPYTER_GATEWAY_AUTH_TOKEN': ...}"
+        hint = TOKEN_HINT
     raise GatewayUnreachableError(
         msg,
         hint=hint,
@@ -180,5 +215,6 @@ def _reason(body: Any) -> str:
     if "kernelspecs" in body:
         return "no kernel specs at all"
     message = body.get("message")
-    text = message[:_REASON_LENGTH] if isinstance(message, str) else ""
+    # jupyter_server leaves the places of two values in its text.
+    text = message.replace("[%s] %s. ", "")[:_REASON_LENGTH] if isinstance(message, str) else ""
     return "".join(character if character.isprintable() else " " for character in text)

@@ -24,13 +24,21 @@ from jupyter_launcher.server.api import JupyterApi, NoAnswerError
 from jupyter_launcher.server.process import read_server_info, was_server_started
 from jupyter_launcher.server.ready import wait_until_ready
 from jupyter_launcher.sessions.context import Context
+from jupyter_launcher.sessions.running import refuse_paused
 from jupyter_launcher.sessions.session import Session
 from jupyter_launcher.spec.checks import check_name
 from jupyter_launcher.spec.labels import SessionLabels, container_name
 from jupyter_launcher.spec.options import SessionSpec, differences
 from jupyter_launcher.waiting import Deadline, NotYetError, attempts, within
 
-__all__ = ["find_or_clear", "find_session", "get_session", "join_starting", "refuse_lost_directory"]
+__all__ = [
+    "find_or_clear",
+    "find_session",
+    "get_session",
+    "join_starting",
+    "refuse_lost_directory",
+    "refuse_other_token",
+]
 
 # What another launcher has to do between its create and its exec lasts a second or two on a busy engine.
 # Where nothing moves for this long, that launcher is gone.
@@ -88,6 +96,7 @@ def find_or_clear(context: Context, spec: SessionSpec) -> tuple[ContainerInfo, S
         info = _wait_for_its_start(context, info, deadline)
     if info is not None and info.running:
         _refuse_other_options(info, labels, spec)
+        refuse_paused(info, labels)
         if was_server_started(engine, info.id, deadline):
             _refuse_other_directory(info, labels, spec)
             return info, labels
@@ -153,6 +162,24 @@ def _refuse_other_options(info: ContainerInfo, labels: SessionLabels, spec: Sess
         raise SessionConflictError(msg, hint=hint, session_id=spec.session_id, container_id=info.id, differences=found)
 
 
+def refuse_other_token(session: Session | None, spec: SessionSpec) -> None:
+    """Refuse a session that was joined, and has another token than the given one.
+
+    Raises:
+        SessionConflictError: it has.
+    """
+    if session is None or spec.token is None or session.server_info.token == spec.token.text:
+        return
+    msg = f"session {session.id} already runs with another token"
+    raise SessionConflictError(
+        msg,
+        hint="stop it first, give the token that it has, or take another session_id",
+        session_id=session.id,
+        container_id=session.container_id,
+        differences=("token is another one",),
+    )
+
+
 def _refuse_other_directory(info: ContainerInfo, labels: SessionLabels, spec: SessionSpec) -> None:
     """Refuse a session that has another directory than the one which is at its path by now."""
     before, now = labels.pipeline_dir_id, spec.pipeline_dir_id
@@ -194,6 +221,7 @@ def get_session(context: Context, session_id: str) -> Session:
         LauncherError: as :func:`find_session` and :func:`join_session`.
     """
     info, labels = find_session(context, session_id)
+    refuse_paused(info, labels)
     longest = context.timeouts.start
     deadline = Deadline(min(_GET_SECONDS, longest))
     try:
@@ -239,7 +267,8 @@ def join_session(
             log_tail=engine.log_tail(info.id),
             session_id=labels.session_id,
         ) from error
-    wait_until_ready(JupyterApi(context.server_url(info, labels), server_info.token), engine, info.id, deadline)
+    api = JupyterApi(context.server_url(info, labels), server_info.token)
+    wait_until_ready(api, engine, info.id, deadline, is_new=False)
     return Session(info, labels, server_info, context=context, timings=Timings(), warnings=warnings, joined=True)
 
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from jupyter_launcher.acts import CancelledActError, check_cancelled
-from jupyter_launcher.engine.types import Progress
+from jupyter_launcher.engine.protocol import Progress
 from jupyter_launcher.errors import OptionError, ServerTimeoutError
 from jupyter_launcher.forks import PerProcess
 from jupyter_launcher.models import Event, EventKind, Phase

@@ -9,6 +9,7 @@ import os
 import threading
 from pathlib import Path
 from types import TracebackType
+from urllib.parse import quote
 
 from jupyter_launcher.acts import run_act
 from jupyter_launcher.engine.types import ContainerInfo
@@ -16,25 +17,35 @@ from jupyter_launcher.errors import LauncherError, ServerNotRunningError, Sessio
 from jupyter_launcher.host.address import bracket
 from jupyter_launcher.host.pipeline_dir import look_identity
 from jupyter_launcher.models import (
+    Activity,
     Gateway,
     ServerInfo,
     SessionState,
     SessionStatus,
+    Stats,
     StopReport,
     Timings,
+    Volume,
 )
+from jupyter_launcher.models.options import show_value
+from jupyter_launcher.server.activity import parse_oom_kills
 from jupyter_launcher.server.api import JupyterApi
 from jupyter_launcher.server.process import renew_lease
 from jupyter_launcher.sessions.context import Context
+from jupyter_launcher.sessions.running import find_activity, find_stats, pause_session, resume_session
 from jupyter_launcher.sessions.stop import stop_session
-from jupyter_launcher.spec.checks import SERVER_PORT
+from jupyter_launcher.spec.checks import SERVER_PORT, refuse_option
+from jupyter_launcher.spec.container import PORT_KEY
+from jupyter_launcher.spec.engine_options import spell_port
 from jupyter_launcher.spec.labels import SessionLabels
+from jupyter_launcher.spec.texts import check_inner_path
 from jupyter_launcher.waiting import Deadline, call_within
 
 __all__ = ["Session"]
 
 _log = logging.getLogger("jupyter_launcher")
 
+_PORT_HINT = "start the session with ports={6006: None}"
 _HOUR = 3600.0
 _STATUS_SECONDS = 5.0
 _LOOK_SECONDS = 2.0
@@ -104,8 +115,8 @@ class Session:
         return self._info.name
 
     @property
-    def pipeline_dir(self) -> Path:
-        """The directory on the engine's host that is mounted at ``/pipeline-dir``."""
+    def pipeline_dir(self) -> Path | Volume:
+        """The directory on the engine's host, or the volume, that is mounted at ``/pipeline-dir``."""
         return self._labels.pipeline_dir
 
     @property
@@ -148,10 +159,53 @@ class Session:
         return f"{self.url}lab?token={self._server_info.token}"
 
     @property
+    def client_url(self) -> str:
+        """As :attr:`url`, without a slash at its end: for clients that put ``/api/…`` after it."""
+        return self.url.rstrip("/")
+
+    def lab_url_of(self, path: str | os.PathLike[str]) -> str:
+        """JupyterLab with its token and a file or folder of the pipeline opened, for a browser on this machine.
+
+        Args:
+            path: relative to the pipeline directory, such as ``steps/train.ipynb``. It need not exist yet.
+
+        Raises:
+            OptionError: it is no relative path, or leads out of the directory.
+        """
+        steps = quote(check_inner_path(path, "path"), safe="/")
+        return f"{self.url}lab/tree{steps and '/'}{steps}?token={self._server_info.token}"
+
+    @property
     def internal_url(self) -> str:
         """The server as other containers of its network reach it: ``http://<ip>:8888/``."""
         address = next((ip for ip in self._info.networks.values() if ip), "")
         return f"http://{bracket(address)}:{SERVER_PORT}{self._labels.base_url}"
+
+    @property
+    def ports(self) -> dict[str, tuple[str, int]]:
+        """The ports of ``start(ports=…)``, such as ``6006/tcp`` → where this process reaches each of them."""
+        return {
+            inside: self._context.address.find_port(self._info, inside, self._labels.host_ip)
+            for inside, found in sorted(self._info.ports.items())
+            if found and inside != PORT_KEY
+        }
+
+    def published(self, port: int | str) -> tuple[str, int]:
+        """Where this process reaches a port of ``start(ports=…)``: an address, and the port there.
+
+        Args:
+            port: of the container, as it was given: ``6006``, or ``"5000/udp"``.
+
+        Raises:
+            OptionError: the session does not publish it.
+        """
+        found = self.ports.get(spell_port(port) or "")
+        if found is None:
+            seen = (
+                f"is {show_value(port)}, which the session does not publish; it has {', '.join(self.ports) or 'none'}"
+            )
+            refuse_option("port", seen, _PORT_HINT)
+        return found
 
     @property
     def timings(self) -> Timings:
@@ -172,24 +226,52 @@ class Session:
         info = self._context.engine.inspect(self.container_id)
         if info is None:
             return SessionStatus(state=SessionState.GONE, detail="its container was removed")
-        state = SessionState.of_container(info.state)
+        state, oom_kills = SessionState.of_container(info.state), None
         if state is None:
             api = JupyterApi(self._context.server_url(info, self._labels), self._server_info.token)
-            takes_token = api.takes_token(Deadline(_STATUS_SECONDS))
-            state = SessionState.READY if takes_token else SessionState.UNRESPONSIVE
+            answer = api.look(Deadline(_STATUS_SECONDS))
+            state = SessionState.UNRESPONSIVE if answer is None else SessionState.READY
+            oom_kills = None if answer is None else parse_oom_kills(answer)
         return SessionStatus(
             state=state,
             exit_code=None if info.running else info.exit_code,
             oom_killed=info.oom_killed,
             detail=info.error or info.state,
             pipeline_dir_replaced=self._is_dir_replaced(),
+            oom_kills=oom_kills,
         )
+
+    def activity(self) -> Activity:
+        """What its server does now, which has 5 s to tell: its kernels, and when it was used last.
+
+        To ask is no use of the session, so it may be asked as often as you like, with ``idle_timeout`` or without.
+
+        Raises:
+            SessionNotFoundError: the container was removed.
+            ServerNotRunningError: the session has ended.
+            ServerTimeoutError: the session is paused, or its server does not answer in time.
+            ServerError: what the server answers cannot be read, or it cannot ask its gateway.
+            EngineError: the engine does not answer.
+        """
+        return find_activity(self._context, self.container_id, self._labels, self._server_info.token)
+
+    def stats(self) -> Stats:
+        """What it uses of its machine: memory, cores, processes. The engine takes a second or two for it.
+
+        Raises:
+            SessionNotFoundError: the container was removed.
+            ServerNotRunningError: the session has ended.
+            EngineError: the engine does not answer.
+        """
+        return find_stats(self._context, self.container_id, self._labels)
 
     def _is_dir_replaced(self) -> bool | None:
         before = self._labels.pipeline_dir_id
+        address, path = self._context.address, self._labels.pipeline_dir
+        if isinstance(path, Volume):  # the engine keeps it while it is used
+            return False
         if before is None:
             return None
-        address, path = self._context.address, self._labels.pipeline_dir
         try:  # the directory may be on a network disk that is gone
             now = call_within(Deadline(_LOOK_SECONDS), lambda: look_identity(address, path))
         except TimeoutError:
@@ -238,6 +320,30 @@ class Session:
         """
         if self.lease is not None:
             renew_lease(self._context.engine, self.container_id, self.lease)
+
+    def pause(self) -> None:
+        """Stop all processes of the session's container where they are, kernels in it too; one that is paused stays so.
+
+        It uses no core then, keeps its memory, and answers nothing. Its lease stands still, and kernels on a gateway
+        go on. ``resume`` ends this, and ``stop`` works as ever.
+
+        Raises:
+            SessionNotFoundError: the container was removed.
+            ServerNotRunningError: it has ended.
+            EngineError: the engine does not answer, or cannot pause: one without control groups.
+        """
+        pause_session(self._context, self.container_id, self._labels)
+
+    def resume(self) -> None:
+        """Let a paused session go on, and start its lease anew; a session that runs only gets its lease.
+
+        Raises:
+            SessionNotFoundError: the container was removed.
+            ServerNotRunningError: the session has ended, or is about to, because the lease was over.
+            ExecError: the lease did not move, although the session runs.
+            EngineError: the engine does not answer.
+        """
+        resume_session(self._context, self.container_id, self._labels)
 
     def stop(self) -> StopReport:
         """Stop the server, its kernels and the container; returns when all are gone.

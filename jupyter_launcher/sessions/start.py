@@ -6,7 +6,7 @@ import contextlib
 import logging
 import os
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,25 +15,34 @@ from jupyter_launcher.engine.types import ContainerInfo
 from jupyter_launcher.errors import (
     EngineError,
     LauncherError,
-    OptionError,
     PipelineDirError,
     SessionConflictError,
     StartCancelledError,
 )
 from jupyter_launcher.gateway.find import resolve_gateway
+from jupyter_launcher.host.look import Look
 from jupyter_launcher.host.mounts import check_mount_points
-from jupyter_launcher.host.pipeline_dir import check_mount_sources, resolve_pipeline_dir
+from jupyter_launcher.host.pipeline_dir import PipelineDir, check_home, check_mount_sources, resolve_pipeline_dir
 from jupyter_launcher.host.process import process_mark
-from jupyter_launcher.models import Gateway, Phase, Timings
+from jupyter_launcher.host.volumes import DEFAULT_USER, prepare_volume
+from jupyter_launcher.models import Gateway, Phase, Timings, Volume
 from jupyter_launcher.server.api import JupyterApi
 from jupyter_launcher.server.process import describe_closed_directory, describe_failure, renew_lease, start_server
-from jupyter_launcher.server.ready import check_kernelspecs, wait_until_ready
+from jupyter_launcher.server.ready import check_kernelspecs, check_server_info, wait_until_ready
 from jupyter_launcher.sessions.context import Context
-from jupyter_launcher.sessions.join import find_or_clear, find_session, join_starting, refuse_lost_directory
+from jupyter_launcher.sessions.join import (
+    find_or_clear,
+    find_session,
+    join_starting,
+    refuse_lost_directory,
+    refuse_other_token,
+)
 from jupyter_launcher.sessions.phases import PhaseReporter, StartLimit
+from jupyter_launcher.sessions.refusals import LIMITS_HINT, check_limits, describe_refusal, describe_unenforced
 from jupyter_launcher.sessions.session import Session
-from jupyter_launcher.spec.checks import check_cores, check_image
+from jupyter_launcher.spec.checks import check_image, check_user
 from jupyter_launcher.spec.container import PORT_KEY, find_unenforced
+from jupyter_launcher.spec.engine_options import check_groups
 from jupyter_launcher.spec.labels import container_name
 from jupyter_launcher.spec.options import SessionSpec
 from jupyter_launcher.spec.plan import SessionPlan, plan
@@ -43,10 +52,12 @@ __all__ = ["StartRequest", "cancelled_start", "remove_session", "start_session"]
 
 _log = logging.getLogger("jupyter_launcher")
 
+_PORT_SECONDS = 1.0
 _LIMITS_HINT = (
     "let the engine control memory, cpu and pids: a rootless engine needs control groups of version 2, with these "
     "controllers delegated to its user"
 )
+_NOT_FOUND = 127  # the exit code of a container whose program is not there
 _NOT_COMPARED = (
     "the session keeps the secrets that it was started with; nobody could compare them with the given ones",
 )
@@ -64,7 +75,7 @@ class StartRequest:
         pull: when to pull or build it.
     """
 
-    pipeline_dir: str | os.PathLike[str]
+    pipeline_dir: str | os.PathLike[str] | Volume
     user: str | int | None
     session_id: str | None
     image: str
@@ -90,6 +101,7 @@ def start_session(context: Context, limit: StartLimit, request: StartRequest, op
                     session = _make_session(context, spec, gateway, request.pull, reporter)
                 else:
                     session = join_starting(context, *existing, _NOT_COMPARED if spec.secrets.values else ())
+                    refuse_other_token(session, spec)
                 if session is None:  # another launcher took the name, or its start failed: look again
                     raise NotYetError
                 if session.joined:
@@ -136,6 +148,26 @@ def _check_request(context: Context, request: StartRequest, options: Mapping[str
         ensure_image()
         return request.image
 
+    session_id = uuid.uuid4().hex[:12] if request.session_id is None else request.session_id
+
+    def check_options(folder: PipelineDir) -> SessionSpec:
+        spec = SessionSpec.from_options(
+            session_id=session_id,
+            namespace=context.namespace,
+            pipeline_dir=folder.path,
+            user=folder.user,
+            image=request.image,
+            pipeline_dir_id=folder.identity,
+            **{**options, "host_ip": context.address.choose_publish_ip(options["host_ip"])},
+        )
+        check_limits(context.engine.traits, spec)
+        check_mount_sources(context.address, spec.mounts, context.rules)
+        check_home(context.address, spec.home, context.rules)
+        return spec
+
+    if isinstance(request.pipeline_dir, Volume):  # a look makes it where it is not there, so the rest is checked first
+        user = DEFAULT_USER if request.user is None else check_user(request.user, "user")
+        check_options(PipelineDir(path=request.pipeline_dir, user=user))
     try:
         folder = resolve_pipeline_dir(
             context.engine,
@@ -144,44 +176,15 @@ def _check_request(context: Context, request: StartRequest, options: Mapping[str
             request.user,
             image=find_look_image,
             rules=context.rules,
+            groups=check_groups(options.get("groups", ()), "groups"),
         )
     except PipelineDirError as error:
         if request.session_id is not None:
             refuse_lost_directory(context, request.session_id, error)
         raise
-    spec = SessionSpec.from_options(
-        session_id=uuid.uuid4().hex[:12] if request.session_id is None else request.session_id,
-        namespace=context.namespace,
-        pipeline_dir=folder.path,
-        user=folder.user,
-        image=request.image,
-        pipeline_dir_id=folder.identity,
-        **{**options, "host_ip": context.address.choose_publish_ip(options["host_ip"])},
-    )
-    _check_limits(context, spec)
-    check_mount_sources(context.address, spec.mounts, context.rules)
+    spec = check_options(folder)
     check_mount_points(context.engine, context.address, spec, ensure_image=ensure_image)
     return spec, folder.warning
-
-
-def _check_limits(context: Context, spec: SessionSpec) -> None:
-    """Refuse limits that the engine does not enforce, by its own information.
-
-    Raises:
-        OptionError: names the limit.
-    """
-    traits = context.engine.traits
-    check_cores(spec.cpus, traits.cores)
-    limits = {"memory": (spec.memory, traits.limits_memory), "cpus": (spec.cpus, traits.limits_cpus)}
-    for option, (asked, is_enforced) in limits.items():
-        if asked is not None and is_enforced is False:
-            raise _describe_unenforced(option)
-
-
-def _describe_unenforced(option: str) -> OptionError:
-    msg = f"the engine does not enforce {option}=: the session would not have it as asked for"
-    remedy = _LIMITS_HINT if option in ("memory", "cpus") else "use another engine"
-    return OptionError(msg, hint=f"leave {option}= out, or {remedy}", option=option)
 
 
 def _find_gateway(context: Context, spec: SessionSpec, reporter: PhaseReporter) -> Gateway | None:
@@ -197,6 +200,9 @@ def _make_session(
     """A new session; None when another launcher took the name in the meantime."""
     engine, timeouts = context.engine, context.timeouts
     context.ensure_image(spec.image, pull, reporter)
+    if isinstance(spec.home, Volume):
+        look = Look(engine=engine, address=context.address, image=spec.image)
+        prepare_volume(look, spec.home, spec.user, context.rules)
     network = context.address.choose_network(gateway.network if gateway else spec.network)
     planned = plan(
         spec,
@@ -215,7 +221,8 @@ def _make_session(
             info = _start_container(context, container_id, planned)
         deadline = Deadline(timeouts.start)
         with reporter.phase(Phase.SERVER):
-            server = start_server(engine, info.id, planned, deadline)
+            server = start_server(engine, info.id, planned, deadline, entrypoint=planned.find_entrypoint(info))
+            check_server_info(server.info, planned.labels.base_url, engine, info.id)
         with reporter.phase(Phase.READY):
             api = JupyterApi(context.server_url(info, planned.labels), server.info.token)
             wait_until_ready(api, engine, info.id, deadline)
@@ -241,7 +248,7 @@ def _create_container(context: Context, planned: SessionPlan) -> str | None:
         return context.engine.create(planned.container, planned.labels.name)
     except EngineError as error:
         if error.status != 409:
-            raise
+            raise describe_refusal(planned.container, error) or error from error.__cause__
         return None
 
 
@@ -252,21 +259,39 @@ def _start_container(context: Context, container_id: str, planned: SessionPlan) 
         PortInUseError: the host port is taken.
         PipelineDirError: the container's user may not enter the directory.
         ServerStartError: the container has ended already, with its exit code and log.
-        OptionError: the container is without a limit that was asked for.
+        OptionError: the container is without something that was asked for.
         EngineError: the engine could not start it, or its network cannot publish.
     """
+    config = planned.container
+    asked = next((port for port in (config.host_port, *config.ports.values()) if port is not None), None)
     try:
-        context.engine.start(container_id, host_port=planned.container.host_port)
+        context.engine.start(container_id, host_port=asked)
     except EngineError as error:
-        raise describe_closed_directory(planned.labels.pipeline_dir, error) or error from error.__cause__
-    info = context.engine.inspect(container_id)
+        found = describe_closed_directory(planned.labels.pipeline_dir, error) or describe_refusal(config, error)
+        raise found or error from error.__cause__
+    ports = (PORT_KEY, *config.ports)
+    info = _look_at_ports(context, container_id, ports)
     if info is None or not info.running:
-        raise describe_failure(context.engine, container_id, "its first process has ended", Deadline(0.0))
+        entrypoint = () if info is None else planned.find_entrypoint(info)
+        is_missing = info is not None and info.exit_code == _NOT_FOUND and not entrypoint
+        seen = f"its first process has ended{': the image has no `sh` on its PATH' if is_missing else ''}"
+        raise describe_failure(context.engine, container_id, seen, Deadline(0.0), entrypoint=entrypoint)
     for option in find_unenforced(planned.container, info):
-        raise _describe_unenforced(option)
-    if not info.ports.get(PORT_KEY):
+        raise describe_unenforced(option)
+    if not all(map(info.ports.get, ports)):
         msg = f"container {info.name} has no published port on network {info.network_mode!r}"
         raise EngineError(msg, hint="use a bridge network that can publish: one with IPv4, and no internal one")
+    return info
+
+
+def _look_at_ports(context: Context, container_id: str, ports: Sequence[str]) -> ContainerInfo | None:
+    """The started container; an engine may show its published ports a moment later."""
+    info: ContainerInfo | None = None
+    for attempt in attempts(Deadline(_PORT_SECONDS), NotYetError):
+        with attempt:
+            info = context.engine.inspect(container_id)
+            if info is not None and info.running and not all(map(info.ports.get, ports)):
+                raise NotYetError
     return info
 
 
@@ -300,7 +325,7 @@ def _warn(
     """Report what works, but not as it was asked for."""
     for text in seen:
         reporter.warn(Phase.SERVER, text)
-    if planned.pipeline_dir_id is None:
+    if planned.pipeline_dir_id is None and not isinstance(planned.labels.pipeline_dir, Volume):
         reporter.warn(Phase.CONTAINER, "nobody could see whether the mounted directory is the one that was looked at")
     if context.engine.traits.limits_pids is False or info.pids == 0:
-        reporter.warn(Phase.CONTAINER, f"the engine does not enforce the limit of processes: {_LIMITS_HINT}")
+        reporter.warn(Phase.CONTAINER, f"the engine does not enforce the limit of processes: {LIMITS_HINT}")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import ipaddress
 import math
 import re
+import socket
 from collections.abc import Callable, Collection
 from typing import Any, NoReturn, TypeVar
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from jupyter_launcher.engine.types import LOOPBACK
 from jupyter_launcher.errors import OptionError
@@ -15,6 +16,7 @@ from jupyter_launcher.models import RunningGateway
 from jupyter_launcher.models.options import is_text, show_value
 
 __all__ = [
+    "HOME_TARGET",
     "LABEL_PREFIX",
     "LOOPBACK",
     "MAX_LEASE",
@@ -30,9 +32,9 @@ __all__ = [
     "check_cpus",
     "check_flag",
     "check_gateway",
-    "check_gpus",
     "check_host_ip",
     "check_host_port",
+    "check_idle",
     "check_ids",
     "check_image",
     "check_instance",
@@ -42,6 +44,7 @@ __all__ = [
     "check_network",
     "check_size",
     "check_text",
+    "check_umask",
     "check_user",
     "refuse_option",
 ]
@@ -49,6 +52,7 @@ __all__ = [
 T = TypeVar("T")
 
 PIPELINE_TARGET = "/pipeline-dir"
+HOME_TARGET = "/home/jupyter-launcher"  # HOME in a session that was given one
 RUN_DIR = "/run/jupyter-launcher"
 """The session's own folder in its container, in memory. ``server/inside/README.md`` says what is in it."""
 SERVER_PORT = 8888
@@ -58,7 +62,6 @@ MAX_LEASE = 30 * 86400
 MIN_LOG_SIZE = 64 * 2**10
 
 _MOST_CPUS = 1_000_000  # the engine takes billionths of a core, in 64 bits
-_MOST_GPUS = 1024
 _MOST_BYTES = 2**63 - 1
 _LAST_UID = 2**31 - 1  # of the engine's runtimes
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,46}[a-z0-9])?")
@@ -67,6 +70,7 @@ _IMAGE = re.compile(r"[A-Za-z0-9\[][A-Za-z0-9_.:/@\[\]+-]*")
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@\\$+-]*(?::[A-Za-z0-9_][A-Za-z0-9_.@\\$+-]*)?")
 _BASE_URL = re.compile(r"(?:[A-Za-z0-9/_.~@-]|%[0-9A-Fa-f]{2})*")
 _UNITS = {"b": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
+_UMASK = re.compile(r"0{0,2}[0-7]{1,2}")
 _TEXT_HINT = "give a text, in characters that UTF-8 has, without NUL"
 
 
@@ -151,7 +155,11 @@ def check_image(value: object, option: str) -> str:
 
 
 def check_gateway(value: object, option: str) -> str | None:
-    """A container's name or id, with a port or without, or a URL; whether that is usable is seen later."""
+    """A container's name or id, with a port or without, or a URL; whether that is usable is seen later.
+
+    Raises:
+        OptionError: it is none of these; or an address at which a session's server would ask itself.
+    """
     if value is None:
         return None
     if isinstance(value, RunningGateway):  # its token is read where it runs
@@ -165,7 +173,46 @@ def check_gateway(value: object, option: str) -> str | None:
         # What looks like a URL may hold a secret.
         seen = "is no name" if set("@?#/") & set(value) else f"is {show_value(value)}"
         refuse_option(option, seen, "give a container's name or id, NAME:PORT, or an http(s) URL with its http://")
+    _refuse_own_address(value, option)
     return value
+
+
+def _refuse_own_address(gateway: str, option: str) -> None:
+    is_url = "://" in gateway
+    try:
+        parts = urlsplit(gateway if is_url else f"//{gateway}")
+        host, port = parts.hostname or "", parts.port or SERVER_PORT
+    except ValueError:
+        return  # no URL, which is seen later
+    address = _parse_address(host, short=is_url)
+    if host == "localhost" or host.endswith(".localhost") or (address and _is_own(address)):
+        seen = f"is at {show_value(host)}, which in the session's container is the session itself"
+        hint = (
+            f"give the name of the gateway's container, NAME or NAME:PORT (else {SERVER_PORT}); or for one on the "
+            f"engine's host, its address as containers see it, such as 'http://172.17.0.1:{port}'"
+        )
+        refuse_option(option, seen, hint)
+    if address is not None and not is_url:
+        hint = f"give 'http://{gateway}', or a container's name"
+        refuse_option(option, f"is {show_value(gateway)}, and an address is given as a URL", hint)
+
+
+def _parse_address(host: str, *, short: bool) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """An IP; ``short``: also in forms such as 127.1, which resolvers read. None: a name."""
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        if not short:
+            return None
+    try:
+        return ipaddress.IPv4Address(socket.inet_aton(host))
+    except (OSError, UnicodeError):
+        return None
+
+
+def _is_own(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    address = getattr(address, "ipv4_mapped", None) or address
+    return address.is_loopback or address.is_unspecified
 
 
 def check_network(value: object, option: str) -> str | None:
@@ -254,14 +301,27 @@ def check_cores(cpus: float | None, cores: int | None) -> None:
         refuse_option("cpus", f"is {cpus:g}, and the engine's host has {cores}", "give no more, or None for no limit")
 
 
-def check_gpus(value: object, option: str) -> int | str | None:
-    """``all`` or a number of GPUs."""
+def check_umask(value: object, option: str) -> str | None:
+    """An umask as octal text of four digits; whole numbers are what Python writes ``0o002``.
+
+    The rights of the owner stay: without them the server cannot work.
+    """
     if value is None:
         return None
-    if isinstance(value, str) and value == "all":
-        return value
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= _MOST_GPUS:
-        refuse_option(option, f"is {show_value(value)}", "give 'all' or how many")
+    if isinstance(value, str) and _UMASK.fullmatch(value):
+        return f"{int(value, 8):04o}"
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 0o077:
+        refuse_option(option, f"is {show_value(value)}", "give an octal text from '0000' to '0077', or None")
+    return f"{value:04o}"
+
+
+def check_idle(value: object, option: str) -> int | None:
+    """Whole seconds, from 1."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_LEASE:
+        hint = f"give whole seconds from 1 to {MAX_LEASE} (30 days), or None for no limit"
+        refuse_option(option, f"is {show_value(value)}", hint)
     return value
 
 

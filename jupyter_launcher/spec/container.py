@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from jupyter_launcher.engine.types import BindMount, ContainerConfig, ContainerInfo, Tmpfs
-from jupyter_launcher.models import Gateway
+from jupyter_launcher.models import Gateway, Volume
 from jupyter_launcher.models.options import HiddenTexts
-from jupyter_launcher.spec.checks import LOOPBACK, PIPELINE_TARGET, SERVER_PORT
+from jupyter_launcher.spec.checks import HOME_TARGET, LOOPBACK, PIPELINE_TARGET, SERVER_PORT
+from jupyter_launcher.spec.engine_options import find_unknown
 from jupyter_launcher.spec.labels import SessionLabels
 from jupyter_launcher.spec.mounts import MountPoint, to_bind
 from jupyter_launcher.spec.options import SessionSpec
@@ -28,6 +29,7 @@ __all__ = [
     "mount_points_config",
     "probe_config",
     "session_config",
+    "volume_config",
 ]
 
 KERNEL_MARK = "KERNEL_JUPYTER_LAUNCHER"
@@ -48,9 +50,17 @@ _ROUNDED = 0.01  # Podman rounds cpus to a hundred-thousandth of a core
 _RUN_SIZE = 16 * _MIB
 _GATEWAY_RUN_SIZE = _MIB
 _TMP = "/tmp"  # noqa: S108 - in the container
+_TMP_SIZE = 2 * 2**30
+_SHM_SIZE = 2**30
 # Answers 200 at /api, as a server would; in an image without python3 the other checks go on.
 _PROBE = "mkdir /tmp/answer && cd /tmp/answer && : >api && python3 -m http.server {port} 2>&1 || exec sleep 600"
 
+_GIVE_AND_LOOK = """
+if [ "$(stat -c %u:%g "$1")" = 0:0 ] && names=$(ls -A "$1"); then
+  case $names in "" | lost+found) chown "$2" "$1" || exit ;; esac
+fi
+stat -c '%F %d:%i %u:%g' "$1"
+"""
 _LOOK_AT_EACH = 'for path; do stat -c %F "$path" 2>/dev/null || echo nothing; done'
 
 
@@ -62,36 +72,59 @@ def session_config(
     proxies: HiddenTexts = NO_PROXIES,
 ) -> ContainerConfig:
     """A session's container: a supervisor as its main process; the server comes by exec."""
+    home = {} if spec.home is None else {"HOME": HOME_TARGET}
     return ContainerConfig(
         image=spec.image,
         entrypoint=("sh", "-c", read_script("supervise.sh"), "supervise", RUN_DIR, str(_SERVER_PATIENCE)),
+        keep_entrypoint=spec.entrypoint,
         user=spec.user,
         working_dir=PIPELINE_TARGET,
-        environment=_environment({**proxies.values, **spec.environment}, gateway, labels.start_id),
+        environment=_environment({**proxies.values, **home, **spec.environment}, gateway, labels.start_id),
         labels={**spec.labels, **labels.to_labels()},
         mounts=(
-            BindMount(
-                source=str(spec.pipeline_dir),
-                target=PIPELINE_TARGET,
-                read_only=spec.pipeline_read_only,
-                relabel=spec.pipeline_relabel,
+            _to_mount(
+                spec.pipeline_dir, PIPELINE_TARGET, read_only=spec.pipeline_read_only, relabel=spec.pipeline_relabel
             ),
             *(to_bind(item) for item in spec.mounts),
+            *([] if spec.home is None else [_to_mount(spec.home, HOME_TARGET)]),
         ),
         tmpfs=_tmpfs(spec),
         container_port=SERVER_PORT,
         host_ip=spec.host_ip,
         host_port=spec.host_port,
+        ports=spec.ports,
         network=network,
+        extra_hosts=spec.extra_hosts,
+        groups=spec.groups,
         read_only=spec.read_only,
         memory=spec.memory,
         cpus=spec.cpus,
         shm_size=spec.shm_size,
+        default_shm_size=_SHM_SIZE if spec.memory is None else spec.memory // 2,
         gpus=spec.gpus,
         stop_signal="SIGTERM",
         stop_seconds=_STOP_SECONDS,
         log_size=spec.log_size,
+        engine_options=spec.container_options,
     )
+
+
+def _to_mount(
+    place: Path | Volume | str, target: str, *, read_only: bool = False, relabel: str | None = None
+) -> BindMount:
+    is_volume = isinstance(place, Volume)
+    return BindMount(
+        source=place.name if isinstance(place, Volume) else str(place),
+        target=target,
+        read_only=read_only,
+        relabel=relabel,
+        type="volume" if is_volume else "bind",
+        no_copy=is_volume,
+    )
+
+
+def _read_place(text: str) -> str | Volume:
+    return Volume.from_text(text) or text
 
 
 def _environment(given: Mapping[str, str], gateway: Gateway | None, start_id: str) -> dict[str, str]:
@@ -103,10 +136,12 @@ def _environment(given: Mapping[str, str], gateway: Gateway | None, start_id: st
 
 
 def _tmpfs(spec: SessionSpec) -> tuple[Tmpfs, ...]:
-    run_dir = _run_dir(spec.user, _RUN_SIZE)
-    if not spec.read_only or any(mount.target == _TMP for mount in spec.mounts):
-        return (run_dir,)
-    return (run_dir, Tmpfs(target=_TMP, mode="1777"))
+    sizes = dict(spec.tmpfs)
+    if spec.read_only and not any(mount.target == _TMP for mount in spec.mounts):
+        sizes.setdefault(_TMP, _TMP_SIZE)
+    # Packages with compiled parts are built and loaded there.
+    more = (Tmpfs(target=path, mode="1777", size=size, executable=True) for path, size in sizes.items())
+    return (_run_dir(spec.user, _RUN_SIZE), *more)
 
 
 def _run_dir(user: str, size: int) -> Tmpfs:
@@ -129,15 +164,26 @@ def find_unenforced(config: ContainerConfig, info: ContainerInfo) -> list[str]:
         "shm_size": (config.shm_size, info.shm_size),
         "read_only": (config.read_only or None, info.read_only),
     }
+    names = {
+        "extra_hosts": (config.extra_hosts, info.extra_hosts),
+        "groups": (config.groups, info.groups),
+        # The engine ignores the names that it does not know.
+        "container_options": (find_unknown(config.engine_options), info.option_names),
+        # An engine that does not tell of the session's own folder does not tell at all.
+        "tmpfs": ([item.target for item in config.tmpfs], info.tmpfs if RUN_DIR in (info.tmpfs or ()) else None),
+    }
     return [
-        name
-        for name, (asked, found) in pairs.items()
-        if asked is not None and found is not None and not math.isclose(asked, found, rel_tol=_ROUNDED)
+        *(
+            name
+            for name, (asked, found) in pairs.items()
+            if asked is not None and found is not None and not math.isclose(asked, found, rel_tol=_ROUNDED)
+        ),
+        *(name for name, (wanted, told) in names.items() if told is not None and not set(wanted) <= set(told)),
     ]
 
 
 def gateway_config(
-    pipeline_dir: Path,
+    pipeline_dir: Path | Volume,
     user: str,
     *,
     image: str,
@@ -152,7 +198,7 @@ def gateway_config(
     """A gateway of ours: its kernels see the pipeline at the same path as the server.
 
     Args:
-        pipeline_dir: on the engine's host.
+        pipeline_dir: on the engine's host, or a volume.
         user: of the gateway and its kernels.
         image: the gateway's.
         argv: what a container of the image runs by itself.
@@ -171,11 +217,12 @@ def gateway_config(
         user=user,
         working_dir=PIPELINE_TARGET,
         labels=labels,
-        mounts=(BindMount(source=str(pipeline_dir), target=PIPELINE_TARGET, relabel=relabel),),
+        mounts=(_to_mount(pipeline_dir, PIPELINE_TARGET, relabel=relabel),),
         tmpfs=(_run_dir(user, _GATEWAY_RUN_SIZE),),
         container_port=None if publish_ip is None else SERVER_PORT,
         host_ip=publish_ip or LOOPBACK,
         network=network,
+        default_shm_size=_SHM_SIZE,
     )
 
 
@@ -189,6 +236,21 @@ def look_config(path: Path, image: str) -> ContainerConfig:
     )
 
 
+def volume_config(volume: Volume, owner: str, image: str) -> ContainerConfig:
+    """A container that gives a volume to an owner if nobody has used it, and prints what ``look_config`` prints of it.
+
+    Nobody has used one that is root's and holds nothing, or only what a new file system holds.
+    """
+    return ContainerConfig(
+        image=image,
+        entrypoint=("sh", "-c", _GIVE_AND_LOOK, "look", LOOK_TARGET, owner),
+        user="0:0",
+        mounts=(_to_mount(volume, LOOK_TARGET),),
+        capabilities=("CHOWN",),
+        log_is_read=True,
+    )
+
+
 def mount_points_config(points: Sequence[MountPoint], user: str, image: str) -> ContainerConfig:
     """A container that prints a line for each mount point: what is at the mount's source, then at each step to it.
 
@@ -198,8 +260,11 @@ def mount_points_config(points: Sequence[MountPoint], user: str, image: str) -> 
     lines: list[str] = []
     for number, point in enumerate(points):
         source, outer = f"{LOOK_TARGET}/{number}/source", f"{LOOK_TARGET}/{number}/outer"
-        mounts.append(BindMount(source=point.mount.source, target=source, read_only=True))
-        mounts.append(BindMount(source=point.outer, target=outer, read_only=True))
+        if point.mount.type == "volume":  # a look makes none
+            source = "/"
+        else:
+            mounts.append(_to_mount(_read_place(point.mount.source), source, read_only=True))
+        mounts.append(_to_mount(_read_place(point.outer), outer, read_only=True))
         lines += [source, *(posixpath.join(outer, *point.steps[: end + 1]) for end in range(len(point.steps)))]
     return ContainerConfig(
         image=image,
@@ -211,10 +276,10 @@ def mount_points_config(points: Sequence[MountPoint], user: str, image: str) -> 
 
 
 def probe_config(
-    pipeline_dir: Path | None, user: str, *, image: str, labels: Mapping[str, str], host_ip: str, network: str
+    pipeline_dir: Path | Volume | None, user: str, *, image: str, labels: Mapping[str, str], host_ip: str, network: str
 ) -> ContainerConfig:
     """The probe of the command ``doctor``: a container that answers on the server's port, and sees the pipeline."""
-    mounts = () if pipeline_dir is None else (BindMount(source=str(pipeline_dir), target=PIPELINE_TARGET),)
+    mounts = () if pipeline_dir is None else (_to_mount(pipeline_dir, PIPELINE_TARGET),)
     return ContainerConfig(
         image=image,
         entrypoint=("sh", "-c", _PROBE.format(port=SERVER_PORT)),

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from jupyter_launcher.errors import OptionError, SessionUnreadableError
-from jupyter_launcher.models import Gateway
+from jupyter_launcher.models import Gateway, Volume
 from jupyter_launcher.spec.checks import LABEL_PREFIX, MIN_LEASE, check_base_url
 
 __all__ = [
@@ -24,7 +24,7 @@ __all__ = [
     "parse_gateway",
     "parse_identity",
     "parse_options",
-    "parse_path",
+    "parse_place",
     "parse_schema",
     "parse_text",
 ]
@@ -79,8 +79,11 @@ def parse_text(text: str) -> str:
     return text
 
 
-def parse_path(text: str) -> Path:
-    """An absolute path."""
+def parse_place(text: str) -> Path | Volume:
+    """An absolute path, or a volume."""
+    volume = Volume.from_text(text)
+    if volume is not None:
+        return volume
     path = Path(text)
     if not path.is_absolute() or "\0" in text:
         msg = f"{text!r} is no absolute path"

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jupyter_launcher.errors import SessionUnreadableError
-from jupyter_launcher.models import Gateway
+from jupyter_launcher.models import Gateway, Volume
 from jupyter_launcher.spec.checks import LABEL_PREFIX, check_name
 from jupyter_launcher.spec.label_texts import (
     SCHEMA,
@@ -25,7 +25,7 @@ from jupyter_launcher.spec.label_texts import (
     parse_gateway,
     parse_identity,
     parse_options,
-    parse_path,
+    parse_place,
     parse_schema,
     parse_text,
 )
@@ -74,7 +74,7 @@ class SessionLabels:
         session_id: unique in the namespace.
         start_id: tells one start from another: which launcher's container this is.
         owner: what the launcher gave as its ``owner``.
-        pipeline_dir: the directory on the engine's host.
+        pipeline_dir: the directory on the engine's host, or the volume.
         gateway: None where kernels run beside the server. Its network is the container's own, and not in the label.
         base_url: the path below which the server answers.
         host_ip: where the server is published on the engine's host.
@@ -87,7 +87,7 @@ class SessionLabels:
     session_id: str
     start_id: str
     owner: str
-    pipeline_dir: Path
+    pipeline_dir: Path | Volume
     gateway: Gateway | None
     base_url: str
     host_ip: str
@@ -168,7 +168,7 @@ class SessionLabels:
             session_id=reader.read("session-id", lambda text: check_name(text, "session_id")),
             start_id=reader.read("attempt", parse_text),
             owner=reader.read("owner", str, default=""),
-            pipeline_dir=reader.read("pipeline-dir", parse_path),
+            pipeline_dir=reader.read("pipeline-dir", parse_place),
             gateway=reader.read("gateway", parse_gateway, default=None),
             base_url=reader.read("base-url", parse_base_url),
             host_ip=reader.read("host-ip", lambda text: str(ipaddress.ip_address(text))),

@@ -1,28 +1,47 @@
 """What a caller asked for, checked and made plain: ``SessionSpec``.
 
-A new option of ``Launcher.start`` is written in its signature, in the two classes here, and where it acts.
+A new option of ``Launcher.start`` is written in its signature, in the two classes here, and where it acts. The command
+takes from here how it spells and reads each option.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from jupyter_launcher.engine.types import LOG_SIZE
-from jupyter_launcher.models import Mount, RunningGateway
-from jupyter_launcher.models.options import HiddenTexts
+from jupyter_launcher.models import Mount, RunningGateway, Secret, Volume
+from jupyter_launcher.models.options import HiddenTexts, Spelling
 from jupyter_launcher.spec import checks, texts
 from jupyter_launcher.spec.embedding import check_origin
-from jupyter_launcher.spec.mounts import check_mounts, check_relabel, to_bind
+from jupyter_launcher.spec.engine_options import (
+    check_container_options,
+    check_extra_hosts,
+    check_gpus,
+    check_groups,
+    check_ports,
+    refuse_host_ports,
+    refuse_unsafe,
+)
+from jupyter_launcher.spec.mounts import (
+    check_home,
+    check_mounts,
+    check_relabel,
+    check_tmpfs,
+    refuse_beside_home,
+    refuse_tmpfs_targets,
+    to_bind,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-__all__ = ["SessionSpec", "StartOptions", "differences"]
+__all__ = ["SPELLINGS", "SessionSpec", "StartOptions", "differences"]
 
 
 _OWN_IMAGE = re.compile(r"jupyter-launcher/jupyter-server:\d+(\.\d+)+\S*")
@@ -36,23 +55,43 @@ class StartOptions(TypedDict, total=False):
     network: str | None
     host_ip: str
     host_port: int | None
+    ports: Mapping[int | str, int | None] | None
+    extra_hosts: Mapping[str, str] | None
     base_url: str
     allow_origin: str | None
+    groups: Collection[int | str]
+    umask: int | str | None
     environment: Mapping[str, str] | None
     secrets: Mapping[str, str] | HiddenTexts | None
     mounts: Iterable[Mount]
+    tmpfs: Mapping[str, int | str] | None
+    home: str | os.PathLike[str] | Volume | None
+    token: Secret | None
     pipeline_relabel: str | None
     pipeline_read_only: bool
     memory: int | str | None
     cpus: float | None
     shm_size: int | str | None
-    gpus: int | str | None
+    gpus: int | str | Collection[str] | None
     read_only: bool
     tune: bool
     lease: int | None
+    entrypoint: bool
+    idle_timeout: int | None
+    idle_kernel_timeout: int | None
     log_size: int | str | None
     labels: Mapping[str, str] | None
     lab_args: Iterable[str]
+    container_options: Mapping[str, object] | None
+    unsafe: bool
+
+
+def _option(
+    check: Callable[..., object], line: str, text: str, reads: str = "text", *, default: object = None, **more: Any
+) -> Any:
+    """A field with its check, and with how the command spells it."""
+    made = {"default_factory": default} if isinstance(default, type) else {"default": default}
+    return field(metadata={"check": check, "spelling": Spelling.of(line, text, reads)}, **made, **more)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,33 +105,102 @@ class SessionSpec:
 
     session_id: str
     namespace: str
-    pipeline_dir: Path
+    pipeline_dir: Path | Volume
     pipeline_dir_id: str | None = None
     user: str
     image: str
-    gateway: str | None = field(default=None, metadata={"check": checks.check_gateway})
-    network: str | None = field(default=None, metadata={"check": checks.check_network})
-    host_ip: str = field(default=checks.LOOPBACK, metadata={"check": checks.check_host_ip})
-    host_port: int | None = field(default=None, metadata={"check": checks.check_host_port})
-    base_url: str = field(default="/", metadata={"check": checks.check_base_url})
-    allow_origin: str | None = field(default=None, metadata={"check": check_origin})
-    environment: Mapping[str, str] = field(
-        default_factory=dict, repr=False, metadata={"check": texts.check_environment}
+    gateway: str | None = _option(checks.check_gateway, "--gateway NAME", "A kernel gateway: NAME, NAME:PORT or a URL.")
+    network: str | None = _option(
+        checks.check_network, "--network NAME", "The network to join, where the gateway is on several."
     )
-    secrets: HiddenTexts = field(default_factory=HiddenTexts, repr=False, metadata={"check": texts.check_secrets})
-    mounts: tuple[Mount, ...] = field(default=(), metadata={"check": check_mounts})
-    pipeline_relabel: str | None = field(default=None, metadata={"check": check_relabel})
-    pipeline_read_only: bool = field(default=False, metadata={"check": checks.check_flag})
-    memory: int | None = field(default=None, metadata={"check": checks.check_size})
-    cpus: float | None = field(default=None, metadata={"check": checks.check_cpus})
-    shm_size: int | None = field(default=None, metadata={"check": checks.check_size})
-    gpus: int | str | None = field(default=None, metadata={"check": checks.check_gpus})
-    read_only: bool = field(default=False, metadata={"check": checks.check_flag})
-    tune: bool = field(default=True, metadata={"check": checks.check_flag})
-    lease: int | None = field(default=None, metadata={"check": checks.check_lease})
-    log_size: int | None = field(default=LOG_SIZE, metadata={"check": checks.check_log_size})
-    labels: Mapping[str, str] = field(default_factory=dict, metadata={"check": texts.check_labels})
-    lab_args: tuple[str, ...] = field(default=(), metadata={"check": texts.check_lab_args})
+    host_ip: str = _option(
+        checks.check_host_ip, "--host-ip ADDRESS", "The host's address to publish on.", default=checks.LOOPBACK
+    )
+    host_port: int | None = _option(
+        checks.check_host_port, "--port PORT", "The host's port; a free one otherwise.", "whole"
+    )
+    ports: Mapping[str, int | None] = _option(
+        check_ports, "--publish [HOST:]PORT[/udp]", "One more port of the container.", "ports", default=dict
+    )
+    extra_hosts: Mapping[str, str] = _option(
+        check_extra_hosts,
+        "--add-host NAME=ADDRESS",
+        "A name; host-gateway is the engine's host.",
+        "pairs",
+        default=dict,
+    )
+    base_url: str = _option(checks.check_base_url, "--base-url PATH", "The path of the server's URL.", default="/")
+    allow_origin: str | None = _option(check_origin, "--allow-origin ORIGIN", "Whose pages may show it in frames.")
+    groups: tuple[str, ...] = _option(
+        check_groups, "--group-add GROUP", "One more group of the user.", "texts", default=()
+    )
+    umask: str | None = _option(checks.check_umask, "--umask OCTAL", "The umask of the session, such as 0002.")
+    environment: Mapping[str, str] = _option(
+        texts.check_environment, "--env NAME[=TEXT]", "A variable.", "variables", default=dict, repr=False
+    )
+    secrets: HiddenTexts = _option(  # noqa: RUF009 - it makes a field
+        texts.check_secrets, "--secret NAME[=FILE]", "A secret text.", "secrets", default=HiddenTexts, repr=False
+    )
+    mounts: tuple[Mount, ...] = _option(
+        check_mounts, "--mount source=PATH,target=PATH[,...]", "One more mount.", "mounts", default=()
+    )
+    home: str | Volume | None = _option(  # noqa: RUF009 - it makes a field
+        check_home, "--home DIR", "Keeps settings and packages: an absolute path, or volume:NAME.", "place"
+    )
+    token: Secret | None = _option(  # noqa: RUF009 - it makes a field
+        texts.check_token, "--token-file FILE", "The token to ask the server with.", "token", repr=False
+    )
+    tmpfs: Mapping[str, int] = _option(
+        check_tmpfs, "--tmpfs PATH=SIZE", "A file system in memory, such as /scratch=1g.", "pairs", default=dict
+    )
+    pipeline_relabel: str | None = _option(
+        check_relabel, "--pipeline-relabel z|Z", "DIR's label, on hosts with SELinux."
+    )
+    pipeline_read_only: bool = _option(
+        checks.check_flag, "--pipeline-read-only", "The session cannot write to DIR.", "flag", default=False
+    )
+    memory: int | None = _option(checks.check_size, "--memory SIZE", "The most it may use, such as 2g.")
+    cpus: float | None = _option(checks.check_cpus, "--cpus CORES", "The most cores it may use, such as 1.5.", "number")
+    shm_size: int | None = _option(checks.check_size, "--shm-size SIZE", "The size of /dev/shm.")
+    gpus: int | str | tuple[str, ...] | None = _option(
+        check_gpus, "--gpus all|NUMBER|device=ID,...", "GPUs: all, how many, or which.", "gpus"
+    )
+    read_only: bool = _option(
+        checks.check_flag, "--read-only", "The container's own files cannot be written.", "flag", default=False
+    )
+    tune: bool = _option(checks.check_flag, "--tune/--no-tune", "Start the server faster.", "flag", default=True)
+    lease: int | None = _option(checks.check_lease, "--lease SECONDS", "It ends unless the lease is renewed.", "whole")
+    idle_timeout: int | None = _option(
+        checks.check_idle, "--idle-timeout SECONDS", "It ends when nobody has used it for so long.", "whole"
+    )
+    idle_kernel_timeout: int | None = _option(
+        checks.check_idle,
+        "--idle-kernel-timeout SECONDS",
+        "Kernels end when they have run nothing for so long.",
+        "whole",
+    )
+    log_size: int | None = _option(
+        checks.check_log_size,
+        "--log-size SIZE|none",
+        "The size of its log; none: the engine's setting.",
+        "size",
+        default=LOG_SIZE,
+    )
+    labels: Mapping[str, str] = _option(
+        texts.check_labels, "--label NAME=TEXT", "One more label of the container.", "pairs", default=dict
+    )
+    lab_args: tuple[str, ...] = _option(
+        texts.check_lab_args, "--lab-arg ARGUMENT", "One more argument for jupyter lab.", "texts", default=()
+    )
+    entrypoint: bool = _option(
+        checks.check_flag, "--entrypoint/--no-entrypoint", "The image's ENTRYPOINT runs.", "flag", default=True
+    )
+    container_options: Mapping[str, Any] = _option(
+        check_container_options, "--container-option NAME=JSON", "By the engine's name.", "documents", default=dict
+    )
+    unsafe: bool = _option(
+        checks.check_flag, "--unsafe", "Container options may open the engine's host.", "flag", default=False
+    )
 
     @classmethod
     def from_options(
@@ -100,7 +208,7 @@ class SessionSpec:
         *,
         session_id: str,
         namespace: str,
-        pipeline_dir: Path,
+        pipeline_dir: Path | Volume,
         pipeline_dir_id: str | None = None,
         user: str,
         image: str,
@@ -111,7 +219,7 @@ class SessionSpec:
         Args:
             session_id: the idempotency key.
             namespace: the launcher's.
-            pipeline_dir: the directory on the engine's host.
+            pipeline_dir: the directory on the engine's host, or the volume.
             pipeline_dir_id: which directory it is, as ``<device>:<inode>``; None: not known.
             user: who works in it, ``uid[:gid]`` or a name.
             image: of the server.
@@ -133,8 +241,16 @@ class SessionSpec:
             image=checks.check_image(image, "image"),
             **checked,
         )
-        check_relabel(spec.pipeline_relabel, "pipeline_relabel", str(pipeline_dir))
+        check_relabel(
+            spec.pipeline_relabel, "pipeline_relabel", "" if isinstance(pipeline_dir, Volume) else str(pipeline_dir)
+        )
+        refuse_host_ports(spec.ports, spec.host_port, "ports")
+        refuse_tmpfs_targets(spec.tmpfs, spec.mounts)
+        if not spec.unsafe:
+            refuse_unsafe(spec.container_options, "container_options")
         texts.check_argument_size(spec.environment, spec.lab_args, spec.secrets)
+        if spec.home is not None:
+            refuse_beside_home(spec.mounts, spec.environment)
         if spec.allow_origin is not None:
             texts.check_embedding_arguments(spec.lab_args)
         return spec
@@ -149,9 +265,20 @@ class SessionSpec:
         return {
             item.name: value
             for item in fields(self)
-            if item.name not in ("session_id", "namespace", "pipeline_dir_id")
+            if item.name not in ("session_id", "namespace", "pipeline_dir_id", "unsafe")
             and (value := _to_plain(item.name, getattr(self, item.name))) != _DEFAULTS.get(item.name, MISSING)
         }
+
+
+SPELLINGS: Mapping[str, Spelling] = {
+    "session_id": Spelling.of("--session-id ID", "Asking again with the same id gives the same session."),
+    "image": Spelling.of("--image NAME", "Any image with sh and JupyterLab 3 or newer."),
+    "pull": Spelling.of("--pull missing|always|never", "When to pull the image, or to build the default image."),
+    "user": Spelling.of("--user UID[:GID]", "Whom the server runs as; the directory's owner otherwise."),
+    **{item.name: item.metadata["spelling"] for item in fields(SessionSpec) if "spelling" in item.metadata},
+    "timeouts": Spelling.of("--timeout NAME=SECONDS", "How long to wait for what, such as start=120.", "timeouts"),
+}
+"""How the command spells each option of ``Launcher.start`` that it has."""
 
 
 def _to_plain(name: str, value: Any) -> object:
@@ -167,7 +294,9 @@ def _to_plain(name: str, value: Any) -> object:
         return dict(sorted(value.items()))
     if isinstance(value, (tuple, HiddenTexts)):
         return sorted(value.values) if isinstance(value, HiddenTexts) else list(value)
-    return str(value) if isinstance(value, Path) else value
+    if name == "token":  # labels are readable by everyone who may ask the engine
+        value = value is not None
+    return str(value) if isinstance(value, (Path, Volume)) else value
 
 
 def _defaults() -> dict[str, object]:

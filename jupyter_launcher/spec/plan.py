@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from jupyter_launcher.engine.types import ContainerConfig
-from jupyter_launcher.models import Gateway
+from jupyter_launcher.engine.types import ContainerConfig, ContainerInfo
+from jupyter_launcher.models import Gateway, Volume
 from jupyter_launcher.models.options import HiddenTexts
 from jupyter_launcher.spec.container import NO_PROXIES, session_config
 from jupyter_launcher.spec.labels import SessionLabels
@@ -26,10 +26,12 @@ class SessionPlan:
         server_config: the text of our configuration file for the server.
         launch_script: the text of the script that starts the server in its Python.
         tune: that script has tunings.
-        secrets: a file below the session's own folder → its text; with the gateway's token, if there is one.
+        secrets: a file below the session's own folder → its text; with the token of the gateway, and the
+            caller's for the server, where there is one.
         lease: seconds; None: the session stays until it is stopped.
         pipeline_dir_id: ``<device>:<inode>`` of the directory that must be mounted; None: not known.
         pipeline_read_only: the server need not be able to write to that directory.
+        home: what is mounted as HOME; None: the image decides what HOME is.
     """
 
     labels: SessionLabels
@@ -42,6 +44,11 @@ class SessionPlan:
     lease: int | None
     pipeline_dir_id: str | None = None
     pipeline_read_only: bool = False
+    home: str | Volume | None = None
+
+    def find_entrypoint(self, info: ContainerInfo) -> tuple[str, ...]:
+        """The image's ENTRYPOINT that runs before the server; empty: there is none, or ours is in its place."""
+        return info.entrypoint if self.container.keep_entrypoint else ()
 
 
 def plan(
@@ -77,9 +84,11 @@ def plan(
         lease=spec.lease,
         pipeline_dir_id=spec.pipeline_dir_id,
         pipeline_read_only=spec.pipeline_read_only,
+        home=spec.home,
     )
 
 
 def _find_secrets(spec: SessionSpec, gateway: Gateway | None) -> HiddenTexts:
     token = {} if gateway is None or gateway.token is None else {"gateway.token": gateway.token}
-    return HiddenTexts({**token, **{f"secrets/{name}": value for name, value in spec.secrets.values.items()}})
+    given = {} if spec.token is None else {"given.token": spec.token.text}
+    return HiddenTexts({**token, **given, **{f"secrets/{name}": value for name, value in spec.secrets.values.items()}})

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import PurePath
 
-from jupyter_launcher.models.options import HiddenTexts, is_text, show_value
+from jupyter_launcher.models.options import HiddenTexts, Secret, is_text, show_value
 from jupyter_launcher.spec.checks import LABEL_PREFIX, refuse_option
 
 __all__ = [
     "check_argument_size",
     "check_embedding_arguments",
     "check_environment",
+    "check_inner_path",
     "check_lab_args",
     "check_labels",
     "check_secrets",
+    "check_token",
 ]
 
 # Linux takes at most 128 KiB for one argument or variable, with a NUL at its end, and 2 MiB for all of
@@ -26,16 +29,19 @@ _SECRET = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}")
 # All of them together fit into the environment of one process, and into the session's folder in memory.
 _MOST_SECRET = 2**16
 _MOST_SECRETS = 16
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{32,128}")
 # Only the launcher may set these. With other values it would not find the server, or the token would
 # stand in the argv of a process.
 _HELD_ARGUMENT = re.compile(
-    r"--(ip|port|port-retries|sock|notebook-dir|gateway-url|GatewayClient\.url"
+    r"--(ip|port|port-retries|sock|notebook-dir|gateway-url|certfile|keyfile|GatewayClient\.url"
     r"|(ServerApp|LabApp|NotebookApp|IdentityProvider|PasswordIdentityProvider)"
-    r"\.(ip|port|port_retries|sock|root_dir|notebook_dir|base_url|token|password|hashed_password))"
+    r"\.(ip|port|port_retries|sock|root_dir|notebook_dir|base_url|token|password|hashed_password|certfile|keyfile"
+    r"|ssl_options))"
 )
 # What allow_origin sets; given a second time it would replace that, and the policy against framing too.
 _EMBEDDING_ARGUMENT = re.compile(
-    r"--(ServerApp|LabApp)\.(allow_origin|allow_origin_pat|tornado_settings)|--IdentityProvider\.cookie_options"
+    r"--(ServerApp|LabApp)\.(allow_origin|allow_origin_pat|tornado_settings)"
+    r"|--(IdentityProvider|ServerApp)\.cookie_options"
 )
 _HELD_ENVIRONMENT = ("JUPYTER_TOKEN", "JUPYTER_TOKEN_FILE", "JUPYTER_RUNTIME_DIR", "JUPYTER_GATEWAY_URL")
 
@@ -86,6 +92,21 @@ def _find_secrets_fault(hidden: HiddenTexts) -> tuple[str, str] | None:
     if len(values) > _MOST_SECRETS:
         return f"has {len(values)} secrets", f"give at most {_MOST_SECRETS}"
     return None
+
+
+def check_token(given: object, option: str) -> Secret | None:
+    """A token of the caller's, as it may stand in a URL.
+
+    Raises:
+        OptionError: it says what is wrong, and shows nothing of it.
+    """
+    if given is not None and not isinstance(given, Secret):
+        del given  # what a traceback shows of this frame
+        refuse_option(option, "is no Secret", "give Secret('…'), or a function that returns the text")
+    if given is not None and not _TOKEN.fullmatch(given.text):
+        seen = f"has {len(given.text)} characters, or others than A-Z a-z 0-9 _ -"
+        refuse_option(option, seen, "give 32 to 128 of these, such as secrets.token_urlsafe(32)")
+    return given
 
 
 def check_labels(given: Mapping[str, str] | None, option: str) -> dict[str, str]:
@@ -155,3 +176,12 @@ def check_embedding_arguments(lab_args: Iterable[str]) -> None:
         flag = arg.partition("=")[0]
         if _EMBEDDING_ARGUMENT.fullmatch(flag):
             refuse_option("lab_args", f"has {flag}, which allow_origin sets", "leave one of them out")
+
+
+def check_inner_path(value: object, option: str) -> str:
+    """A path in the pipeline directory, relative to it; returned with single slashes. Empty: the directory itself."""
+    text = str(value) if isinstance(value, PurePath) else value
+    if not is_text(text) or not text or text.startswith("/") or ".." in text.split("/"):
+        hint = "give a path relative to the pipeline directory, such as 'steps/train.ipynb'"
+        refuse_option(option, f"is {show_value(value)}", hint)
+    return "/".join(step for step in text.split("/") if step not in ("", "."))

@@ -12,6 +12,7 @@ from typing import Any
 import docker
 import pytest
 import requests
+from jupyter_kernel_client.wsclient import KernelWebSocketClient
 
 from jupyter_launcher import DEFAULT_IMAGE, Launcher, RunningGateway, Timeouts
 from jupyter_launcher.pytest_plugin import ServerFactory
@@ -64,6 +65,21 @@ def base_image(client: Any) -> str:
         if base in present:
             return base
     pytest.skip("nothing to build upon: the images were loaded into this engine; `make images` brings a base image")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def patient_kernel_clients() -> Iterator[None]:
+    """A client of a kernel has one limit for its connection, which a busy machine makes late, and for its own end."""
+    connect = KernelWebSocketClient.start_channels
+
+    def start_channels(client: KernelWebSocketClient, *given: Any, **more: Any) -> None:
+        seconds, client.timeout = client.timeout, 60
+        connect(client, *given, **more)
+        client.timeout = seconds
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(KernelWebSocketClient, "start_channels", start_channels)
+        yield
 
 
 # Short names, since nearly every test here has them.

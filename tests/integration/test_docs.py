@@ -25,7 +25,9 @@ from jupyter_launcher import (
     Launcher,
     LauncherError,
     Mount,
+    OptionError,
     Phase,
+    SessionEventKind,
     SessionState,
     Timeouts,
     errors,
@@ -33,7 +35,9 @@ from jupyter_launcher import (
 )
 from jupyter_launcher.cli.commands import cli
 from jupyter_launcher.pytest_plugin import LauncherConfig
+from jupyter_launcher.spec.engine_options import check_container_options, refuse_unsafe
 from jupyter_launcher.spec.labels import SessionLabels
+from jupyter_launcher.spec.options import SPELLINGS
 from tests.integration.pages import DOCS, README, ROOT, read_blocks, read_rows, run_page, run_pytest
 
 CONTRIBUTING = ROOT / "CONTRIBUTING.md"
@@ -66,7 +70,11 @@ def names_in(cell: str) -> list[str]:
 
 
 def first_names(page: str, heading: str) -> list[str]:
-    return [name for row in read_rows(DOCS / page, heading) for name in names_in(row[0])]
+    return names_of_column(0, page, heading)
+
+
+def names_of_column(column: int, page: str, heading: str) -> list[str]:
+    return [name for row in read_rows(DOCS / page, heading) for name in names_in(row[column])]
 
 
 # The examples
@@ -161,6 +169,27 @@ def test_every_option_has_its_row() -> None:
     assert first_names("options.md", "## `Launcher`") == list(inspect.signature(Launcher).parameters)
 
 
+def test_every_option_of_the_command_has_its_row() -> None:
+    shown = [names_in(row[0])[0] for row in read_rows(DOCS / "command.md", "### Options of `start`")]
+    names = names_of_column(1, "command.md", "### Options of `start`")
+    assert dict(zip(names, shown, strict=True)) == {
+        name: spelling.flag.partition("/")[0] for name, spelling in SPELLINGS.items()
+    }
+
+
+def test_the_engines_own_options_are_what_the_page_says() -> None:
+    safe, unsafe, held = (names_in(row[0]) for row in read_rows(DOCS / "options.md", "### `container_options`"))
+    options = {name: 1 for name in safe if name[0].isupper() and name != "Blkio" and not name.endswith("Mode")}
+    refuse_unsafe(check_container_options(options, "container_options"), "container_options")
+    for name in unsafe:
+        if name[0].isupper():
+            with pytest.raises(OptionError, match="opens the engine's host"):
+                refuse_unsafe({name: 1}, "container_options")
+    for name in held:
+        with pytest.raises(OptionError, match="which the launcher holds"):
+            check_container_options({name: 1}, "container_options")
+
+
 @pytest.mark.parametrize("kind", [Timeouts, Mount, BuildOptions])
 def test_every_field_has_its_row(kind: type[Any]) -> None:
     assert first_names("options.md", f"## `{kind.__name__}`") == [item.name for item in dataclasses.fields(kind)]
@@ -172,7 +201,12 @@ def test_the_timeouts_are_those_of_the_code() -> None:
 
 
 @pytest.mark.parametrize(
-    ("page", "heading", "kind"), [("recovery.md", "## States", SessionState), ("errors.md", "## Events", EventKind)]
+    ("page", "heading", "kind"),
+    [
+        ("recovery.md", "## States", SessionState),
+        ("recovery.md", "## What a session uses, and what happened to it", SessionEventKind),
+        ("errors.md", "## Events", EventKind),
+    ],
 )
 def test_every_value_has_its_row(page: str, heading: str, kind: type[enum.Enum]) -> None:
     assert first_names(page, heading) == [item.value for item in kind]

@@ -33,6 +33,7 @@ from jupyter_launcher import (
     PipelineDirError,
     PortInUseError,
     RunningGateway,
+    ServerInfoError,
     ServerStartError,
     ServerTimeoutError,
     Session,
@@ -326,6 +327,14 @@ def test_a_server_that_dies_after_its_server_info(start: Start, fake_jupyter: Ca
     with pytest.raises(ServerStartError) as caught:
         start(**fake_jupyter(f"{WRITE_INFO}; sleep 1; exit 7"))
     assert caught.value.exit_code == 7
+
+
+def test_a_server_at_another_address_is_not_waited_for(
+    start: Start, fake_jupyter: Callable[[str], dict[str, Any]]
+) -> None:
+    other = WRITE_INFO.replace('"base_url": "/"', '"base_url": "/x/"')
+    with pytest.raises(ServerInfoError, match="base_url '/x/' where '/' was asked for"):
+        start(**fake_jupyter(f"{other}; exec sleep 300"))
 
 
 @pytest.mark.parametrize("session_id", ["", "Upper", "a/b", "-a", "a" * 49, "ä"])

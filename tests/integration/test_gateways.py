@@ -30,6 +30,7 @@ from jupyter_launcher import (
     Event,
     GatewayUnreachableError,
     Launcher,
+    Mount,
     PipelineDirError,
     RunningGateway,
     Session,
@@ -41,7 +42,7 @@ from jupyter_launcher.host.process import process_mark
 from jupyter_launcher.pytest_plugin import ServerFactory as Start
 from jupyter_launcher.spec.labels import helper_name
 from tests.containers import eventually, log_of, output_of, recorded_events, user_inside
-from tests.integration.conftest import address_of, is_reached
+from tests.integration.conftest import LISTENS, address_of, is_reached
 from tests.integration.test_session import authorized, start_kernel
 
 CODE = "import os, json; print(json.dumps(dict(os.environ)))"
@@ -413,6 +414,62 @@ def test_a_gateway_that_a_session_names_by_an_alias_stays(alone: str, pipeline_d
         for container in client.containers.list(all=True, filters={"label": f"jupyter-launcher.gateway-of={alone}"}):
             container.remove(force=True)
         network.remove()
+
+
+@pytest.fixture
+def secure(client: Any, alone: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    """What a start needs for a gateway by https, below a base URL, with a name that only its network knows."""
+    folder = tmp_path_factory.mktemp("tls")
+    folder.chmod(0o755)
+    line = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=gw -addext subjectAltName=DNS:gw"
+    subprocess.run(
+        [*line.split(), "-keyout", "key.pem", "-out", "cert.pem"], cwd=folder, capture_output=True, check=True
+    )
+    (folder / "key.pem").chmod(0o644)
+    options = {
+        "ip": "0.0.0.0",
+        "port": "8888",
+        "base_url": "/gw",
+        "certfile": "/tls/cert.pem",
+        "keyfile": "/tls/key.pem",
+    }
+    network = client.networks.create(f"{alone}-secure", driver="bridge")
+    made = client.containers.create(
+        DEFAULT_GATEWAY_IMAGE,
+        ["jupyter-kernelgateway", *(f"--KernelGatewayApp.{name}={value}" for name, value in options.items())],
+        network=network.name,
+        volumes={str(folder): {"bind": "/tls", "mode": "ro"}},
+        init=True,
+    )
+    try:
+        network.disconnect(made)
+        network.connect(made, aliases=["gw"])
+        made.start()
+        assert eventually(lambda: made.exec_run(["python3", "-c", LISTENS]).exit_code == 0)
+        yield {
+            "gateway": "https://gw:8888/gw",
+            "network": network.name,
+            "mounts": [Mount(source=str(folder), target="/tls", read_only=True)],
+            "environment": {"SSL_CERT_FILE": "/tls/cert.pem"},
+        }
+    finally:
+        made.remove(force=True)
+        network.remove()
+
+
+def test_a_gateway_by_https_below_a_base_url_by_an_alias(
+    launcher: Launcher, pipeline_dir: Path, client: Any, secure: dict[str, Any]
+) -> None:
+    """Neither its name nor its certificate is known to this process. The session is stopped, and then killed."""
+    with launcher.start(pipeline_dir, **secure) as session:
+        kernel = start_kernel(session)
+        report = session.stop()
+    assert (report.kernels, report.kernels_gone) == ((kernel,), (kernel,))
+    session = launcher.start(pipeline_dir, **secure)
+    kernel = start_kernel(session)
+    client.containers.get(session.container_id).kill()
+    report = session.stop()
+    assert (report.kernels, report.kernels_gone) == ((kernel,), (kernel,))
 
 
 def test_the_url_of_a_gateway_of_ours_is_enough(

@@ -25,6 +25,12 @@ from jupyter_launcher.engine.images import context_dir
 
 CERTIFICATES = tuple(sorted(Path("/usr/local/share/ca-certificates").glob("*.crt")))
 
+SHOW_PACKAGE = """
+import importlib.metadata, os, tinydb
+folder = os.path.dirname(tinydb.__file__)
+print(folder.partition("/python")[0], importlib.metadata.version("tinydb"), os.access(folder, os.W_OK))
+"""
+
 
 @pytest.fixture
 def options(base_image: str) -> BuildOptions:
@@ -110,6 +116,34 @@ def test_a_file_with_another_hash_is_refused(
             client.images.remove(image.id)
 
 
+def test_packages_are_a_layer_upon_the_default_image(
+    launcher: Launcher, client: Any, tmp_path: Path, pipeline_dir: Path, namespace: str
+) -> None:
+    before = {image.id for image in client.images.list(filters={"dangling": True})}
+    file = tmp_path / "requirements.txt"
+    file.write_text("tinydb==4.8.2\n")
+    with Launcher(namespace=namespace, build=BuildOptions(requirements=file)) as with_packages:
+        try:
+            with with_packages.start(pipeline_dir) as session:
+                found = client.containers.get(session.container_id).exec_run(["python", "-c", SHOW_PACKAGE])
+                assert found.output.decode().split() == ["/opt/jupyter/lib", "4.8.2", "False"]
+            layers = [
+                client.images.get(name).attrs["RootFS"]["Layers"] for name in (DEFAULT_IMAGE, with_packages.image)
+            ]
+            assert layers[1][: len(layers[0])] == layers[0]
+            built = client.images.get(with_packages.image).id
+            assert client.images.get(with_packages.build_image()).id == built
+        finally:
+            client.images.remove(with_packages.image, force=True)
+    wanted = BuildOptions(requirements=["tornado<5"])  # the server has a newer one, and keeps it
+    with pytest.raises(ImageBuildError) as caught:
+        launcher.build_image(options=wanted)
+    assert "tornado" in caught.value.log_tail
+    for image in client.images.list(filters={"dangling": True}):  # the steps before, which the engine keeps
+        if image.id not in before:
+            client.images.remove(image.id)
+
+
 def test_there_is_no_such_image(launcher: Launcher) -> None:
     with pytest.raises(OptionError, match="jupyter-server, kernel-gateway"):
         launcher.build_image("nonsense")
@@ -123,7 +157,8 @@ def test_the_image_is_fit_to_be_embedded(client: Any) -> None:
         "cat /opt/jupyter/share/jupyter/lab/settings/overrides.json; "
         "python3 -c 'import importlib.util as u, json, jupyter_server, pathlib; "
         "print([pathlib.Path(u.cache_from_source(m.__file__)).exists() for m in (json, jupyter_server)], "
-        'u.find_spec("rfc3987_syntax"))\'; command -v node; id -u; ls -ld /home/jovyan'
+        'u.find_spec("rfc3987_syntax"))\'; command -v node; id -u; ls -ld /home/jovyan; '
+        "find / -xdev -type f -perm /6000 | sed 's/^/with setuid: /'; ls -l /etc/passwd"
     )
     output = client.containers.run(DEFAULT_IMAGE, ["sh", "-c", script], remove=True).decode()
     assert '"always_delete_dir": true' in output
@@ -133,4 +168,6 @@ def test_the_image_is_fit_to_be_embedded(client: Any) -> None:
     assert "[True, True] None" in output
     assert "/node" not in output
     assert "drwxrwxrwt" in output
+    assert "-rw-rw-rw-" in output, "nobody can add a name to a uid"
+    assert "setuid" not in output, "a line of /etc/passwd could make somebody root"
     assert docker.__version__ >= "7.2"

@@ -20,7 +20,6 @@ from jupyter_launcher import (
     Launcher,
     Mount,
     PipelineDirError,
-    ServerInfoError,
     ServerStartError,
     Session,
     StopMethod,
@@ -86,14 +85,6 @@ def test_another_server_in_the_session_changes_nothing(
     assert session.stop().method is StopMethod.API
 
 
-def test_a_server_that_the_images_configuration_gives_another_token(start: Start, own: Path) -> None:
-    (own / "jupyter_server_config.py").write_text("c.IdentityProvider.token = 'of-the-image'\n")
-    with pytest.raises(ServerInfoError, match="does not have our token") as caught:
-        start(mounts=[Mount(source=str(own), target="/own")], environment={"JUPYTER_CONFIG_PATH": "/own"})
-    assert "configuration" in caught.value.hint
-    assert "of-the-image" not in str(caught.value)
-
-
 def test_a_folder_that_cannot_be_read_is_no_evidence(start: Start, launcher: Launcher, client: Any) -> None:
     session = start(session_id="unreadable")
     in_container(client, session, f"chmod 000 {RUN_DIR}")
@@ -129,6 +120,8 @@ def test_kernels_and_terminals_have_what_was_asked_for_and_nothing_of_ours(
     assert warnings_of(session) == []
     with kernel_client(session) as kernel:
         of_kernel = json.loads(printed(kernel, SEEN))
+        name = printed(kernel, "import os, pwd; print(pwd.getpwuid(os.getuid()).pw_name)")
+    assert in_container(client, session, "whoami").strip() == name
     with terminal(session) as connection:
         line = "tr '\\0' '\\n' </proc/$$/environ >/pipeline-dir/seen; mv /pipeline-dir/seen /pipeline-dir/environ\r"
         connection.send(json.dumps(["stdin", line]))

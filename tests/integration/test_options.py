@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import socket
+import stat
 import struct
-from collections.abc import Callable
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +23,9 @@ from jupyter_launcher.engine.types import LOG_SIZE
 from jupyter_launcher.host.address import EngineAddress
 from jupyter_launcher.host.look import run_look
 from jupyter_launcher.spec.container import look_config
-from tests.containers import user_inside
+from tests.containers import eventually, user_inside
 from tests.integration.conftest import OWNER
-from tests.integration.test_session import in_container, save
+from tests.integration.test_session import in_container, save, start_kernel
 
 Start = Callable[..., Session]
 MEMBER = 1500
@@ -103,6 +108,15 @@ def refused(launcher: Launcher, folder: Path, **options: Any) -> OptionError:
         ("host_ip", 1),
         ("lease", 2**63),
         ("log_size", 5),
+        ("ports", {8888: None}),
+        ("extra_hosts", {"db": "elsewhere"}),
+        ("groups", "users"),
+        ("umask", "8"),
+        ("tmpfs", {"/proc": "1g"}),
+        ("gpus", "device=0"),
+        ("mounts", [Mount(source="/a", target="/b", propagation="no")]),  # type: ignore[arg-type]
+        ("container_options", {"Memory": 5}),
+        ("container_options", {"Privileged": True}),
         ("timeouts", 5),
         ("pull", 5),
     ],
@@ -272,6 +286,140 @@ def test_a_container_sees_which_directory_it_is(launcher: Launcher, pipeline_dir
     status = pipeline_dir.stat()
     seen = run_look(launcher._engine, look_config(pipeline_dir, launcher.image))
     assert seen == f"directory {status.st_dev}:{status.st_ino} {user_inside(client, pipeline_dir)}"
+
+
+def test_gpus_that_the_engine_does_not_have(launcher: Launcher, pipeline_dir: Path) -> None:
+    error = refused(launcher, pipeline_dir, gpus=("nvidia.com/gpu=none-of-these",))
+    assert error.option == "gpus"
+    assert "toolkit" in error.hint
+
+
+@pytest.fixture
+def volume(client: Any) -> Iterator[str]:
+    """The name of a volume, which the engine makes."""
+    name = f"jupyter-launcher-test-{uuid.uuid4().hex[:12]}"
+    yield name
+    client.volumes.get(name).remove()
+
+
+INSIDE = """
+import glob, json, os, resource, socket, subprocess
+run = lambda line: subprocess.run(line, shell=True, capture_output=True, text=True).stdout.strip()
+lines = {path: open(path, "rb").read() for path in glob.glob("/proc/[0-9]*/cmdline")}
+kernel = [os.path.dirname(path) for path, line in lines.items() if b"ipykernel" in line][0]
+status = dict(line.split(":\\t", 1) for line in open(kernel + "/status") if ":\\t" in line)
+names = dict(item.split("=", 1) for item in open(kernel + "/environ").read().split("\\0") if item)
+size = lambda path: os.statvfs(path).f_blocks * os.statvfs(path).f_frsize
+hosts = {name: line.split()[0] for line in open("/etc/hosts") for name in line.split()[1:]}
+run("cp /bin/echo /tmp/echo; cp /bin/echo /scratch/echo")
+print(json.dumps({
+    "umask": status["Umask"].strip(),
+    "groups": [int(group) for group in status["Groups"].split()],
+    "hosts": [hosts["db.example"], hosts["host.example"]],
+    "sizes": [size("/dev/shm"), size("/tmp"), size("/scratch")],
+    "runs": [run("/tmp/echo here"), run("/scratch/echo there")],
+    "volume": os.path.ismount("/volume"),
+    "files": resource.getrlimit(resource.RLIMIT_NOFILE)[0],
+    "name": socket.gethostname(),
+    "limits": [names[name] for name in ("MEM_LIMIT", "CPU_LIMIT", "OMP_NUM_THREADS", "MKL_NUM_THREADS")],
+}))
+"""
+ELSEWHERE = """
+import json, sys
+from jupyter_launcher import Launcher
+with Launcher(namespace=sys.argv[1]) as launcher:
+    session = launcher.get("everything")
+    listed = [item.session_id for item in launcher.list()]
+    ports = [session.published(6006), session.published("5000/udp")]
+    print(json.dumps([*ports, listed, launcher.stop("everything").method.value]))
+"""
+
+
+def answers(url: str) -> bool:
+    try:
+        return requests.get(url, timeout=5).status_code == 200
+    except requests.ConnectionError:
+        return False
+
+
+def test_every_option_that_can_stand_with_others(
+    volume: str,
+    start: Start,
+    launcher: Launcher,
+    pipeline_dir: Path,
+    client: Any,
+    needs_limits: None,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    options: dict[str, Any] = {
+        "session_id": "everything",
+        "base_url": "/x",
+        "ports": {6006: None, "5000/udp": None, 7007: port},
+        "extra_hosts": {"db.example": "10.1.2.3", "host.example": "host-gateway"},
+        "groups": (2000, 2001),
+        "umask": "0002",
+        "environment": {"MKL_NUM_THREADS": "7"},
+        "mounts": [
+            Mount(type="volume", source=volume, target="/volume"),
+            Mount(source=str(pipeline_dir.parent), target="/beside", read_only=True, propagation="private"),
+        ],
+        "tmpfs": {"/scratch": "8m"},
+        "memory": "600m",
+        "cpus": 1.5,
+        "read_only": True,
+        "lease": 600,
+        "labels": {"team": "blue"},
+        "container_options": {
+            "Hostname": "lab",
+            "Ulimits": [{"Name": "nofile", "Soft": 4096, "Hard": 4096}],
+            "PidsLimit": 500,
+            "Sysctls": {"net.ipv4.ip_unprivileged_port_start": "0"},
+        },
+    }
+    session = start(**options)
+    start_kernel(session)
+    assert save(session, "made", "text") == 201
+    assert stat.S_IMODE((pipeline_dir / "made").stat().st_mode) == 0o664
+    container = client.containers.get(session.container_id)
+    seen: dict[str, Any] = {}
+
+    def look() -> bool:  # the kernel may be just starting
+        ended = container.exec_run(["python3", "-c", INSIDE])
+        seen.update(json.loads(ended.output) if ended.exit_code == 0 else {})
+        return bool(ended.exit_code == 0)
+
+    assert eventually(look)
+    for inside, on_host in ((6006, None), (7007, port)):
+        container.exec_run(["python3", "-m", "http.server", str(inside), "--directory", "/pipeline-dir"], detach=True)
+        host, found = session.published(inside)
+        assert found in (on_host or found, inside)  # a launcher in a container reaches the port inside
+        assert eventually(lambda url=f"http://{host}:{found}/made": answers(url))  # type: ignore[misc]
+    assert seen["hosts"].pop().count(".") == 3
+    assert {2000, 2001} <= set(seen.pop("groups"))
+    assert seen == {
+        "umask": "0002",
+        "hosts": ["10.1.2.3"],
+        "sizes": [300 * 2**20, 2 * 2**30, 8 * 2**20],
+        "runs": ["here", "there"],
+        "volume": True,
+        "files": 4096,
+        "name": "lab",
+        "limits": [str(600 * 2**20), "1.5", "2", "7"],
+    }
+    attrs = container.attrs
+    assert attrs["HostConfig"]["PidsLimit"] == 500
+    assert "private" in [item.get("Propagation") for item in attrs["Mounts"]]
+    with pytest.raises(OptionError, match="does not publish"):
+        session.published(6007)
+    assert launcher.start(pipeline_dir, **options).joined
+    with pytest.raises(LauncherError, match="umask was '0002', now None"):
+        launcher.start(pipeline_dir, **{**options, "umask": None})
+    command = [sys.executable, "-c", ELSEWHERE, launcher.namespace]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    there = [list(session.published(6006)), list(session.published("5000/udp"))]
+    assert json.loads(run.stdout) == [*there, ["everything"], "api"]
+    assert client.volumes.get(volume).name == volume
 
 
 def test_odd_timeouts_are_refused() -> None:

@@ -18,6 +18,58 @@ NAMES = sorted(item.name.removesuffix(".py") for item in PATCHES.iterdir() if it
 FACTS = ("Upstream:", "Leans on:", "Seen with:", "Without it:", "Goes when:")
 # What each patch leans on, as an assertion in the server's own Python.
 LEANS_ON = {
+    "held_settings": """
+        import inspect
+        from jupyter_server.auth.identity import IdentityProvider, PasswordIdentityProvider
+        from jupyter_server.serverapp import ServerApp
+        assert "token" in IdentityProvider.class_trait_names(config=True)
+        options = {"hashed_password", "password_required"}
+        assert options <= set(PasswordIdentityProvider.class_trait_names(config=True))
+        options = {"password", "password_required", "base_url", "certfile", "keyfile", "sock", "ssl_options"}
+        assert options | {"cli_config"} <= set(ServerApp.class_trait_names())
+        # Extensions have read their configuration before, and the identity provider is made after.
+        source = inspect.getsource(ServerApp.initialize)
+        assert source.index("self.update_config(Config(point.config))") < source.index("self.init_configurables()")
+        assert "self.identity_provider_class(" in inspect.getsource(ServerApp.init_configurables)
+    """,
+    "quiet_look": """
+        import inspect
+        from jupyter_server.base.handlers import APIHandler, JupyterHandler
+        from jupyter_server.log import log_request
+        assert isinstance(JupyterHandler.log, property)
+        assert "self.log" in inspect.getsource(APIHandler.write_error)
+        assert "handler.log" in inspect.getsource(log_request)
+    """,
+    "checkpoints": """
+        import inspect
+        from jupyter_server.services.contents import filemanager
+        from jupyter_server.services.contents.filecheckpoints import AsyncFileCheckpoints, FileCheckpoints
+        assert filemanager.FileCheckpoints is FileCheckpoints
+        assert filemanager.AsyncFileCheckpoints is AsyncFileCheckpoints
+        source = inspect.getsource(filemanager.AsyncFileContentsManager)
+        assert "def _checkpoints_class_default(self):\\n        return AsyncFileCheckpoints" in source
+        for kind in (FileCheckpoints, AsyncFileCheckpoints):
+            assert "self.checkpoint_path(" in inspect.getsource(kind.create_checkpoint)
+        names = list(inspect.signature(FileCheckpoints.checkpoint_path).parameters)
+        assert names == ["self", "checkpoint_id", "path"]
+        assert inspect.iscoroutinefunction(AsyncFileCheckpoints.rename_all_checkpoints)
+    """,
+    "collaboration": """
+        # No package of this image: one of the docs shows how it is added.
+        import importlib.util
+        assert importlib.util.find_spec("jupyter_server_ydoc") is None
+    """,
+    "extension_manager": """
+        from jupyterlab.labapp import LabApp
+        assert LabApp.extension_manager.default_value == "pypi"
+        assert "__init__" not in vars(LabApp)
+        from importlib.metadata import entry_points
+        assert "readonly" in entry_points(group="jupyterlab.extension_manager_v1").names
+    """,
+    "login_cookies": """
+        # For version 1 alone, which knows no identity provider.
+        import jupyter_server.auth.identity
+    """,
     "ready_signal": """
         import inspect
         from jupyter_server.serverapp import ServerApp
@@ -51,6 +103,42 @@ LEANS_ON = {
         Contents.__init__ = early
         wanted = Config({"FileContentsManager": {"delete_to_trash": True}})
         assert [Contents().delete_to_trash, Contents(config=wanted).delete_to_trash] == [False, True]
+    """,
+    "reports": """
+        import inspect
+        from jupyter_server.serverapp import ServerApp
+        from jupyter_server.services.api.handlers import APIStatusHandler
+        from jupyter_server.services.contents.largefilemanager import AsyncLargeFileManager, LargeFileManager
+        from jupyter_server.services.contents.handlers import ContentsHandler
+        for handler in (APIStatusHandler, ContentsHandler):
+            assert "self" in inspect.signature(handler.get).parameters
+        # What handlers call; ``update`` renames.
+        for name in ("save", "copy", "rename", "delete"):
+            assert callable(getattr(LargeFileManager, name)) and callable(getattr(AsyncLargeFileManager, name))
+        source = inspect.getsource(ContentsHandler)
+        names = ("manager.save(", "manager.copy(", "manager.new(", "cm.update(", "cm.delete(")
+        assert all(name in source for name in names)
+        assert "self.rename(" in inspect.getsource(AsyncLargeFileManager.update)
+        assert "self.contents_manager = " in inspect.getsource(ServerApp)
+        # Gone when writes count by themselves.
+        assert "last_write" not in inspect.getsource(APIStatusHandler)
+    """,
+    "idle": """
+        import inspect
+        from jupyter_server.gateway.managers import GatewayMappingKernelManager
+        from jupyter_server.serverapp import ServerApp
+        from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
+        from jupyter_server_terminals.app import TerminalsExtensionApp
+        from jupyter_server_terminals.handlers import TermSocket
+        from ptyprocess import PtyProcess
+        model = inspect.getsource(AsyncMappingKernelManager.kernel_model)
+        assert all(f'"{name}"' in model for name in ("id", "last_activity", "execution_state"))
+        assert inspect.iscoroutinefunction(GatewayMappingKernelManager.list_kernels)
+        assert 'settings["terminal_manager"] =' in inspect.getsource(TerminalsExtensionApp)
+        assert "].last_activity = " in inspect.getsource(TermSocket)
+        assert "self.pid" in inspect.getsource(PtyProcess) and "self.fd" in inspect.getsource(PtyProcess)
+        # Gone when the server's own limit counts a terminal's job as use, and an idle kernel as none.
+        assert "if len(km) != 0:" in inspect.getsource(ServerApp.shutdown_no_activity)
     """,
     "gateway_token": """
         from jupyter_server.gateway.gateway_client import GatewayClient

@@ -24,10 +24,12 @@ from jupyter_launcher import (
     Gateway,
     ImageNotFoundError,
     ServerInfo,
+    Stats,
     Timeouts,
 )
 from jupyter_launcher.acts import check_cancelled, shielded
-from jupyter_launcher.engine.protocol import OUTPUT_LIMIT, Engine, Images
+from jupyter_launcher.engine.protocol import OUTPUT_LIMIT, Engine, Images, Progress
+from jupyter_launcher.engine.shapes import ContainerEvent
 from jupyter_launcher.engine.traits import EngineTraits, NetworkInfo
 from jupyter_launcher.engine.types import (
     ContainerConfig,
@@ -35,7 +37,6 @@ from jupyter_launcher.engine.types import (
     ExecResult,
     ImageInfo,
     ListedContainer,
-    Progress,
 )
 from jupyter_launcher.host.address import EngineAddress
 from jupyter_launcher.host.rules import DirectoryRules
@@ -187,6 +188,22 @@ class FakeImages:
         self.known.add(tag)
 
 
+class FakeEvents:
+    """What happens to containers; after the last event, or once it is closed, there is none."""
+
+    def __init__(self, *events: ContainerEvent) -> None:
+        self.events = deque(events)
+        self.closed = False
+
+    def __next__(self) -> ContainerEvent:
+        if self.closed or not self.events:
+            raise StopIteration
+        return self.events.popleft()
+
+    def close(self) -> None:
+        self.closed = True
+
+
 class FakeEngine:
     """An engine whose containers are values in a dict.
 
@@ -210,6 +227,8 @@ class FakeEngine:
         self.images = FakeImages("image")
         self.port = port
         self.clock = NOW
+        self.used = Stats()
+        self.happened = FakeEvents()
         self.log = "the log"
         self.every_network: NetworkInfo | None = APART
         self.known = {info.id: info for info in known}
@@ -300,8 +319,11 @@ class FakeEngine:
         info = self._find(container)
         if info is None:
             raise refusal(404, f"no such container: {container}")
-        inside = self.configs[info.name].container_port
-        ports = {} if inside is None or self.port is None else {f"{inside}/tcp": (host_port or self.port,)}
+        config = self.configs[info.name]
+        ports: dict[str, tuple[int, ...]] = {}
+        if config.container_port is not None and self.port is not None:
+            ports[f"{config.container_port}/tcp"] = (config.host_port or self.port,)
+            ports |= {inside: (port or self.port + 1,) for inside, port in config.ports.items()}
         self.change(container, state="running", networks={info.network_mode: "172.17.0.9"}, ports=ports)
         self.on_start(container)
 
@@ -335,6 +357,10 @@ class FakeEngine:
         info = self._find(container)
         return -1 if info is None else None if info.running else info.exit_code
 
+    def pause(self, container: str) -> None:
+        self._note("pause", container)
+        self.change(container, state="paused")
+
     def unpause(self, container: str) -> None:
         self._note("unpause", container)
         self.change(container, state="running")
@@ -361,6 +387,14 @@ class FakeEngine:
 
     def read_log(self, container: str, tail: int | None = None, *, follow: bool = False) -> Iterator[str]:
         return iter(self.logs(container, tail).splitlines(keepends=True))
+
+    def stats(self, container: str) -> Stats:
+        self._note("stats", container)
+        return self.used
+
+    def events(self, *labels: str, since: float | None = None) -> FakeEvents:
+        self._note("events", f"{' '.join(labels)} {since}")
+        return self.happened
 
     def exec(
         self,

@@ -125,7 +125,7 @@ def answer_on_a_socket(
         response = requests.Response()
         response.status_code = answer.status
         response.request = http_response().request
-        response.raw = urllib3.HTTPResponse(answer, preload_content=False)
+        response.raw = urllib3.HTTPResponse(answer, headers=dict(answer.getheaders()), preload_content=False)
         yield response, theirs
 
 

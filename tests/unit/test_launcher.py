@@ -237,6 +237,8 @@ def test_roots_and_sockets_are_for_sessions_and_gateways(connect: Connect, engin
         (lambda launcher: launcher.reap(min_age=-1), "min_age"),
         (lambda launcher: launcher.reap(keep="one"), "keep"),
         (lambda launcher: launcher.reap(owner=5), "owner"),
+        (lambda launcher: launcher.events(since=-1), "since"),
+        (lambda launcher: launcher.events(since="now"), "since"),
     ],
 )
 def test_an_option_that_cannot_be_is_named_by_every_call(
@@ -261,7 +263,14 @@ def test_a_session_is_found_again_stopped_and_gone(launcher: Launcher, tmp_path:
         (Phase.STOP, EventKind.FINISHED),
     ]
     assert (launcher.list(), launcher.ids()) == ([], [])
-    calls: list[Callable[[str], object]] = [launcher.get, launcher.stop, launcher.renew, launcher.logs]
+    calls: list[Callable[[str], object]] = [
+        launcher.get,
+        launcher.stop,
+        launcher.renew,
+        launcher.logs,
+        launcher.pause,
+        launcher.resume,
+    ]
     for call in calls:
         with pytest.raises(SessionNotFoundError):
             call("one")
@@ -270,7 +279,14 @@ def test_a_session_is_found_again_stopped_and_gone(launcher: Launcher, tmp_path:
 def test_a_container_that_cannot_be_read(launcher: Launcher, engine: FakeEngine, tmp_path: Path) -> None:
     stray = container(id="5" * 64, name="jupyter-server.unit.one", labels=STRAY_LABELS)
     engine.known[stray.id] = stray
-    calls: list[Callable[[str], object]] = [launcher.get, launcher.stop, launcher.renew, launcher.logs]
+    calls: list[Callable[[str], object]] = [
+        launcher.get,
+        launcher.stop,
+        launcher.renew,
+        launcher.logs,
+        launcher.pause,
+        launcher.resume,
+    ]
     for call in calls:
         with pytest.raises(SessionUnreadableError):
             call("one")
@@ -329,6 +345,17 @@ def test_a_log_that_cannot_be_read_is_an_error_of_the_call(
     engine.fail("logs", refusal(501, "no driver"))
     with pytest.raises(EngineError, match="no driver"):
         launcher.logs("one")
+
+
+def test_events_are_asked_for_at_the_call(launcher: Launcher, engine: FakeEngine) -> None:
+    with launcher.events(since=NOW) as events:
+        assert engine.calls[-1][0] == "events"
+        assert engine.calls[-1][1].endswith(f" {NOW}")
+        assert list(events) == []
+    assert engine.happened.closed
+    engine.fail("events", refusal(403))
+    with pytest.raises(EngineError):
+        launcher.events()
 
 
 def test_an_image_is_had_before_it_is_needed(connect: Connect, engine: FakeEngine, events: list[Event]) -> None:
@@ -609,3 +636,13 @@ def test_reap_removes_gateways_after_the_sessions_that_used_them(
         ("gateway", "", name, ""),
     ]
     assert engine.known == {}
+
+
+def test_a_launcher_with_requirements_has_the_image_with_them(connect: Connect) -> None:
+    launcher = connect(build=BuildOptions(requirements=["pandas"]))
+    assert launcher.image.startswith("jupyter-launcher/jupyter-server-packages:")
+    assert launcher.build_image() == launcher.image
+    assert launcher.build_image(options=BuildOptions()) == DEFAULT_IMAGE
+    assert connect(build=BuildOptions(requirements=["pandas"]), image="mine").image == "mine"
+    with pytest.raises(OptionError, match="cannot be read"):
+        connect(build=BuildOptions(requirements="/none"))

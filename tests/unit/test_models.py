@@ -15,6 +15,7 @@ from jupyter_launcher import (
     BuildOptions,
     OptionError,
     Phase,
+    Secret,
     ServerInfo,
     ServerInfoError,
     SessionState,
@@ -71,9 +72,9 @@ def test_the_token_is_in_no_repr() -> None:
         "[" * 100_000,
         json.dumps({**SERVER_INFO, "token": None}),
         json.dumps({**SERVER_INFO, "token": ""}),
-        json.dumps({**SERVER_INFO, "token": TOKEN[1:]}),
         json.dumps({**SERVER_INFO, "token": f"{TOKEN}\n"}),
-        json.dumps({**SERVER_INFO, "token": TOKEN.upper()}),
+        json.dumps({**SERVER_INFO, "token": TOKEN[:31]}),
+        json.dumps({**SERVER_INFO, "token": TOKEN * 3}),
         json.dumps({**SERVER_INFO, "token": f"{TOKEN[:40]}<script>alert(1)</s>"}),
         json.dumps({**SERVER_INFO, "port": "8888"}),
         json.dumps({**SERVER_INFO, "pid": True}),
@@ -104,7 +105,7 @@ def test_our_server_info_is_the_one_whose_field_has_our_token(before: str) -> No
         (f"token\n{json.dumps({**SERVER_INFO, 'token': 'token'})}", "begins with no token"),
         (f"{TOKEN}\n", "is not JSON"),
         (f"{TOKEN}\n{OTHER}\n", "no server_info has our token"),
-        (f"{TOKEN}\n{json.dumps({**SERVER_INFO, 'token': TOKEN + '0'})}\n", "64 hexadecimal"),
+        (f"{TOKEN}\n{json.dumps({**SERVER_INFO, 'token': TOKEN * 3})}\n", "32 to 128 URL-safe"),
     ],
 )
 def test_what_was_printed_has_no_server_info_of_ours(text: str, seen: str) -> None:
@@ -156,6 +157,26 @@ def test_hashes_are_required_or_not(value: Any) -> None:
     with pytest.raises(OptionError, match="require_hashes is ") as caught:
         BuildOptions(require_hashes=value)
     assert caught.value.option == "require_hashes"
+
+
+def test_requirements_are_a_path_or_lines() -> None:
+    assert BuildOptions().requirements is None
+    assert [BuildOptions(requirements=given).requirements for given in ("r.txt", Path("r.txt"))] == [Path("r.txt")] * 2
+    assert BuildOptions(requirements=["pandas", "polars>=1"]).requirements == ("pandas", "polars>=1")
+
+
+@pytest.mark.parametrize("value", ["", [], [""], ["pandas", 7], 7, b"x", "a\0b", [None]])
+def test_requirements_that_are_none(value: Any) -> None:
+    with pytest.raises(OptionError, match="requirements is") as caught:
+        BuildOptions(requirements=value)
+    assert caught.value.option == "requirements"
+
+
+def test_a_secret_is_in_no_repr() -> None:
+    assert repr(Secret(TOKEN)) == "Secret()"
+    assert Secret(TOKEN) == Secret(TOKEN) != Secret("")
+    with pytest.raises(OptionError, match="a Secret is a value of type bytes"):
+        Secret(TOKEN.encode())  # type: ignore[arg-type] # what a caller may give
 
 
 def test_certificates_are_paths() -> None:

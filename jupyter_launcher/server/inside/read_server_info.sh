@@ -3,7 +3,7 @@
 # 44: there is none, and no process of a server. 45: there is none, and the server's process lives, or may live.
 # Any other: nobody knows. What else is in its folder jupyter is another server's, or left over, or no file at
 # all, so only files are read, and only their first 64 KiB.
-read_token() { [ -f "$1" ] && _jl_token=$(head -c 64 "$1") && [ "${#_jl_token}" -eq 64 ]; }
+read_token() { [ -f "$1" ] && _jl_token=$(head -c 128 "$1") && [ "${#_jl_token}" -ge 32 ]; }
 found=0
 print_if_ours() {
   [ -f "$1" ] && _jl_info=$(head -c 65536 "$1") || return

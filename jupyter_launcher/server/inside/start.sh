@@ -42,23 +42,79 @@ fi
 
 _jl_mask=$(umask)
 umask 077
-[ ! -e "$_jl_run/jupyter" ] || (cd "$_jl_run" && rm -rf jupyter config launch.py ready reported server.pid exit lease lease.state lease.watcher watch_lease.sh)
+[ ! -e "$_jl_run/jupyter" ] || (cd "$_jl_run" && rm -rf jupyter config launch.py ready reported server.pid exit reason lease lease.state lease.watcher watch_lease.sh)
 mkdir "$_jl_run/jupyter" "$_jl_run/config" && mkfifo "$_jl_run/ready" || exit 70
 # Whole and without a newline before the server looks: an empty file would switch authentication
 # off. Only its path is in the environment.
 unset _jl_token JUPYTER_TOKEN
 _jl_token=
-for _jl_byte in $(od -An -vtx1 -N32 /dev/urandom); do _jl_token=$_jl_token$_jl_byte; done
-[ "${#_jl_token}" -eq 64 ] || { echo "no random bytes for a token" >&2; exit 70; }
+if [ -f "$_jl_run/given.token" ]; then # the caller's, from take_secrets.sh
+  read -r _jl_token <"$_jl_run/given.token"
+  rm -f "$_jl_run/given.token"
+else
+  for _jl_byte in $(od -An -vtx1 -N32 /dev/urandom); do _jl_token=$_jl_token$_jl_byte; done
+fi
+[ "${#_jl_token}" -ge 32 ] || { echo "no random bytes for a token" >&2; exit 70; }
 printf %s "$_jl_token" >"$_jl_run/token" || exit 70
 export JUPYTER_TOKEN_FILE="$_jl_run/token" JUPYTER_RUNTIME_DIR="$_jl_run/jupyter"
 # The server reads it beside all that it would have read without it.
 printf %s "$_jl_config" >"$_jl_run/config/jupyter_server_config.py" || exit 70
 export JUPYTER_CONFIG_PATH="$_jl_run/config${JUPYTER_CONFIG_PATH:+:$JUPYTER_CONFIG_PATH}"
+# Whether this user can write into a folder, or make it.
+_jl_can_write() {
+  case $1 in /*) _jl_at=$1 ;; *) return 0 ;; esac
+  while [ -n "$_jl_at" ] && [ ! -e "$_jl_at" ]; do _jl_at=${_jl_at%/*}; done
+  [ -d "${_jl_at:=/}" ] && [ -w "$_jl_at" ] && [ -x "$_jl_at" ] || return
+  [ -z "$_jl_try" ] || { _jl_seen=$(mktemp -d "$_jl_at/.jupyter-launcher-XXXXXX" 2>/dev/null) && rmdir "$_jl_seen"; }
+}
+# A home that the caller gave: whatever the image makes of HOME.
+if [ -n "${_jl_home-}" ]; then
+  export HOME="$_jl_home"
+  unset _jl_home
+  _jl_folder=$HOME
+  _jl_seen=$(mktemp -d "$HOME/.jupyter-launcher-XXXXXX" 2>&1) && rmdir "$_jl_seen" || _jl_refuse 75 "write to" "$_jl_seen"
+fi
 # Jupyter does not start without a HOME that it can write to.
-if [ ! -w "${HOME:-/}" ] || [ "${HOME:-/}" = / ]; then
-  export HOME=/tmp/jupyter-home-$$
-  mkdir "$HOME" || exit 70
+if [ ! -d "${HOME:-/}" ] || [ "${HOME:-/}" = / ] || ! _jl_can_write "$HOME"; then
+  for _jl_at in /tmp "${TMPDIR:-/tmp}" /var/tmp /dev/shm; do
+    export HOME="$_jl_at/jupyter-home-$$"
+    _jl_seen=$(mkdir "$HOME" 2>&1) && break
+    HOME=
+  done
+  [ -n "$HOME" ] || { echo "neither HOME nor /tmp can be written: $_jl_seen" >&2; exit 70; }
+fi
+# What an image sets for its own user: below HOME is the default of each of these folders. What is in two of them is read
+# there all the same.
+_jl_out=
+for _jl_name in JUPYTER_DATA_DIR JUPYTER_CONFIG_DIR JUPYTERLAB_SETTINGS_DIR JUPYTERLAB_WORKSPACES_DIR IPYTHONDIR \
+  MPLCONFIGDIR XDG_CONFIG_HOME XDG_DATA_HOME XDG_CACHE_HOME XDG_STATE_HOME; do
+  eval "_jl_value=\${$_jl_name-}"
+  [ -n "$_jl_value" ] && ! _jl_can_write "$_jl_value" || continue
+  unset "$_jl_name"
+  _jl_out="$_jl_out -e $_jl_name"
+  case $_jl_name in
+    JUPYTER_DATA_DIR) export JUPYTER_PATH="${JUPYTER_PATH:+$JUPYTER_PATH:}$_jl_value" ;;
+    JUPYTER_CONFIG_DIR) JUPYTER_CONFIG_PATH=$JUPYTER_CONFIG_PATH:$_jl_value ;;
+  esac
+done
+# The image's gateway is not this session's: kernels would be asked of it. The caller cannot give the first.
+_jl_seen=${JUPYTER_GATEWAY_URL-}
+case "$*" in *--gateway-url=*) ;; *) _jl_seen=other ;; esac
+for _jl_name in URL WS_URL KERNELS_ENDPOINT KERNELSPECS_ENDPOINT KERNELSPECS_RESOURCE_ENDPOINT; do
+  [ -z "$_jl_seen" ] || { unset "JUPYTER_GATEWAY_$_jl_name" && _jl_out="$_jl_out -e JUPYTER_GATEWAY_$_jl_name"; }
+done
+
+# A user without a line there has no name, and some programs do not work without one. An image may let everyone add it.
+if [ -w /etc/passwd ]; then
+  _jl_line=session
+  while read -r _jl_key _jl_id _jl_rest; do
+    case $_jl_key in Uid:) _jl_uid=$_jl_id ;; Gid:) _jl_line="session:x:$_jl_uid:$_jl_id::$HOME:${SHELL:-/bin/sh}" && break ;; esac
+  done </proc/self/status
+  while IFS=: read -r _jl_key _jl_rest _jl_id _jl_rest; do
+    [ "$_jl_id" != "$_jl_uid" ] || _jl_line=
+  done </etc/passwd
+  case $_jl_line in session:x:*:*::*:*:* | *"
+"*) ;; session:x:*) echo "$_jl_line" >>/etc/passwd ;; esac
 fi
 
 # `jupyter lab` starts a Python only to exec the `jupyter-lab` beside it. Run that directly where `jupyter`
@@ -92,7 +148,9 @@ else
   _jl_why="\`jupyter lab\` is not run by a Python script of jupyter_core"
   [ -z "$_jl_tuned" ] || echo "the server is not tuned: $_jl_why" >&2
   _jl_kept=$({ list_names self | grep -vxE 'IFS|OPTIND|PPID|PS4'; } 2>/dev/null)
-  _jl_lost=$({ list_names 1 | grep -vxF -e JUPYTER_TOKEN -e HOSTNAME -e "$_jl_kept"; } 2>/dev/null)
+  _jl_main=1
+  [ ! -f "$_jl_run/.supervisor" ] || read -r _jl_main <"$_jl_run/.supervisor"
+  _jl_lost=$({ list_names "$_jl_main" | grep -vxF -e JUPYTER_TOKEN -e HOSTNAME $_jl_out -e "$_jl_kept"; } 2>/dev/null)
   [ -z "$_jl_lost" ] || echo "variables that no shell keeps do not reach the server, since $_jl_why:" $_jl_lost >&2
 fi
 set +f
@@ -113,7 +171,7 @@ exec 9>"$_jl_run/alive"
     while [ "$left" -gt 0 ] && [ ! -e "$_jl_run/reported" ] && sleep 0.2; do echo tick >&8; left=$((left - 1)); done
     echo late >&8
   ) &
-  _jl_info= reason=
+  _jl_info= reason= _jl_old=
   while [ -z "$_jl_info" ] && [ "$reason" != late ] && [ ! -e "$_jl_run/exit" ]; do
     read -r reason <&8
     # Ours is the one with our token; the server writes it in more than one piece. read_server_info.sh does the same.
@@ -123,6 +181,9 @@ exec 9>"$_jl_run/alive"
       case $_jl_text in *"\"$_jl_token\""*"}") _jl_info="$_jl_token
 $_jl_text" ;; esac
     done
+    # A server before JupyterLab 3 writes another file, and is seen twice.
+    if [ -z "$_jl_info" ] && [ -n "$_jl_old" ]; then _jl_info=old-server; fi
+    for file in "$_jl_run"/jupyter/nbserver-*.json; do [ ! -f "$file" ] || _jl_old=1; done
     # A server that says that it answers has written its file before.
     [ -n "$_jl_info" ] || [ "$reason" != ready ] || _jl_info=other-token
   done
@@ -137,12 +198,14 @@ $_jl_text" ;; esac
     printf '%-7s\n' open >"$_jl_run/lease.state"
   fi
   echo "$reason" >"$_jl_run/reported"
+  [ -n "$_jl_info" ] || [ ! -s "$_jl_run/reason" ] || read -r _jl_info <"$_jl_run/reason"
   printf '%s\n\004' "$_jl_info"
 
   [ "$_jl_lease" -gt 0 ] && [ ! -e "$_jl_run/exit" ] || exit
   set -f
   exec sh "$_jl_run/watch_lease.sh" "$_jl_run" "$_jl_lease" $((_jl_lease + 1)) "" $_jl_python >/proc/1/fd/1 2>&1 8>&-
 ) &
+_jl_watcher=$!
 exec >/dev/null 2>&1
 
 (
@@ -150,6 +213,48 @@ exec >/dev/null 2>&1
   exec "$@" </dev/null >/proc/1/fd/1 2>/proc/1/fd/2
 )
 _jl_code=$?
+
+# Why a server ended before it was there, as far as it can be seen here. Nothing of this is run otherwise.
+_jl_find_reason() {
+  _jl_user=$(id -u) && _jl_user="user $_jl_user" || _jl_user="the session's user"
+  if [ -z "$_jl_jupyter" ]; then
+    _jl_seen="no \`jupyter\` is on the PATH ($PATH)"
+    IFS=:
+    for _jl_at in $PATH; do
+      [ ! -f "$_jl_at/jupyter" ] || _jl_seen="$_jl_user may not run $_jl_at/jupyter"
+      _jl_folder=$_jl_at
+      while [ -n "$_jl_at" ] && [ ! -e "$_jl_at" ]; do _jl_at=${_jl_at%/*}; done
+      [ -x "${_jl_at:=/}" ] || _jl_seen="$_jl_seen; $_jl_user may not enter $_jl_at, where a folder of the PATH is: $_jl_folder"
+    done
+    echo "why: $_jl_seen"
+    return
+  fi
+  [ -n "$_jl_script" ] || _jl_script=$_jl_jupyter
+  case $_jl_code in
+    126 | 127)
+      _jl_line=
+      read -r _jl_line <"$_jl_script"
+      case $_jl_line in "#!"*) ;; *) return ;; esac
+      _jl_line=${_jl_line#??} IFS=' '
+      set -- $_jl_line
+      case $1 in */env) _jl_at=$(command -v "$2") _jl_name=$2 ;; *) _jl_at=$1 _jl_name=$1 ;; esac
+      [ ! -L "$_jl_at" ] || _jl_name="$_jl_name ($(readlink "$_jl_at"))"
+      if [ ! -e "$_jl_at" ]; then
+        echo "why: the first line of $_jl_script names $_jl_name, which is not there, or not for $_jl_user"
+      elif [ ! -x "$_jl_at" ]; then
+        echo "why: the first line of $_jl_script names $_jl_name, which $_jl_user may not run"
+      fi
+      ;;
+    *)
+      [ -e "${_jl_jupyter%/*}/jupyter-lab" ] || command -v jupyter-lab >/dev/null ||
+        echo "why: JupyterLab is missing: there is no \`jupyter-lab\` beside $_jl_jupyter or on the PATH; a session needs JupyterLab 3 or newer"
+      ;;
+  esac
+}
+set -f
+[ "$_jl_code" -eq 0 ] || [ -e "$_jl_run/reported" ] || (_jl_find_reason) >"$_jl_run/reason"
 echo "$_jl_code" >"$_jl_run/exit"
 echo ended 1<>"$_jl_run/ready"
+# The container ends with the line to the supervisor, and everything that runs in it: what is to be read was printed before.
+[ -e "$_jl_run/reported" ] || wait "$_jl_watcher"
 echo "$_jl_code" >&9

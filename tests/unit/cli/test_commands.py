@@ -6,18 +6,30 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
-from jupyter_launcher import DEFAULT_IMAGE, __version__
+from jupyter_launcher import DEFAULT_IMAGE, EngineError, __version__
 from jupyter_launcher.__main__ import main
 from jupyter_launcher.cli.commands import cli
+from jupyter_launcher.engine.shapes import ContainerEvent
 from jupyter_launcher.spec.labels import gateway_labels
 from tests.unit.cli.conftest import Run
-from tests.unit.fakes import NOW, TOKEN, FakeEngine, FakeJupyter, container, refusal, session_info, session_labels
+from tests.unit.fakes import (
+    NOW,
+    TOKEN,
+    FakeEngine,
+    FakeEvents,
+    FakeJupyter,
+    container,
+    refusal,
+    session_info,
+    session_labels,
+)
 
 Add = Callable[..., str]
 
@@ -140,6 +152,24 @@ def test_logs(run: Run, add: Add, engine: FakeEngine) -> None:
     assert run("logs", "one", "-f", "--format", "json").exit_code == 2
 
 
+def test_events_are_printed_as_they_come(run: Run, engine: FakeEngine) -> None:
+    labels = session_labels()
+    known: dict[str, Any] = {"id": "c" * 64, "name": labels.name, "labels": labels.to_labels(), "time": NOW}
+    happened = [
+        ContainerEvent(action=action, exit_code=code, **known)
+        for action, code in (("oom", None), ("die", 3), ("destroy", None))
+    ]
+    engine.happened = FakeEvents(*happened)
+    lines = [line.split(maxsplit=1) for line in run("events").stdout.splitlines()]
+    assert [text for _, text in lines] == ["one  out-of-memory", "one  ended  exit code 3", "one  removed"]
+    assert {datetime.fromisoformat(time).timestamp() for time, _ in lines} == {NOW}
+    engine.happened = FakeEvents(*happened)
+    ended = run("events", "--format", "json")
+    assert [json.loads(line)["kind"] for line in ended.stdout.splitlines()] == ["out-of-memory", "ended", "removed"]
+    engine.fail("events", refusal(403))
+    assert run("events").exit_code == EngineError.command_exit_code
+
+
 def test_stop_reports_each_session(run: Run, add: Add, jupyter: FakeJupyter) -> None:
     add("one")
     jupyter.kernels = {"a"}
@@ -148,6 +178,16 @@ def test_stop_reports_each_session(run: Run, add: Add, jupyter: FakeJupyter) -> 
     assert ended.stdout.startswith("one  api  ")
     assert ended.stdout.endswith("1 of 1 kernels gone\n")
     assert jupyter.engine.known == {}
+
+
+def test_a_session_is_paused_and_resumed(run: Run, add: Add, engine: FakeEngine) -> None:
+    container_id = add("one")
+    assert run("pause", "on").stdout == "one  paused\n"
+    assert engine.known[container_id].state == "paused"
+    ended = run("info", "one")
+    assert (ended.exit_code, "jupyter-launcher resume" in ended.stderr) == (5, True)
+    assert json.loads(run("resume", "one", "--format", "json").stdout) == {"session_id": "one", "state": "ready"}
+    assert engine.known[container_id].state == "running"
 
 
 def test_stop_all_goes_on_after_an_error(run: Run, add: Add, engine: FakeEngine) -> None:
@@ -205,6 +245,12 @@ def test_build_prints_the_tag(run: Run, engine: FakeEngine, tmp_path: Path) -> N
     assert engine.images.built == [("jupyter-server", "mine", True)]
     assert document(run("build", "--format", "json")) == {"image": DEFAULT_IMAGE}
     run("build", "kernel-gateway", "--no-require-hashes")
+    (tmp_path / "r.txt").write_text("pandas\n")
+    printed = run("build", "kernel-gateway", "--requirement", tmp_path / "r.txt").stdout
+    assert printed.startswith("jupyter-launcher/kernel-gateway-packages:")
+    assert engine.images.built.pop()[:2] == ("kernel-gateway", printed.strip())
+    assert engine.images.options.pop().requirements == tmp_path / "r.txt"
+    assert run("build", "--requirement", tmp_path / "none.txt").exit_code == 2
     assert [options.require_hashes for options in engine.images.options] == [True, True, False]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from jupyter_launcher import Gateway, ServerStartError, Session, SessionState, StopMethod, StopReport, Timings
+from jupyter_launcher import Gateway, ServerStartError, Session, SessionState, StopMethod, StopReport, Timings, Volume
 from jupyter_launcher.cli.output import (
     describe_session,
     error_document,
@@ -40,6 +40,7 @@ def test_columns_have_no_blanks_at_their_end() -> None:
 
 
 def test_plain_values() -> None:
+    assert to_plain([Volume("pipeline-7")]) == ["volume:pipeline-7"]
     assert to_plain({1: (SessionState.READY, Path("/x"), None, True, 1.5)}) == {"1": ["ready", "/x", None, True, 1.5]}
     assert to_plain(StopReport) is StopReport  # a class is no value of its own
 

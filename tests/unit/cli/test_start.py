@@ -25,6 +25,29 @@ def test_a_start_prints_where_the_session_is(run: Run, jupyter: FakeJupyter, tmp
     assert jupyter.engine.named("jupyter-server.unit.one").running
 
 
+def test_a_volume_is_named_in_place_of_a_directory(run: Run, engine: FakeEngine, tmp_path: Path) -> None:
+    engine.log = "directory 7:8 1000:1000"
+    engine.on_start = lambda name: engine.end(name) if "look" in engine.known[name].name else None
+    assert run("start", "volume:pipeline-7", "--session-id", "one").exit_code == 0
+    assert "volume:pipeline-7" in run("list").stdout
+    mount = engine.configs["jupyter-server.unit.one"].mounts[0]
+    assert (mount.type, mount.source, mount.target) == ("volume", "pipeline-7", "/pipeline-dir")
+    assert run("start", "volume:").exit_code == 2
+    assert run("start", tmp_path, "--home", "volume:alice", "--session-id", "two").exit_code == 0
+    assert run("start", tmp_path, "--home", tmp_path, "--session-id", "three").exit_code == 0
+    homes = [engine.configs[f"jupyter-server.unit.{name}"].mounts[1] for name in ("two", "three")]
+    assert [(item.type, item.source) for item in homes] == [("volume", "alice"), ("bind", str(tmp_path))]
+
+
+def test_a_token_comes_from_a_file(run: Run, engine: FakeEngine, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("t0ken-" * 6 + "\n")
+    assert run("start", tmp_path, "--token-file", tmp_path / "token").exit_code == 0
+    assert {"_jl_secret_1": "t0ken-" * 6} in engine.environments
+    (tmp_path / "token").write_text("short")
+    ended = run("start", tmp_path, "--token-file", tmp_path / "token")
+    assert (ended.exit_code, "short" in ended.stderr) == (2, False)
+
+
 def test_a_start_as_a_document(run: Run, tmp_path: Path) -> None:
     ended = run("start", tmp_path, "--session-id", "one", "--format", "json", "-q")
     found = json.loads(ended.stdout)

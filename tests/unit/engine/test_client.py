@@ -196,9 +196,23 @@ def test_a_port_that_is_taken_is_named() -> None:
     with pytest.raises(PortInUseError) as caught:
         engine.start("abc", host_port=80)
     assert (caught.value.host_port, caught.value.status) == (80, 500)
+    with pytest.raises(PortInUseError) as another:
+        engine.start("abc", host_port=79)  # one of several, of which the engine names the one that is taken
+    assert another.value.host_port == 80
     with pytest.raises(EngineError) as other:  # a free one was asked for
         engine.start("abc")
     assert type(other.value) is EngineError
+
+
+def test_a_port_of_the_engines_own_that_is_taken_after_all_is_chosen_again() -> None:
+    taken = api_error(500, "driver failed: listen tcp4 127.0.0.1:49153: bind: address already in use")
+    api = FakeApi(start=iter([taken, taken, None]))
+    docker_engine(api).start("abc")
+    assert api.names == ["start"] * 3
+    once = FakeApi(start=taken)
+    with pytest.raises(PortInUseError):
+        docker_engine(once).start("abc", host_port=80)
+    assert once.names == ["start"]
 
 
 def test_a_start_that_fails_otherwise_names_no_port() -> None:
@@ -381,6 +395,20 @@ def test_a_wait_that_fails_is_a_typed_error(answer: object, kind: type[EngineErr
 def test_whatever_the_end_of_a_container_is_said_to_be(answer: Any) -> None:
     engine = docker_engine(FakeApi(post=lambda *_, **__: http_response(json.dumps(answer).encode())))
     error_of(EngineError, lambda: engine.wait("abc", Deadline(60)))
+
+
+def test_a_container_is_paused() -> None:
+    api = FakeApi()
+    docker_engine(api).pause("abc")
+    assert (api.names, api.arguments("pause")) == (["pause"], ("abc",))
+    paused = inspected(State={"Status": "paused"})
+    docker_engine(FakeApi(pause=api_error(409, "is already paused"), inspect_container=paused)).pause("abc")
+
+
+@pytest.mark.parametrize("found", [inspected(), api_error(404, "no such container")])
+def test_a_container_that_cannot_be_paused_is_an_error(found: object) -> None:
+    with pytest.raises(EngineError, match="no freezer"):
+        docker_engine(FakeApi(pause=api_error(500, "no freezer"), inspect_container=found)).pause("abc")
 
 
 def test_a_paused_container_goes_on() -> None:

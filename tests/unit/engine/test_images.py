@@ -17,14 +17,16 @@ from docker import APIClient
 from hypothesis import given
 
 from jupyter_launcher import BuildOptions, EngineError, ImageBuildError, ImageNotFoundError, OptionError
+from jupyter_launcher._version import __version__
 from jupyter_launcher.acts import Cancel, run_act
-from jupyter_launcher.engine import images
+from jupyter_launcher.engine.build.context import context_files
 from jupyter_launcher.engine.images import (
     CONTEXTS,
     DEFAULT_GATEWAY_IMAGE,
     DEFAULT_IMAGE,
     ImageStore,
     context_dir,
+    packages_tag,
     tag_of,
 )
 from jupyter_launcher.models.options import HiddenTexts
@@ -61,10 +63,10 @@ def build(
 
 def test_what_pip_compiled_is_no_part_of_a_build(tmp_path: Path) -> None:
     shutil.copytree(context_dir("kernel-gateway"), tmp_path / "context", ignore=shutil.ignore_patterns("__pycache__"))
-    before = images._context_files(tmp_path / "context", ())
+    before = context_files(tmp_path / "context", ())
     assert compileall.compile_dir(tmp_path / "context", quiet=1)
     assert list(tmp_path.rglob("*.pyc"))
-    assert images._context_files(tmp_path / "context", ()) == before
+    assert context_files(tmp_path / "context", ()) == before
 
 
 def test_tags_are_of_this_version() -> None:
@@ -434,6 +436,74 @@ def test_each_pin_of_an_image_has_a_hash(name: str) -> None:
 
 def test_both_images_are_listed_by_the_same_script() -> None:
     assert len({(context_dir(name) / "write_sbom.py").read_bytes() for name in CONTEXTS}) == 1
+
+
+def with_packages(*lines: str, **options: Any) -> BuildOptions:
+    return BuildOptions(requirements=lines, **options)
+
+
+def test_packages_have_an_image_of_their_own(tmp_path: Path) -> None:
+    (tmp_path / "one.txt").write_text("pandas\n")
+    tags = {
+        packages_tag("jupyter-server", with_packages("pandas")),
+        packages_tag("jupyter-server", BuildOptions(requirements=tmp_path / "one.txt")),
+        packages_tag("jupyter-server", BuildOptions(requirements=str(tmp_path / "one.txt"), index_url="https://index")),
+    }
+    assert len(tags) == 1
+    assert re.fullmatch(
+        rf"jupyter-launcher/jupyter-server-packages:{re.escape(__version__)}-[0-9a-f]{{12}}", next(iter(tags))
+    )
+    others = {
+        packages_tag("jupyter-server", with_packages("pandas", "polars")),
+        packages_tag("jupyter-server", with_packages("pandas", base_image="python:3")),
+        packages_tag("kernel-gateway", with_packages("pandas")),
+    }
+    assert len(tags | others) == 4
+    assert packages_tag("jupyter-server", BuildOptions()) == DEFAULT_IMAGE
+    with pytest.raises(OptionError, match=r"none\.txt cannot be read") as caught:
+        packages_tag("jupyter-server", BuildOptions(requirements=tmp_path / "none.txt"))
+    assert caught.value.option == "requirements"
+
+
+def test_packages_are_a_layer_on_the_image_that_is_there() -> None:
+    options = with_packages("pandas>=2", "./local", base_image="python:3", index_url="https://index")
+    found: Iterator[Any] = iter([ABSENT, {"Id": "base"}, {"Id": "base"}, ABSENT])
+    images, api = store(inspect_image=found, build=[])
+    images.ensure(packages_tag("jupyter-server", options), "missing", options, Deadline(60), Reports())
+    assert api.names == ["inspect_image", "inspect_image", "inspect_image", "inspect_image", "build", "prune_images"]
+    given = api.options("build")
+    assert given["tag"] == packages_tag("jupyter-server", options)
+    assert (given["buildargs"]["BASE_IMAGE"], given["buildargs"]["PIP_INDEX_URL"]) == (DEFAULT_IMAGE, "https://index")
+    with tarfile.open(fileobj=given["fileobj"]) as archive:
+        assert sorted(archive.getnames()) == ["Dockerfile", "requirements.txt"]
+        assert archive.extractfile("requirements.txt").read() == b"pandas>=2\n./local\n"  # type: ignore[union-attr] # a file
+
+
+def test_the_image_below_the_packages_is_built_without_them() -> None:
+    options = with_packages("pandas", base_image="python:3")
+    images, api = store(inspect_image=ABSENT, build=[])
+    images.build("jupyter-server", "tag", options, Deadline(60), Reports())
+    assert [given["tag"] for name, _, given in api.asked if name == "build"] == [DEFAULT_IMAGE, "tag"]
+    images, api = store(inspect_image=ABSENT, build=[])
+    images.ensure(DEFAULT_IMAGE, "missing", options, Deadline(60), Reports())
+    assert api.options("build")["buildargs"]["BASE_IMAGE"] == "python:3"
+
+
+@pytest.mark.parametrize("require_hashes", [True, False])
+def test_the_image_for_notebooks_is_a_layer_upon_the_default_one(require_hashes: bool) -> None:  # noqa: FBT001 - pytest's
+    found: Iterator[Any] = iter([ABSENT, {"Id": "base"}, {"Id": "base"}, ABSENT])
+    images, api = store(inspect_image=found, build=[])
+    options = BuildOptions(require_hashes=require_hashes)
+    images.ensure(tag_of("notebook"), "missing", options, Deadline(60), Reports())
+    given = api.options("build")
+    assert (given["tag"], given["buildargs"]["BASE_IMAGE"]) == (tag_of("notebook"), DEFAULT_IMAGE)
+    assert given["buildargs"]["DEBIAN_PACKAGES"] == "git"
+    with tarfile.open(fileobj=given["fileobj"]) as archive:
+        pins = archive.extractfile("requirements.txt").read().decode()  # type: ignore[union-attr] # a file
+    lines = [line for line in pins.replace("\\\n", "").splitlines() if not line.startswith("#")]
+    pattern = r"[\w.-]+==[\w.]+" + (r"( +--hash=sha256:[0-9a-f]{64})+" if require_hashes else "")
+    assert [line for line in lines if not re.fullmatch(pattern, line)] == []
+    assert {"ipywidgets", "matplotlib", "pandas"} <= {line.partition("==")[0].lower() for line in lines}
 
 
 def test_certificates_travel_in_the_context(tmp_path: Path) -> None:

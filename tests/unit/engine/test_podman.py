@@ -231,3 +231,34 @@ def test_whatever_is_answered_is_parsed_or_a_typed_error(value: Any) -> None:
             ListedContainer.from_listing(podman.listing_to_docker(raw))
         except EngineError:
             continue
+
+
+def test_gpus_by_their_ids_are_names_of_devices() -> None:
+    devices = created(podman_api(), gpus=("0", "GPU-1", "vendor.com/gpu=2"))["DeviceRequests"]
+    assert devices == [{"Driver": "cdi", "DeviceIDs": ["nvidia.com/gpu=0", "nvidia.com/gpu=GPU-1", "vendor.com/gpu=2"]}]
+
+
+def test_the_engines_own_options_replace_those_in_podmans_words_too() -> None:
+    log = {"Type": "journald", "Config": {}}
+    host = created(
+        podman_api(), engine_options={"LogConfig": log, "Tmpfs": {}}, tmpfs=(Tmpfs(target="/x", mode="700"),)
+    )
+    assert (host["LogConfig"], host["Tmpfs"]) == (log, {})
+    assert created(FakeApi(), engine_options={"LogConfig": log})["LogConfig"] == log
+
+
+def test_volumes_and_propagation() -> None:
+    mounts = (
+        BindMount(source="cache", target="/v", type="volume"),
+        BindMount(source="/a", target="/b", propagation="rslave"),
+        BindMount(source="/a,b", target="/c", propagation="rslave"),
+    )
+    host = created(podman_api(), mounts=mounts)
+    assert [item["Type"] for item in host["Mounts"]] == ["volume", "bind"]
+    assert host["Mounts"][1]["BindOptions"] == {"Propagation": "rslave"}
+    assert host["Binds"] == ["/a,b:/c:rw,rslave"]
+
+
+def test_a_tmpfs_that_can_be_run_from() -> None:
+    tmpfs = (Tmpfs(target="/scratch", mode="1777", size=16, executable=True),)
+    assert created(podman_api(), tmpfs=tmpfs)["Tmpfs"] == {"/scratch": "rw,nosuid,nodev,exec,mode=1777,size=16"}

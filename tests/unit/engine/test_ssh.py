@@ -84,7 +84,7 @@ def test_without_ssh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     "endpoint", ["ssh://", "ssh:///run/docker.sock", "ssh://far.example:0", "ssh://far.example:x", "ssh://[x"]
 )
 def test_addresses_that_are_none(endpoint: str) -> None:
-    with pytest.raises(OptionError, match="no ssh URL") as caught:
+    with pytest.raises(OptionError, match="begins with ssh://, and has no host") as caught:
         SshTunnel(endpoint, 1.0)
     assert caught.value.option == "docker_host"
 

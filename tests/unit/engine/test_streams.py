@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import signal
 import socket
 import subprocess
@@ -44,6 +45,24 @@ def test_the_marked_command_prints_the_mark_and_becomes_the_command() -> None:
 def test_a_command_that_is_not_there_prints_the_mark_alone() -> None:
     run = subprocess.run(streams.mark(["/no/such/command"]), capture_output=True, check=False)
     assert (run.stdout, run.returncode) == (MARK, 127)
+
+
+SCRIPT = f'# {"x" * 300}\nprintf "%s|" "$0" "$@"; tr "\\0" "\\n" </proc/self/environ | grep -c _jl_; exit 3\n'
+LONG = ["sh", "-c", SCRIPT, "name", "a b", "$x", "'\"" * 200, *map(str, range(9)), "\n" * 300, "", "ä" * 200]
+
+
+def test_long_words_of_a_command_stand_in_no_event_and_arrive() -> None:
+    argv, words = streams.shorten(LONG)
+    assert max(map(len, argv)) <= 400
+    assert sorted(words.values()) == sorted(word for word in LONG if len(word.encode()) > 256)
+    run = subprocess.run(streams.mark(argv, 60), capture_output=True, check=False, env={**os.environ, **words})
+    assert run.stdout == MARK + "".join(f"{word}|" for word in LONG[3:]).encode() + b"0\n"
+    assert run.returncode == 3
+
+
+@pytest.mark.parametrize("argv", [[], ["true"], ["sh", "-c", "x" * 256], ["sh", "-c", "x" * 2**17]])
+def test_other_commands_are_left_as_they_are(argv: list[str]) -> None:
+    assert streams.shorten(argv) == (argv, {})
 
 
 def marked(argv: list[str], seconds: int, **options: Any) -> tuple[bytes, int]:

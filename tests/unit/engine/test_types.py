@@ -374,6 +374,20 @@ def test_a_log_that_is_read_is_kept_in_a_file(driver: str | None) -> None:
     assert config.to_docker(driver)["HostConfig"]["LogConfig"] == {"Type": "json-file", "Config": {}}
 
 
+@pytest.mark.parametrize(
+    ("told", "expected"), [(None, ()), ([], ()), ("", ()), (["/a", "b"], ("/a", "b")), ("/a b", ("/a b",))]
+)
+def test_a_container_tells_its_entrypoint(told: object, expected: tuple[str, ...]) -> None:
+    raw = {**FULL, "Config": {**FULL["Config"], "Entrypoint": told}}
+    assert ContainerInfo.from_inspect(raw).entrypoint == expected
+
+
+def test_an_image_keeps_its_entrypoint_where_that_is_asked_for() -> None:
+    body = ContainerConfig(image="image", entrypoint=("sh", "-c", "x"), keep_entrypoint=True).to_docker()
+    assert body["Cmd"] == ["sh", "-c", "x"]
+    assert "Entrypoint" not in body
+
+
 def test_all_that_is_asked_is_in_the_body() -> None:
     body = ContainerConfig(
         image="image",
@@ -382,7 +396,11 @@ def test_all_that_is_asked_is_in_the_body() -> None:
         working_dir="/w",
         environment={"A": "b=c"},
         labels={"l": "m"},
-        mounts=(BindMount(source="/a,b", target="/t", read_only=True),),
+        mounts=(
+            BindMount(source="/a,b", target="/t", read_only=True),
+            BindMount(source="volume", target="/v", type="volume"),
+            BindMount(source="own", target="/o", type="volume", no_copy=True),
+        ),
         tmpfs=(Tmpfs(target="/run", mode="0700", size=16, uid=1, gid=2), Tmpfs(target="/scratch", mode="1777")),
         container_port=8888,
         host_ip="127.0.0.1",
@@ -400,7 +418,12 @@ def test_all_that_is_asked_is_in_the_body() -> None:
     assert (body["Entrypoint"], body["Cmd"], body["User"], body["WorkingDir"]) == (["sh", "-c", "x"], [], "1:2", "/w")
     assert (body["Env"], body["Labels"]) == (["A=b=c"], {"l": "m"})
     assert (body["StopSignal"], body["StopTimeout"]) == ("SIGTERM", 30)
-    assert host["Mounts"] == [{"Type": "bind", "Source": "/a,b", "Target": "/t", "ReadOnly": True}]
+    assert host["Mounts"] == [
+        {"Type": "bind", "Source": "/a,b", "Target": "/t", "ReadOnly": True},
+        {"Type": "volume", "Source": "volume", "Target": "/v", "ReadOnly": False},
+    ]
+    assert host["Binds"] == ["own:/o:rw,nocopy"]
+    assert host["CapAdd"] == []
     assert host["Tmpfs"] == {
         "/run": "rw,nosuid,nodev,noexec,mode=0700,size=16,uid=1,gid=2",
         "/scratch": "rw,nosuid,nodev,noexec,mode=1777",
@@ -423,3 +446,57 @@ def test_so_many_gpus() -> None:
 
 def test_secrets_are_in_no_repr() -> None:
     assert "s3cret" not in repr(ContainerConfig(image="image", environment={"KEY": "s3cret"}))
+
+
+def test_what_else_was_asked_is_in_the_body() -> None:
+    body = ContainerConfig(
+        image="image",
+        container_port=8888,
+        host_ip="127.0.0.1",
+        ports={"6006/tcp": None, "5000/udp": 7000},
+        extra_hosts={"db": "10.0.0.1", "six": "::1"},
+        groups=("5", "users"),
+        mounts=(
+            BindMount(source="cache", target="/v", type="volume"),
+            BindMount(source="/a", target="/b", propagation="rslave"),
+            BindMount(source="other", target="/w", type="volume", relabel="z"),
+        ),
+        tmpfs=(Tmpfs(target="/scratch", mode="1777", size=16, executable=True),),
+        default_shm_size=2**20,
+        engine_options={"Hostname": "lab", "PidsLimit": 5, "Healthcheck": {"Test": ["CMD", "true"]}},
+    ).to_docker()
+    host = body["HostConfig"]
+    assert body["ExposedPorts"] == {"8888/tcp": {}, "6006/tcp": {}, "5000/udp": {}}
+    assert host["PortBindings"]["6006/tcp"] == [{"HostIp": "127.0.0.1", "HostPort": ""}]
+    assert host["PortBindings"]["5000/udp"] == [{"HostIp": "127.0.0.1", "HostPort": "7000"}]
+    assert (host["ExtraHosts"], host["GroupAdd"]) == (["db:10.0.0.1", "six:::1"], ["5", "users"])
+    assert host["Mounts"] == [
+        {"Type": "volume", "Source": "cache", "Target": "/v", "ReadOnly": False},
+        {"Type": "bind", "Source": "/a", "Target": "/b", "ReadOnly": False, "BindOptions": {"Propagation": "rslave"}},
+    ]
+    assert host["Binds"] == ["other:/w:rw,z"]
+    assert host["Tmpfs"] == {"/scratch": "rw,nosuid,nodev,exec,mode=1777,size=16"}
+    assert host["ShmSize"] == 2**20
+    assert (body["Hostname"], body["Healthcheck"], host["PidsLimit"]) == ("lab", {"Test": ["CMD", "true"]}, 5)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "request_"),
+    [
+        (("0", "3"), {"Driver": "", "DeviceIDs": ["0", "3"], "Capabilities": [["gpu"]]}),
+        (("nvidia.com/gpu=0",), {"Driver": "cdi", "DeviceIDs": ["nvidia.com/gpu=0"]}),
+    ],
+)
+def test_gpus_by_their_ids(gpus: tuple[str, ...], request_: dict[str, Any]) -> None:
+    host = ContainerConfig(image="image", gpus=gpus).to_docker()["HostConfig"]
+    assert host["DeviceRequests"] == [request_]
+
+
+def test_what_a_container_tells_of_its_hosts_groups_and_memory() -> None:
+    told = {"GroupAdd": ["5"], "ExtraHosts": ["db:10.0.0.1", "six:::1"], "Tmpfs": {"/scratch": "rw"}}
+    info = ContainerInfo.from_inspect(inspected(HostConfig=told))
+    assert (info.groups, info.extra_hosts, info.tmpfs) == (("5",), ("db", "six"), ("/scratch",))
+    silent = ContainerInfo.from_inspect(inspected())
+    assert (silent.groups, silent.extra_hosts, silent.tmpfs) == (None, None, None)
+    with pytest.raises(EngineError, match="unexpected shape"):
+        ContainerInfo.from_inspect(inspected(HostConfig={"GroupAdd": [5]}))

@@ -8,6 +8,8 @@ import pytest
 
 from jupyter_launcher import (
     AmbiguousNetworkError,
+    EngineError,
+    Gateway,
     GatewayError,
     GatewayNotFoundError,
     GatewayNotRunningError,
@@ -16,7 +18,7 @@ from jupyter_launcher import (
 )
 from jupyter_launcher.engine.types import ContainerInfo
 from jupyter_launcher.gateway import find
-from jupyter_launcher.gateway.find import find_token, resolve_gateway
+from jupyter_launcher.gateway.find import find_container, find_token, resolve_gateway
 from jupyter_launcher.spec.labels import gateway_labels, gateway_name
 from jupyter_launcher.spec.server import RUN_DIR
 from tests.unit.fakes import (
@@ -62,6 +64,85 @@ def test_names_that_are_none(gateway: str) -> None:
 def test_a_url_is_taken_as_it_is() -> None:
     found = resolve_gateway(FakeEngine(), "https://gw.example:8443/base", "net")
     assert (found.url, found.network, found.container_id) == ("https://gw.example:8443/base", "net", None)
+
+
+@pytest.mark.parametrize(
+    ("url", "networks", "joined", "asked"),
+    [
+        ("http://gw:8888/gw", {"mine": "10.1.0.2"}, "mine", "http://gw:8888/gw"),
+        ("https://gw:8888", {"mine": "10.1.0.2"}, "mine", "https://gw:8888"),
+        ("http://gw/gw", {"bridge": "172.17.0.9"}, "bridge", "http://172.17.0.9/gw"),
+        ("https://gw", {"bridge": "172.17.0.9"}, "bridge", "https://gw"),
+    ],
+)
+def test_a_url_with_a_containers_name(url: str, networks: dict[str, str], joined: str, asked: str) -> None:
+    found = resolve_gateway(FakeEngine(container(name="gw", networks=networks)), url)
+    assert (found.name, found.url, found.network, found.container_id) == (url, asked, joined, None)
+
+
+def test_a_url_with_the_name_of_a_container_on_several_networks() -> None:
+    engine = FakeEngine(container(name="gw", networks={"a": "10.1.0.2", "b": "10.2.0.2"}))
+    with pytest.raises(AmbiguousNetworkError):
+        resolve_gateway(engine, "http://gw:8888")
+    assert resolve_gateway(engine, "http://gw:8888", "b").network == "b"
+
+
+@pytest.mark.parametrize(
+    ("url", "changes"),
+    [
+        ("http://gw.example:8888", {}),
+        ("http://cccc:8888", {}),  # an id is no name
+        ("http://172.17.0.9:8888", {}),
+        ("http://gw:8888", {"state": "exited"}),
+        ("http://gw:8888", {"network_mode": "host"}),
+    ],
+)
+def test_a_url_with_another_name_is_taken_as_it_is(url: str, changes: dict[str, Any]) -> None:
+    found = resolve_gateway(FakeEngine(container(name="gw", **changes)), url)
+    assert (found.url, found.network, found.container_id) == (url, None, None)
+
+
+AT = {"networks": {"mine": "10.1.0.2", "other": "10.2.0.2"}, "aliases": {"mine": ("Service",), "other": ("far",)}}
+
+
+@pytest.mark.parametrize(
+    ("url", "is_found"),
+    [
+        ("http://gw:8888/gw", True),
+        ("https://gw:8888", True),
+        ("http://10.1.0.2:8888", True),
+        ("http://service:8888", True),
+        ("https://SERVICE", True),
+        ("http://far:8888", False),
+        ("http://10.2.0.2:8888", False),
+        ("http://10.1.0.3:8888", False),
+        ("http://service.example", False),
+    ],
+)
+def test_the_container_of_a_url_is_found_on_the_sessions_networks(url: str, *, is_found: bool) -> None:
+    engine = FakeEngine(
+        container(name="gw", **AT), container(id="d" * 64, name="beside", networks={"mine": "10.1.0.9"})
+    )
+    found = find_container(engine, Gateway(name=url, url=url), ("mine",))
+    assert found.container_id == ("c" * 64 if is_found else None)
+
+
+def test_a_name_that_several_containers_have_is_nobodys() -> None:
+    engine = FakeEngine(container(name="one", **AT), container(id="d" * 64, name="two", **AT))
+    gateway = Gateway(name="gw", url="http://service:8888")
+    assert find_container(engine, gateway, ("mine",)) == gateway
+
+
+def test_a_gateway_of_ours_has_no_tls() -> None:
+    gateway = Gateway(name="gw", url=f"https://{NAME}:8888")
+    assert find_container(ours(networks={"mine": "10.1.0.2"}), gateway, ("mine",)) == gateway
+
+
+def test_an_engine_that_does_not_tell_its_containers_is_no_reason_to_fail() -> None:
+    engine = FakeEngine(container(name="gw", **AT))
+    engine.fail("containers", EngineError("no", hint="look"))
+    gateway = Gateway(name="gw", url="http://gw:8888")
+    assert find_container(engine, gateway, ("mine",)) == gateway
 
 
 @pytest.mark.parametrize(

@@ -193,3 +193,16 @@ def test_a_missing_source_that_the_engine_would_make(pipeline: Path) -> None:
         spec = session_spec(pipeline, mounts=[Mount(source=str(source), target="/x", relabel="z")])
         with pytest.raises(OptionError, match="does not exist") if refused else contextlib.nullcontext():
             check_mount_points(engine, EngineAddress(engine), spec, ensure_image=lambda: None)
+
+
+def test_a_volume_is_no_path(pipeline: Path) -> None:
+    done: list[str] = []
+    for target, relabel in (("/pipeline-dir/data", None), ("/elsewhere", "z")):
+        volume = Mount(type="volume", source="cache", target=target, relabel=relabel)  # type: ignore[arg-type]
+        spec = session_spec(pipeline, mounts=[volume])
+        engine = FakeEngine()
+        check_mount_points(engine, EngineAddress(engine), spec, ensure_image=lambda: done.append("image"))
+        assert (done, engine.calls) == ([], [])
+    spec = session_spec(pipeline, mounts=[Mount(type="volume", source="cache", target="/pipeline-dir/file")])
+    with pytest.raises(OptionError, match=r"no directory at .*/pipeline/file"):
+        check_mount_points(FakeEngine(), EngineAddress(FakeEngine()), spec, ensure_image=lambda: None)

@@ -41,8 +41,11 @@ def inside(monkeypatch: pytest.MonkeyPatch, mounts: dict[str, str], **options: A
     return FakeEngine(container(id=OWN_ID, name="orchestrator", mounts=mounts), **options)
 
 
-def resolve(engine: FakeEngine, given: Any, user: str | int | None = None) -> PipelineDir:
-    return resolve_pipeline_dir(engine, EngineAddress(engine), given, user, image="image", rules=DirectoryRules())
+def resolve(
+    engine: FakeEngine, given: Any, user: str | int | None = None, *, groups: tuple[str, ...] = ()
+) -> PipelineDir:
+    rules, address = DirectoryRules(), EngineAddress(engine)
+    return resolve_pipeline_dir(engine, address, given, user, image="image", rules=rules, groups=groups)
 
 
 def identity_of(path: Path) -> str:
@@ -220,6 +223,18 @@ def test_the_advice_names_the_bits_that_count(tmp_path: Path, mode: int, user: s
     with pytest.raises(PipelineDirError, match="can't read it") as caught:
         resolve(FakeEngine(), tmp_path, user.format(uid=status.st_uid, gid=status.st_gid))
     assert caught.value.hint == f"`chmod {advice} {tmp_path}` or start with another user="
+
+
+@pytest.mark.parametrize(("groups", "is_open"), [((), False), (("{gid}",), True), (("5",), False), (("users",), True)])
+def test_more_groups_open_a_directory(tmp_path: Path, groups: tuple[str, ...], is_open: bool) -> None:  # noqa: FBT001
+    tmp_path.chmod(0o770)
+    gid = tmp_path.stat().st_gid
+    given = tuple(group.format(gid=gid) for group in groups)
+    if is_open:  # of a name only the image knows the number
+        assert resolve(FakeEngine(), tmp_path, "4000000:4000000", groups=given).user == "4000000:4000000"
+    else:
+        with pytest.raises(PipelineDirError, match="can't read it"):
+            resolve(FakeEngine(), tmp_path, "4000000:4000000", groups=given)
 
 
 def test_a_directory_that_this_process_cannot_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from jupyter_launcher import Mount, PipelineDirError
+from jupyter_launcher import Mount, PipelineDirError, Volume
 from jupyter_launcher.host import address, mountinfo, sockets
 from jupyter_launcher.host.address import EngineAddress
 from jupyter_launcher.host.pipeline_dir import check_mount_sources, resolve_pipeline_dir
@@ -277,7 +277,7 @@ def test_a_pipeline_directory_is_looked_at_in_the_same_way(engine_socket: Path, 
     found = EngineAddress(FakeEngine(endpoint=LOCAL))
     (tmp_path / "link").symlink_to("run")
 
-    def resolve(**rules: Any) -> Path:
+    def resolve(**rules: Any) -> Path | Volume:
         engine = FakeEngine(endpoint=LOCAL)
         given = tmp_path / "link"
         return resolve_pipeline_dir(engine, found, given, None, image="image", rules=DirectoryRules(**rules)).path

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from jupyter_launcher import DEFAULT_IMAGE, EngineUnavailableError
+from jupyter_launcher import DEFAULT_IMAGE, EngineUnavailableError, OptionError
 from jupyter_launcher.engine.client import DockerEngine
-from jupyter_launcher.pytest_plugin import plugin, run
+from jupyter_launcher.pytest_plugin import LauncherConfig, plugin, run
 from tests.unit.fakes import FakeEngine, FakeJupyter
 
 USES_IT = "def test_it(jupyter_server):\n    assert jupyter_server.url"
@@ -198,3 +198,12 @@ def test_the_plugin_hands_on_every_hook_and_fixture() -> None:
     names = {name for name in vars(plugin) if name.startswith(("pytest_", "jupyter_", "_jupyter_run"))}
     assert names - {"pytest_plugin"} <= set(pytest_plugin.__all__)
     assert Path(plugin.__file__).name == "plugin.py"
+
+
+def test_options_that_start_does_not_have_are_refused_with_the_nearest_one() -> None:
+    assert LauncherConfig(options={"memory": "1g", "ports": {6006: None}, "cancel": None}).options
+    with pytest.raises(OptionError, match="no option of Launcher") as caught:
+        LauncherConfig(options={"memmory": "1g"})
+    assert (caught.value.option, caught.value.hint) == ("options", "give 'memory'")
+    with pytest.raises(OptionError, match="see the options"):
+        LauncherConfig(options={"zzz": 1})

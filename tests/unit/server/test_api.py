@@ -579,6 +579,13 @@ def test_a_gateway_is_asked_from_inside_its_container() -> None:
     assert engine.execs[1][5:7] == ("DELETE", "http://10.0.0.1:8888/api/kernels/a")
 
 
+def test_over_https_a_gateways_container_asks_itself_whoever_signed() -> None:
+    engine = FakeEngine(container(), answers=[printed("200\n[]"), printed("200\n[]")])
+    for scheme in ("http", "https"):
+        assert ExecApi(engine, "c", f"{scheme}://gw:8888").kernels(Deadline(3)) == ()
+    assert [argv[8:] for argv in engine.execs] == [(), ("any-certificate",)]
+
+
 @pytest.mark.parametrize(
     ("answer", "connected"),
     [(printed("", 7, "timed out"), False), (printed("", 1, "timed out"), True), (not_run("timed out"), True)],

@@ -1145,6 +1145,14 @@ def test_a_request_from_inside_is_never_plain_where_another_scheme_was_given() -
     assert asked == []
 
 
+def test_a_request_from_inside_that_takes_any_certificate_is_still_not_plain() -> None:
+    with http_server(lambda *_: (200, b"")) as url:
+        line = [sys.executable, "-c", read_script("request.py"), "GET", url.replace("http:", "https:"), "5"]
+        ended = subprocess.run([*line, "any-certificate"], capture_output=True, text=True, check=False)
+    assert (ended.stdout, ended.returncode) == ("", 7)
+    assert "SSL" in ended.stderr
+
+
 def test_a_request_from_inside_that_nobody_answers_fails() -> None:
     with http_server(lambda *_: (200, b"")) as url:
         pass
@@ -1182,7 +1190,8 @@ def supervised(folder: Path, patience: str) -> Iterator[subprocess.Popen[bytes]]
         try:
             yield process
         finally:
-            os.killpg(process.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # nothing is left
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 @pytest.mark.parametrize(("written", "code"), [("3\n", 3), ("0\n", 0), ("", 137)])
@@ -1201,12 +1210,15 @@ def test_without_a_server_the_container_ends(tmp_path: Path) -> None:
     assert "no server came within 0 s" in (tmp_path / "log").read_text()
 
 
-def test_a_stop_of_the_container_reaches_the_server(tmp_path: Path, sleeper: subprocess.Popen[bytes]) -> None:
+@pytest.mark.parametrize("send", [os.kill, os.killpg], ids=["to the process", "to its group"])
+def test_a_stop_of_the_container_reaches_the_server(
+    tmp_path: Path, sleeper: subprocess.Popen[bytes], send: Callable[[int, int], None]
+) -> None:
     os.mkfifo(tmp_path / "alive")
     (tmp_path / "server.pid").write_text(str(sleeper.pid))
     with supervised(tmp_path, "30") as process:
         with (tmp_path / "alive").open("w") as pipe:  # the trap is set before the supervisor reads
-            process.terminate()
+            send(process.pid, signal.SIGTERM)
             assert sleeper.wait(10) == -signal.SIGTERM
             pipe.write("0\n")
         assert process.wait(10) == 0

@@ -17,11 +17,13 @@ from jupyter_launcher import (
     ExecError,
     Gateway,
     PipelineDirError,
+    Secret,
     ServerInfo,
     ServerInfoError,
     ServerNotRunningError,
     ServerStartError,
     ServerTimeoutError,
+    Volume,
 )
 from jupyter_launcher.server.process import (
     StartedServer,
@@ -534,8 +536,141 @@ def test_secrets_enter_by_the_execs_own_environment() -> None:
     assert not any(secret in text for text in argv for secret in ("t0ken", "s3cret"))
 
 
+def test_a_token_of_the_callers_enters_as_secrets_do() -> None:
+    engine = engine_with(printed(INFO, None))
+    start(engine, token=Secret("t0ken" * 8))
+    (argv,) = engine.execs
+    assert argv[3:6] == ("take", RUN_DIR, "given.token")
+    assert engine.environments == [{"_jl_secret_1": "t0ken" * 8}]
+    assert not any("t0ken" in text for text in argv)
+
+
+def test_the_script_is_told_of_a_home() -> None:
+    engine = engine_with(printed(INFO, None))
+    start(engine, home="/srv/alice", secrets={"db": "s3cret"})
+    assert engine.environments == [{"_jl_secret_1": "s3cret", "_jl_home": "/home/jupyter-launcher"}]
+
+
+def test_a_home_in_which_the_server_cannot_write_is_an_error_of_its_own() -> None:
+    with pytest.raises(PipelineDirError, match="home volume:alice cannot be used: user 7:8 cannot") as caught:
+        start(engine_with(printed("", 75, "user 7:8 cannot")), home=Volume("alice"))
+    assert (caught.value.path, caught.value.hint) == (
+        "volume:alice",
+        "change its owner or its mode, or give another home=",
+    )
+
+
 def test_without_secrets_the_server_is_started_directly() -> None:
     engine = FakeEngine(container(), answers=[printed(INFO, None)])
     start(engine)
     assert engine.execs[0][2:4] == (read_script("start.sh"), "start")
     assert engine.environments == [{}]
+
+
+# The image's ENTRYPOINT.
+
+ENTRYPOINT = ("/entry.sh", "--quiet")
+
+
+def start_entered(engine: FakeEngine, seconds: float = 5.0) -> StartedServer:
+    return start_server(engine, "c", planned(), Deadline(seconds), entrypoint=ENTRYPOINT)
+
+
+def test_after_the_images_entrypoint_the_server_is_started_in_its_environment() -> None:
+    engine = engine_with(printed(INFO, None, "entered\n`docker stop` does not\n"))
+    server = start_entered(engine)
+    without = engine_with(printed(INFO, None))
+    start(without)
+    _, _, script, name, run_dir, seconds, *rest = without.execs[0]
+    assert engine.execs[0] == (
+        *("sh", "-c", read_script("await_entrypoint.sh"), "await", run_dir, seconds),
+        *(script, *rest),
+    )
+    assert name == "start"
+    assert server.warnings == ("`docker stop` does not",)
+
+
+KILLED = ExecError("failed with exit code 137: ", hint="h", started=True, exit_code=137)
+ENTERED = ExecError("failed with exit code 137: entered", hint="h", started=True, exit_code=137, output="entered")
+REFUSED = not_run("the engine refused to exec: the container is not running")
+
+
+@pytest.mark.parametrize("error", [KILLED, REFUSED])
+def test_an_entrypoint_that_ends_is_named(error: ExecError) -> None:
+    with pytest.raises(ServerStartError) as caught:
+        start_entered(engine_with(error, state="exited", exit_code=3))
+    expected = "the image's ENTRYPOINT ['/entry.sh', '--quiet'] ended with exit code 3, without running its command"
+    assert caught.value.message == expected
+    assert "entrypoint=False" in caught.value.hint
+    assert (caught.value.exit_code, caught.value.log_tail) == (3, "the log")
+
+
+def test_an_entrypoint_that_has_run_its_command_is_not_blamed() -> None:
+    with pytest.raises(ServerStartError) as caught:
+        start_entered(engine_with(ENTERED, state="exited", exit_code=137))
+    assert caught.value.message == (
+        "the server in container some-container ended with exit code 137 before it was ready"
+    )
+
+
+def test_an_entrypoint_that_was_killed_for_memory_is_not_blamed() -> None:
+    with pytest.raises(ServerStartError, match="the server in container") as caught:
+        start_entered(engine_with(KILLED, state="exited", exit_code=137, oom_killed=True))
+    assert "raise memory=" in caught.value.hint
+
+
+@pytest.mark.parametrize("exit_code", [74, None])
+def test_an_entrypoint_that_never_runs_its_command_is_named(exit_code: int | None) -> None:
+    late = ExecError("no answer", hint="h", started=True, exit_code=exit_code)
+    with pytest.raises(ServerTimeoutError, match=r"ENTRYPOINT \['/entry.sh', '--quiet'\] did not run") as caught:
+        start_entered(engine_with(late), 0.0)
+    assert "entrypoint=False" in caught.value.hint
+
+
+def test_a_long_entrypoint_is_cut() -> None:
+    with pytest.raises(ServerStartError) as caught:
+        start_server(
+            engine_with(KILLED, state="exited"), "c", planned(), Deadline(5), entrypoint=("sh", "-c", "x" * 10**5)
+        )
+    assert len(caught.value.message) < 500
+
+
+def test_what_a_failed_script_says_is_without_the_entrypoints_mark() -> None:
+    output = "entered\nthe launcher looked at directory 1:2, and directory 3:4 is mounted"
+    error = ExecError("failed", hint="h", started=True, exit_code=71, output=output)
+    with pytest.raises(PipelineDirError) as caught:
+        start_entered(engine_with(error))
+    assert "entered" not in caught.value.message
+    missing = ExecError("failed", hint="h", started=True, exit_code=70, output="entered\nmkdir: no space left")
+    with pytest.raises(ServerStartError, match=r"could not be prepared: mkdir: no space left;"):
+        start_entered(engine_with(missing))
+
+
+# Why a server did not start.
+
+
+def test_why_a_server_has_ended_is_told() -> None:
+    engine = engine_with(printed("why: no `jupyter` is on the PATH (/bin)\n", None), state="exited", exit_code=127)
+    with pytest.raises(ServerStartError, match=r"exit code 127 before it was ready: no `jupyter` is on") as caught:
+        start(engine)
+    assert "JupyterLab 3 or newer" in caught.value.hint
+
+
+def test_a_server_that_is_too_old_is_an_error_at_once() -> None:
+    engine = engine_with(printed("old-server\n", None))
+    with pytest.raises(ServerStartError, match="JupyterLab 2 or Notebook 6") as caught:
+        start(engine)
+    assert "needs JupyterLab 3 or newer" in caught.value.hint
+    assert len(engine.execs) == 1
+
+
+@pytest.mark.parametrize("error", [REFUSED, not_run("cannot exec in a stopped container", exit_code=126)])
+def test_an_image_without_a_shell_is_told(error: ExecError) -> None:
+    with pytest.raises(ServerStartError, match="before it was ready: the image has no `sh` on its PATH"):
+        start(engine_with(error, state="exited", exit_code=127))
+
+
+def test_the_engines_words_about_a_command_that_came_too_late_are_not_the_cause() -> None:
+    with pytest.raises(ServerStartError) as caught:
+        start(engine_with(REFUSED, state="exited", exit_code=1))
+    assert caught.value.message == "the server in container some-container ended with exit code 1 before it was ready"

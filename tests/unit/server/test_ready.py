@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -11,6 +12,7 @@ from jupyter_launcher import (
     Gateway,
     GatewayUnreachableError,
     ServerError,
+    ServerInfoError,
     ServerStartError,
     ServerTimeoutError,
 )
@@ -18,9 +20,20 @@ from jupyter_launcher.engine.traits import NetworkInfo
 from jupyter_launcher.engine.types import ContainerInfo
 from jupyter_launcher.server import ready
 from jupyter_launcher.server.api import JupyterApi, NoAnswerError, Response
-from jupyter_launcher.server.ready import check_kernelspecs, has_kernelspecs, wait_until_ready
+from jupyter_launcher.server.ready import check_kernelspecs, check_server_info, has_kernelspecs, wait_until_ready
 from jupyter_launcher.waiting import Deadline
-from tests.unit.fakes import APART, TOKEN, Answer, FakeEngine, container, http_server, not_run, printed, refusal
+from tests.unit.fakes import (
+    APART,
+    TOKEN,
+    Answer,
+    FakeEngine,
+    container,
+    http_server,
+    not_run,
+    printed,
+    refusal,
+    server_info,
+)
 from tests.unit.hostile import ENDLESS, KINDS, SOME, hostile_server, shown
 
 GATEWAY = Gateway(name="gw", url="http://10.0.0.1:8888")
@@ -48,6 +61,41 @@ def test_a_server_that_takes_another_token_is_not_ready() -> None:
 def test_a_server_without_authentication_is_refused() -> None:
     with http_server(lambda *_: (200, b"{}")) as url, pytest.raises(ServerError, match="without a token"):
         wait_until_ready(JupyterApi(url, "t"), FakeEngine(container()), "c", Deadline(5))
+
+
+def test_a_server_that_was_ready_before_is_not_asked_without_a_token() -> None:
+    asked: list[str | None] = []
+
+    def answer(_: str, __: str, headers: dict[str, str]) -> tuple[int, bytes]:
+        asked.append(headers.get("Authorization"))
+        return 200, b"{}"
+
+    with http_server(answer) as url:
+        wait_until_ready(JupyterApi(url, "t"), FakeEngine(container()), "c", Deadline(5), is_new=False)
+    assert asked == ["token t"]
+
+
+def test_a_server_that_is_as_asked_for() -> None:
+    check_server_info(server_info(), "/", FakeEngine(container()), "c")
+
+
+@pytest.mark.parametrize(
+    ("change", "seen"),
+    [
+        ({"base_url": "/jupyter/"}, "has base_url '/jupyter/' where '/' was asked for"),
+        ({"secure": True}, "has secure True where False was asked for"),
+        ({"port": 9999}, "has port 9999 where 8888 was asked for"),
+        ({"notebook_dir": "/home/x"}, "has root_dir '/home/x' where '/pipeline-dir' was asked for"),
+        ({"password": True}, "has password True where False was asked for"),
+        ({"port": 1, "secure": True}, "has secure True where False was asked for, and port 1 where 8888 was asked for"),
+    ],
+)
+def test_a_server_that_is_otherwise_is_refused_by_name(change: dict[str, object], seen: str) -> None:
+    info = replace(server_info(), **change)  # type: ignore[arg-type]
+    with pytest.raises(ServerInfoError, match=re.escape(seen)) as caught:
+        check_server_info(info, "/", FakeEngine(container()), "c")
+    assert "lab_args" in caught.value.hint
+    assert caught.value.log_tail == "the log"
 
 
 def test_a_container_that_dies_while_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,6 +205,8 @@ def test_kernel_specs_of_a_hostile_server_are_none(kind: str) -> None:
         (503, b'{"message": ["x"]}', "HTTP 503: )"),
         (404, b"not found", "HTTP 404: no JSON"),
         (404, b"{}", "see that a kernel gateway listens there"),
+        (404, b"{}", "below a base URL is given as http://NAME:PORT/BASE"),
+        (503, b'{"message": "Error from Gateway: [%s] %s. Ensure x."}', "(HTTP 503: Error from Gateway: Ensure x.)"),
         (401, b"{}", "the gateway wants a token: give environment={'JUPYTER_GATEWAY_AUTH_TOKEN': ...}"),
         (403, b"{}", "the gateway wants a token"),
         (200, b'{"kernelspecs": {}}', "no kernel specs at all"),
@@ -169,6 +219,13 @@ def test_a_gateway_that_gives_no_kernel_specs(status: int, body: bytes, seen: st
     assert seen in str(caught.value)
     assert (caught.value.status, caught.value.gateway_url) == (status, GATEWAY.url)
     assert caught.value.log_tail == "the log"
+
+
+def test_a_gateway_with_a_certificate_that_nobody_knows() -> None:
+    secure = replace(GATEWAY, url="https://gw:8888")
+    with http_server(lambda *_: (500, b"{}")) as url, pytest.raises(GatewayUnreachableError) as caught:
+        check_kernelspecs(JupyterApi(url, "t"), secure, FakeEngine(container()), container(), 5.0)
+    assert "SSL_CERT_FILE" in caught.value.hint
 
 
 @pytest.mark.parametrize(

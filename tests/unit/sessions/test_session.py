@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,6 +14,7 @@ from jupyter_launcher import (
     EngineError,
     ExecError,
     Gateway,
+    OptionError,
     ServerNotRunningError,
     Session,
     SessionNotFoundError,
@@ -69,6 +70,29 @@ def test_what_a_session_says_of_itself(make: Any, jupyter: FakeJupyter) -> None:
     assert (session.joined, session.warnings, session.lease, session.gateway) == (False, (), None, None)
     assert session.timings.total == 1.0
     assert session.server_info.token == TOKEN
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        ("steps/a.ipynb", "/steps/a.ipynb"),
+        (PurePosixPath("steps/a b.ipynb"), "/steps/a%20b.ipynb"),
+        ("./steps//ä?#%.ipynb", "/steps/%C3%A4%3F%23%25.ipynb"),
+        ("a..b", "/a..b"),
+        (".", ""),
+    ],
+)
+def test_a_file_of_the_pipeline_in_jupyterlab(make: Any, jupyter: FakeJupyter, path: str, shown: str) -> None:
+    session = make(session_labels(base_url="/x"))
+    assert session.lab_url_of(path) == f"{jupyter.url}x/lab/tree{shown}?token={TOKEN}"
+    assert session.client_url == f"{jupyter.url}x"
+
+
+@pytest.mark.parametrize("path", ["", "/etc/passwd", "..", "a/../../b", "../b", "a\0", 7, None, b"a", "\ud800"])
+def test_what_is_no_path_in_the_pipeline_is_refused(make: Any, path: Any) -> None:
+    with pytest.raises(OptionError, match="path is ") as caught:
+        make().lab_url_of(path)
+    assert caught.value.option == "path"
 
 
 def test_the_repr_holds_no_token(make: Any, jupyter: FakeJupyter) -> None:
@@ -353,3 +377,16 @@ def test_what_a_session_holds_is_what_it_was_made_of(context: Context) -> None:
         joined=True,
     )
     assert (session.joined, session.warnings) == (True, ("untuned",))
+
+
+def test_where_a_port_is_published(make: Any, jupyter: FakeJupyter) -> None:
+    session = make()
+    ports = {"8888/tcp": (jupyter.port,), "6006/tcp": (7000,), "5000/udp": (7001,), "6007/tcp": ()}
+    session._info = replace(session._info, ports=ports)
+    assert session.published(6006) == session.published("6006/tcp") == ("127.0.0.1", 7000)
+    assert session.ports == {"5000/udp": ("127.0.0.1", 7001), "6006/tcp": ("127.0.0.1", 7000)}
+    assert session.published("5000/udp") == ("127.0.0.1", 7001)
+    for port in (5000, 6007, "x", None):
+        with pytest.raises(OptionError, match="it has 5000/udp, 6006/tcp;") as caught:
+            session.published(port)
+        assert "ports=" in caught.value.hint

@@ -27,15 +27,18 @@ from jupyter_launcher import (
     Phase,
     PipelineDirError,
     PortInUseError,
+    Secret,
     ServerError,
     ServerStartError,
     ServerTimeoutError,
     Session,
     SessionConflictError,
     Timeouts,
+    Volume,
 )
 from jupyter_launcher.acts import Cancel, run_act
 from jupyter_launcher.host.process import process_mark
+from jupyter_launcher.host.rules import DirectoryRules
 from jupyter_launcher.models.options import HiddenTexts
 from jupyter_launcher.server import ready
 from jupyter_launcher.sessions import join
@@ -288,6 +291,24 @@ def test_a_gateway_without_kernel_specs_ends_the_start(start: Start, jupyter: Fa
     assert [info.name for info in jupyter.engine.known.values()] == ["gw"]
 
 
+def test_a_port_that_the_engine_shows_late_is_waited_for(
+    start: Start, engine: FakeEngine, jupyter: FakeJupyter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inspect, shown_at = engine.inspect, 4
+    looks: list[str] = []
+
+    def look(name: str) -> Any:
+        info = inspect(name)
+        if info is None or not info.running:
+            return info
+        looks.append(name)
+        return info if len(looks) >= shown_at else dataclasses.replace(info, ports={})
+
+    monkeypatch.setattr(engine, "inspect", look)
+    assert start().url == jupyter.url
+    assert len(looks) == shown_at
+
+
 def test_a_container_that_publishes_nothing_names_its_network(start: Start, engine: FakeEngine) -> None:
     engine.port = None
     with pytest.raises(EngineError, match="no published port on network 'bridge'"):
@@ -307,6 +328,23 @@ def test_a_container_whose_first_process_cannot_run_says_why(start: Start, engin
         start()
     assert (caught.value.exit_code, caught.value.log_tail) == (127, "sh: not found")
     assert engine.known == {}
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_an_entrypoint_that_ends_at_once_is_named_unless_it_did_not_run(
+    start: Start,
+    engine: FakeEngine,
+    keeps: bool,  # noqa: FBT001 - pytest's
+) -> None:
+    def end(found: str) -> None:
+        engine.change(found, entrypoint=("/entry.sh",))
+        engine.end(found, 3)
+
+    engine.on_start = end
+    with pytest.raises(ServerStartError) as caught:
+        start(entrypoint=keeps)
+    assert ("ENTRYPOINT ['/entry.sh'] ended with exit code 3" in caught.value.message) == keeps
+    assert ("its first process has ended" in caught.value.message) != keeps
 
 
 @pytest.mark.parametrize(
@@ -525,6 +563,17 @@ def test_secrets_of_a_session_that_is_joined_are_not_compared_and_that_is_told(
     assert "keeps the secrets" in warning
     assert [event.detail for event in events if event.kind is EventKind.WARNING] == [warning]
     assert start(secrets={"db": "another"}).warnings == (warning,)
+
+
+def test_a_session_is_joined_with_its_own_token_alone(start: Start) -> None:
+    first = start(token=Secret(TOKEN))
+    assert (first.joined, start(token=Secret(TOKEN)).joined) == (False, True)
+    with pytest.raises(SessionConflictError, match="already runs with another token") as caught:
+        start(token=Secret("f" * 64))
+    assert caught.value.differences == ("token is another one",)
+    assert "f" * 64 not in repr(caught.value) + str(caught.value)
+    with pytest.raises(SessionConflictError, match="token was True, now False"):
+        start()
 
 
 def test_starting_the_same_id_again_joins(
@@ -787,6 +836,56 @@ def test_a_session_that_runs_is_joined_without_an_image_where_a_container_has_to
     assert engine.images.ensured == ensured
 
 
+def test_a_session_in_a_volume(start: Start, engine: FakeEngine) -> None:
+    engine.log = "directory 7:8 1500:1600"
+    engine.on_start = lambda name: engine.end(name) if "look" in engine.known[name].name else None
+    volume = Volume("pipeline-7")
+    first = start(pipeline_dir=volume)
+    assert (first.pipeline_dir, first.warnings, first.status().pipeline_dir_replaced) == (volume, (), False)
+    assert engine.configs["jupyter-server.unit.one"].user == "1500:1600"
+    assert start(pipeline_dir=Volume("pipeline-7")).joined
+    with pytest.raises(SessionConflictError, match="pipeline_dir was 'volume:pipeline-7', now 'volume:other'"):
+        start(pipeline_dir=Volume("other"))
+
+
+def test_a_volume_as_home_is_given_to_the_sessions_user_when_a_session_is_made(
+    start: Start, engine: FakeEngine, tmp_path: Path
+) -> None:
+    engine.log = "directory 7:8 1500:1600"
+    engine.on_start = lambda name: engine.end(name) if "look" in engine.known[name].name else None
+    tmp_path.chmod(0o755)
+    first = start(home=Volume("alice"), user="1500:1600")
+    looks = [config for name, config in engine.configs.items() if "look" in name]
+    assert [(config.mounts[0].source, (config.entrypoint or ())[-1]) for config in looks] == [("alice", "1500:1600")]
+    again = start(home=Volume("alice"), user="1500:1600")
+    assert (again.joined, again.container_id, len(engine.configs)) == (True, first.container_id, 2)
+    with pytest.raises(SessionConflictError, match=f"home was 'volume:alice', now '{tmp_path}'"):
+        start(home=tmp_path, user="1500:1600")
+
+
+def test_homes_that_are_refused_before_anything_is_made(start: Start, engine: FakeEngine, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    roots = launcher_context(engine, rules=DirectoryRules(roots=(tmp_path.parent,)))
+    for home, changes in (
+        (tmp_path / "none", {}),
+        (tmp_path / "file", {}),
+        (Path("/proc"), {}),
+        (Volume("alice"), {"context": roots}),
+        (Path("/srv"), {"context": roots}),
+    ):
+        with pytest.raises(PipelineDirError):
+            start(home=home, **changes)
+    assert engine.configs == {}
+    assert start(home=tmp_path, context=roots).id == "one"
+
+
+def test_what_is_wrong_is_told_before_a_volume_is_made(start: Start, engine: FakeEngine) -> None:
+    for wrong in ({"memory": "much"}, {"mounts": [Mount(source="/dev", target="/x")]}, {"user": "-1"}):
+        with pytest.raises((OptionError, PipelineDirError)):
+            start(pipeline_dir=Volume("pipeline-7"), **wrong)
+    assert engine.configs == {}
+
+
 def test_a_directory_that_the_engine_may_not_enter_as_the_user(start: Start, engine: FakeEngine) -> None:
     said = 'OCI runtime create failed: runc create failed: chdir to cwd ("/pipeline-dir"): permission denied'
     engine.fail("start", refusal(400, said))
@@ -794,3 +893,58 @@ def test_a_directory_that_the_engine_may_not_enter_as_the_user(start: Start, eng
         start()
     assert "another user=" in caught.value.hint
     assert engine.known == {}
+
+
+@pytest.mark.parametrize("call", ["create", "start"])
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"gpus": ("0",)}, 'could not select device driver "" with capabilities: [[gpu]]'),
+        ({"gpus": 1}, "CDI device injection failed: unresolvable CDI devices nvidia.com/gpu=0"),
+        ({"groups": ["staff"]}, "Unable to find group staff: no matching entries in group file"),
+        (
+            {"mounts": [Mount(source="/usr/share", target="/x", propagation="rslave")]},
+            "path /usr/share is mounted on / but it is not a shared or slave mount",
+        ),
+    ],
+)
+def test_an_option_that_the_engine_refuses(
+    start: Start, engine: FakeEngine, call: str, options: dict[str, Any], text: str
+) -> None:
+    engine.fail(call, refusal(500, text))
+    with pytest.raises(OptionError, match="cannot be given as asked for") as caught:
+        start(**options)
+    assert ([caught.value.option], engine.known) == (list(options), {})
+    assert text in caught.value.message
+    engine.fail(call, refusal(500, "something else"))
+    with pytest.raises(EngineError):
+        start(**options)
+
+
+def test_an_engine_that_refuses_what_may_be_one_of_its_own_options(start: Start, engine: FakeEngine) -> None:
+    options = {"container_options": {"CpusetCpus": "99"}}
+    engine.fail("create", refusal(400, "Requested CPUs are not available"))
+    with pytest.raises(
+        EngineError, match=r"Requested CPUs are not available; see whether .* container_options"
+    ) as caught:
+        start(**options)
+    assert (caught.value.status, engine.known) == (400, {})
+    engine.fail("start", PortInUseError("in use", hint="take another", status=500, host_port=80))
+    with pytest.raises(PortInUseError, match="take another"):
+        start(**options)
+    engine.fail("create", refusal(404, "no such image"))
+    with pytest.raises(EngineError, match="no such image") as other:
+        start(**options)
+    assert "container_options" not in other.value.hint
+
+
+def test_more_ports_and_one_of_them_that_is_not_published(start: Start, engine: FakeEngine) -> None:
+    assert start(ports={6006: None, 6007: 7000}).published(6007) == ("127.0.0.1", 7000)
+    engine.on_start = lambda name: engine.change(name, ports={"8888/tcp": (49153,)})
+    with pytest.raises(EngineError, match="no published port"):
+        start(session_id="two", ports={6006: None})
+
+
+def test_groups_are_checked_before_the_directory_is_looked_at(start: Start) -> None:
+    with pytest.raises(OptionError, match="groups"):
+        start(groups="users")

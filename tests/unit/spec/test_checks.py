@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jupyter_launcher import OptionError, Timeouts
-from jupyter_launcher.spec import checks, embedding, mounts, texts
+from jupyter_launcher.spec import checks, embedding, engine_options, mounts, texts
+from jupyter_launcher.spec.engine_options import check_gpus
 from tests.unit.fakes import session_spec
 from tests.unit.strategies import error_of, json_values
 
@@ -64,9 +65,7 @@ def test_addresses_are_spelled_one_way(given: str, plain: str) -> None:
     assert checks.check_host_ip(given, "host_ip") == plain
 
 
-@pytest.mark.parametrize(
-    ("check", "given"), [(checks.check_gpus, "all"), (checks.check_gpus, 2), (checks.check_cpus, 0.5)]
-)
+@pytest.mark.parametrize(("check", "given"), [(check_gpus, "all"), (check_gpus, 2), (checks.check_cpus, 0.5)])
 def test_values_that_stay_as_they_are(check: Callable[[object, str], object], given: object) -> None:
     assert check(given, "option") == given
 
@@ -159,6 +158,45 @@ def test_gateways_that_cannot_be(name: object) -> None:
     assert caught.value.option == "gateway"
 
 
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST", "a.localhost", "127.0.0.1", "127.9.9.9", "0.0.0.0"])
+@pytest.mark.parametrize("form", ["http://{}:8889", "https://{}/base", "{}", "{}:8889"])
+def test_addresses_at_which_a_session_would_ask_itself(form: str, host: str) -> None:
+    with pytest.raises(OptionError, match=r"gateway is at .* is the session itself") as caught:
+        checks.check_gateway(form.format(host), "gateway")
+    assert "NAME:PORT" in caught.value.hint
+    assert "http://172.17.0.1:888" in caught.value.hint
+
+
+@pytest.mark.parametrize("host", ["[::1]", "[::]", "[::ffff:127.0.0.1]", "127.1", "0", "0x7f000001"])
+def test_other_forms_of_such_addresses_in_a_url(host: str) -> None:
+    with pytest.raises(OptionError, match="is the session itself"):
+        checks.check_gateway(f"http://{host}:8888", "gateway")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "127",
+        "0",
+        "localhosts",
+        "http://localhost.example",
+        "http://128.0.0.1",
+        "http://[fd00::1]:1",
+        "http://h:x",
+        "http://[x",
+    ],
+)
+def test_gateways_that_are_elsewhere(name: str) -> None:
+    assert checks.check_gateway(name, "gateway") == name
+
+
+@pytest.mark.parametrize("name", ["172.17.0.9", "172.17.0.9:8888"])
+def test_an_address_of_a_gateway_is_given_as_a_url(name: str) -> None:
+    with pytest.raises(OptionError, match="an address is given as a URL") as caught:
+        checks.check_gateway(name, "gateway")
+    assert f"'http://{name}'" in caught.value.hint
+
+
 @pytest.mark.parametrize("name", ["me:s3cret@host:8888", "host:8888/?token=s3cret", "host#s3cret"])
 def test_what_may_be_a_secret_in_a_gateway_is_not_shown(name: str) -> None:
     with pytest.raises(OptionError) as caught:
@@ -205,10 +243,60 @@ def test_sizes_that_no_engine_takes(size: object) -> None:
     assert len(str(caught.value)) < 500
 
 
+@pytest.mark.parametrize(
+    ("given", "plain"),
+    [
+        (("0", "03"), ("0", "3")),
+        (["GPU-3a2b-1", "MIG-GPU-x/1/0"], ("GPU-3a2b-1", "MIG-GPU-x/1/0")),
+        (["nvidia.com/gpu=0"], ("nvidia.com/gpu=0",)),
+    ],
+)
+def test_gpus_by_their_ids(given: object, plain: tuple[str, ...]) -> None:
+    assert check_gpus(given, "gpus") == plain
+
+
+@pytest.mark.parametrize(
+    ("given", "hint"),
+    [
+        ("device=0,3", "give the ids: ('0', '3')"),
+        ("0", "('0', '3')"),
+        ("GPU-1", "('GPU-...',)"),
+        (["0", "00"], "each once"),
+        ([0], "each once"),
+        (["x"], "each once"),
+        (["all"], "each once"),
+        (["nvidia.com/gpu=0", "1"], "alone"),
+        ({"0": 1}, "'all'"),
+        ([str(number) for number in range(1025)], "each once"),
+    ],
+)
+def test_gpus_that_are_no_ids(given: object, hint: str) -> None:
+    with pytest.raises(OptionError, match="gpus is ") as caught:
+        check_gpus(given, "gpus")
+    assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("given", "plain"),
+    [("0002", "0002"), ("002", "0002"), ("2", "0002"), ("77", "0077"), (0o002, "0002"), (0, "0000"), (0o077, "0077")],
+)
+def test_umasks(given: object, plain: str) -> None:
+    assert checks.check_umask(given, "umask") == plain
+
+
+@pytest.mark.parametrize(
+    "given", ["", "8", "0o002", "1000", "00002", "u=rwx", "0100", -1, 0o100, True, 2.0, b"2", "\uff12"]
+)
+def test_umasks_that_cannot_be(given: object) -> None:
+    with pytest.raises(OptionError, match="umask is ") as caught:
+        checks.check_umask(given, "umask")
+    assert "octal" in caught.value.hint
+
+
 @pytest.mark.parametrize("gpus", [1025, 2**70, 1.0, "ALL", []])
 def test_gpus_that_no_machine_has(gpus: object) -> None:
     with pytest.raises(OptionError, match="gpus is "):
-        checks.check_gpus(gpus, "gpus")
+        check_gpus(gpus, "gpus")
 
 
 def test_no_more_cores_than_the_engine_has() -> None:
@@ -267,8 +355,9 @@ def test_ids_that_are_none(ids: object) -> None:
         checks.check_size,
         checks.check_log_size,
         checks.check_cpus,
-        checks.check_gpus,
+        check_gpus,
         checks.check_lease,
+        checks.check_umask,
     ],
 )
 def test_none_is_an_option_that_was_not_given(check: Callable[[Any, str], object]) -> None:
@@ -283,7 +372,7 @@ def test_leases(lease: int) -> None:
 # Those that take a value and the option's name.
 ALL: dict[str, Callable[[Any, str], object]] = {
     name: getattr(module, name)
-    for module in (checks, embedding, mounts, texts)
+    for module in (checks, embedding, engine_options, mounts, texts)
     for name in module.__all__
     if name.startswith("check_")
     and name

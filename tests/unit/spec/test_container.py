@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from jupyter_launcher import Gateway, Mount
+from jupyter_launcher import Gateway, Mount, Volume
 from jupyter_launcher.engine.types import BindMount, ContainerConfig, Tmpfs
 from jupyter_launcher.models.options import HiddenTexts
 from jupyter_launcher.spec.container import (
@@ -22,7 +22,7 @@ from jupyter_launcher.spec.container import (
     session_config,
 )
 from jupyter_launcher.spec.labels import SessionLabels
-from jupyter_launcher.spec.mounts import DIRECTORY, LINK, NOTHING, find_mount_points
+from jupyter_launcher.spec.mounts import DIRECTORY, LINK, NOTHING, MountPoint, find_mount_points
 from jupyter_launcher.spec.server import RUN_DIR, read_script
 from tests.unit.fakes import container, session_spec
 
@@ -41,6 +41,8 @@ def test_a_session_supervises_a_server_that_comes_by_exec() -> None:
     assert found.entrypoint[:2] == ("sh", "-c")
     assert found.entrypoint[2] == read_script("supervise.sh")
     assert found.entrypoint[3:5] == ("supervise", RUN_DIR)
+    assert found.keep_entrypoint
+    assert not config(entrypoint=False).keep_entrypoint
     assert (found.stop_signal, found.working_dir, found.network) == ("SIGTERM", "/pipeline-dir", "net")
     assert found.stop_seconds is not None
     assert found.stop_seconds > 5  # a kernel that ignores signals costs the server so much
@@ -57,6 +59,10 @@ def test_a_session_has_the_pipeline_and_what_else_was_asked_for() -> None:
         shm_size="2k",
         gpus="all",
         environment={"A": "b"},
+        ports={6006: None},
+        extra_hosts={"db": "10.0.0.1"},
+        groups=[5],
+        container_options={"Hostname": "lab"},
     )
     assert found.mounts == (
         BindMount(source="/pipelines/one", target="/pipeline-dir", relabel="z"),
@@ -65,6 +71,35 @@ def test_a_session_has_the_pipeline_and_what_else_was_asked_for() -> None:
     assert (found.image, found.user, found.environment) == ("image", "1234:1234", {"A": "b"})
     assert (found.container_port, found.host_ip, found.host_port) == (8888, "10.0.0.1", 80)
     assert (found.memory, found.cpus, found.shm_size, found.gpus) == (1024, 1.5, 2048, "all")
+    assert (found.ports, found.extra_hosts, found.groups) == ({"6006/tcp": None}, {"db": "10.0.0.1"}, ("5",))
+    assert found.engine_options == {"Hostname": "lab"}
+
+
+@pytest.mark.parametrize(
+    ("options", "size"), [({}, 2**30), ({"memory": "3g"}, 3 * 2**29), ({"memory": "3g", "shm_size": "1m"}, 2**20)]
+)
+def test_the_memory_that_processes_share(options: dict[str, Any], size: int) -> None:
+    assert config(**options).to_docker()["HostConfig"]["ShmSize"] == size
+    assert (config(**options).shm_size is None) == ("shm_size" not in options)
+
+
+def test_file_systems_in_memory_can_be_run_from() -> None:
+    found = config(tmpfs={"/scratch": "1m", "/tmp": "2m"}, read_only=True)  # noqa: S108 - in the container
+    assert found.tmpfs[1:] == (
+        Tmpfs(target="/scratch", mode="1777", size=2**20, executable=True),
+        Tmpfs(target="/tmp", mode="1777", size=2**21, executable=True),  # noqa: S108
+    )
+
+
+@pytest.mark.parametrize(("home", "source"), [("/srv/alice", "/srv/alice"), (Volume("al"), "al")])
+def test_a_home_is_mounted_and_is_home(home: str | Volume, source: str) -> None:
+    found = config(home=home, environment={"A": "b"})
+    is_volume = isinstance(home, Volume)
+    mount = BindMount(
+        source=source, target="/home/jupyter-launcher", type="volume" if is_volume else "bind", no_copy=is_volume
+    )
+    assert found.mounts[1:] == (mount,)
+    assert found.environment == {"HOME": "/home/jupyter-launcher", "A": "b"}
 
 
 def test_the_callers_labels_stand_beside_ours() -> None:
@@ -91,7 +126,7 @@ def test_the_run_dir_is_the_servers_users_own(user: str, mode: str, uid: int | N
 def test_a_session_that_cannot_write_has_a_tmp() -> None:
     found = config(read_only=True)
     assert found.read_only
-    assert Tmpfs(target="/tmp", mode="1777") in found.tmpfs  # noqa: S108 - in the container
+    assert Tmpfs(target="/tmp", mode="1777", size=2**31, executable=True) in found.tmpfs  # noqa: S108
     assert len(config().tmpfs) == 1
 
 
@@ -149,6 +184,7 @@ def test_a_gateway_sees_the_pipeline_where_the_server_does() -> None:
     assert (found.image, found.user, found.working_dir, found.network) == ("gateway", "1:2", "/pipeline-dir", "net")
     assert (found.container_port, found.host_ip, found.host_port) == (8888, "127.0.0.1", None)
     assert (found.labels, found.environment) == ({"a": "b"}, {"HTTP_PROXY": "theirs"})
+    assert found.default_shm_size == 2**30
 
 
 def test_a_gateway_that_is_reached_at_its_own_address_publishes_nothing() -> None:
@@ -196,6 +232,23 @@ def test_a_look_at_mount_points() -> None:
     assert (found.user, found.network, found.log_is_read) == ("1:2", "none", True)
 
 
+def test_a_look_at_mount_points_makes_no_volume() -> None:
+    volume = Mount(type="volume", source="cache", target="/pipeline-dir/x")
+    found = mount_points_config(find_mount_points(Path("/p"), [volume]), "1:2", "image")
+    assert [mount.source for mount in found.mounts] == ["/p"]
+    assert found.entrypoint is not None
+    assert found.entrypoint[4:] == ("/", f"{LOOK_TARGET}/0/outer/x")
+
+
+def test_a_look_at_mount_points_in_a_volume() -> None:
+    point = MountPoint(mount=Mount(source="/a", target="/pipeline-dir/x"), outer="volume:pipeline-7", steps=("x",))
+    found = mount_points_config([point], "1:2", "image").mounts
+    assert [(item.source, item.type, item.read_only) for item in found] == [
+        ("/a", "bind", True),
+        ("pipeline-7", "volume", True),
+    ]
+
+
 def test_a_look_at_mount_points_prints_a_line_for_each_path(tmp_path: Path) -> None:
     (tmp_path / "file\nwith a name").write_text("")
     (tmp_path / "link").symlink_to("nowhere")
@@ -240,3 +293,26 @@ def test_what_a_container_does_not_hold(found: dict[str, Any], unheld: list[str]
 
 def test_what_was_not_asked_for_is_held() -> None:
     assert find_unenforced(config(), container(memory=0, cpus=0.0, shm_size=2**26, read_only=False)) == []
+
+
+@pytest.mark.parametrize(
+    ("found", "unheld"),
+    [
+        ({}, []),
+        ({"groups": ("5", "6"), "extra_hosts": ("db", "own"), "tmpfs": (RUN_DIR, "/scratch")}, []),
+        ({"groups": (), "extra_hosts": (), "tmpfs": (RUN_DIR,)}, ["extra_hosts", "groups", "tmpfs"]),
+        ({"groups": ("6",)}, ["groups"]),
+        ({"tmpfs": ()}, []),  # it does not tell of those that are there
+    ],
+)
+def test_what_a_container_does_not_have(found: dict[str, Any], unheld: list[str]) -> None:
+    asked = config(groups=[5], extra_hosts={"db": "10.0.0.1"}, tmpfs={"/scratch": "1m"})
+    assert find_unenforced(asked, container(**found)) == unheld
+
+
+@pytest.mark.parametrize(
+    ("known", "unheld"), [(None, []), (frozenset({"Later", "Dns"}), []), (frozenset(), ["container_options"])]
+)
+def test_an_option_that_the_engine_does_not_know(known: frozenset[str] | None, unheld: list[str]) -> None:
+    asked = config(container_options={"Later": 1, "Sysctls": {}}, unsafe=True)
+    assert find_unenforced(asked, container(option_names=known)) == unheld

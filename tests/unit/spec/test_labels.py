@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jupyter_launcher import Gateway, SessionUnreadableError
+from jupyter_launcher import Gateway, SessionUnreadableError, Volume
 from jupyter_launcher.spec.checks import MIN_LEASE
 from jupyter_launcher.spec.labels import (
     SessionLabels,
@@ -288,7 +288,7 @@ SESSIONS = st.builds(
     session_id=NAMES,
     start_id=TEXTS,
     owner=st.text(max_size=20),
-    pipeline_dir=PATHS,
+    pipeline_dir=PATHS | st.from_regex(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{1,9}", fullmatch=True).map(Volume),
     gateway=st.none() | st.builds(Gateway, name=st.text(), url=st.text(), container_id=st.none() | st.text()),
     base_url=st.from_regex(r"(/[A-Za-z0-9_~@-]{1,9}(\.x)?(%41)?){0,3}/", fullmatch=True),
     host_ip=st.ip_addresses().map(str),

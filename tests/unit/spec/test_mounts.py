@@ -7,16 +7,22 @@ from typing import Any
 
 import pytest
 
-from jupyter_launcher import Mount, OptionError
+from jupyter_launcher import Mount, OptionError, Volume
+from jupyter_launcher.engine.types import BindMount
 from jupyter_launcher.spec.mounts import (
     DIRECTORY,
     LINK,
     NOTHING,
     MountPoint,
+    check_home,
     check_mount_point,
     check_mounts,
+    check_tmpfs,
     find_mount_points,
+    refuse_tmpfs_targets,
+    to_bind,
 )
+from tests.unit.fakes import session_spec
 
 FILE = "regular file"
 POINT = MountPoint(mount=Mount(source="/a", target="/pipeline-dir/x/y"), outer="/pipelines/one", steps=("x", "y"))
@@ -178,3 +184,113 @@ def test_a_relabel_needs_paths_without_a_colon(source: str, target: str) -> None
     assert check_mounts([Mount(source=source, target=target)], "mounts")
     with pytest.raises(OptionError, match="for a path with ':'"):
         check_mounts([Mount(source=source, target=target, relabel="z")], "mounts")
+
+
+VOLUME = Mount(type="volume", source="cache-1", target="/v")
+
+
+def test_volumes_and_propagations() -> None:
+    slave = Mount(source="/a", target="/b", propagation="rslave")
+    assert check_mounts([VOLUME, slave], "mounts") == (VOLUME, slave)
+    assert to_bind(VOLUME) == BindMount(source="cache-1", target="/v", type="volume")
+    assert to_bind(slave).to_short_form() == "/a:/b:rw,rslave"
+
+
+@pytest.mark.parametrize(
+    ("mount", "seen"),
+    [
+        (Mount(type="tmpfs", source="a1", target="/v"), "type 'tmpfs'"),  # type: ignore[arg-type]
+        (Mount(type=5, source="a1", target="/v"), "type 5"),  # type: ignore[arg-type]
+        (Mount(type="volume", source="/a", target="/v"), "Mount"),
+        (Mount(type="volume", source="a", target="/v"), "Mount"),
+        (Mount(type="volume", source="a:b", target="/v"), "Mount"),
+        (Mount(type="volume", source="a1", target="v"), "Mount"),
+        (Mount(type="volume", source="a1", target="/v", propagation="rslave"), "propagation 'rslave' for a volume"),
+        (Mount(source="a1", target="/v"), "Mount"),
+        (Mount(source="/a", target="/v", propagation="ro"), "propagation 'ro'"),  # type: ignore[arg-type]
+        (Mount(source="/a", target="/v", propagation=[]), "propagation"),  # type: ignore[arg-type]
+    ],
+)
+def test_volumes_and_propagations_that_cannot_be(mount: Mount, seen: str) -> None:
+    with pytest.raises(OptionError, match=f"mounts has .*{seen}"):
+        check_mounts([mount], "mounts")
+
+
+def test_nothing_is_mounted_inside_of_a_volume() -> None:
+    with pytest.raises(OptionError, match="mounts has the target '/v/x', which lies in a volume"):
+        check_mounts([VOLUME, Mount(source="/a", target="/v/x")], "mounts")
+
+
+def test_file_systems_in_memory() -> None:
+    given = {"/tmp/": "1g", "/scratch": 4096}  # noqa: S108 - in the container
+    assert check_tmpfs(given, "tmpfs") == {"/scratch": 4096, "/tmp": 2**30}  # noqa: S108
+    assert check_tmpfs(None, "tmpfs") == {}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "/scratch",
+        ["/scratch"],
+        {"/scratch": None},
+        {"/scratch": 0},
+        {"/scratch": "much"},
+        {"scratch": "1g"},
+        {5: "1g"},
+        {"/a:b": "1g"},
+        {"/a,exec": "1g"},
+        {"/": "1g"},
+        {"/run": "1g"},
+        {"/dev/shm": "1g"},  # noqa: S108
+        {"/pipeline-dir/x": "1g"},
+        {"/proc": "1g"},
+    ],
+)
+def test_file_systems_in_memory_that_cannot_be(given: Any) -> None:
+    with pytest.raises(OptionError, match=r"^tmpfs ") as caught:
+        check_tmpfs(given, "tmpfs")
+    assert caught.value.option == "tmpfs"
+
+
+def test_a_file_system_in_memory_lies_in_no_mount() -> None:
+    refuse_tmpfs_targets(["/a", "/bb"], [Mount(source="/x", target="/b"), Mount(source="/x", target="/a/x")])
+    for path in ("/b", "/b/c"):
+        with pytest.raises(OptionError, match=f"tmpfs has {path}, where one of mounts is"):
+            session_spec(tmpfs={path: "1m"}, mounts=[Mount(source="/x", target="/b")])
+
+
+@pytest.mark.parametrize(
+    ("given", "plain"),
+    [
+        (None, None),
+        ("/srv//homes/./alice/", "/srv/homes/alice"),
+        (Path("/srv/alice"), "/srv/alice"),
+        (Volume("alice"), Volume("alice")),
+    ],
+)
+def test_homes(given: Any, plain: str | Volume | None) -> None:
+    assert check_home(given, "home") == plain
+
+
+@pytest.mark.parametrize("given", ["", "relative", "~/home", "volume:alice", b"/x", "/a\0b", 7, ["/x"]])
+def test_what_is_no_home(given: Any) -> None:
+    with pytest.raises(OptionError, match=r"absolute path of the engine's host, or Volume\('NAME'\)") as caught:
+        check_home(given, "home")
+    assert caught.value.option == "home"
+
+
+def test_nothing_takes_the_place_of_a_home() -> None:
+    with pytest.raises(OptionError, match="where home= is mounted"):
+        session_spec(home="/srv/alice", mounts=[Mount(source="/a", target="/home/jupyter-launcher/")])
+    with pytest.raises(OptionError, match="environment sets HOME"):
+        session_spec(home="/srv/alice", environment={"HOME": "/x"})
+    assert session_spec(environment={"HOME": "/x"}).home is None
+
+
+def test_a_home_is_a_mount_like_others() -> None:
+    inside, around = Mount(source="/a", target="/home/jupyter-launcher/a"), Mount(source="/b", target="/home")
+    assert find_mount_points(Path("/p"), [inside], Volume("alice")) == (
+        MountPoint(mount=inside, outer="volume:alice", steps=("a",)),
+    )
+    (point,) = find_mount_points(Path("/p"), [around], "/srv/alice")
+    assert (point.path, point.mount.source) == ("/b/jupyter-launcher", "/srv/alice")

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from jupyter_launcher import Launcher, Mount, OptionError
+from jupyter_launcher import Launcher, Mount, OptionError, Secret
 from jupyter_launcher.spec.checks import check_name
-from jupyter_launcher.spec.options import SessionSpec, StartOptions, differences
+from jupyter_launcher.spec.options import SPELLINGS, SessionSpec, StartOptions, differences
 from tests.unit.fakes import session_spec
 from tests.unit.strategies import error_of
 
@@ -158,10 +158,17 @@ def test_every_option_takes_a_value_or_refuses_it_by_name(option: str, value: An
         ("read_only", 1),
         ("pipeline_relabel", "x"),
         ("tune", None),
+        ("entrypoint", "/entry.sh"),
         ("lease", 2),
         ("lease", 3.0),
         ("lease", True),
         ("lease", 30 * 86400 + 1),
+        ("idle_timeout", 0),
+        ("idle_timeout", 1.5),
+        ("idle_timeout", True),
+        ("idle_timeout", 30 * 86400 + 1),
+        ("idle_kernel_timeout", -1),
+        ("idle_kernel_timeout", "60"),
         ("environment", {"N": 1}),
         ("environment", {"A=B": "c"}),
         ("environment", {"": "c"}),
@@ -234,6 +241,8 @@ def test_options_are_plain_json() -> None:
         read_only=True,
         tune=False,
         lease=60,
+        idle_timeout=1,
+        idle_kernel_timeout=30 * 86400,
         labels={"z": "1", "a": "2"},
         lab_args=["--x"],
     )
@@ -242,7 +251,10 @@ def test_options_are_plain_json() -> None:
     assert options["mounts"] == ["/a:/b:rw", "/c:/d:ro,Z"]
     assert list(dict(made.labels)) == ["z", "a"]
     assert json.dumps(options["labels"]) == '{"a": "2", "z": "1"}'
+    assert (options["idle_timeout"], options["idle_kernel_timeout"]) == (1, 30 * 86400)
     assert (options["memory"], options["lab_args"], options["tune"]) == (1024, ["--x"], False)
+    assert session_spec(entrypoint=False).to_options()["entrypoint"] is False
+    assert "entrypoint" not in options
 
 
 def test_the_order_of_mappings_makes_no_difference() -> None:
@@ -313,6 +325,13 @@ def test_which_directory_it_is_makes_no_other_session() -> None:
     assert one.to_options() == other.to_options()
 
 
+def test_of_a_token_only_that_it_was_given_makes_a_session_another() -> None:
+    one, other = (session_spec(token=Secret(text * 32)) for text in "ab")
+    assert one.to_options() == other.to_options()
+    assert differences(session_spec().to_options(), one.to_options()) == ("token was False, now True",)
+    assert "a" * 32 not in json.dumps(one.to_options()) + repr(one)
+
+
 def test_the_size_of_the_log() -> None:
     assert (session_spec().log_size, session_spec(log_size=None).log_size) == (10 * 2**20, None)
     assert session_spec(log_size="20m").to_options()["log_size"] == 20 * 2**20
@@ -322,3 +341,38 @@ def test_the_size_of_the_log() -> None:
 
 def test_a_path_is_written_as_text() -> None:
     assert session_spec(Path("/x y")).to_options()["pipeline_dir"] == "/x y"
+
+
+def test_every_option_of_start_has_a_spelling() -> None:
+    options = set(inspect.signature(Launcher.start).parameters) - {"self", "pipeline_dir", "cancel"}
+    assert set(SPELLINGS) == options
+    flags = [spelling.flag for spelling in SPELLINGS.values()]
+    assert len(set(flags)) == len(flags)
+
+
+def test_new_options_are_read_back_from_a_label_as_they_were() -> None:
+    given: dict[str, Any] = {
+        "ports": {"5000/udp": 7000, 6006: None},
+        "extra_hosts": {"db": "10.0.0.1"},
+        "groups": (2000,),
+        "umask": 0o002,
+        "tmpfs": {"/scratch": "1m"},
+        "gpus": ("0", "3"),
+        "mounts": [
+            Mount(type="volume", source="cache", target="/v"),
+            Mount(source="/a", target="/b", propagation="slave"),
+        ],
+    }
+    found = session_spec(**given).to_options()
+    assert json.loads(json.dumps(found)) == found
+    assert differences(json.loads(json.dumps(found)), session_spec(**given).to_options()) == ()
+    assert {name: found[name] for name in given} == {
+        "ports": {"5000/udp": 7000, "6006/tcp": None},
+        "extra_hosts": {"db": "10.0.0.1"},
+        "groups": ["2000"],
+        "umask": "0002",
+        "tmpfs": {"/scratch": 2**20},
+        "gpus": ["0", "3"],
+        "mounts": ["cache:/v:rw", "/a:/b:rw,slave"],
+    }
+    assert set(session_spec().to_options()) & set(given) == set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 from dataclasses import replace
 from typing import Any
 
@@ -33,6 +34,16 @@ def test_the_command_without_a_gateway_and_with_a_base_url() -> None:
     assert not any("gateway" in item for item in line)
     assert "--ServerApp.base_url=/x/" in line
     assert not any("base_url" in item for item in server_command(session_spec(), None))
+
+
+def test_settings_are_in_the_home_and_each_session_has_workspaces_of_its_own() -> None:
+    line = server_command(session_spec(home="/srv/alice", session_id="one", lab_args=["--x"]), None)
+    assert line[-3:] == (
+        "--LabApp.user_settings_dir=/home/jupyter-launcher/.jupyter/lab/user-settings",
+        "--LabApp.workspaces_dir=/home/jupyter-launcher/.jupyter/lab/workspaces/one",
+        "--x",
+    )
+    assert not any("LabApp" in item for item in server_command(session_spec(), None))
 
 
 def test_a_port_that_is_taken_does_not_become_the_next_one() -> None:
@@ -84,14 +95,43 @@ def test_a_configuration_has_the_patches_that_the_session_needs_and_no_others() 
     def patches(*names: str) -> str:
         return "\n".join(read_script(f"patches/{name}.py") for name in names)
 
-    always = ("ready_signal", "kernel_environment", "trash")
+    always = (
+        "held_settings",
+        "ready_signal",
+        "quiet_look",
+        "kernel_environment",
+        "trash",
+        "checkpoints",
+        "collaboration",
+        "extension_manager",
+        "reports",
+    )
     gateway = ("gateway_kernels", "gateway_shutdown", "gateway_websocket", "gateway_messages")
     assert server_config(session_spec(), None) == patches(*always)
     assert server_config(session_spec(), GATEWAY) == patches(*always, *gateway)
     ours = replace(GATEWAY, token="t")
     assert server_config(session_spec(), ours) == patches(*always, "gateway_token", *gateway)
     embedded = session_spec(allow_origin="https://x")
-    assert server_config(embedded, GATEWAY) == patches(*always, "partitioned_cookies", *gateway)
+    assert server_config(embedded, GATEWAY) == patches(*always, "partitioned_cookies", "login_cookies", *gateway)
+
+
+@pytest.mark.parametrize(
+    ("options", "limits"),
+    [
+        ({"idle_timeout": 1800}, (1800, None)),
+        ({"idle_kernel_timeout": 60}, (None, 60)),
+        ({"idle_timeout": 1800, "idle_kernel_timeout": 60}, (1800, 60)),
+    ],
+)
+def test_a_configuration_with_a_limit_of_idleness_has_it(
+    options: dict[str, Any], limits: tuple[int | None, ...]
+) -> None:
+    config = server_config(session_spec(**options), GATEWAY)
+    ast.parse(config)
+    assert f"_idle_timeout, _idle_kernel_timeout = {limits[0]}, {limits[1]}\n" in config
+    assert config.index("_writes = []") < config.index("class _Idleness")
+    assert "# {limits}" not in config
+    assert "_Idleness" not in server_config(session_spec(), GATEWAY)
 
 
 def test_the_launch_script_has_the_tunings() -> None:
@@ -127,3 +167,32 @@ def test_no_two_patches_of_one_file_have_a_name_in_common() -> None:
 def _assigned(node: ast.AST) -> list[str]:
     targets = node.targets if isinstance(node, ast.Assign) else []
     return [target.id for target in targets if isinstance(target, ast.Name)]
+
+
+def run_settings(monkeypatch: pytest.MonkeyPatch, **options: Any) -> tuple[dict[str, str], list[int]]:
+    """The variables and the umasks that the first lines of the configuration set."""
+    text = server_config(session_spec(**options), None).partition(read_script("patches/ready_signal.py"))[0]
+    environment, masks = {"MKL_NUM_THREADS": "7"}, list[int]()
+    monkeypatch.setattr(os, "environ", environment)
+    monkeypatch.setattr(os, "umask", masks.append)
+    exec(text)  # noqa: S102 - our own
+    return environment, masks
+
+
+def test_the_server_and_its_kernels_know_the_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    found, masks = run_settings(monkeypatch, memory="1g", cpus=1.5)
+    assert (found["MEM_LIMIT"], found["CPU_LIMIT"]) == (str(2**30), "1.5")
+    assert (found["OMP_NUM_THREADS"], found["OPENBLAS_NUM_THREADS"], found["PYTHON_CPU_COUNT"]) == ("2", "2", "2")
+    assert found["MKL_NUM_THREADS"] == "7"  # what is there already stays
+    assert masks == []
+    assert run_settings(monkeypatch, cpus=0.1)[0]["OMP_NUM_THREADS"] == "1"
+    assert "CPU_LIMIT" not in run_settings(monkeypatch, memory="1g")[0]
+
+
+def test_the_umask_of_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run_settings(monkeypatch, umask="0027") == ({"MKL_NUM_THREADS": "7"}, [0o027])
+
+
+def test_without_these_options_nothing_is_set() -> None:
+    assert server_config(session_spec(), None).startswith(read_script("patches/held_settings.py"))
+    assert session_spec(memory="1g").to_options() == {**session_spec().to_options(), "memory": 2**30}

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from jupyter_launcher import OptionError
+from jupyter_launcher import OptionError, Secret
 from jupyter_launcher.models.options import HiddenTexts
 from jupyter_launcher.spec import texts
 from tests.unit.fakes import session_spec
@@ -159,3 +159,26 @@ def test_the_names_of_secrets_are_options_and_their_values_are_not() -> None:
     assert "s3cret" not in repr(spec)
     assert "secrets" not in session_spec().to_options()
     assert session_spec(secrets={"db": "one"}).to_options() == session_spec(secrets={"db": "two"}).to_options()
+
+
+@pytest.mark.parametrize("given", [None, Secret("a" * 32), Secret("-_AZ09az" * 16)])
+def test_tokens(given: Secret | None) -> None:
+    assert texts.check_token(given, "token") is given
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "s3cret-" * 6,
+        Secret("s3cret-" * 4),
+        Secret("s3cret-" * 19),
+        Secret("s3cret/" * 6),
+        Secret("s3cret-" * 6 + "\n"),
+        7,
+    ],
+)
+def test_what_is_no_token_is_not_shown(given: Any) -> None:
+    with pytest.raises(OptionError) as caught:
+        texts.check_token(given, "token")
+    assert caught.value.option == "token"
+    assert "s3cret" not in str(caught.value) + repr(caught.value)

@@ -21,8 +21,14 @@ else:
     import os
 
     def _restore_environment():
+        path = "/proc/1/environ"
         try:
-            with open("/proc/1/environ", "rb") as file:
+            with open(os.environ.get("JUPYTER_RUNTIME_DIR", "") + "/../.supervisor") as supervisor:
+                path = "/proc/%d/environ" % int(supervisor.readline())
+        except (OSError, ValueError):  # the supervisor did not say yet which process it is
+            pass
+        try:
+            with open(path, "rb") as file:
                 entries = file.read().split(b"\0")
         except OSError:
             entries = []

@@ -1,0 +1,57 @@
+"""Messages of the library as a user of the command reads them: ``--memory`` in place of ``memory=``."""
+
+from __future__ import annotations
+
+import re
+
+from jupyter_launcher.errors import LauncherError, OptionError
+from jupyter_launcher.spec.options import SPELLINGS
+
+__all__ = ["respell"]
+
+_FLAGS = {
+    **{name: spelling.flag for name, spelling in SPELLINGS.items()},
+    "allow_engine_socket": "--allow-engine-socket",
+    "context": "--context",
+    "roots": "--root",
+}
+_NAMES = "|".join(sorted(_FLAGS, key=len, reverse=True))
+# A name in a path, in an address or in quotation marks is none of these.
+_BEFORE = r"(?<![\w/.'\"`=:@?&-])"
+_ASSIGNED = re.compile(
+    rf"{_BEFORE}(?P<class>Launcher\()?(?P<name>{_NAMES})="
+    r"(?P<value>True|False|'[^']*'|\"[^\"]*\"|\{'(?P<key>[^']*)': \.\.\.\}|[0-9]\w*)?(?(class)\))"
+)
+_FIELD = re.compile(rf"{_BEFORE}timeouts\.(?P<field>[a-z]+)")
+# Words that are no English, wherever they stand; all names where a difference is told.
+_WORD = re.compile(
+    rf"{_BEFORE}(?P<name>(?:{'|'.join(name for name in _FLAGS if '_' in name)}|cpus|gpus|umask|tmpfs)\b(?![=(/]|\.\w)"
+    rf"|(?:{_NAMES})(?= was ))"
+)
+
+
+def respell(error: LauncherError) -> None:
+    """Spell the names of options in an error's message and hint as the command does."""
+    message = error.message
+    if isinstance(error, OptionError) and error.option in _FLAGS and message.startswith(f"{error.option} "):
+        message = _flag_of(error.option) + message.removeprefix(error.option)
+    error.message, error.hint = _respell_text(message), _respell_text(error.hint)
+
+
+def _respell_text(text: str) -> str:
+    text = _ASSIGNED.sub(_spell_assigned, text)
+    text = _FIELD.sub(lambda found: f"--timeout {found['field']}=", text)
+    return _WORD.sub(lambda found: _flag_of(found["name"]), text)
+
+
+def _flag_of(name: str) -> str:
+    return _FLAGS[name].partition("/")[0]
+
+
+def _spell_assigned(found: re.Match[str]) -> str:
+    flag, value = _FLAGS[found["name"]], found["value"]
+    if value in ("True", "False"):
+        return flag.partition("/")[0] if value == "True" else flag.rpartition("/")[2]
+    if found["key"] is not None:
+        return f"{_flag_of(found['name'])} {found['key']}=..."
+    return _flag_of(found["name"]) + (f" {value.strip(chr(34) + chr(39))}" if value else "")

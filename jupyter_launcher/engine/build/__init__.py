@@ -1,0 +1,1 @@
+"""What a build of an image of ours is made from."""
