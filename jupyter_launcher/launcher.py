@@ -56,6 +56,7 @@ from jupyter_launcher.spec.checks import (
     check_text,
 )
 from jupyter_launcher.spec.options import StartOptions
+from jupyter_launcher.spec.texts import check_token
 from jupyter_launcher.waiting import Deadline
 
 __all__ = ["Launcher"]
@@ -267,7 +268,6 @@ class Launcher:
                 returns its text (what that raises is raised), with 32 to 128 of ``A-Z a-z 0-9 _ -``. With
                 ``host_port``, an editor finds the server again after a stop and a start. It enters the container
                 as ``secrets`` do.
-            mounts: more folders.
             pipeline_relabel: for hosts with SELinux: ``z`` gives the pipeline directory and all below it the label that
                 every container may use (a gateway's too), ``Z`` the label of this session alone. Other hosts ignore it.
             pipeline_read_only: the session cannot write to the pipeline directory, so nothing can be saved there.
@@ -330,7 +330,7 @@ class Launcher:
         if secrets is not None:
             secrets = HiddenTexts(secrets)  # type: ignore[assignment] # a traceback's locals show none
         if callable(token):
-            token = Secret(token())
+            token = check_token(token(), "token", is_needed=True)
         given = dict(locals())  # each option is passed on by its name, so that a new one is written here only once
         request = StartRequest(
             pipeline_dir=pipeline_dir,

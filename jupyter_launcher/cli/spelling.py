@@ -50,6 +50,8 @@ def _flag_of(name: str) -> str:
 
 def _spell_assigned(found: re.Match[str]) -> str:
     flag, value = _FLAGS[found["name"]], found["value"]
+    if value == "False" and "/" not in flag:
+        return f"no {flag}"
     if value in ("True", "False"):
         return flag.partition("/")[0] if value == "True" else flag.rpartition("/")[2]
     if found["key"] is not None:

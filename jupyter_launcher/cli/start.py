@@ -23,7 +23,7 @@ __all__ = ["start"]
 
 
 @click.command(cls=GlobalOptionsCommand, short_help="Start JupyterLab for the pipeline in DIR.")
-@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("directory", metavar="DIR")
 @start_options
 @click.option("--open", "browse", is_flag=True, help="Open it in the browser.")
 @click.option(
@@ -36,7 +36,7 @@ __all__ = ["start"]
 def start(
     state: CommandContext,
     /,
-    directory: Path,
+    directory: str,
     browse: bool,
     foreground: bool,
     roots: tuple[Path, ...],
@@ -51,7 +51,7 @@ def start(
     """
     rules = {"roots": roots or None, "allow_engine_socket": allow_engine_socket}
     with _interrupt_on_signals(), state.launcher(**rules) as launcher:
-        session = launcher.start(Volume.from_text(str(directory)) or directory, **read_options(options))
+        session = launcher.start(Volume.from_text(directory) or directory, **read_options(options))
         with _stop_at_end(state, session) if foreground else contextlib.nullcontext():
             state.result(session_document(session, token=True), describe_session(session, token=True))
             if not foreground:

@@ -33,6 +33,7 @@ _MOUNT_FIELDS = {
     "bind-propagation": "propagation",
 }
 _READ_ONLY = ("readonly", "ro")
+_FLAG_WORDS = {"": True, "true": True, "1": True, "false": False, "0": False}
 
 
 def start_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -124,10 +125,14 @@ def _read_mounts(name: str, words: Iterable[str]) -> list[Mount]:
 
 def _read_mount(name: str, word: str) -> Mount:
     fields: dict[str, Any] = {}
-    for part in next(csv.reader([word]), []):
+    try:
+        parts = next(csv.reader([word]), [])
+    except csv.Error:
+        _refuse(name, f"is {show_value(word)}", f"give {SPELLINGS[name].metavar}")
+    for part in parts:
         key, equals, text = part.partition("=")
-        if key in _READ_ONLY and text in ("", "true", "1"):
-            fields["read_only"] = True
+        if key in _READ_ONLY and text in _FLAG_WORDS:
+            fields["read_only"] = _FLAG_WORDS[text]
         elif key in _MOUNT_FIELDS and equals and _MOUNT_FIELDS[key] not in fields:
             fields[_MOUNT_FIELDS[key]] = text
         else:
@@ -176,11 +181,14 @@ def _read_texts(_: str, words: Iterable[str]) -> list[str]:
 def _read_gpus(word: str) -> int | str | Sequence[str]:
     if word == "all" or not word:
         return word
-    return int(word) if word.isdecimal() else tuple(word.removeprefix("device=").split(","))
+    return int(word) if word.isdecimal() and len(word) < 6 else tuple(word.removeprefix("device=").split(","))
 
 
 def _read_place(word: str) -> str | Volume:
-    return Volume.from_text(word) or word
+    try:
+        return Volume.from_text(word) or word
+    except OptionError as error:
+        return _refuse("home", f"is {show_value(word)}: {error.message}", "give an absolute path, or volume:NAME")
 
 
 def _read_token(word: str) -> Secret:

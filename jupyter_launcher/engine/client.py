@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -176,7 +176,7 @@ class DockerEngine:
         except EngineError as error:
             raise podman.read_conflict(error) or error from error.__cause__
 
-    def start(self, container: str, *, host_port: int | None = None) -> None:
+    def start(self, container: str, *, host_ports: Collection[int] = ()) -> None:
         """Start a created container. Where the port that the engine chose is taken after all, it chooses again.
 
         Raises:
@@ -188,10 +188,10 @@ class DockerEngine:
                     self.api.start(container)
                     return
             except EngineError as error:
-                if not is_port_conflict(error) or (host_port is None and not left):
+                if (taken := describe_port(error, host_ports)) is not None:
+                    raise taken from error
+                if not left or not is_port_conflict(error):
                     raise
-                if host_port is not None:
-                    raise describe_port(error, host_port) from error
 
     @contextlib.contextmanager
     def temporary(

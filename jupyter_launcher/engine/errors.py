@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -110,10 +110,15 @@ def is_gone(error: EngineError) -> bool:
     return error.status == 404 or (error.status == 500 and "no such container" in error.message)
 
 
-def describe_port(error: EngineError, asked: int) -> PortInUseError:
-    """The error for a start that failed because a host port is in use: the one that its error names, else ``asked``."""
+def describe_port(error: EngineError, asked: Collection[int]) -> PortInUseError | None:
+    """The error for a start that failed because a host port is in use; None: it was not asked for, but chosen.
+
+    ``asked`` are the ports that were asked for. Where the error names none, it is one of these.
+    """
     found = re.search(r":([0-9]{1,5})(?:: bind| failed: port)", error.message)
-    port = int(found[1]) if found else asked  # more than one may have been asked for
+    port = int(found[1]) if found else next(iter(asked), 0)
+    if port not in asked or not is_port_conflict(error):
+        return None
     hint = (
         "stop what holds it (`docker ps`, `ss -ltnp`), or let the engine choose a free port by leaving host_port (or "
         "its number in ports) out"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Protocol
 
 from jupyter_launcher.engine.shapes import ContainerEvent
@@ -123,12 +123,12 @@ class Engine(Protocol):
             EngineError: with status 409 when there is one of this name.
         """
 
-    def start(self, container: str, *, host_port: int | None = None) -> None:
+    def start(self, container: str, *, host_ports: Collection[int] = ()) -> None:
         """Start a created container. Where the port that the engine chose is taken after all, it chooses again.
 
         Args:
             container: a name or an id.
-            host_port: one of the host's ports that were asked for; None: the engine chooses all of them.
+            host_ports: the host's ports that were asked for; the engine chooses the others.
 
         Raises:
             PortInUseError: a port of the host was asked for, and is taken.

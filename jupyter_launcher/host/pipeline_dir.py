@@ -260,6 +260,7 @@ def check_mount_sources(address: EngineAddress, mounts: Iterable[Mount], rules: 
     sockets = _find_sockets(view, address, rules)
     for mount in mounts:
         if mount.type == "volume":
+            check_volume_rules(Volume(mount.source), rules)
             continue
         source = view.look_at(mount.source)
         _check_source(view, sockets, source)

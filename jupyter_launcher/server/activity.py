@@ -38,7 +38,7 @@ def read_activity(api: JupyterApi, deadline: Deadline) -> Activity:
         )
     except NoAnswerError as error:
         msg = f"the server does not tell what it does: {error}"
-        hint = "ask again; `status` shows whether the server lives"
+        hint = "ask again; `Session.status()` shows whether the server lives"
         raise ServerTimeoutError(msg, hint=hint, seconds=deadline.seconds) from None
     try:
         return _parse_activity(status, kernels, terminals)

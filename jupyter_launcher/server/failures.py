@@ -50,8 +50,6 @@ _CLOSED_DIRECTORY = 72
 """The exit code of start.sh where its user can't enter or read the directory, of start_gateway.sh: can't enter it."""
 _UNWRITABLE_DIRECTORY = 73
 """The exit code of start.sh where its user can't write to the directory."""
-_NO_SUPERVISOR = 74
-"""The exit code of await_entrypoint.sh where the image's ENTRYPOINT has not run its command in time."""
 _UNWRITABLE_HOME = 75
 """The exit code of start.sh where its user can't write to the home that was given."""
 _KILLED = 137

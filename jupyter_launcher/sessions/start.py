@@ -53,10 +53,6 @@ __all__ = ["StartRequest", "cancelled_start", "remove_session", "start_session"]
 _log = logging.getLogger("jupyter_launcher")
 
 _PORT_SECONDS = 1.0
-_LIMITS_HINT = (
-    "let the engine control memory, cpu and pids: a rootless engine needs control groups of version 2, with these "
-    "controllers delegated to its user"
-)
 _NOT_FOUND = 127  # the exit code of a container whose program is not there
 _NOT_COMPARED = (
     "the session keeps the secrets that it was started with; nobody could compare them with the given ones",
@@ -263,9 +259,9 @@ def _start_container(context: Context, container_id: str, planned: SessionPlan) 
         EngineError: the engine could not start it, or its network cannot publish.
     """
     config = planned.container
-    asked = next((port for port in (config.host_port, *config.ports.values()) if port is not None), None)
+    asked = [port for port in (config.host_port, *config.ports.values()) if port is not None]
     try:
-        context.engine.start(container_id, host_port=asked)
+        context.engine.start(container_id, host_ports=asked)
     except EngineError as error:
         found = describe_closed_directory(planned.labels.pipeline_dir, error) or describe_refusal(config, error)
         raise found or error from error.__cause__

@@ -73,8 +73,10 @@ def _stop(
     if info is not None and not labels.is_of(info.labels, info.name):  # nobody else's container is ever touched
         return StopReport(method=StopMethod.ALREADY_STOPPED, seconds=time.monotonic() - started)
     method = StopMethod.ALREADY_STOPPED
-    # A server that ended by itself has ended its kernels first.
-    has_ended = info is not None and info.state == "exited" and info.exit_code == 0
+    # A server that ended by itself has ended its kernels first. Where an ENTRYPOINT of the image stands between, the
+    # exit code may be that one's.
+    is_servers = labels.options.get("entrypoint") is False or not known.entrypoint
+    has_ended = info is not None and info.state == "exited" and info.exit_code == 0 and is_servers
     kernels: tuple[str, ...] | None = () if has_ended else None
     try:
         if info is not None and SessionState.of_container(info.state) in (None, SessionState.PAUSED):

@@ -53,8 +53,7 @@ T = TypeVar("T")
 
 PIPELINE_TARGET = "/pipeline-dir"
 HOME_TARGET = "/home/jupyter-launcher"  # HOME in a session that was given one
-RUN_DIR = "/run/jupyter-launcher"
-"""The session's own folder in its container, in memory. ``server/inside/README.md`` says what is in it."""
+RUN_DIR = "/run/jupyter-launcher"  # the session's own folder in its container, in memory: server/inside/README.md
 SERVER_PORT = 8888
 LABEL_PREFIX = "jupyter-launcher."
 MIN_LEASE = 3
@@ -63,6 +62,7 @@ MIN_LOG_SIZE = 64 * 2**10
 
 _MOST_CPUS = 1_000_000  # the engine takes billionths of a core, in 64 bits
 _MOST_BYTES = 2**63 - 1
+_OWN_NAMES = ("localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback")  # in a container's /etc/hosts
 _LAST_UID = 2**31 - 1  # of the engine's runtimes
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,46}[a-z0-9])?")
 _CONTAINER = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9_.-]*)(?::(?P<port>[0-9]{1,5}))?")
@@ -181,11 +181,11 @@ def _refuse_own_address(gateway: str, option: str) -> None:
     is_url = "://" in gateway
     try:
         parts = urlsplit(gateway if is_url else f"//{gateway}")
-        host, port = parts.hostname or "", parts.port or SERVER_PORT
+        host, port = unquote(parts.hostname or "").rstrip("."), parts.port or SERVER_PORT
     except ValueError:
         return  # no URL, which is seen later
     address = _parse_address(host, short=is_url)
-    if host == "localhost" or host.endswith(".localhost") or (address and _is_own(address)):
+    if host in _OWN_NAMES or host.endswith(".localhost") or (address and _is_own(address)):
         seen = f"is at {show_value(host)}, which in the session's container is the session itself"
         hint = (
             f"give the name of the gateway's container, NAME or NAME:PORT (else {SERVER_PORT}); or for one on the "

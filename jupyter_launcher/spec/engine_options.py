@@ -217,13 +217,18 @@ def check_gpus(value: object, option: str) -> int | str | tuple[str, ...] | None
         if isinstance(value, str) and value.startswith("device="):
             hint = f"give the ids: {tuple(value.removeprefix('device=').split(','))!r}"
         refuse_option(option, f"is {show_value(value)}", hint)
-    found = [_GPU.fullmatch(item) if isinstance(item, str) else None for item in value]
+    found = [_GPU.fullmatch(item) if isinstance(item, str) else None for item in _in_order(value)]
     ids = tuple(str(int(item["number"])) if item["number"] else item[0] for item in found if item is not None)
     if len(ids) != len(found) or len(ids) > _MOST_GPUS or len(set(ids)) != len(ids):
         refuse_option(option, f"is {show_value(value)}", f"{hint}, each once")
     if len({bool(item["name"]) for item in found if item is not None}) > 1:
         refuse_option(option, f"is {show_value(value)}", "give names of CDI devices alone, or none of them")
     return ids
+
+
+def _in_order(given: Collection[Any]) -> Iterable[Any]:
+    """The items of a set in the same order in each process: the options of two starts are compared."""
+    return sorted(given, key=str) if isinstance(given, (set, frozenset)) else given
 
 
 def check_groups(given: object, option: str) -> tuple[str, ...]:
@@ -234,7 +239,7 @@ def check_groups(given: object, option: str) -> tuple[str, ...]:
     if isinstance(given, (str, bytes, Mapping)) or not isinstance(given, Collection) or len(given) > _MOST_ITEMS:
         refuse_option(option, f"is {show_value(given)}", hint)
     found = []
-    for item in given:
+    for item in _in_order(given):
         text = str(item) if isinstance(item, int) and not isinstance(item, bool) and 0 <= item <= _LAST_GID else item
         if not isinstance(text, str) or not _GROUP.fullmatch(text) or text == _KEEP_GROUPS:
             refuse_option(option, f"has {show_value(item)}", hint)
@@ -282,6 +287,10 @@ def refuse_unsafe(options: Mapping[str, Any], option: str) -> None:
             near = difflib.get_close_matches(name, _SAFE | _OPENS, n=1)
             hint = f"give {near[0]!r}" if near else "see the engine's API"
             refuse_option(option, f"has {name}, which is not known", f"{hint}, or unsafe=True if the engine knows it")
+        if name in _LEAST and (isinstance(value, bool) or not isinstance(value, int)):
+            refuse_option(option, f"has {name}: {show_value(value)}", "give a whole number")
+        if name in _SAFE_VALUES and not isinstance(value, str):
+            refuse_option(option, f"has {name}: {show_value(value)}", "give a text")
         if name not in _SAFE or not _is_safe(name, value):
             shown = name if name not in _SAFE else f"{name}: {show_value(value)}"
             seen = f"has {shown}, which opens the engine's host to the session, or may do so"
@@ -297,4 +306,4 @@ def _is_safe(name: str, value: object) -> bool:
     if name in _SAFE_VALUES:
         return value in _SAFE_VALUES[name]
     least = _LEAST.get(name)
-    return least is None or (isinstance(value, int) and not isinstance(value, bool) and value >= least)
+    return least is None or (isinstance(value, int) and value >= least)

@@ -104,14 +104,17 @@ def check_tmpfs(given: object, option: str) -> dict[str, int]:
     return dict(sorted(found.items()))
 
 
-def refuse_tmpfs_targets(tmpfs: Iterable[str], mounts: Iterable[Mount]) -> None:
-    """Refuse a file system in memory where a mount is, or inside of one.
+def refuse_tmpfs_targets(tmpfs: Iterable[str], mounts: Iterable[Mount], *, has_home: bool = False) -> None:
+    """Refuse a file system in memory where a mount is, or inside of one; a home that was given is one too.
 
     Raises:
         OptionError: naming the path.
     """
+    held = [mount.target for mount in mounts]
     for path in tmpfs:
-        if any(PurePosixPath(path).is_relative_to(mount.target) for mount in mounts):
+        if has_home and PurePosixPath(path).is_relative_to(HOME_TARGET):
+            refuse_option("tmpfs", f"has {path}, where home= is mounted", "take a path outside of it")
+        if any(PurePosixPath(path).is_relative_to(target) for target in held):
             refuse_option("tmpfs", f"has {path}, where one of mounts is", "take a path outside of it")
 
 
@@ -134,6 +137,8 @@ def refuse_beside_home(mounts: Iterable[Mount], environment: Mapping[str, str]) 
     """
     if any(mount.target == HOME_TARGET for mount in mounts):
         refuse_option("mounts", f"has the target {HOME_TARGET}, where home= is mounted", "leave one of them out")
+    if any(item.type == "volume" and PurePosixPath(HOME_TARGET).is_relative_to(item.target) for item in mounts):
+        refuse_option("mounts", f"has a volume around {HOME_TARGET}, where home= is mounted", "take another target")
     if "HOME" in environment:
         refuse_option("environment", f"sets HOME, which home= sets to {HOME_TARGET}", "leave one of them out")
 

@@ -245,7 +245,7 @@ class SessionSpec:
             spec.pipeline_relabel, "pipeline_relabel", "" if isinstance(pipeline_dir, Volume) else str(pipeline_dir)
         )
         refuse_host_ports(spec.ports, spec.host_port, "ports")
-        refuse_tmpfs_targets(spec.tmpfs, spec.mounts)
+        refuse_tmpfs_targets(spec.tmpfs, spec.mounts, has_home=spec.home is not None)
         if not spec.unsafe:
             refuse_unsafe(spec.container_options, "container_options")
         texts.check_argument_size(spec.environment, spec.lab_args, spec.secrets)

@@ -94,13 +94,15 @@ def _find_secrets_fault(hidden: HiddenTexts) -> tuple[str, str] | None:
     return None
 
 
-def check_token(given: object, option: str) -> Secret | None:
-    """A token of the caller's, as it may stand in a URL.
+def check_token(given: object, option: str, *, is_needed: bool = False) -> Secret | None:
+    """A token of the caller's, as it may stand in a URL; ``is_needed``: what a function returned, a text too.
 
     Raises:
         OptionError: it says what is wrong, and shows nothing of it.
     """
-    if given is not None and not isinstance(given, Secret):
+    if is_needed and isinstance(given, str):
+        given = Secret(given)
+    if not isinstance(given, Secret) and (is_needed or given is not None):
         del given  # what a traceback shows of this frame
         refuse_option(option, "is no Secret", "give Secret('…'), or a function that returns the text")
     if given is not None and not _TOKEN.fullmatch(given.text):

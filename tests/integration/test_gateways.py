@@ -172,7 +172,7 @@ def test_the_gateways_token_is_nowhere_to_be_found(
         "log records": "\n".join(record.getMessage() for record in caplog.records),
     }
     assert "--gateway-url" in places["argv of every process"], "the processes were not seen at all"
-    assert "start.sh" in places["inspect of its execs of the session"], "the execs were not seen at all"
+    assert "--notebook-dir" in places["inspect of its execs of the session"], "the execs were not seen at all"
     assert "KERNEL_ID" in places["environment of a kernel"], "the environment was not seen at all"
     assert [place for place, text in places.items() if jupyter_gateway.token in text] == []
     folder = "/run/jupyter-launcher"

@@ -7,7 +7,7 @@ import re
 import threading
 import uuid
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -314,7 +314,7 @@ class FakeEngine:
         self._note("created", name)
         return made.id
 
-    def start(self, container: str, *, host_port: int | None = None) -> None:
+    def start(self, container: str, *, host_ports: Collection[int] = ()) -> None:
         self._note("start", container)
         info = self._find(container)
         if info is None:

@@ -25,6 +25,7 @@ from jupyter_launcher import (
     Phase,
     PipelineDirError,
     RunningGateway,
+    Secret,
     ServerNotRunningError,
     Session,
     SessionConflictError,
@@ -646,3 +647,10 @@ def test_a_launcher_with_requirements_has_the_image_with_them(connect: Connect) 
     assert connect(build=BuildOptions(requirements=["pandas"]), image="mine").image == "mine"
     with pytest.raises(OptionError, match="cannot be read"):
         connect(build=BuildOptions(requirements="/none"))
+
+
+@pytest.mark.parametrize("made", [3, None, "short", Secret("short")])
+def test_a_function_that_returns_no_token_is_told_so(launcher: Launcher, tmp_path: Path, made: Any) -> None:
+    with pytest.raises(OptionError, match=r"^token ") as caught:
+        launcher.start(tmp_path, token=lambda: made)
+    assert caught.value.option == "token"

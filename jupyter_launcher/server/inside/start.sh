@@ -110,11 +110,13 @@ if [ -w /etc/passwd ]; then
   while read -r _jl_key _jl_id _jl_rest; do
     case $_jl_key in Uid:) _jl_uid=$_jl_id ;; Gid:) _jl_line="session:x:$_jl_uid:$_jl_id::$HOME:${SHELL:-/bin/sh}" && break ;; esac
   done </proc/self/status
-  while IFS=: read -r _jl_key _jl_rest _jl_id _jl_rest; do
+  _jl_id=
+  while IFS=: read -r _jl_key _jl_rest _jl_id _jl_rest || [ -n "$_jl_key" ]; do
     [ "$_jl_id" != "$_jl_uid" ] || _jl_line=
+    _jl_key= _jl_id=
   done </etc/passwd
   case $_jl_line in session:x:*:*::*:*:* | *"
-"*) ;; session:x:*) echo "$_jl_line" >>/etc/passwd ;; esac
+"*) ;; session:x:*) ({ [ -z "$(tail -c 1 /etc/passwd)" ] || echo; echo "$_jl_line"; } >>/etc/passwd) 2>/dev/null ;; esac
 fi
 
 # `jupyter lab` starts a Python only to exec the `jupyter-lab` beside it. Run that directly where `jupyter`

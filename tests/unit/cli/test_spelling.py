@@ -22,6 +22,7 @@ from tests.unit.cli.conftest import Run
         ("pipeline_read_only=True", "--pipeline-read-only"),
         ("give unsafe=True if that is meant", "give --unsafe if that is meant"),
         ("tune=True or tune=False", "--tune or --no-tune"),
+        ("it has read_only=False", "it has no --read-only"),
         ("give environment={'NAME': ...}", "give --env NAME=..."),
         ("raise timeouts.start if it only needs longer", "raise --timeout start= if it only needs longer"),
         ("see lab_args and the image", "see --lab-arg and the image"),

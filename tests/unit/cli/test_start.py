@@ -25,7 +25,9 @@ def test_a_start_prints_where_the_session_is(run: Run, jupyter: FakeJupyter, tmp
     assert jupyter.engine.named("jupyter-server.unit.one").running
 
 
-def test_a_volume_is_named_in_place_of_a_directory(run: Run, engine: FakeEngine, tmp_path: Path) -> None:
+def test_a_volume_is_named_in_place_of_a_directory(
+    run: Run, engine: FakeEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     engine.log = "directory 7:8 1000:1000"
     engine.on_start = lambda name: engine.end(name) if "look" in engine.known[name].name else None
     assert run("start", "volume:pipeline-7", "--session-id", "one").exit_code == 0
@@ -33,6 +35,10 @@ def test_a_volume_is_named_in_place_of_a_directory(run: Run, engine: FakeEngine,
     mount = engine.configs["jupyter-server.unit.one"].mounts[0]
     assert (mount.type, mount.source, mount.target) == ("volume", "pipeline-7", "/pipeline-dir")
     assert run("start", "volume:").exit_code == 2
+    (tmp_path / "volume:pipeline-7").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert run("start", "./volume:pipeline-7", "--session-id", "beside").exit_code == 0
+    assert engine.configs["jupyter-server.unit.beside"].mounts[0].type == "bind"
     assert run("start", tmp_path, "--home", "volume:alice", "--session-id", "two").exit_code == 0
     assert run("start", tmp_path, "--home", tmp_path, "--session-id", "three").exit_code == 0
     homes = [engine.configs[f"jupyter-server.unit.{name}"].mounts[1] for name in ("two", "three")]

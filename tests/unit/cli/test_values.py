@@ -80,6 +80,7 @@ def test_options_that_are_given_more_than_once(tmp_path: Path) -> None:
             Mount(source="/a,b", target="/c", propagation="rslave"),
         ]
     }
+    assert read("--mount=source=/a,target=/b,readonly=false") == {"mounts": [Mount(source="/a", target="/b")]}
     assert read('--container-option=Dns=["10.0.0.1"]', '--container-option=Hostname="lab"') == {
         "container_options": {"Dns": ["10.0.0.1"], "Hostname": "lab"}
     }
@@ -90,6 +91,7 @@ def test_options_that_are_given_more_than_once(tmp_path: Path) -> None:
 )
 def test_gpus(word: str, value: object) -> None:
     assert read(f"--gpus={word}") == {"gpus": value}
+    assert read(f"--gpus={'9' * 5000}") == {"gpus": ("9" * 5000,)}
 
 
 @pytest.mark.parametrize(
@@ -108,6 +110,8 @@ def test_gpus(word: str, value: object) -> None:
         (["--mount=source=/a,source=/b,target=/c"], "--mount has 'source=/b'"),
         (["--mount=source=/a,target=/c,readonly=maybe"], "--mount has"),
         (["--mount="], "--mount is ''"),
+        (["--mount=source=/a\nb,target=/c"], "--mount is "),
+        (["--home=volume:a/b"], "--home is 'volume:a/b'"),
         (["--container-option=Dns=[10"], "--container-option has 'Dns'"),
         (["--timeout=begin=1"], "--timeout has 'begin'"),
         (["--timeout=start=soon"], "--timeout has 'soon' for start"),

@@ -194,10 +194,10 @@ def test_a_port_that_is_taken_is_named() -> None:
     error = api_error(500, "Bind for 127.0.0.1:80 failed: port is already allocated")
     engine = docker_engine(FakeApi(start=error))
     with pytest.raises(PortInUseError) as caught:
-        engine.start("abc", host_port=80)
+        engine.start("abc", host_ports=[80])
     assert (caught.value.host_port, caught.value.status) == (80, 500)
     with pytest.raises(PortInUseError) as another:
-        engine.start("abc", host_port=79)  # one of several, of which the engine names the one that is taken
+        engine.start("abc", host_ports=[79, 80])  # the engine names the one of them that is taken
     assert another.value.host_port == 80
     with pytest.raises(EngineError) as other:  # a free one was asked for
         engine.start("abc")
@@ -209,15 +209,18 @@ def test_a_port_of_the_engines_own_that_is_taken_after_all_is_chosen_again() -> 
     api = FakeApi(start=iter([taken, taken, None]))
     docker_engine(api).start("abc")
     assert api.names == ["start"] * 3
-    once = FakeApi(start=taken)
+    beside = FakeApi(start=iter([taken, None]))
+    docker_engine(beside).start("abc", host_ports=[80])
+    assert beside.names == ["start"] * 2
+    once = FakeApi(start=api_error(500, "address already in use"))
     with pytest.raises(PortInUseError):
-        docker_engine(once).start("abc", host_port=80)
+        docker_engine(once).start("abc", host_ports=[80])
     assert once.names == ["start"]
 
 
 def test_a_start_that_fails_otherwise_names_no_port() -> None:
     with pytest.raises(EngineError) as caught:
-        docker_engine(FakeApi(start=api_error(404, "no such file"))).start("abc", host_port=80)
+        docker_engine(FakeApi(start=api_error(404, "no such file"))).start("abc", host_ports=[80])
     assert type(caught.value) is EngineError
 
 

@@ -214,6 +214,17 @@ def test_a_pull_that_takes_too_long() -> None:
         ensure(store(inspect_image=ABSENT, pull=[{"status": "x"}])[0], "x", seconds=0.0)
 
 
+@pytest.mark.parametrize(
+    "image", ["jupyter-launcher/jupyter-server:0.0.9", "jupyter-launcher/jupyter-server-packages:0.1.0-0123456789ab"]
+)
+def test_an_image_of_ours_that_is_another_one_is_not_pulled(image: str) -> None:
+    images, api = store(inspect_image=ABSENT)
+    with pytest.raises(ImageNotFoundError, match="this launcher builds another one") as caught:
+        ensure(images, image)
+    assert caught.value.image == image
+    assert "pull" not in api.names
+
+
 def test_an_image_of_ours_is_built_and_not_pulled() -> None:
     images, api = store(inspect_image=ABSENT, build=[])
     ensure(images, DEFAULT_IMAGE)

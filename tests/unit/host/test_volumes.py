@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from jupyter_launcher import EngineError, OptionError, PipelineDirError, Volume
+from jupyter_launcher import EngineError, Mount, OptionError, PipelineDirError, Volume
 from jupyter_launcher.engine.types import BindMount
 from jupyter_launcher.host.address import EngineAddress
-from jupyter_launcher.host.pipeline_dir import PipelineDir, resolve_pipeline_dir
+from jupyter_launcher.host.pipeline_dir import PipelineDir, check_mount_sources, resolve_pipeline_dir
 from jupyter_launcher.host.rules import DirectoryRules
 from jupyter_launcher.spec.container import LOOK_TARGET, volume_config
 from tests.unit.fakes import FakeEngine, refusal
@@ -153,3 +153,11 @@ def test_the_text_of_a_volume_is_read_again() -> None:
 def test_a_volume_in_the_engines_words() -> None:
     mount = BindMount(source="ab", target="/t", read_only=True, relabel="z", type="volume", no_copy=True)
     assert mount.to_short_form() == "ab:/t:ro,z,nocopy"
+
+
+def test_a_launcher_with_roots_mounts_no_volume(tmp_path: Path) -> None:
+    engine = FakeEngine()
+    mounts = [Mount(type="volume", source="models", target="/models")]
+    check_mount_sources(EngineAddress(engine), mounts, DirectoryRules())
+    with pytest.raises(PipelineDirError, match="volume:models"):
+        check_mount_sources(EngineAddress(engine), mounts, DirectoryRules(roots=(tmp_path,)))

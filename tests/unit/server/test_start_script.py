@@ -307,6 +307,20 @@ def test_a_server_before_jupyterlab_3_is_told_at_once(folder: Path) -> None:
     assert run_start(folder, {"PATH": f"{folder}/bin:/usr/bin:/bin"}).stdout == "old-server\n\x04"
 
 
+@pytest.mark.parametrize("before", ["root:x:0:0::/root:/bin/sh\n", "root:x:0:0::/root:/bin/sh", ""])
+def test_a_user_without_a_name_gets_a_line_of_its_own(folder: Path, before: str) -> None:
+    names = write(folder / "passwd", before, 0o666)
+    write(folder / "bin" / "jupyter", "#!/bin/sh\nexit 0\n")
+    script = read_script("start.sh").replace("/etc/passwd", str(names))
+    for _ in range(2):
+        run_start(folder, {"PATH": f"{folder}/bin:/usr/bin:/bin", "HOME": str(folder)}, script=script)
+        shutil.rmtree(folder / "run", ignore_errors=True)
+    lines = names.read_text().splitlines()
+    assert lines[:-1] == before.splitlines()
+    user = WHO.get("user", os.getuid())
+    assert lines[-1].startswith(f"session:x:{user}:")
+
+
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can be somebody else")
 def test_where_no_home_can_be_made_nothing_is_started(folder: Path) -> None:
     script = read_script("start.sh")

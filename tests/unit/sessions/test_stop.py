@@ -520,6 +520,10 @@ def test_a_server_that_ended_by_itself_has_ended_its_kernels(context: Context, j
     jupyter.marked = ["other"]
     assert stop(context, jupyter, on_gateway(jupyter), state="exited", exit_code=0).kernels == ()
     assert jupyter.kernels == {"other"}
+    # The exit code of an ENTRYPOINT says nothing of the server's end.
+    wrapped = stop(context, jupyter, on_gateway(jupyter), state="exited", exit_code=0, entrypoint=("/wrapper",))
+    assert wrapped.kernels == ("other",)
+    jupyter.kernels = {"other"}
     assert stop(context, jupyter, on_gateway(jupyter), state="exited", exit_code=137).kernels == ("other",)
 
 

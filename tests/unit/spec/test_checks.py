@@ -167,7 +167,13 @@ def test_addresses_at_which_a_session_would_ask_itself(form: str, host: str) -> 
     assert "http://172.17.0.1:888" in caught.value.hint
 
 
-@pytest.mark.parametrize("host", ["[::1]", "[::]", "[::ffff:127.0.0.1]", "127.1", "0", "0x7f000001"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("[::1]", "[::]", "[::ffff:127.0.0.1]", "127.1", "0", "0x7f000001", "127.0.0.1."),
+        *("localhost.", "localhos%74", "localhost.localdomain", "ip6-localhost", "ip6-loopback"),
+    ],
+)
 def test_other_forms_of_such_addresses_in_a_url(host: str) -> None:
     with pytest.raises(OptionError, match="is the session itself"):
         checks.check_gateway(f"http://{host}:8888", "gateway")

@@ -285,6 +285,12 @@ def test_nothing_takes_the_place_of_a_home() -> None:
     with pytest.raises(OptionError, match="environment sets HOME"):
         session_spec(home="/srv/alice", environment={"HOME": "/x"})
     assert session_spec(environment={"HOME": "/x"}).home is None
+    for path in ("/home/jupyter-launcher", "/home/jupyter-launcher/.cache"):
+        with pytest.raises(OptionError, match=f"tmpfs has {path}, where home= is mounted"):
+            session_spec(home="/srv/alice", tmpfs={path: "1m"})
+    assert session_spec(home="/srv/alice", tmpfs={"/home": "1m"}).tmpfs == {"/home": 2**20}
+    with pytest.raises(OptionError, match="a volume around /home/jupyter-launcher"):
+        session_spec(home="/srv/alice", mounts=[Mount(type="volume", source="homes", target="/home")])
 
 
 def test_a_home_is_a_mount_like_others() -> None:

@@ -42,17 +42,21 @@ else:
             stem, suffix = os.path.splitext(name)
             return os.path.join(folder, stem + "-" + checkpoint_id + suffix)
 
+        # A folder of this name in the pipeline, which other servers have left, has the path of what is kept here.
+        def _is_store(self, *paths):
+            return any(".ipynb_checkpoints" in path.split("/") for path in paths)
+
         # A folder's checkpoints do not move with the folder, and do not end with it.
         def _move_folder(self, old_path, new_path):
             old, new = self._folder_below_home(old_path), self._folder_below_home(new_path)
-            if not self.checkpoint_dir and os.path.isdir(old):
+            if not self.checkpoint_dir and not self._is_store(old_path, new_path) and os.path.isdir(old):
                 with self.perm_to_403():
                     shutil.rmtree(new, ignore_errors=True)
                     os.makedirs(os.path.dirname(new), mode=0o700, exist_ok=True)
                     os.rename(old, new)
 
         def _remove_folder(self, path):
-            if not self.checkpoint_dir:
+            if not self.checkpoint_dir and not self._is_store(path):
                 shutil.rmtree(self._folder_below_home(path), ignore_errors=True)
 
     class FileCheckpointsBelowHome(CheckpointsBelowHome, _checkpoints):
