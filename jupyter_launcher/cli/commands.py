@@ -18,7 +18,7 @@ from jupyter_launcher._version import __version__
 from jupyter_launcher.cli.options import NAME, CommandContext, LauncherGroup, directory_options, pass_context
 from jupyter_launcher.cli.output import describe_session, error_document, format_columns, format_line, session_document
 from jupyter_launcher.cli.start import start
-from jupyter_launcher.errors import LauncherError, SessionError
+from jupyter_launcher.errors import LauncherError, OptionError, SessionError
 
 if TYPE_CHECKING:
     from jupyter_launcher.launcher import Launcher
@@ -295,14 +295,14 @@ def build(state: CommandContext, /, name: str, tag: str | None, force: bool, pro
 
 
 @cli.command(short_help="Check whether sessions can be started here.")
-@click.argument("directory", metavar="[DIR]", required=False, type=click.Path(path_type=Path))
+@click.argument("directory", metavar="[DIR]", required=False)
 @click.option("--gateway", metavar="NAME", help="Whether a container reaches it.")
 @click.option("--network", metavar="NAME", help="The network that the session would join.")
 @click.option("--image", help="Instead of the default one.")
 @directory_options
 @pass_context
 def doctor(
-    state: CommandContext, /, directory: Path | None, image: str | None, roots: tuple[Path, ...], **options: Any
+    state: CommandContext, /, directory: str | None, image: str | None, roots: tuple[Path, ...], **options: Any
 ) -> None:
     """Check everything that a session needs, from the engine to a published port, and say how to fix what fails.
 
@@ -312,11 +312,15 @@ def doctor(
     from jupyter_launcher.cli.doctor import examine
     from jupyter_launcher.engine.client import DockerEngine
     from jupyter_launcher.engine.images import DEFAULT_IMAGE
+    from jupyter_launcher.models import Volume
 
+    if directory is not None and Volume.from_text(directory) is not None:
+        msg = f"DIR is {directory}, a volume, and a look at a volume would make it"
+        raise OptionError(msg, hint="leave DIR out, or give a directory", option="directory")
     checks = []
     found = examine(
         lambda: DockerEngine.connect(context=state.context),
-        pipeline_dir=directory,
+        pipeline_dir=None if directory is None else Path(directory),
         image=image or DEFAULT_IMAGE,
         roots=roots or None,
         **options,

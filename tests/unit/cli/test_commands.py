@@ -280,3 +280,10 @@ def test_an_engine_that_does_not_answer_completes_nothing(add: Add, engine: Fake
     add("abc")
     engine.fail("containers", refusal(500))
     assert completed("a") == []
+
+
+def test_the_doctor_looks_at_no_volume(run: Run, engine: FakeEngine) -> None:
+    found = run("doctor", "volume:pipeline-7")
+    assert found.exit_code == 2
+    assert "DIR is volume:pipeline-7, a volume" in found.stderr
+    assert engine.calls == []
