@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         SessionNotFoundError,
         SessionUnreadableError,
         StartCancelledError,
+        UnsupportedOptionError,
     )
     from jupyter_launcher.launcher import Launcher
     from jupyter_launcher.models import (
@@ -115,6 +116,7 @@ __all__ = [
     "StopReport",
     "Timeouts",
     "Timings",
+    "UnsupportedOptionError",
     "Volume",
     "__version__",
 ]

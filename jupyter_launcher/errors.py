@@ -4,6 +4,7 @@
 
     LauncherError
     ├── OptionError (a ValueError too)
+    │   └── UnsupportedOptionError (an EngineError too)
     ├── PipelineDirError
     ├── EngineError
     │   ├── EngineUnavailableError
@@ -62,6 +63,7 @@ __all__ = [
     "SessionNotFoundError",
     "SessionUnreadableError",
     "StartCancelledError",
+    "UnsupportedOptionError",
 ]
 
 
@@ -122,6 +124,11 @@ class EngineError(LauncherError):
     status: int | None = None
 
     command_exit_code: ClassVar[int] = 4
+
+
+@dataclass(eq=False)
+class UnsupportedOptionError(OptionError, EngineError):
+    """An option that this engine refused, because it cannot give it: GPUs, groups, the propagation of a mount."""
 
 
 @dataclass(eq=False)

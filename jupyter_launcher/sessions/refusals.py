@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from jupyter_launcher.engine.traits import EngineTraits
 from jupyter_launcher.engine.types import ContainerConfig
-from jupyter_launcher.errors import EngineError, OptionError
+from jupyter_launcher.errors import EngineError, OptionError, UnsupportedOptionError
 from jupyter_launcher.spec.checks import check_cores
 from jupyter_launcher.spec.options import SessionSpec
 
@@ -55,11 +55,12 @@ def describe_unenforced(option: str) -> OptionError:
     return OptionError(msg, hint=f"leave {option}= out, or {remedy}", option=option)
 
 
-def describe_refusal(config: ContainerConfig, error: EngineError) -> OptionError | EngineError | None:
+def describe_refusal(config: ContainerConfig, error: EngineError) -> EngineError | None:
     """The error where the engine refused a container because of an option; None: because of something else."""
     for option, words, hint in _REFUSALS:
         if getattr(config, option) and any(word in error.message for word in words):
-            return OptionError(f"{option} cannot be given as asked for: {error.message}", hint=hint, option=option)
+            msg = f"{option} cannot be given as asked for: {error.message}"
+            return UnsupportedOptionError(msg, hint=hint, option=option, status=error.status)
     if config.engine_options and type(error) is EngineError and error.status in (400, 500):
         # Whether it is about one of them, only its words tell.
         hint = "see whether that is about one of container_options"
