@@ -105,7 +105,7 @@ def _split_mounts(mounts: tuple[BindMount, ...]) -> tuple[set[str], list[str]]:
     long, short = set(), []
     for mount in mounts:
         paths = mount.source + mount.target
-        if mount.relabel is None and not set(paths) & set(',"\n'):
+        if not mount.needs_short_form and not set(paths) & set(',"\n'):
             long.add(mount.target)
         elif ":" not in paths:
             short.append(mount.to_short_form())

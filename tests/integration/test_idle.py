@@ -165,7 +165,8 @@ def test_a_kernel_that_is_killed_for_memory_is_told(
     assert 10 * 2**20 < used.memory < 300 * 2**20 == used.memory_limit
     assert used.pids is not None
     assert used.pids > 1
-    assert used.cpus is not None
+    if not client.version()["Components"][0]["Name"].startswith("Podman"):  # its service did not tell
+        assert used.cpus is not None
     with open_socket(session, f"api/kernels/{kernel}/channels") as channels:
         send_code(channels, "parts = [bytes([1]) * 2**20 for _ in range(4096)]")
         assert eventually(lambda: bool(session.status().oom_kills), 60)

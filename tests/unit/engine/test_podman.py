@@ -262,3 +262,16 @@ def test_volumes_and_propagation() -> None:
 def test_a_tmpfs_that_can_be_run_from() -> None:
     tmpfs = (Tmpfs(target="/scratch", mode="1777", size=16, executable=True),)
     assert created(podman_api(), tmpfs=tmpfs)["Tmpfs"] == {"/scratch": "rw,nosuid,nodev,exec,mode=1777,size=16"}
+
+
+def test_every_mount_of_podmans_is_in_one_of_the_two_forms() -> None:
+    mounts = (
+        BindMount(source="/a", target="/plain"),
+        BindMount(source="/b", target="/relabelled", relabel="z"),
+        BindMount(source="/c,d", target="/comma"),
+        BindMount(source="v1", target="/volume", type="volume"),
+        BindMount(source="v2", target="/empty", type="volume", no_copy=True),
+    )
+    host = podman.to_podman(ContainerConfig(image="image", mounts=mounts))["HostConfig"]
+    assert [item["Target"] for item in host["Mounts"]] == ["/plain", "/volume"]
+    assert host["Binds"] == ["/b:/relabelled:rw,z", "/c,d:/comma:rw", "v2:/empty:rw,nocopy"]
