@@ -70,6 +70,8 @@ def test_a_volume_is_given_to_the_user_whatever_the_image_has_there(
     client: Any, make_volume: MakeVolume, start: ServerFactory
 ) -> None:
     """Our image has ``/pipeline-dir`` of user 1000, which the engine would copy into a new volume, with its owner."""
+    if client.version()["Components"][0]["Name"].startswith("Podman"):
+        pytest.skip("Podman gives an empty volume to the owner of the image's folder at its mount point, each time")
     session = start(make_volume(), home=make_volume(), user=1500)
     assert run(client, session.container_id, "id -u; stat -c %u:%g . ~") == "1500\n1500:1500\n1500:1500"
 
