@@ -51,7 +51,7 @@ def image(launcher: Launcher, client: Any, tmp_path_factory: pytest.TempPathFact
     (folder / "Dockerfile").write_text(
         f"FROM {launcher.image}\n"
         "COPY entrypoint /entrypoint\n"
-        "ENV PATH=/usr/bin:/bin TAKEN_OUT=1 JUPYTER_GATEWAY_URL=http://eg.example JUPYTER_DATA_DIR=/root/data\n"
+        "ENV PATH=/usr/bin:/bin TAKEN_OUT=1 JUPYTER_GATEWAY_URL=http://eg.example JUPYTER_DATA_DIR=/proc/data\n"
         'ENTRYPOINT ["/entrypoint"]\n'
     )
     tag = f"jupyter-launcher/test:{launcher.namespace}-entrypoint"

@@ -27,7 +27,7 @@ from jupyter_launcher import (
     Volume,
 )
 from jupyter_launcher.pytest_plugin import ServerFactory
-from tests.containers import owned
+from tests.containers import owned, warnings_of
 
 MakeVolume = Callable[[], Volume]
 
@@ -56,7 +56,7 @@ def test_a_pipeline_in_a_volume(client: Any, launcher: Launcher, make_volume: Ma
     volume = make_volume()
     with launcher.run_gateway(volume) as gateway:
         session = start(volume, gateway=gateway, session_id=uuid.uuid4().hex[:12])
-        assert (session.pipeline_dir, session.warnings) == (volume, ())
+        assert (session.pipeline_dir, warnings_of(session)) == (volume, [])
         assert [item.pipeline_dir for item in launcher.list() if item.session_id == session.id] == [volume]
         assert launcher.start(volume, gateway=gateway, session_id=session.id).joined
         run(client, session.container_id, "mkdir sub && echo kept >sub/a.txt")
