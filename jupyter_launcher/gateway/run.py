@@ -85,7 +85,7 @@ def run_gateway(
     folder = resolve_pipeline_dir(
         engine, address, request.pipeline_dir, request.user, image=request.image, rules=request.rules
     )
-    check_relabel(request.relabel, "pipeline_relabel", "" if isinstance(folder.path, Volume) else str(folder.path))
+    check_relabel(request.relabel, "pipeline_relabel", folder.path)
     host_ip = address.choose_publish_ip(None)
     network = address.choose_network(request.network)
     _refuse_unusable_network(engine, network)

@@ -11,12 +11,12 @@ from typing import Literal, TypeGuard
 
 from jupyter_launcher.errors import OptionError
 
-__all__ = ["BuildOptions", "HiddenTexts", "Mount", "Spelling", "Timeouts", "is_text", "show_value"]
+__all__ = ["VOLUME_NAME", "BuildOptions", "HiddenTexts", "Mount", "Spelling", "Timeouts", "is_text", "show_value"]
 
 _LONGEST = 1e9  # seconds; what sockets take ends soon after it
 _SHOWN = 200  # characters
 _VOLUME_PREFIX = "volume:"
-_VOLUME_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{1,254}")  # Docker's own rule
+VOLUME_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{1,254}")  # Docker's own rule
 
 
 def is_text(value: object) -> TypeGuard[str]:
@@ -116,7 +116,7 @@ class Volume:
 
     def __post_init__(self) -> None:
         given: object = self.name
-        if not isinstance(given, str) or not _VOLUME_NAME.fullmatch(given):
+        if not isinstance(given, str) or not VOLUME_NAME.fullmatch(given):
             msg = f"volume is {show_value(given)}"
             hint = "give the name of a volume: 2 or more letters, digits, '_', '.' and '-'"
             raise OptionError(msg, hint=hint, option="volume")

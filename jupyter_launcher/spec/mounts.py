@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import posixpath
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from jupyter_launcher.engine.types import BindMount
 from jupyter_launcher.models import Mount, Volume
-from jupyter_launcher.models.options import is_text, show_value
+from jupyter_launcher.models.options import VOLUME_NAME, is_text, show_value
 from jupyter_launcher.spec.checks import HOME_TARGET, PIPELINE_TARGET, RUN_DIR, check_size, refuse_option
 
 __all__ = [
@@ -35,7 +34,6 @@ DIRECTORY, LINK, NOTHING = "directory", "symbolic link", "nothing"
 
 _HINT = "give Mount(source='/absolute/on/the/host', target='/in/the/container')"
 _VOLUME_HINT = "give Mount(type='volume', source='the-name-of-a-volume', target='/in/the/container')"
-_VOLUME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{1,254}")
 _PROPAGATIONS = ("private", "rprivate", "shared", "rshared", "slave", "rslave")
 # The engine mounts files of its own below these: its init, the files for names. So does the launcher with its
 # folder. In a folder of the caller's the engine would make their mount points, as root.
@@ -73,7 +71,7 @@ def _check_mount(item: object, option: str) -> Mount:
     if item.type not in ("bind", "volume"):
         refuse_option(option, f"has the type {show_value(item.type)}", "give 'bind' or 'volume'")
     is_volume = item.type == "volume"
-    if not texts[1].startswith("/") or not (_VOLUME.fullmatch(texts[0]) if is_volume else texts[0].startswith("/")):
+    if not texts[1].startswith("/") or not (VOLUME_NAME.fullmatch(texts[0]) if is_volume else texts[0].startswith("/")):
         refuse_option(option, f"has {show_value(item)}", _VOLUME_HINT if is_volume else _HINT)
     source, target = texts[0], _check_target(texts[1], option)
     check_relabel(item.relabel, option, source + target)
@@ -143,11 +141,11 @@ def refuse_beside_home(mounts: Iterable[Mount], environment: Mapping[str, str]) 
         refuse_option("environment", f"sets HOME, which home= sets to {HOME_TARGET}", "leave one of them out")
 
 
-def check_relabel(given: object, option: str, paths: str = "") -> str | None:
+def check_relabel(given: object, option: str, paths: Path | Volume | str = "") -> str | None:
     """How SELinux labels are changed: ``z``, ``Z`` or not at all. Engines take it with paths without a colon alone."""
     if given not in (None, "z", "Z"):
         refuse_option(option, f"has the relabel {show_value(given)}", "give 'z', 'Z' or None")
-    if given is not None and ":" in paths:
+    if given is not None and not isinstance(paths, Volume) and ":" in str(paths):
         hint = "use a path without ':', or label the files yourself, with `chcon -R -t container_file_t`"
         refuse_option(option, f"has the relabel {given!r} for a path with ':'", hint)
     return given

@@ -241,9 +241,7 @@ class SessionSpec:
             image=checks.check_image(image, "image"),
             **checked,
         )
-        check_relabel(
-            spec.pipeline_relabel, "pipeline_relabel", "" if isinstance(pipeline_dir, Volume) else str(pipeline_dir)
-        )
+        check_relabel(spec.pipeline_relabel, "pipeline_relabel", pipeline_dir)
         refuse_host_ports(spec.ports, spec.host_port, "ports")
         refuse_tmpfs_targets(spec.tmpfs, spec.mounts, has_home=spec.home is not None)
         if not spec.unsafe:
