@@ -21,6 +21,7 @@ _REFUSALS = (
         ("select device driver", "CDI device", "nvidia-container-cli"),
         "leave gpus= out, or install NVIDIA's container toolkit on the engine's host, and see `nvidia-smi` there",
     ),
+    ("memory", ("Minimum memory",), "give more: a server alone needs about 150m"),
     ("groups", ("find group",), "give gids, or names that are in the image's /etc/group"),
     (
         "mounts",
