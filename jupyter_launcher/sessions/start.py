@@ -27,7 +27,8 @@ from jupyter_launcher.host.process import process_mark
 from jupyter_launcher.host.volumes import DEFAULT_USER, prepare_volume
 from jupyter_launcher.models import Gateway, Phase, Timings, Volume
 from jupyter_launcher.server.api import JupyterApi
-from jupyter_launcher.server.process import describe_closed_directory, describe_failure, renew_lease, start_server
+from jupyter_launcher.server.failures import describe_closed_directory, describe_failure
+from jupyter_launcher.server.process import renew_lease, start_server
 from jupyter_launcher.server.ready import check_kernelspecs, check_server_info, wait_until_ready
 from jupyter_launcher.sessions.context import Context
 from jupyter_launcher.sessions.join import (
