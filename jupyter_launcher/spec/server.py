@@ -25,7 +25,7 @@ _THREADS = (
     "RAYON_NUM_THREADS",
     "PYTHON_CPU_COUNT",
 )
-_TUNINGS = ("rfc3987_syntax", "yarn_config", "late_collection")
+_TUNINGS = ("rfc3987_syntax", "yarn_config", "late_collection", "quick_exit")
 
 
 def read_script(name: str) -> str:

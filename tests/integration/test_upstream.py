@@ -202,6 +202,16 @@ LEANS_ON = {
         # Gone when JupyterLab reads what its own yarn prints.
         assert 'info["type"] == "info"' in source
     """,
+    "quick_exit": """
+        import atexit, dbm.dumb, gc, io, threading, zipfile, shelve, sqlite3, tempfile
+        # Python's own end calls both, in this order.
+        assert callable(threading._shutdown) and callable(atexit._run_exitfuncs)
+        kinds = (zipfile.ZipFile, shelve.Shelf, dbm.dumb._Database, sqlite3.Connection, tempfile._TemporaryFileCloser)
+        assert all(callable(kind.close) for kind in kinds)
+        file = open("/dev/null", "w")
+        assert {id(file), id(file.buffer)} <= {id(item) for item in gc.get_objects()}
+        assert type(file).__module__ == "_io"
+    """,
     "late_collection": """
         import gc
         assert len(gc.get_threshold()) == 3 and isinstance(gc.callbacks, list)
