@@ -1,4 +1,4 @@
-"""Run a server once, and write what it compiles and imports for jupyter_launcher_start.py.
+"""Run a server once, and write the regular expressions that it compiles for jupyter_launcher_start.py.
 
 write_start.py      run by the server's Python
 """
@@ -15,9 +15,8 @@ import threading
 import time
 import urllib.request
 import warnings
-from importlib import machinery
 
-from jupyter_launcher_start import CODE, FACTS, FOLDER, VERSION
+from jupyter_launcher_start import EXPRESSIONS
 
 
 def note_expressions():
@@ -80,31 +79,18 @@ def run_server():
         runpy.run_path(sys.argv[0], run_name="__main__")
 
 
-def write_code():
-    """Write the code of all modules of the environment that are imported; return where each one's is."""
-    specs = [getattr(module, "__spec__", None) for module in sys.modules.values()]
-    found = {spec.origin: spec.cached for spec in specs if spec and isinstance(spec.loader, machinery.SourceFileLoader)}
-    modules, start = {}, 0
-    with open(CODE, "wb") as file:
-        for origin in sorted(found):
-            if origin.startswith(f"{FOLDER}/") and os.path.exists(found[origin]):
-                with open(found[origin], "rb") as compiled:
-                    head, body = compiled.read(16), compiled.read()
-                moment, size = (int.from_bytes(head[at : at + 4], "little") for at in (8, 12))
-                modules[origin] = (moment, size, start, len(body))
-                start += file.write(body)
-    return start, modules
+def write(expressions):
+    with open(EXPRESSIONS, "wb") as file:
+        # In a version of the format in which the same expressions are the same bytes.
+        marshal.dump((sys.version, dict(sorted(expressions.items(), key=repr))), file, 2)
 
 
 def main():
     expressions = note_expressions()
     run_server()
-    size, modules = write_code()
-    if f"{FOLDER}/jupyterlab/labapp.py" not in modules or "jupyter_server.gateway" not in sys.modules:
+    if "jupyter_server.gateway" not in sys.modules:
         sys.exit("the server did not start")
-    facts = (VERSION, size, modules, dict(sorted(expressions.items(), key=repr)))
-    with open(FACTS, "wb") as file:
-        marshal.dump(facts, file, 2)  # a version in which the same facts are the same bytes
+    write(expressions)
 
 
 if __name__ == "__main__":
