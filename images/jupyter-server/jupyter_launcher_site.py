@@ -7,7 +7,14 @@ import re
 import site
 import sys
 
-if any(
-    re.fullmatch(r"(.*/)?jupyter[a-z-]*|/run/jupyter-launcher/launch\.py", argument) for argument in sys.orig_argv[1:3]
-):
+programs = [
+    found
+    for argument in sys.orig_argv[1:3]
+    if (found := re.fullmatch(r"(?:.*/)?(jupyter[a-z-]*)|/run/jupyter-launcher/launch\.py", argument))
+]
+if programs:
     site.ENABLE_USER_SITE = False
+if any(program[1] in (None, "jupyter-lab") for program in programs):
+    import jupyter_launcher_start
+
+    jupyter_launcher_start.use()

@@ -25,7 +25,7 @@ _THREADS = (
     "RAYON_NUM_THREADS",
     "PYTHON_CPU_COUNT",
 )
-_TUNINGS = ("rfc3987_syntax", "yarn_config", "late_collection")
+_TUNINGS = ("rfc3987_syntax", "yarn_config", "late_collection", "late_imports", "extension_client", "quick_exit")
 
 
 def read_script(name: str) -> str:
@@ -77,6 +77,7 @@ def server_config(spec: SessionSpec, gateway: Gateway | None) -> str:
         "checkpoints": True,
         "collaboration": True,
         "extension_manager": True,
+        "ipython_folder": spec.tune,
         "reports": True,
         "partitioned_cookies": third_party,
         "login_cookies": third_party,

@@ -202,10 +202,72 @@ LEANS_ON = {
         # Gone when JupyterLab reads what its own yarn prints.
         assert 'info["type"] == "info"' in source
     """,
+    "late_imports": """
+        import sys
+        import jupyter_server.gateway.managers as managers
+        import jupyterlab_server.listings_handler as listings
+        assert "requests" not in sys.modules and "websocket" not in sys.modules
+        assert callable(listings.requests.request) and issubclass(
+            managers.websocket.WebSocketConnectionClosedException, Exception
+        )
+        assert "requests" in sys.modules and "websocket" in sys.modules
+        for module, names in ((listings, {"request"}), (managers, set())):
+            names |= {"WebSocket", "WebSocketConnectionClosedException", "create_connection"}
+            text = open(module.__file__).read()
+            used = set(__import__("re").findall(r"\\b(?:requests|websocket)\\.(\\w+)", text))
+            assert used <= names, used
+    """,
+    "extension_client": """
+        import inspect, sys
+        from jupyterlab.extensions import pypi
+        assert "httpx" not in sys.modules
+        manager = pypi.PyPIExtensionManager()
+        assert "httpx" not in sys.modules
+        assert manager._httpx_client.headers["user-agent"].startswith("python-httpx/")
+        import httpx
+        assert pypi.httpx.__version__ == httpx.__version__
+        assert inspect.getsource(pypi).count("httpx.AsyncClient(") == 1
+    """,
+    "ipython_folder": """
+        import os, sys, tempfile
+        os.environ["HOME"] = tempfile.mkdtemp()
+        os.environ.pop("IPYTHONDIR", None)
+        from notebook_shim.traits import NotebookAppTraits
+        for folder in (None, os.environ["HOME"] + "/own/", "~/other"):
+            if folder is not None:
+                os.environ["IPYTHONDIR"] = folder
+            seen = NotebookAppTraits().nbextensions_path
+            assert "IPython" not in sys.modules
+            assert seen == _ask_ipython(NotebookAppTraits())
+            for name in [name for name in sys.modules if name.partition(".")[0] == "IPython"]:
+                del sys.modules[name]
+        os.environ["IPYTHONDIR"] = os.environ["HOME"] + "/not/there"
+        import warnings
+        warnings.simplefilter("ignore")
+        assert NotebookAppTraits().nbextensions_path != seen and "IPython" in sys.modules
+    """,
+    "quick_exit": """
+        import atexit, dbm.dumb, gc, io, threading, zipfile, shelve, sqlite3, tempfile
+        # Python's own end calls both, in this order.
+        assert callable(threading._shutdown) and callable(atexit._run_exitfuncs)
+        kinds = (zipfile.ZipFile, shelve.Shelf, dbm.dumb._Database, sqlite3.Connection, tempfile._TemporaryFileCloser)
+        assert all(callable(kind.close) for kind in kinds)
+        file = open("/dev/null", "w")
+        assert {id(file), id(file.buffer)} <= {id(item) for item in gc.get_objects()}
+        assert type(file).__module__ == "_io"
+    """,
     "late_collection": """
         import gc
         assert len(gc.get_threshold()) == 3 and isinstance(gc.callbacks, list)
     """,
+}
+
+
+# Those that are asked what they do, not what they lean on.
+APPLIED = {
+    "late_imports": ("late_imports",),
+    "extension_client": ("late_imports", "extension_client"),
+    "ipython_folder": ("ipython_folder",),
 }
 
 
@@ -222,6 +284,7 @@ def test_a_patch_says_why_it_is_there_and_when_it_goes(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_what_a_patch_leans_on_is_in_the_image(name: str, client: Any, launcher: Launcher) -> None:
-    code = textwrap.dedent(LEANS_ON[name])
+    applied = [read_script(f"patches/{patch}.py") for patch in APPLIED.get(name, ())]
+    code = "\n".join([*applied, textwrap.dedent(LEANS_ON[name])])
     command = ["sh", "-c", 'exec "$(head -n 1 "$(command -v jupyter-lab)" | cut -c 3-)" -c "$1"', "sh", code]
     assert output_of(client, launcher.image, command).strip() == ""

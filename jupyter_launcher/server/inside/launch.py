@@ -5,6 +5,11 @@ import os
 import runpy
 import sys
 
+
+def run_script():
+    runpy.run_path(sys.argv[0], run_name="__main__")
+
+
 # {tunings}
 
 # A shell drops variables whose names are no shell names, and sets some anew. The supervisor has them all; where it did
@@ -30,4 +35,4 @@ for entry in entries:
 if sys.path and os.path.realpath(sys.path[0]) == folder:
     sys.path[0] = os.path.dirname(os.path.realpath(sys.argv[1]))
 del sys.argv[0]
-runpy.run_path(sys.argv[0], run_name="__main__")
+run_script()

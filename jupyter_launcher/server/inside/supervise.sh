@@ -29,5 +29,6 @@ trap terminate TERM INT
 { trap '' TERM INT; { read -r code && echo "$code" >"$run/exit"; } <"$run/alive"; } &
 # A signal ends `wait` early, hence the loop.
 while kill -0 $! 2>/dev/null; do wait $!; done
-code=$(cat "$run/exit" 2>/dev/null)
+code=
+{ read -r code <"$run/exit"; } 2>/dev/null
 exit "${code:-137}"

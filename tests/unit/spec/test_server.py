@@ -104,6 +104,7 @@ def test_a_configuration_has_the_patches_that_the_session_needs_and_no_others() 
         "checkpoints",
         "collaboration",
         "extension_manager",
+        "ipython_folder",
         "reports",
     )
     gateway = ("gateway_kernels", "gateway_shutdown", "gateway_websocket", "gateway_messages")
@@ -137,7 +138,7 @@ def test_a_configuration_with_a_limit_of_idleness_has_it(
 def test_the_launch_script_has_the_tunings() -> None:
     script = launch_script(session_spec())
     ast.parse(script)
-    for name in ("rfc3987_syntax", "yarn_config", "late_collection"):
+    for name in ("rfc3987_syntax", "yarn_config", "late_collection", "late_imports", "extension_client", "quick_exit"):
         assert read_script(f"patches/{name}.py") in script
     assert "# {tunings}" not in script
 
@@ -146,6 +147,7 @@ def test_without_tuning_the_launch_script_restores_the_environment_alone() -> No
     script = launch_script(session_spec(tune=False))
     assert script == read_script("launch.py").replace("# {tunings}\n", "")
     assert "/proc/1/environ" in script
+    assert "get_ipython_dir" not in server_config(session_spec(tune=False), None)
 
 
 def test_no_two_patches_of_one_file_have_a_name_in_common() -> None:

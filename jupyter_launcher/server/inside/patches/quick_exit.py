@@ -1,0 +1,92 @@
+"""A server that has ended as it should leaves at once, instead of taking its Python apart.
+
+All that writes something then has happened before: threads that are no daemons have ended, handlers of ``atexit`` have
+run (those of logging, coverage and extensions), and every open file is flushed or closed, files in reference cycles
+included. A server that ends with an exit code or an exception ends as ever.
+
+Upstream: none found; CPython frees 140,000 objects one by one although the process ends.
+Leans on: ``run_script`` of launch.py; ``threading._shutdown`` and ``atexit._run_exitfuncs``, which are what Python
+itself calls first at its end; ``gc.get_objects``, which lists all open files.
+Seen with: Python 3.11 and 3.13.
+Without it: a stop takes 0.1 s longer.
+Goes when: Python has a way to end without freeing all that it holds.
+"""
+
+import atexit
+import gc
+import os
+import signal
+import sys
+import threading
+
+_run_script = run_script
+
+
+def _call(function, *arguments):
+    try:
+        function(*arguments)
+    except BaseException:  # noqa: BLE001 - as at Python's own end: one failure keeps nothing else from its end
+        return
+
+
+def _find_kinds(*names):
+    """These classes, as far as their modules were imported, and all that were derived from them."""
+    kinds = []
+    for name in names:
+        module, _, attribute = name.rpartition(".")
+        kinds += filter(None, [getattr(sys.modules.get(module), attribute, None)])
+    for kind in kinds:
+        kinds += type.__subclasses__(kind)
+    return set(kinds)
+
+
+def _close_files():
+    """Write what is written when these are freed."""
+    files = _find_kinds("_io._IOBase")
+    buffered = _find_kinds("_io.TextIOWrapper", "_io.BufferedWriter", "_io.BufferedRandom", "_io.BufferedRWPair")
+    # Those that are written in Python write something at their end, and each of these into those after it.
+    archives = (
+        {kind for kind in files if kind.__module__ != "_io"},
+        _find_kinds("zipfile.ZipFile"),
+        _find_kinds("shelve.Shelf"),
+        _find_kinds("dbm.dumb._Database", "sqlite3.Connection", "tempfile._TemporaryFileCloser"),
+    )
+    gc.unfreeze()  # what was frozen is not listed
+    held = gc.get_objects()
+    streams = (sys.stdin, sys.stdout, sys.stderr)
+    kinds = files.union(*archives)
+    found = [item for item in held if type(item) in kinds]
+    for closed in (*archives, ()):
+        for item in found:
+            if type(item) in buffered:
+                _call(item.flush)
+        for item in found:
+            if type(item) in closed and not any(item is stream for stream in streams):
+                _call(item.close)
+
+
+def _leave():
+    gc.disable()  # it may close what is below a file before the file is written
+    _call(threading._shutdown)
+    _call(atexit._run_exitfuncs)
+    # A handler of the server's would break off what is written here.
+    _call(signal.signal, signal.SIGTERM, signal.SIG_IGN)
+    _call(signal.signal, signal.SIGINT, signal.SIG_IGN)
+    # A file may be a pipe that nobody reads, or be held by a thread that never ends.
+    guard = threading.Timer(5, os._exit, [0])
+    guard.daemon = True
+    _call(guard.start)
+    _call(_close_files)
+    if "ctypes" in sys.modules:  # what libraries have printed
+        _call(lambda: sys.modules["ctypes"].CDLL(None).fflush(None))
+    os._exit(0)
+
+
+def run_script():
+    try:
+        _run_script()
+    except SystemExit as end:
+        if end.code not in (None, 0):
+            raise
+    if sys.implementation.name == "cpython":
+        _leave()
