@@ -227,6 +227,7 @@ def _make_session(
             if planned.lease is not None:
                 renew_lease(engine, info.id, planned.lease)
         _warn(context, planned, info, server.warnings, reporter)
+        context.servers.remember(info, server.info)
         return Session(
             info,
             planned.labels,

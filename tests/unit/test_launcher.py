@@ -277,6 +277,28 @@ def test_a_session_is_found_again_stopped_and_gone(launcher: Launcher, tmp_path:
             call("one")
 
 
+def test_the_token_is_read_once(connect: Connect, engine: FakeEngine, tmp_path: Path) -> None:
+    """By the start. A stop by the session's id needs no command for it either, and another launcher knows nothing."""
+    launcher = connect()
+    info = engine.named(launcher.start(tmp_path, session_id="one").container_name)
+    engine.execs.clear()
+    assert launcher.get("one").server_info == launcher.get("one").server_info
+    servers = launcher._context.servers
+    assert servers.find(info) is not None
+    assert launcher.stop("one").method is StopMethod.API
+    assert engine.execs == []
+    assert servers.find(info) is None
+    session = launcher.start(tmp_path, session_id="one")
+    engine.execs.clear()
+    connect().get("one")
+    assert len(engine.execs) == 1
+    info = engine.named(session.container_name)
+    assert servers.find(info) is not None
+    connect().stop("one")
+    assert session.status().state is SessionState.GONE
+    assert servers.find(info) is None
+
+
 def test_a_container_that_cannot_be_read(launcher: Launcher, engine: FakeEngine, tmp_path: Path) -> None:
     stray = container(id="5" * 64, name="jupyter-server.unit.one", labels=STRAY_LABELS)
     engine.known[stray.id] = stray
