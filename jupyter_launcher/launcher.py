@@ -502,16 +502,21 @@ class Launcher:
         """
         return follow_sessions(self._context, None if since is None else check_age(since, "since"))
 
-    def list(self) -> Sequence[SessionSummary]:
+    def list(self, *, probe: bool = True) -> Sequence[SessionSummary]:
         """All sessions of this namespace, in every state, newest first.
 
         One call to the engine, and a request to each server that may run, which has 2 s; where one does not
         answer, another for the engine's time. The requests take at most 10 s together.
 
+        Args:
+            probe: False: one call to the engine and nothing more. Sessions whose containers run are ``unprobed``
+                then, and nobody looks whether those that have ended ran out of memory.
+
         Raises:
+            OptionError: ``probe`` is neither True nor False.
             EngineError: the engine does not answer.
         """
-        return list_sessions(self._context)
+        return list_sessions(self._context, probe=check_flag(probe, "probe"))
 
     def ensure_image(self, image: str | None = None, *, pull: Pull = "missing") -> None:
         """Have an image ready before it is needed, as ``start`` would: ours are built, others pulled.

@@ -235,6 +235,7 @@ def test_roots_and_sockets_are_for_sessions_and_gateways(connect: Connect, engin
         (lambda launcher: launcher.build_image(options={}), "options"),
         (lambda launcher: launcher.run_gateway("/", network=5).__enter__(), "network"),
         (lambda launcher: launcher.run_gateway("/", keep=True).__enter__(), "keep"),
+        (lambda launcher: launcher.list(probe=0), "probe"),
         (lambda launcher: launcher.reap(min_age=-1), "min_age"),
         (lambda launcher: launcher.reap(keep="one"), "keep"),
         (lambda launcher: launcher.reap(owner=5), "owner"),
@@ -255,6 +256,7 @@ def test_a_session_is_found_again_stopped_and_gone(launcher: Launcher, tmp_path:
     found = launcher.get("one")
     assert (found.container_id, found.joined, made.joined) == (made.container_id, True, False)
     assert [item.state for item in launcher.list()] == [SessionState.READY]
+    assert [item.state for item in launcher.list(probe=False)] == [SessionState.UNPROBED]
     assert launcher.ids() == ["one"]
     events.clear()
     assert launcher.stop("one").method is StopMethod.API
