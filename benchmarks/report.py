@@ -22,10 +22,15 @@ DOES = {
 
 def write_into(page: Path, text: str) -> None:
     """Put the text between the page's two marks."""
-    before, begin, rest = page.read_text().partition(BEGIN)
-    _, end, after = rest.partition(END)
+    write_between(page, BEGIN, END, text)
+
+
+def write_between(page: Path, first: str, last: str, text: str) -> None:
+    """Put the text between two marks of a page."""
+    before, begin, rest = page.read_text().partition(first)
+    _, end, after = rest.partition(last)
     if not begin or not end:
-        msg = f"{page} has no {BEGIN} … {END}"
+        msg = f"{page} has no {first} … {last}"
         raise ValueError(msg)
     page.write_text(f"{before}{begin}\n{text}\n{end}{after}")
 
