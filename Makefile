@@ -22,13 +22,16 @@ BENCH_VENV ?= .venv-bench
 ROUNDS ?= 7
 BENCH_FLAGS ?=
 
+# For `make load`: `--write` puts the table into docs/performance.md.
+LOAD_FLAGS ?= --write
+
 # For the images, where the machine is behind a proxy: certificates to trust, and a package index.
 CA_CERTIFICATES ?= $(wildcard /usr/local/share/ca-certificates/*.crt)
 INDEX_URL ?=
 BUILD_FLAGS = $(foreach file,$(CA_CERTIFICATES),--ca-certificate '$(file)') $(if $(INDEX_URL),--index-url '$(INDEX_URL)')
 
 .DEFAULT_GOAL := help
-.PHONY: help run test alone docs test-eg test-newest-jupyter check unit integration browser faults soak test-engines test-images test-cgroup2 tools bench pictures images engine engine-down venv wheel image-requirements clean
+.PHONY: help run test alone docs test-eg test-newest-jupyter check unit integration browser faults soak test-engines test-images test-cgroup2 tools bench load pictures images engine engine-down venv wheel image-requirements clean
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -87,6 +90,9 @@ tools:
 
 bench: images $(BENCH_VENV)/.made ## sessions beside their peers: docs/performance.md and its picture; ROUNDS=3, BENCH_FLAGS='--parts starts'
 	$(BENCH_VENV)/bin/python -m benchmarks --rounds $(ROUNDS) $(BENCH_FLAGS)
+
+load: images ## one launcher's load: starts at once, as many sessions as memory allows, 500 starts in a row; LOAD_FLAGS='--rounds 20'
+	$(PYTHON) -m benchmarks.load $(LOAD_FLAGS)
 
 # The peers and what draws the picture, apart from the development environment; and the hub's proxy,
 # which only npm has.

@@ -25,7 +25,7 @@ from benchmarks.plot import draw
 from benchmarks.raw import raw
 from benchmarks.report import report, write_into
 from benchmarks.results import Results
-from benchmarks.session import session
+from benchmarks.session import session, warm
 from jupyter_launcher import DEFAULT_IMAGE, Launcher
 
 ROOT = Path(__file__).parent.parent
@@ -124,7 +124,12 @@ def in_containers(results: Results, setting: Setting, options: argparse.Namespac
             "raw-ours-gateway": raw(setting, DEFAULT_IMAGE, gateway_url=url, gateway_token=gateway.token),
         }
         if "starts" in options.parts:
-            starts.measure(results, candidates, options.rounds)
+            with warm(setting) as pooled:
+                if pooled is None:
+                    starts.measure(results, candidates, options.rounds, {})
+                else:
+                    more = {**candidates, "session-warm": pooled[0]}
+                    starts.measure(results, more, options.rounds, {"session-warm": pooled[1]})
         if "apart" in options.parts:
             apart.measure(results, setting, options.rounds)
         if "together" in options.parts:

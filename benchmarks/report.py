@@ -15,17 +15,32 @@ UNTUNED = ("raw-untuned", "testcontainers", "testcontainers-10ms", "dockerspawne
 DOES = {
     ("list", OURS): "one call, and asks each server",
     ("list", "raw"): "inspects each container",
+    ("list-unprobed", OURS): "one call",
+    ("list-unprobed", "raw"): "one call",
     ("get", OURS): "reads the token by exec, and proves the server",
     ("get", "raw"): "inspects the container",
+    ("get-again", OURS): "inspects the container, and asks the server",
+    ("get-again", "raw"): "inspects the container, and asks the server",
+}
+LOOKUPS = {
+    "list": "`list`",
+    "list-unprobed": "`list(probe=False)`",
+    "get": "`get`, the first of a process",
+    "get-again": "`get` again",
 }
 
 
 def write_into(page: Path, text: str) -> None:
     """Put the text between the page's two marks."""
-    before, begin, rest = page.read_text().partition(BEGIN)
-    _, end, after = rest.partition(END)
+    write_between(page, BEGIN, END, text)
+
+
+def write_between(page: Path, first: str, last: str, text: str) -> None:
+    """Put the text between two marks of a page."""
+    before, begin, rest = page.read_text().partition(first)
+    _, end, after = rest.partition(last)
     if not begin or not end:
-        msg = f"{page} has no {BEGIN} … {END}"
+        msg = f"{page} has no {first} … {last}"
         raise ValueError(msg)
     page.write_text(f"{before}{begin}\n{text}\n{end}{after}")
 
@@ -130,12 +145,12 @@ def lookups(results: Results) -> str:
     counts = results.counts("list")
     rows = [
         [
-            f"`{what}`, {NAMES[name]}: {DOES[what, name]}",
+            f"{text}, {NAMES[name]}: {DOES[what, name]}",
             *(span(results, f"{what}/{count}/{name}", 1000, 0) for count in counts),
         ]
-        for what in ("list", "get")
+        for what, text in LOOKUPS.items()
         for name in (OURS, "raw")
-        if counts
+        if results.counts(what) == counts
     ]
     return table(["milliseconds, with so many sessions", *map(str, counts)], rows) if rows else ""
 
@@ -176,8 +191,9 @@ def better(results: Results) -> str:
         "start": "a start",
         "stop": "a stop",
         **{f"together/{count}": f"{count} at once" for count in results.counts("together")},
-        **{f"list/{count}": f"`list` of {count}" for count in results.counts("list")},
-        **{f"get/{count}": f"`get` among {count}" for count in results.counts("get")},
+        **{
+            f"{what}/{count}": f"{text}, of {count}" for what, text in LOOKUPS.items() for count in results.counts(what)
+        },
     }
     for what, text in what_of.items():
         for name in results.candidates(what):

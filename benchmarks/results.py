@@ -18,6 +18,7 @@ NAMES = {
     "session": "jupyter_launcher",
     "session-gateway": "jupyter_launcher, with a gateway",
     "session-untuned": "jupyter_launcher, untuned image",
+    "session-warm": "jupyter_launcher, from a pool",
     "raw-ours": "raw docker-py, our image",
     "raw-ours-gateway": "raw docker-py, our image, with a gateway",
     "raw-untuned": "raw docker-py, untuned image",
@@ -85,6 +86,14 @@ def goals() -> list[Goal]:
         Goal(what=what, over=over, at_most=at_most, text=text)
         for what, over, at_most, text in (
             ("start/session", "start/raw-untuned", 0.5, "start / raw, untuned image"),
+            ("start/session", "start/raw-untuned", 0.3, "start / raw, untuned image: the next goal"),
+            ("start/session-untuned", "start/raw-untuned", 0.34, "start, untuned image / raw, untuned image"),
+            (
+                "start/session-warm",
+                "start/raw-untuned",
+                0.03 if os.geteuid() == 0 else 0.08,
+                "start from a pool / raw, untuned image",
+            ),
             ("start/session", "start/raw-ours", 1.05, "start / raw, our image"),
             ("start/session", "start/testcontainers-10ms", 0.5, "start / testcontainers each 10 ms"),
             ("start/session", "start/dockerspawner", 0.33, "start / DockerSpawner"),
@@ -92,12 +101,21 @@ def goals() -> list[Goal]:
             ("together/16/session", "together/16/raw-ours", 1.1, "16 starts at once / raw, our image, 2 in flight"),
             ("together/16/session/first", "together/1/session", 1.5, "the first of 16 / a single start"),
             ("stop/session", "stop/raw-ours", 1.0, "stop / raw, graceful"),
+            ("stop/session", "stop/raw-ours", 0.55, "stop / raw, graceful: the next goal"),
             (
                 "stop/session-gateway",
                 "stop/raw-ours-gateway",
                 1.0,
                 "stop with 3 kernels on the gateway / raw, graceful",
             ),
+            (
+                "stop/session-gateway",
+                "stop/raw-ours-gateway",
+                0.65,
+                "stop with 3 kernels on the gateway / raw, graceful: the next goal",
+            ),
+            ("get-again/100/session", "get-again/100/raw", 1.5, "`get` again / raw inspect and one request"),
+            ("list/100/session", "list/100/raw", 1.3, "`list` of 100 / raw list that inspects each"),
         )
     ]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import requests
 
@@ -13,12 +13,18 @@ from benchmarks.results import Results
 KERNELS = 3
 
 
-def measure(results: Results, candidates: Mapping[str, Start], rounds: int) -> None:
+def measure(
+    results: Results, candidates: Mapping[str, Start], rounds: int, settle: Mapping[str, Callable[[], object]]
+) -> None:
+    """``settle``: what a candidate needs before it is measured, and does in the background after it."""
     for number in range(rounds + 1):
         for name, start in candidates.items():
             into = results if number else Results()  # the first round warms caches, and is not counted
             print(f"starts, round {number} of {rounds}: {name}", flush=True)
+            wait = settle.get(name, lambda: None)
+            wait()
             one(into, name, start)
+            wait()
 
 
 def one(results: Results, name: str, start: Start) -> None:

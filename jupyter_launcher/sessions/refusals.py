@@ -1,14 +1,14 @@
-"""Options that an engine does not enforce, or refuses: the errors that name them."""
+"""Errors of a start: options that an engine does not enforce, or refuses, and a start that was cancelled."""
 
 from __future__ import annotations
 
 from jupyter_launcher.engine.traits import EngineTraits
 from jupyter_launcher.engine.types import ContainerConfig
-from jupyter_launcher.errors import EngineError, OptionError, UnsupportedOptionError
+from jupyter_launcher.errors import EngineError, OptionError, StartCancelledError, UnsupportedOptionError
 from jupyter_launcher.spec.checks import check_cores
 from jupyter_launcher.spec.options import SessionSpec
 
-__all__ = ["LIMITS_HINT", "check_limits", "describe_refusal", "describe_unenforced"]
+__all__ = ["LIMITS_HINT", "cancelled_start", "check_limits", "describe_refusal", "describe_unenforced"]
 
 LIMITS_HINT = (
     "let the engine control memory, cpu and pids: a rootless engine needs control groups of version 2, with these "
@@ -67,3 +67,11 @@ def describe_refusal(config: ContainerConfig, error: EngineError) -> EngineError
         hint = "see whether that is about one of container_options"
         return EngineError(error.message, hint=hint, status=error.status)
     return None
+
+
+def cancelled_start(session_id: str, left: str) -> StartCancelledError:
+    """The error for a start whose ``cancel`` was set; ``left``: what may be left."""
+    what = f"session {session_id}" if session_id else "a session"
+    msg = f"the start of {what} was cancelled{f'; {left}' if left else ''}"
+    hint = "remove what is left, or let Launcher.reap do it" if left else "start it again if it is wanted"
+    return StartCancelledError(msg, hint=hint, session_id=session_id)

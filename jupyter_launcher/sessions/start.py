@@ -17,7 +17,6 @@ from jupyter_launcher.errors import (
     LauncherError,
     PipelineDirError,
     SessionConflictError,
-    StartCancelledError,
 )
 from jupyter_launcher.gateway.find import resolve_gateway
 from jupyter_launcher.host.look import Look
@@ -39,7 +38,13 @@ from jupyter_launcher.sessions.join import (
     refuse_other_token,
 )
 from jupyter_launcher.sessions.phases import PhaseReporter, StartLimit
-from jupyter_launcher.sessions.refusals import LIMITS_HINT, check_limits, describe_refusal, describe_unenforced
+from jupyter_launcher.sessions.refusals import (
+    LIMITS_HINT,
+    cancelled_start,
+    check_limits,
+    describe_refusal,
+    describe_unenforced,
+)
 from jupyter_launcher.sessions.session import Session
 from jupyter_launcher.spec.checks import check_image, check_user
 from jupyter_launcher.spec.container import PORT_KEY, find_unenforced
@@ -49,7 +54,7 @@ from jupyter_launcher.spec.options import SessionSpec
 from jupyter_launcher.spec.plan import SessionPlan, plan
 from jupyter_launcher.waiting import Deadline, NotYetError, attempts
 
-__all__ = ["StartRequest", "cancelled_start", "remove_session", "start_session"]
+__all__ = ["StartRequest", "cancelled_start", "check_request", "remove_session", "start_checked", "start_session"]
 
 _log = logging.getLogger("jupyter_launcher")
 
@@ -85,7 +90,14 @@ def start_session(context: Context, limit: StartLimit, request: StartRequest, op
     Raises:
         LauncherError: as ``Launcher.start`` says. Nothing that was made stays behind.
     """
-    spec, warning = _check_request(context, request, options)
+    return start_checked(context, limit, request, check_request(context, request, options))
+
+
+def start_checked(
+    context: Context, limit: StartLimit, request: StartRequest, checked: tuple[SessionSpec, str]
+) -> Session:
+    """As :func:`start_session`, once :func:`check_request` has found nothing wrong."""
+    spec, warning = checked
     reporter = context.reporter.for_session(spec.session_id)
     if warning:
         reporter.warn(Phase.CONTAINER, warning)
@@ -121,16 +133,13 @@ def remove_session(context: Context, session: Session) -> None:
             context.engine.remove(session.container_id)
 
 
-def cancelled_start(session_id: str, left: str) -> StartCancelledError:
-    """The error for a start whose ``cancel`` was set; ``left``: what may be left."""
-    what = f"session {session_id}" if session_id else "a session"
-    msg = f"the start of {what} was cancelled{f'; {left}' if left else ''}"
-    hint = "remove what is left, or let Launcher.reap do it" if left else "start it again if it is wanted"
-    return StartCancelledError(msg, hint=hint, session_id=session_id)
+def check_request(context: Context, request: StartRequest, options: Mapping[str, Any]) -> tuple[SessionSpec, str]:
+    """Check everything that can be checked before anything is made. The second is a warning, or empty.
 
-
-def _check_request(context: Context, request: StartRequest, options: Mapping[str, Any]) -> tuple[SessionSpec, str]:
-    """Check everything that can be checked before anything is made. The second is a warning, or empty."""
+    Raises:
+        OptionError, PipelineDirError: an option, the directory, or the source of a mount cannot be used.
+        LauncherError: as ``Launcher.start`` says.
+    """
     check_image(request.image, "image")
 
     def ensure_image() -> None:  # where a container of it looks at the engine's host
@@ -228,6 +237,7 @@ def _make_session(
             if planned.lease is not None:
                 renew_lease(engine, info.id, planned.lease)
         _warn(context, planned, info, server.warnings, reporter)
+        context.servers.remember(info, server.info)
         return Session(
             info,
             planned.labels,

@@ -1,0 +1,1 @@
+"""Sessions before they are asked for."""
