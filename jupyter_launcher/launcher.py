@@ -8,7 +8,7 @@ import os
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Literal
+from typing import Any, Literal
 
 from jupyter_launcher.acts import Cancel, run_act
 from jupyter_launcher.engine.client import DockerEngine
@@ -58,6 +58,7 @@ from jupyter_launcher.spec.checks import (
 from jupyter_launcher.spec.options import StartOptions
 from jupyter_launcher.spec.texts import check_token
 from jupyter_launcher.waiting import Deadline
+from jupyter_launcher.warm.pool import WarmPool
 
 __all__ = ["Launcher"]
 
@@ -347,6 +348,24 @@ class Launcher:
             undo=lambda session: remove_session(context, session),
             cancel=None if cancel is None else Cancel(cancel, lambda left: cancelled_start(session_id or "", left)),
         )
+
+    def pool(self, *, size: int = 2, user: str | int, max_age: float = 3600.0, **options: Any) -> WarmPool:
+        """A pool of servers that run before anybody asked for them: a context manager, for ``pool.start(directory)``.
+
+        What is of one session is given to ``pool.start``: its directory, ``session_id``, ``labels`` and ``lease``.
+
+        Args:
+            size: how many servers wait, 1 to 64. Each is a container with its server and a published port.
+            user: as for ``start``; all sessions of the pool have it.
+            max_age: seconds after which a server that nobody has claimed is replaced.
+            options: those of ``start`` that hold for all sessions of the pool.
+
+        Raises:
+            OptionError: an option has a value that cannot work, or cannot be a pool's.
+            EngineError: the engine does not answer.
+        """
+        options = {"image": self.image, **options}
+        return WarmPool(self._context, self._limit, self.start, size=size, user=user, max_age=max_age, options=options)
 
     def get(self, session_id: str) -> Session:
         """A running session again, from nothing but the engine.

@@ -4,51 +4,63 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from jupyter_launcher.acts import leaves, note_left, shielded
 from jupyter_launcher.engine.types import ContainerInfo
 from jupyter_launcher.errors import (
     EngineError,
-    LauncherError,
-    PipelineDirError,
     SessionConflictError,
-    StartCancelledError,
 )
 from jupyter_launcher.gateway.find import resolve_gateway
 from jupyter_launcher.host.look import Look
-from jupyter_launcher.host.mounts import check_mount_points
-from jupyter_launcher.host.pipeline_dir import PipelineDir, check_home, check_mount_sources, resolve_pipeline_dir
 from jupyter_launcher.host.process import process_mark
-from jupyter_launcher.host.volumes import DEFAULT_USER, prepare_volume
+from jupyter_launcher.host.volumes import prepare_volume
 from jupyter_launcher.models import Gateway, Phase, Timings, Volume
 from jupyter_launcher.server.api import JupyterApi
-from jupyter_launcher.server.process import describe_closed_directory, describe_failure, renew_lease, start_server
+from jupyter_launcher.server.process import (
+    StartedServer,
+    describe_closed_directory,
+    describe_failure,
+    renew_lease,
+    start_server,
+)
 from jupyter_launcher.server.ready import check_kernelspecs, check_server_info, wait_until_ready
 from jupyter_launcher.sessions.context import Context
 from jupyter_launcher.sessions.join import (
     find_or_clear,
-    find_session,
     join_starting,
-    refuse_lost_directory,
     refuse_other_token,
 )
 from jupyter_launcher.sessions.phases import PhaseReporter, StartLimit
-from jupyter_launcher.sessions.refusals import LIMITS_HINT, check_limits, describe_refusal, describe_unenforced
+from jupyter_launcher.sessions.refusals import (
+    LIMITS_HINT,
+    StartRequest,
+    cancelled_start,
+    check_request,
+    describe_refusal,
+    describe_unenforced,
+)
 from jupyter_launcher.sessions.session import Session
-from jupyter_launcher.spec.checks import check_image, check_user
 from jupyter_launcher.spec.container import PORT_KEY, find_unenforced
-from jupyter_launcher.spec.engine_options import check_groups
 from jupyter_launcher.spec.labels import container_name
 from jupyter_launcher.spec.options import SessionSpec
 from jupyter_launcher.spec.plan import SessionPlan, plan
 from jupyter_launcher.waiting import Deadline, NotYetError, attempts
 
-__all__ = ["StartRequest", "cancelled_start", "remove_session", "start_session"]
+__all__ = [
+    "StartRequest",
+    "cancelled_start",
+    "check_request",
+    "find_gateway",
+    "make_server",
+    "plan_session",
+    "remove_session",
+    "removed_on_failure",
+    "start_session",
+]
 
 _log = logging.getLogger("jupyter_launcher")
 
@@ -59,37 +71,18 @@ _NOT_COMPARED = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StartRequest:
-    """What a start needs besides the options that make a session what it is.
-
-    Attributes:
-        pipeline_dir: as the caller gave it.
-        user: as the caller gave it; None: the directory's owner.
-        session_id: as the caller gave it; None: one is made up, so there is nothing to join.
-        image: of the server.
-        pull: when to pull or build it.
-    """
-
-    pipeline_dir: str | os.PathLike[str] | Volume
-    user: str | int | None
-    session_id: str | None
-    image: str
-    pull: str
-
-
 def start_session(context: Context, limit: StartLimit, request: StartRequest, options: Mapping[str, Any]) -> Session:
     """Join the session of this id, or make one.
 
     Raises:
         LauncherError: as ``Launcher.start`` says. Nothing that was made stays behind.
     """
-    spec, warning = _check_request(context, request, options)
+    spec, warning = check_request(context, request, options)
     reporter = context.reporter.for_session(spec.session_id)
     if warning:
         reporter.warn(Phase.CONTAINER, warning)
     with limit.slot(Deadline(context.timeouts.image + context.timeouts.start)):
-        gateway = _find_gateway(context, spec, reporter)
+        gateway = find_gateway(context, spec, reporter)
         for attempt in attempts(Deadline(context.timeouts.start), NotYetError):
             with attempt:
                 existing = None if request.session_id is None else find_or_clear(context, spec)
@@ -120,70 +113,8 @@ def remove_session(context: Context, session: Session) -> None:
             context.engine.remove(session.container_id)
 
 
-def cancelled_start(session_id: str, left: str) -> StartCancelledError:
-    """The error for a start whose ``cancel`` was set; ``left``: what may be left."""
-    what = f"session {session_id}" if session_id else "a session"
-    msg = f"the start of {what} was cancelled{f'; {left}' if left else ''}"
-    hint = "remove what is left, or let Launcher.reap do it" if left else "start it again if it is wanted"
-    return StartCancelledError(msg, hint=hint, session_id=session_id)
-
-
-def _check_request(context: Context, request: StartRequest, options: Mapping[str, Any]) -> tuple[SessionSpec, str]:
-    """Check everything that can be checked before anything is made. The second is a warning, or empty."""
-    check_image(request.image, "image")
-
-    def ensure_image() -> None:  # where a container of it looks at the engine's host
-        context.ensure_image(request.image, request.pull, context.reporter)
-
-    def find_look_image() -> str:
-        if request.session_id is not None:  # a session that runs is joined without the image of a new one
-            with contextlib.suppress(LauncherError):
-                found, _ = find_session(context, request.session_id)
-                if found.running:
-                    return found.image
-        ensure_image()
-        return request.image
-
-    session_id = uuid.uuid4().hex[:12] if request.session_id is None else request.session_id
-
-    def check_options(folder: PipelineDir) -> SessionSpec:
-        spec = SessionSpec.from_options(
-            session_id=session_id,
-            namespace=context.namespace,
-            pipeline_dir=folder.path,
-            user=folder.user,
-            image=request.image,
-            pipeline_dir_id=folder.identity,
-            **{**options, "host_ip": context.address.choose_publish_ip(options["host_ip"])},
-        )
-        check_limits(context.engine.traits, spec)
-        check_mount_sources(context.address, spec.mounts, context.rules)
-        check_home(context.address, spec.home, context.rules)
-        return spec
-
-    if isinstance(request.pipeline_dir, Volume):  # a look makes it where it is not there, so the rest is checked first
-        user = DEFAULT_USER if request.user is None else check_user(request.user, "user")
-        check_options(PipelineDir(path=request.pipeline_dir, user=user))
-    try:
-        folder = resolve_pipeline_dir(
-            context.engine,
-            context.address,
-            request.pipeline_dir,
-            request.user,
-            image=find_look_image,
-            rules=context.rules,
-            groups=check_groups(options.get("groups", ()), "groups"),
-        )
-    except PipelineDirError as error:
-        if request.session_id is not None:
-            refuse_lost_directory(context, request.session_id, error)
-        raise
-    spec = check_options(folder)
-    check_mount_points(context.engine, context.address, spec, ensure_image=ensure_image)
-    return spec, folder.warning
-
-
-def _find_gateway(context: Context, spec: SessionSpec, reporter: PhaseReporter) -> Gateway | None:
+def find_gateway(context: Context, spec: SessionSpec, reporter: PhaseReporter) -> Gateway | None:
+    """The gateway that was asked for; None: none was."""
     with reporter.phase(Phase.GATEWAY):
         if spec.gateway is None:
             return None
@@ -194,38 +125,12 @@ def _make_session(
     context: Context, spec: SessionSpec, gateway: Gateway | None, pull: str, reporter: PhaseReporter
 ) -> Session | None:
     """A new session; None when another launcher took the name in the meantime."""
-    engine, timeouts = context.engine, context.timeouts
-    context.ensure_image(spec.image, pull, reporter)
-    if isinstance(spec.home, Volume):
-        look = Look(engine=engine, address=context.address, image=spec.image)
-        prepare_volume(look, spec.home, spec.user, context.rules)
-    network = context.address.choose_network(gateway.network if gateway else spec.network)
-    planned = plan(
-        spec,
-        gateway,
-        network=network,
-        start_id=uuid.uuid4().hex,
-        owner=context.owner,
-        process=process_mark(),
-        proxies=engine.proxies,
-    )
-    with leaves(f"container {planned.labels.name}"), _remove_on_failure(context, planned):
-        with reporter.phase(Phase.CONTAINER):
-            container_id = _create_container(context, planned)
-            if container_id is None:
-                return None
-            info = _start_container(context, container_id, planned)
-        deadline = Deadline(timeouts.start)
-        with reporter.phase(Phase.SERVER):
-            server = start_server(engine, info.id, planned, deadline, entrypoint=planned.find_entrypoint(info))
-            check_server_info(server.info, planned.labels.base_url, engine, info.id)
-        with reporter.phase(Phase.READY):
-            api = JupyterApi(context.server_url(info, planned.labels), server.info.token)
-            wait_until_ready(api, engine, info.id, deadline)
-            if gateway is not None:
-                check_kernelspecs(api, gateway, engine, info, timeouts.gateway)
-            if planned.lease is not None:
-                renew_lease(engine, info.id, planned.lease)
+    planned = plan_session(context, spec, gateway, pull, reporter)
+    with removed_on_failure(context, planned):
+        made = make_server(context, planned, gateway, reporter)
+        if made is None:
+            return None
+        info, server = made
         _warn(context, planned, info, server.warnings, reporter)
         return Session(
             info,
@@ -238,10 +143,57 @@ def _make_session(
         )
 
 
+def plan_session(
+    context: Context, spec: SessionSpec, gateway: Gateway | None, pull: str, reporter: PhaseReporter
+) -> SessionPlan:
+    """All that a new session needs, once its image is there, and its home is its user's."""
+    context.ensure_image(spec.image, pull, reporter)
+    if isinstance(spec.home, Volume):
+        look = Look(engine=context.engine, address=context.address, image=spec.image)
+        prepare_volume(look, spec.home, spec.user, context.rules)
+    return plan(
+        spec,
+        gateway,
+        network=context.address.choose_network(gateway.network if gateway else spec.network),
+        start_id=uuid.uuid4().hex,
+        owner=context.owner,
+        process=process_mark(),
+        proxies=context.engine.proxies,
+    )
+
+
+def make_server(
+    context: Context, planned: SessionPlan, gateway: Gateway | None, reporter: PhaseReporter
+) -> tuple[ContainerInfo, StartedServer] | None:
+    """A new container, and the server in it that answers; None when another launcher took the name meanwhile.
+
+    Raises:
+        LauncherError: as ``Launcher.start`` says. See :func:`removed_on_failure`.
+    """
+    engine = context.engine
+    with reporter.phase(Phase.CONTAINER):
+        container_id = _create_container(context, planned)
+        if container_id is None:
+            return None
+        info = _start_container(context, container_id, planned)
+    deadline = Deadline(context.timeouts.start)
+    with reporter.phase(Phase.SERVER):
+        server = start_server(engine, info.id, planned, deadline, entrypoint=planned.find_entrypoint(info))
+        check_server_info(server.info, planned.labels.base_url, engine, info.id)
+    with reporter.phase(Phase.READY):
+        api = JupyterApi(context.server_url(info, planned.labels), server.info.token)
+        wait_until_ready(api, engine, info.id, deadline)
+        if gateway is not None:
+            check_kernelspecs(api, gateway, engine, info, context.timeouts.gateway)
+        if planned.lease is not None:
+            renew_lease(engine, info.id, planned.lease)
+    return info, server
+
+
 def _create_container(context: Context, planned: SessionPlan) -> str | None:
     """The id of a new container; None when another launcher has created one of this name."""
     try:
-        return context.engine.create(planned.container, planned.labels.name)
+        return context.engine.create(planned.container, planned.name)
     except EngineError as error:
         if error.status != 409:
             raise describe_refusal(planned.container, error) or error from error.__cause__
@@ -292,20 +244,21 @@ def _look_at_ports(context: Context, container_id: str, ports: Sequence[str]) ->
 
 
 @contextlib.contextmanager
-def _remove_on_failure(context: Context, planned: SessionPlan) -> Iterator[None]:
+def removed_on_failure(context: Context, planned: SessionPlan) -> Iterator[None]:
     """Whatever goes wrong inside, remove the container of this start, if there is one."""
-    try:
-        yield
-    except BaseException:
-        with shielded():
-            _remove_own(context, planned)
-        raise
+    with leaves(f"container {planned.name}"):
+        try:
+            yield
+        except BaseException:
+            with shielded():
+                _remove_own(context, planned)
+            raise
 
 
 def _remove_own(context: Context, planned: SessionPlan) -> None:
     # By name, since a create that failed returned no id; by its labels, since another launcher may hold the
     # name by now.
-    name = planned.labels.name
+    name = planned.name
     try:
         info = context.engine.inspect(name)
         if info is not None and planned.labels.is_of(info.labels, info.name):

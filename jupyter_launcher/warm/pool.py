@@ -1,0 +1,389 @@
+"""``WarmPool``: servers that run before anybody asked for them, and become sessions within milliseconds."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import os
+import threading
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from jupyter_launcher.acts import Cancel, leaves, run_act, shielded
+from jupyter_launcher.engine.images import DEFAULT_IMAGE
+from jupyter_launcher.errors import LauncherError, ServerNotRunningError, StartCancelledError
+from jupyter_launcher.host.pipeline_dir import check_mount_sources
+from jupyter_launcher.models import Phase, Timeouts, Volume
+from jupyter_launcher.models.options import HiddenTexts, show_value
+from jupyter_launcher.server.process import renew_lease
+from jupyter_launcher.sessions.context import Context
+from jupyter_launcher.sessions.phases import PhaseReporter, StartLimit
+from jupyter_launcher.sessions.refusals import StartRequest, cancelled_start, check_limits, check_request
+from jupyter_launcher.sessions.session import Session
+from jupyter_launcher.sessions.start import find_gateway, make_server, plan_session, removed_on_failure
+from jupyter_launcher.sessions.stop import remove_containers
+from jupyter_launcher.spec.checks import PIPELINE_TARGET, check_age, check_instance, check_user, refuse_option
+from jupyter_launcher.spec.labels import SessionLabels, container_name
+from jupyter_launcher.spec.options import SessionSpec, StartOptions
+from jupyter_launcher.spec.plan import plan_warm
+from jupyter_launcher.waiting import Deadline, NotYetError, attempts
+from jupyter_launcher.warm.claim import NotClaimedError, WarmServer, claim_server
+from jupyter_launcher.warm.mount import Mounter
+
+__all__ = ["WarmPool"]
+
+_log = logging.getLogger("jupyter_launcher")
+
+_LEASE = 60
+"""Seconds after which a server of a pool ends, unless the pool's process renews it."""
+_TICK = 5.0
+_BUSY_PAUSE = 0.5  # between two looks whether a caller waits for a start
+_MOST_SERVERS = 64
+_PAUSES = (5.0, 60.0)  # after a server that could not be made: the first, and the longest
+_PER_CLAIM = ("labels", "lease")
+_OF_ONE_SESSION = ("home", "host_port", "pipeline_read_only", "pipeline_relabel", "token")
+
+
+class WarmPool:
+    """Servers that run, and wait for their directory: ``Launcher.pool`` makes one. A context manager.
+
+    A thread of its own makes them, one after another, while no caller waits for a start. Leaving the block removes
+    those that nobody has claimed; sessions stay. Where its process is killed, they end by themselves within a minute.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        limit: StartLimit,
+        start: Callable[..., Session],
+        *,
+        size: int,
+        user: str | int,
+        max_age: float,
+        options: Mapping[str, Any],
+    ) -> None:
+        timeouts = options.get("timeouts")
+        if timeouts is not None:
+            context = dataclasses.replace(context, timeouts=check_instance(timeouts, Timeouts, "timeouts"))
+        self.size = _check_size(size)
+        self._max_age = check_age(max_age, "max_age")
+        self._user = check_user(user, "user")
+        self._given = options
+        self._options = _check_options(options)
+        self._pull = str(options.get("pull", "missing"))
+        self._context = context
+        self._limit = limit
+        self._start = start
+        self._spec = self._make_spec()
+        self._ready: deque[WarmServer] = deque()  # its own methods are atomic, in forks too
+        self._chores: deque[Callable[[], object]] = deque()
+        self._renewed: dict[str, float] = {}  # a container's id → when its lease was renewed
+        self._told: set[str] = set()
+        self._unusable = ""
+        self._closed = threading.Event()
+        self._wake = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._process = os.getpid()
+        self._helper_image = context.engine.images.find(DEFAULT_IMAGE)
+        self._mounter = Mounter(
+            engine=context.engine, address=context.address, image=self._helper_image, later=self._do_later
+        )
+
+    def __enter__(self) -> WarmPool:
+        self._thread = threading.Thread(target=self._run, name="jupyter-launcher-pool", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def ready(self) -> int:
+        """How many servers wait for a directory now."""
+        return len(self._ready)
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until all servers are there that the pool is to have; whether they are."""
+        for attempt in attempts(Deadline(seconds), NotYetError):
+            with attempt:
+                if self.ready < self.size and not self._unusable:
+                    raise NotYetError
+                return self.ready >= self.size
+        return False
+
+    def close(self) -> None:
+        """Remove the servers that nobody has claimed, and make no more. Sessions stay."""
+        if self._process != os.getpid():  # a fork that leaves the block ends nothing of its parent's
+            return
+        self._closed.set()
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join()
+        run_act(self._remove_all)
+
+    def start(
+        self,
+        pipeline_dir: str | os.PathLike[str] | Volume,
+        *,
+        session_id: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        lease: int | None = None,
+        cancel: threading.Event | None = None,
+        **options: Any,
+    ) -> Session:
+        """A session for a pipeline, as ``Launcher.start`` gives it with the options of the pool.
+
+        It is a server of the pool where one is ready and fits; then ``Session.timings.claim`` is above 0. Else it is
+        started, and an event of the phase ``claim`` says why, once for each reason.
+
+        Args:
+            pipeline_dir: a directory.
+            session_id: as for ``Launcher.start``.
+            labels: as for ``Launcher.start``; they are on the session's record, which is a container of its own.
+            lease: as for ``Launcher.start``.
+            cancel: as for ``Launcher.start``.
+            options: others of ``Launcher.start``, in place of the pool's: then the session is started.
+
+        Raises:
+            LauncherError: as ``Launcher.start`` says, and no other.
+        """
+        given = {"session_id": session_id, "labels": labels, "lease": lease, "cancel": cancel, **options}
+        changed = sorted(name for name, value in options.items() if self._given.get(name) != value)
+        if changed:
+            self._tell(f"the pool has other options than were asked for: {', '.join(changed)}")
+        elif isinstance(pipeline_dir, Volume):
+            self._tell("a volume cannot be mounted in a server that runs")
+        elif cancel is None or (callable(getattr(cancel, "is_set", None)) and not cancel.is_set()):
+            request = StartRequest(
+                pipeline_dir=pipeline_dir,
+                user=self._user,
+                session_id=session_id,
+                image=self._spec.image,
+                pull=self._pull,
+            )
+            claimed = run_act(
+                lambda: self._claim(request, labels, lease),
+                undo=self._undo,
+                cancel=None if cancel is None else Cancel(cancel, lambda left: cancelled_start(session_id or "", left)),
+            )
+            if claimed is not None:
+                return claimed[0]
+        return self._start(pipeline_dir, user=self._user, **{**self._given, **given})
+
+    def _claim(
+        self, request: StartRequest, labels: Mapping[str, str] | None, lease: int | None
+    ) -> tuple[Session, SessionLabels] | None:
+        """A session of the pool; None where one has to be started."""
+        context = self._context
+        spec, warning = check_request(context, request, {**self._options, "labels": labels, "lease": lease})
+        if (
+            request.session_id is not None
+            and context.engine.inspect(container_name(spec.namespace, spec.session_id)) is not None
+        ):
+            return None  # it is joined
+        reporter = context.reporter.for_session(spec.session_id)
+        try:
+            if spec.user != self._spec.user:
+                msg = f"the session's user is to be {spec.user}, and the pool's is {self._spec.user}"
+                raise NotClaimedError(msg)
+            if self._unusable:
+                raise NotClaimedError(self._unusable)
+            warm = self._take(spec)
+            if warning:
+                reporter.warn(Phase.CONTAINER, warning)
+            image = self._helper_image or spec.image
+            return claim_server(context, warm, spec, self._mounter, image, reporter)
+        except NotClaimedError as error:
+            if error.lasts:
+                self._unusable = error.reason
+            if error.reason:
+                self._tell(error.reason, spec.session_id)
+            return None
+        finally:
+            self._wake.set()  # not before: a new server needs a core
+
+    def _take(self, spec: SessionSpec) -> WarmServer:
+        """A server that fits, of which nobody else in this process knows any more."""
+        context = self._context
+        image_id, gateway = None, None
+        try:
+            image_id = context.engine.images.find(spec.image)
+            gateway = find_gateway(context, spec, PhaseReporter(None))
+        except LauncherError as error:
+            raise NotClaimedError(str(error)) from error
+        while True:
+            try:
+                warm = self._ready.popleft()
+            except IndexError:
+                msg = "no server is ready"
+                raise NotClaimedError(msg) from None
+            if warm.age() < self._max_age and (warm.image_id, warm.gateway) == (image_id, gateway):
+                return warm
+            self._discard(warm)
+
+    def _undo(self, claimed: tuple[Session, SessionLabels] | None) -> None:
+        if claimed is not None:
+            session, labels = claimed
+            with leaves(f"container {session.container_name}"):
+                remove_containers(self._context.engine, session.container_id, labels)
+
+    def _tell(self, reason: str, session_id: str = "", *, what: str = "the session is started anew, not taken") -> None:
+        if reason not in self._told:
+            self._told.add(reason)
+            text = f"{what} from the pool: {reason}"
+            self._context.reporter.for_session(session_id).warn(Phase.CLAIM, text)
+
+    def _make_spec(self) -> SessionSpec:
+        """What the pool's servers are started with; their directory is a name only."""
+        context, user = self._context, self._user
+        spec = SessionSpec.from_options(
+            session_id="pool",
+            namespace=context.namespace,
+            pipeline_dir=Path(PIPELINE_TARGET),
+            user=f"{user}:{user}" if user.isdecimal() else user,
+            image=self._given["image"],
+            **{**self._options, "host_ip": context.address.choose_publish_ip(self._options["host_ip"])},
+        )
+        for option, targets in (("mounts", [item.target for item in spec.mounts]), ("tmpfs", list(spec.tmpfs))):
+            for target in targets:
+                if Path(target).is_relative_to(PIPELINE_TARGET):
+                    seen = f"has {target}, over which the directory of a session would be mounted"
+                    refuse_option(option, seen, "start such sessions without a pool")
+        if any(port is not None for port in spec.ports.values()):
+            refuse_option("ports", "has a port of the host, which one session alone can have", "give None in its place")
+        check_limits(context.engine.traits, spec)
+        check_mount_sources(context.address, spec.mounts, context.rules)
+        return spec
+
+    def _run(self) -> None:
+        """Keep the pool full, until it is closed."""
+        pause, next_try = _PAUSES[0], 0.0
+        while not self._closed.is_set():
+            self._wake.clear()
+            self._do_chores()
+            self._look_after()
+            wait = _TICK
+            if self.ready < self.size and not self._unusable and time.monotonic() >= next_try:
+                with self._limit.spare_slot() as is_spare:
+                    wait = _BUSY_PAUSE
+                    if is_spare:
+                        wait = 0.0
+                        made = self._try_to_make()
+                        next_try = 0.0 if made else time.monotonic() + pause
+                        pause = _PAUSES[0] if made else min(2 * pause, _PAUSES[1])
+            if wait:
+                self._wake.wait(wait)
+
+    def _try_to_make(self) -> bool:
+        try:
+            cancel = Cancel(self._closed, lambda left: cancelled_start("", left))
+            self._ready.append(run_act(self._make, undo=self._remove, cancel=cancel))
+        except StartCancelledError as error:
+            _log.debug("%s", error)
+        except Exception as error:  # noqa: BLE001 - one that fails must not be the last
+            self._tell(str(error), what="no server could be made for sessions")
+            return False
+        return True
+
+    def _make(self) -> WarmServer:
+        """A new server that waits for its directory."""
+        context, spec, reporter = self._context, self._spec, PhaseReporter(None)
+        gateway = find_gateway(context, spec, reporter)
+        planned = plan_session(context, spec, gateway, self._pull, context.reporter)
+        image = context.engine.images.inspect(spec.image)
+        planned = plan_warm(planned, uuid.uuid4().hex[:12], _LEASE, {} if image is None else image.labels)
+        with removed_on_failure(context, planned):
+            made = make_server(context, planned, gateway, reporter)
+            if made is None:
+                msg = f"container {planned.name} is there already"
+                raise RuntimeError(msg)
+            info, server = made
+            return WarmServer(
+                info=info,
+                labels=planned.labels,
+                server=server,
+                gateway=gateway,
+                image_id=None if image is None else image.id,
+                lease=_LEASE,
+                made=time.monotonic(),
+            )
+
+    def _look_after(self) -> None:
+        """Renew the leases, and discard what is too old, dead, or of another image."""
+        for warm in tuple(self._ready):
+            try:
+                is_old = warm.age() >= self._max_age
+                if is_old or self._context.engine.images.find(self._spec.image) != warm.image_id:
+                    self._discard_waiting(warm)
+                elif time.monotonic() - self._renewed.get(warm.info.id, warm.made) >= warm.lease / 3:
+                    renew_lease(self._context.engine, warm.info.id, warm.lease)
+                    self._renewed[warm.info.id] = time.monotonic()
+            except ServerNotRunningError:
+                self._discard_waiting(warm)
+            except LauncherError as error:
+                _log.warning("the lease of container %s was not renewed: %s", warm.info.name, error)
+
+    def _discard_waiting(self, warm: WarmServer) -> None:
+        with contextlib.suppress(ValueError):  # somebody has just taken it
+            self._ready.remove(warm)
+            self._remove(warm)
+
+    def _discard(self, warm: WarmServer) -> None:
+        self._do_later(lambda: self._remove(warm))
+
+    def _remove(self, warm: WarmServer) -> None:
+        self._renewed.pop(warm.info.id, None)
+        with shielded(), leaves(f"container {warm.info.name}"):
+            self._context.engine.remove(warm.info.id)
+
+    def _do_later(self, call: Callable[[], object]) -> None:
+        self._chores.append(call)
+        self._wake.set()
+        if self._closed.is_set():
+            self._do_chores()
+
+    def _do_chores(self) -> None:
+        for call in _drain(self._chores):
+            try:
+                call()
+            except LauncherError as error:
+                _log.warning("a container of a pool may be left: %s", error)
+
+    def _remove_all(self) -> None:
+        self._chores.extend(lambda warm=warm: self._remove(warm) for warm in _drain(self._ready))  # type: ignore[misc]
+        self._do_chores()
+
+
+def _check_size(size: object) -> int:
+    if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= _MOST_SERVERS:
+        refuse_option("size", f"is {show_value(size)}", f"give a number of servers from 1 to {_MOST_SERVERS}")
+    return size
+
+
+def _check_options(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that make a session what it is; a pool has no others but ``image``, ``pull`` and ``timeouts``."""
+    for name in given:
+        if name in _PER_CLAIM:
+            refuse_option(name, "is of one session", "give it to WarmPool.start")
+        if name in _OF_ONE_SESSION:
+            refuse_option(name, "is of one session, before that begins", "start such sessions without a pool")
+        if name not in (*StartOptions.__annotations__, "image", "pull", "timeouts"):
+            refuse_option(name, "is no option of a pool", "give those of Launcher.start that hold for all its sessions")
+    options = {"host_ip": None, **{name: given[name] for name in given if name in StartOptions.__annotations__}}
+    if options.get("secrets") is not None:
+        options["secrets"] = HiddenTexts(options["secrets"])
+    return options
+
+
+def _drain(items: deque[Any]) -> Iterator[Any]:
+    with contextlib.suppress(IndexError):
+        while True:
+            yield items.popleft()
