@@ -63,6 +63,7 @@ if TYPE_CHECKING:
         Volume,
     )
     from jupyter_launcher.sessions.session import Session
+    from jupyter_launcher.warm.pool import WarmPool
 
 __all__ = [
     "DEFAULT_GATEWAY_IMAGE",
@@ -118,6 +119,7 @@ __all__ = [
     "Timings",
     "UnsupportedOptionError",
     "Volume",
+    "WarmPool",
     "__version__",
 ]
 
@@ -127,7 +129,7 @@ def __getattr__(name: str) -> object:
     from importlib import import_module
 
     if name in __all__:
-        for module in ("errors", "models", "engine.images", "sessions.session", "launcher"):
+        for module in ("errors", "models", "engine.images", "sessions.session", "warm.pool", "launcher"):
             found = import_module(f"jupyter_launcher.{module}")
             if name in found.__all__:
                 value: object = getattr(found, name)

@@ -3,48 +3,41 @@
 from __future__ import annotations
 
 import contextlib
-import logging
+import os
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from jupyter_launcher.acts import leaves, note_left, shielded
+from jupyter_launcher.acts import leaves
 from jupyter_launcher.engine.types import ContainerInfo
-from jupyter_launcher.errors import (
-    EngineError,
-    SessionConflictError,
-)
+from jupyter_launcher.errors import LauncherError, PipelineDirError, SessionConflictError
 from jupyter_launcher.gateway.find import resolve_gateway
 from jupyter_launcher.host.look import Look
+from jupyter_launcher.host.mounts import check_mount_points
+from jupyter_launcher.host.pipeline_dir import PipelineDir, check_home, check_mount_sources, resolve_pipeline_dir
 from jupyter_launcher.host.process import process_mark
-from jupyter_launcher.host.volumes import prepare_volume
+from jupyter_launcher.host.volumes import DEFAULT_USER, prepare_volume
 from jupyter_launcher.models import Gateway, Phase, Timings, Volume
-from jupyter_launcher.server.api import JupyterApi
-from jupyter_launcher.server.process import (
-    StartedServer,
-    describe_closed_directory,
-    describe_failure,
-    renew_lease,
-    start_server,
-)
-from jupyter_launcher.server.ready import check_kernelspecs, check_server_info, wait_until_ready
 from jupyter_launcher.sessions.context import Context
 from jupyter_launcher.sessions.join import (
     find_or_clear,
+    find_session,
     join_starting,
+    refuse_lost_directory,
     refuse_other_token,
 )
-from jupyter_launcher.sessions.phases import PhaseReporter, StartLimit
-from jupyter_launcher.sessions.refusals import (
+from jupyter_launcher.sessions.make import (
     LIMITS_HINT,
-    StartRequest,
     cancelled_start,
-    check_request,
-    describe_refusal,
-    describe_unenforced,
+    check_limits,
+    make_server,
+    removed_on_failure,
 )
+from jupyter_launcher.sessions.phases import PhaseReporter, StartLimit
 from jupyter_launcher.sessions.session import Session
-from jupyter_launcher.spec.container import PORT_KEY, find_unenforced
+from jupyter_launcher.spec.checks import check_image, check_user
+from jupyter_launcher.spec.engine_options import check_groups
 from jupyter_launcher.spec.labels import container_name
 from jupyter_launcher.spec.options import SessionSpec
 from jupyter_launcher.spec.plan import SessionPlan, plan
@@ -55,20 +48,33 @@ __all__ = [
     "cancelled_start",
     "check_request",
     "find_gateway",
-    "make_server",
     "plan_session",
     "remove_session",
-    "removed_on_failure",
     "start_session",
 ]
 
-_log = logging.getLogger("jupyter_launcher")
-
-_PORT_SECONDS = 1.0
-_NOT_FOUND = 127  # the exit code of a container whose program is not there
 _NOT_COMPARED = (
     "the session keeps the secrets that it was started with; nobody could compare them with the given ones",
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartRequest:
+    """What a start needs besides the options that make a session what it is.
+
+    Attributes:
+        pipeline_dir: as the caller gave it.
+        user: as the caller gave it; None: the directory's owner.
+        session_id: as the caller gave it; None: one is made up, so there is nothing to join.
+        image: of the server.
+        pull: when to pull or build it.
+    """
+
+    pipeline_dir: str | os.PathLike[str] | Volume
+    user: str | int | None
+    session_id: str | None
+    image: str
+    pull: str
 
 
 def start_session(context: Context, limit: StartLimit, request: StartRequest, options: Mapping[str, Any]) -> Session:
@@ -111,6 +117,66 @@ def remove_session(context: Context, session: Session) -> None:
     if not session.joined:
         with leaves(f"container {session.container_name}"):
             context.engine.remove(session.container_id)
+
+
+def check_request(context: Context, request: StartRequest, options: Mapping[str, Any]) -> tuple[SessionSpec, str]:
+    """Check everything that can be checked before anything is made. The second is a warning, or empty.
+
+    Raises:
+        OptionError, PipelineDirError: an option, the directory, or the source of a mount cannot be used.
+        LauncherError: as ``Launcher.start`` says.
+    """
+    check_image(request.image, "image")
+
+    def ensure_image() -> None:  # where a container of it looks at the engine's host
+        context.ensure_image(request.image, request.pull, context.reporter)
+
+    def find_look_image() -> str:
+        if request.session_id is not None:  # a session that runs is joined without the image of a new one
+            with contextlib.suppress(LauncherError):
+                found, _ = find_session(context, request.session_id)
+                if found.running:
+                    return found.image
+        ensure_image()
+        return request.image
+
+    session_id = uuid.uuid4().hex[:12] if request.session_id is None else request.session_id
+
+    def check_options(folder: PipelineDir) -> SessionSpec:
+        spec = SessionSpec.from_options(
+            session_id=session_id,
+            namespace=context.namespace,
+            pipeline_dir=folder.path,
+            user=folder.user,
+            image=request.image,
+            pipeline_dir_id=folder.identity,
+            **{**options, "host_ip": context.address.choose_publish_ip(options["host_ip"])},
+        )
+        check_limits(context.engine.traits, spec)
+        check_mount_sources(context.address, spec.mounts, context.rules)
+        check_home(context.address, spec.home, context.rules)
+        return spec
+
+    if isinstance(request.pipeline_dir, Volume):  # a look makes it where it is not there, so the rest is checked first
+        user = DEFAULT_USER if request.user is None else check_user(request.user, "user")
+        check_options(PipelineDir(path=request.pipeline_dir, user=user))
+    try:
+        folder = resolve_pipeline_dir(
+            context.engine,
+            context.address,
+            request.pipeline_dir,
+            request.user,
+            image=find_look_image,
+            rules=context.rules,
+            groups=check_groups(options.get("groups", ()), "groups"),
+        )
+    except PipelineDirError as error:
+        if request.session_id is not None:
+            refuse_lost_directory(context, request.session_id, error)
+        raise
+    spec = check_options(folder)
+    check_mount_points(context.engine, context.address, spec, ensure_image=ensure_image)
+    return spec, folder.warning
 
 
 def find_gateway(context: Context, spec: SessionSpec, reporter: PhaseReporter) -> Gateway | None:
@@ -160,112 +226,6 @@ def plan_session(
         process=process_mark(),
         proxies=context.engine.proxies,
     )
-
-
-def make_server(
-    context: Context, planned: SessionPlan, gateway: Gateway | None, reporter: PhaseReporter
-) -> tuple[ContainerInfo, StartedServer] | None:
-    """A new container, and the server in it that answers; None when another launcher took the name meanwhile.
-
-    Raises:
-        LauncherError: as ``Launcher.start`` says. See :func:`removed_on_failure`.
-    """
-    engine = context.engine
-    with reporter.phase(Phase.CONTAINER):
-        container_id = _create_container(context, planned)
-        if container_id is None:
-            return None
-        info = _start_container(context, container_id, planned)
-    deadline = Deadline(context.timeouts.start)
-    with reporter.phase(Phase.SERVER):
-        server = start_server(engine, info.id, planned, deadline, entrypoint=planned.find_entrypoint(info))
-        check_server_info(server.info, planned.labels.base_url, engine, info.id)
-    with reporter.phase(Phase.READY):
-        api = JupyterApi(context.server_url(info, planned.labels), server.info.token)
-        wait_until_ready(api, engine, info.id, deadline)
-        if gateway is not None:
-            check_kernelspecs(api, gateway, engine, info, context.timeouts.gateway)
-        if planned.lease is not None:
-            renew_lease(engine, info.id, planned.lease)
-    return info, server
-
-
-def _create_container(context: Context, planned: SessionPlan) -> str | None:
-    """The id of a new container; None when another launcher has created one of this name."""
-    try:
-        return context.engine.create(planned.container, planned.name)
-    except EngineError as error:
-        if error.status != 409:
-            raise describe_refusal(planned.container, error) or error from error.__cause__
-        return None
-
-
-def _start_container(context: Context, container_id: str, planned: SessionPlan) -> ContainerInfo:
-    """Start a created container, and look at where it is reached.
-
-    Raises:
-        PortInUseError: the host port is taken.
-        PipelineDirError: the container's user may not enter the directory.
-        ServerStartError: the container has ended already, with its exit code and log.
-        OptionError: the container is without something that was asked for.
-        EngineError: the engine could not start it, or its network cannot publish.
-    """
-    config = planned.container
-    asked = [port for port in (config.host_port, *config.ports.values()) if port is not None]
-    try:
-        context.engine.start(container_id, host_ports=asked)
-    except EngineError as error:
-        found = describe_closed_directory(planned.labels.pipeline_dir, error) or describe_refusal(config, error)
-        raise found or error from error.__cause__
-    ports = (PORT_KEY, *config.ports)
-    info = _look_at_ports(context, container_id, ports)
-    if info is None or not info.running:
-        entrypoint = () if info is None else planned.find_entrypoint(info)
-        is_missing = info is not None and info.exit_code == _NOT_FOUND and not entrypoint
-        seen = f"its first process has ended{': the image has no `sh` on its PATH' if is_missing else ''}"
-        raise describe_failure(context.engine, container_id, seen, Deadline(0.0), entrypoint=entrypoint)
-    for option in find_unenforced(planned.container, info):
-        raise describe_unenforced(option)
-    if not all(map(info.ports.get, ports)):
-        msg = f"container {info.name} has no published port on network {info.network_mode!r}"
-        raise EngineError(msg, hint="use a bridge network that can publish: one with IPv4, and no internal one")
-    return info
-
-
-def _look_at_ports(context: Context, container_id: str, ports: Sequence[str]) -> ContainerInfo | None:
-    """The started container; an engine may show its published ports a moment later."""
-    info: ContainerInfo | None = None
-    for attempt in attempts(Deadline(_PORT_SECONDS), NotYetError):
-        with attempt:
-            info = context.engine.inspect(container_id)
-            if info is not None and info.running and not all(map(info.ports.get, ports)):
-                raise NotYetError
-    return info
-
-
-@contextlib.contextmanager
-def removed_on_failure(context: Context, planned: SessionPlan) -> Iterator[None]:
-    """Whatever goes wrong inside, remove the container of this start, if there is one."""
-    with leaves(f"container {planned.name}"):
-        try:
-            yield
-        except BaseException:
-            with shielded():
-                _remove_own(context, planned)
-            raise
-
-
-def _remove_own(context: Context, planned: SessionPlan) -> None:
-    # By name, since a create that failed returned no id; by its labels, since another launcher may hold the
-    # name by now.
-    name = planned.name
-    try:
-        info = context.engine.inspect(name)
-        if info is not None and planned.labels.is_of(info.labels, info.name):
-            context.engine.remove(info.id)
-    except EngineError as error:  # what the caller gets is why the start failed
-        _log.warning("container %s may be left, `docker rm -f %s` removes it: %s", name, name, error)
-        note_left(f"container {name}")
 
 
 def _warn(

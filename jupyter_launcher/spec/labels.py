@@ -68,6 +68,7 @@ _YES = "yes"
 _CLAIM = LABEL_PREFIX + "claim"
 _PER_CLAIM = ("pipeline_dir", "labels", "lease")  # options
 _ON_RECORD = (SESSION_ID, _PIPELINE_DIR, LABEL_PREFIX + "pipeline-dir-id")
+_UNKNOWN_LEASE = 60
 _UNIQUE = re.compile(r"[0-9a-f]{12}")
 
 
@@ -140,8 +141,11 @@ class SessionLabels:
 
     @property
     def lease(self) -> int | None:
-        """Seconds after which the session ends itself unless somebody renews; None: never."""
-        lease = self.options.get("lease")
+        """Seconds after which the session ends itself unless somebody renews; None: never.
+
+        Where nobody knows whether there is a lease, a number with which it can be renewed.
+        """
+        lease = self.options.get("lease") if self.has_record else _UNKNOWN_LEASE
         return lease if isinstance(lease, int) else None
 
     @property

@@ -1,3 +1,1 @@
-"""Sessions that are started before they are needed."""
-
-__all__: list[str] = []
+"""Sessions before they are asked for."""

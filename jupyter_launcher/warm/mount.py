@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import threading
 import uuid
 from collections.abc import Callable
@@ -145,13 +146,14 @@ def try_mount(engine: Engine, image: str | None, info: ContainerInfo) -> str:
     if _may_be_direct(info):
         try:
             _check_process(info)
-            late_mount.try_mount(info.pid, _TRIED_AT)
+            with tempfile.TemporaryDirectory() as folder:
+                late_mount.try_mount(folder, info.pid, _TRIED_AT)
         except (RefusedError, OSError) as error:
             reason = f"this process cannot: {error}"
         else:
             return "by this process"
     mounter = Mounter(engine=engine, address=EngineAddress(engine), image=image, later=lambda call: call())
-    mounter.run_helper(info.id, None, ("try", str(_FIRST_PROCESS), _TRIED_AT))
+    mounter.run_helper(info.id, None, ("try", _TRIED_AT, str(_FIRST_PROCESS), _TRIED_AT))
     return f"by a short-lived container for each claim, since {reason}"
 
 

@@ -18,15 +18,15 @@ from typing import Any
 from jupyter_launcher.acts import Cancel, leaves, run_act, shielded
 from jupyter_launcher.engine.images import DEFAULT_IMAGE
 from jupyter_launcher.errors import LauncherError, ServerNotRunningError, StartCancelledError
-from jupyter_launcher.host.pipeline_dir import check_mount_sources
+from jupyter_launcher.host.pipeline_dir import check_mount_sources, maps_ids
 from jupyter_launcher.models import Phase, Timeouts, Volume
 from jupyter_launcher.models.options import HiddenTexts, show_value
 from jupyter_launcher.server.process import renew_lease
 from jupyter_launcher.sessions.context import Context
+from jupyter_launcher.sessions.make import check_limits, make_server, removed_on_failure
 from jupyter_launcher.sessions.phases import PhaseReporter, StartLimit
-from jupyter_launcher.sessions.refusals import StartRequest, cancelled_start, check_limits, check_request
 from jupyter_launcher.sessions.session import Session
-from jupyter_launcher.sessions.start import find_gateway, make_server, plan_session, removed_on_failure
+from jupyter_launcher.sessions.start import StartRequest, cancelled_start, check_request, find_gateway, plan_session
 from jupyter_launcher.sessions.stop import remove_containers
 from jupyter_launcher.spec.checks import PIPELINE_TARGET, check_age, check_instance, check_user, refuse_option
 from jupyter_launcher.spec.labels import SessionLabels, container_name
@@ -196,6 +196,7 @@ class WarmPool:
                 raise NotClaimedError(msg)
             if self._unusable:
                 raise NotClaimedError(self._unusable)
+            self._check_owner(spec)
             warm = self._take(spec)
             if warning:
                 reporter.warn(Phase.CONTAINER, warning)
@@ -209,6 +210,19 @@ class WarmPool:
             return None
         finally:
             self._wake.set()  # not before: a new server needs a core
+
+    def _check_owner(self, spec: SessionSpec) -> None:
+        """Refuse the directory of another user, where this process sees that, before a server is lost to it."""
+        context, path = self._context, spec.pipeline_dir
+        here = context.address.find_here(path) if isinstance(path, Path) else None
+        uid = spec.user.partition(":")[0]
+        if here is None or not uid.isdecimal() or maps_ids(context.engine.traits) is not False:
+            return
+        with contextlib.suppress(OSError):
+            owner = here.stat().st_uid
+            if owner != int(uid):
+                msg = f"the directory is user {owner}'s, and the pool's sessions are user {uid}'s"
+                raise NotClaimedError(msg)
 
     def _take(self, spec: SessionSpec) -> WarmServer:
         """A server that fits, of which nobody else in this process knows any more."""
@@ -321,7 +335,7 @@ class WarmPool:
         for warm in tuple(self._ready):
             try:
                 is_old = warm.age() >= self._max_age
-                if is_old or self._context.engine.images.find(self._spec.image) != warm.image_id:
+                if is_old or self._unusable or self._context.engine.images.find(self._spec.image) != warm.image_id:
                     self._discard_waiting(warm)
                 elif time.monotonic() - self._renewed.get(warm.info.id, warm.made) >= warm.lease / 3:
                     renew_lease(self._context.engine, warm.info.id, warm.lease)

@@ -29,6 +29,7 @@ FLOORS = (
     ("host", "server"),
     ("gateway",),
     ("sessions",),
+    ("warm",),
     ("launcher",),
     ("cli", "pytest_plugin"),
     ("__main__",),

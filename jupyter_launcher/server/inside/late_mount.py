@@ -6,7 +6,7 @@ namespace, and Linux 5.12. Nothing is mounted on the host, and no mount is share
 (open_tree), and attached there (setns, move_mount).
 
 As a program: late_mount.py SOURCE PID RUN TARGET IDENTITY WRITABLE LEASE LENGTH, with texts as ``claim`` has them, or
-late_mount.py try PID TARGET. Its exit code is that of the RefusedError, whose text is on stderr.
+late_mount.py try SOURCE PID TARGET. Its exit code is that of the RefusedError, whose text is on stderr.
 """
 
 from __future__ import annotations
@@ -128,14 +128,14 @@ def claim(
         _write_length(folder, length)
 
 
-def try_mount(pid: int, target: str) -> None:
-    """Mount /tmp of here at a folder of a container, to see whether this process may.
+def try_mount(source: str, pid: int, target: str) -> None:
+    """Mount a folder of here at one of a container, to see whether this process may.
 
     Raises:
         RefusedError: it may not.
     """
     with _refusals(), contextlib.ExitStack() as stack:
-        directory = os.open("/tmp", _FOLDER)  # noqa: S108 - every machine has it
+        directory = os.open(source, _FOLDER)
         stack.callback(os.close, directory)
         namespace = os.open("/proc/%d/ns/mnt" % pid, os.O_RDONLY | os.O_CLOEXEC)
         stack.callback(os.close, namespace)
@@ -265,7 +265,7 @@ def main(words: list[str]) -> int:
     """Run as a program."""
     try:
         if words[0] == "try":
-            try_mount(int(words[1]), words[2])
+            try_mount(words[1], int(words[2]), words[3])
         else:
             source, pid, run, target, identity, writable, lease, length = words
             claim(
