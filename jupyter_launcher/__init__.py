@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     )
     from jupyter_launcher.sessions.session import Session
     from jupyter_launcher.warm.pool import WarmPool
+    from jupyter_launcher.warm.preparation import Preparation
 
 __all__ = [
     "DEFAULT_GATEWAY_IMAGE",
@@ -92,6 +93,7 @@ __all__ = [
     "Phase",
     "PipelineDirError",
     "PortInUseError",
+    "Preparation",
     "ReapedSession",
     "RunningGateway",
     "Secret",
@@ -129,7 +131,8 @@ def __getattr__(name: str) -> object:
     from importlib import import_module
 
     if name in __all__:
-        for module in ("errors", "models", "engine.images", "sessions.session", "warm.pool", "launcher"):
+        modules = ("errors", "models", "engine.images", "sessions.session", "warm.pool", "warm.preparation", "launcher")
+        for module in modules:
             found = import_module(f"jupyter_launcher.{module}")
             if name in found.__all__:
                 value: object = getattr(found, name)

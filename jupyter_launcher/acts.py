@@ -16,6 +16,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass
 from types import FrameType
 from typing import Generic, TypeVar
@@ -25,6 +26,7 @@ from jupyter_launcher.threads import run_in_thread
 __all__ = [
     "Cancel",
     "CancelledActError",
+    "begin_act",
     "check_cancelled",
     "close_on_cancel",
     "leaves",
@@ -207,6 +209,30 @@ def run_act(call: Callable[[], T], *, undo: Callable[[T], object] | None = None,
         except BaseException as error:  # noqa: BLE001 - of a handler of the caller's, or while the handlers change
             reason = error
     return act.deliver(reason)
+
+
+def begin_act(
+    call: Callable[[], T],
+    result: Future[T],
+    *,
+    undo: Callable[[T], object] | None = None,
+    cancel: Cancel | None = None,
+) -> None:
+    """Run an act in the background, as :func:`run_act` runs it, and give its result, or what it raises, to ``result``.
+
+    It is no part of an act that runs here. A future that was cancelled before the act begins prevents it. Where no
+    thread can be started, the act runs at once.
+    """
+
+    def run() -> None:
+        if not result.set_running_or_notify_cancel():
+            return
+        try:
+            result.set_result(run_act(call, undo=undo, cancel=cancel))
+        except BaseException as error:  # noqa: BLE001 - raised again by the future
+            result.set_exception(error)
+
+    contextvars.Context().run(run_in_thread, run)
 
 
 class _Act(Generic[T]):

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
+import inspect
 import os
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal
 
-from jupyter_launcher.acts import Cancel, run_act
+from jupyter_launcher.acts import run_act
 from jupyter_launcher.engine.client import DockerEngine
 from jupyter_launcher.engine.connection import DockerClient
 from jupyter_launcher.engine.images import CONTEXTS, DEFAULT_GATEWAY_IMAGE, DEFAULT_IMAGE, packages_tag
-from jupyter_launcher.errors import OptionError
 from jupyter_launcher.gateway.run import GatewayRequest, run_gateway
 from jupyter_launcher.host.address import EngineAddress
 from jupyter_launcher.host.rules import DirectoryRules, parse_roots
@@ -42,7 +41,6 @@ from jupyter_launcher.sessions.listing import list_ids, list_sessions, reap_sess
 from jupyter_launcher.sessions.phases import PhaseReporter, StartLimit
 from jupyter_launcher.sessions.running import pause_session, resume_session
 from jupyter_launcher.sessions.session import Session
-from jupyter_launcher.sessions.start import StartRequest, cancelled_start, remove_session, start_session
 from jupyter_launcher.sessions.stop import stop_session
 from jupyter_launcher.spec.checks import (
     check_age,
@@ -55,10 +53,10 @@ from jupyter_launcher.spec.checks import (
     check_network,
     check_text,
 )
-from jupyter_launcher.spec.options import StartOptions
-from jupyter_launcher.spec.texts import check_token
 from jupyter_launcher.waiting import Deadline
+from jupyter_launcher.warm.call import StartCall, takes_what
 from jupyter_launcher.warm.pool import WarmPool
+from jupyter_launcher.warm.preparation import Preparation, Preparations
 
 __all__ = ["Launcher"]
 
@@ -69,7 +67,7 @@ class Launcher:
     """Starts sessions on one Docker engine and finds them again.
 
     The engine's containers are the only record of sessions: another process with the same ``namespace`` sees the same
-    sessions. Closing it closes connections and stops no session.
+    sessions. Closing it closes connections and stops no session, but those of ``prepare`` that nobody has taken.
 
     Args:
         docker_host: the engine's address, e.g. ``unix:///var/run/docker.sock``.
@@ -139,6 +137,7 @@ class Launcher:
             timeout=self.timeouts.engine,
             use_config_proxy=use_config_proxy,
         )
+        self._preparations = Preparations()
         self._limit = StartLimit(max_starts, lambda: self._engine.traits.cores)
         address = EngineAddress(self._engine)
         try:
@@ -166,8 +165,15 @@ class Launcher:
         self.close()
 
     def close(self) -> None:
-        """Close the connections to the engine."""
-        self._engine.close()
+        """Close the connections to the engine. What ``prepare`` has begun, and nobody has taken, is cancelled before.
+
+        Raises:
+            LauncherError: something that was prepared could not be ended, as ``Preparation.cancel`` says.
+        """
+        try:
+            self._preparations.cancel_all()
+        finally:
+            self._engine.close()
 
     def start(
         self,
@@ -325,29 +331,34 @@ class Launcher:
         where the engine does not answer it, the error (a Ctrl-C: a note and a warning in the log) names what may
         be left.
         """
-        if cancel is not None and not callable(getattr(cancel, "is_set", None)):
-            msg = f"cancel is {cancel!r}"
-            raise OptionError(msg, hint="give a threading.Event", option="cancel")
         if secrets is not None:
             secrets = HiddenTexts(secrets)  # type: ignore[assignment] # a traceback's locals show none
-        if callable(token):
-            token = check_token(token(), "token", is_needed=True)
-        given = dict(locals())  # each option is passed on by its name, so that a new one is written here only once
-        request = StartRequest(
-            pipeline_dir=pipeline_dir,
-            user=user,
-            session_id=session_id,
-            image=self.image if image is None else image,
-            pull=pull,
-        )
-        options = {name: value for name, value in given.items() if name in StartOptions.__annotations__}
-        timeouts = self.timeouts if timeouts is None else check_instance(timeouts, Timeouts, "timeouts")
-        context = dataclasses.replace(self._context, timeouts=timeouts)
-        return run_act(
-            lambda: start_session(context, self._limit, request, options),
-            undo=lambda session: remove_session(context, session),
-            cancel=None if cancel is None else Cancel(cancel, lambda left: cancelled_start(session_id or "", left)),
-        )
+        return self._parse(locals()).run()
+
+    @takes_what(start)
+    def prepare(self, *given: Any, **options: Any) -> Preparation:
+        """Begin to start JupyterLab for a pipeline in the background, and return at once.
+
+        The arguments are those of ``start``. They, the directory and the mounts are looked at before it returns, as
+        ``start`` looks at them before it makes anything. Closing the launcher cancels what nobody has taken, and so
+        does the end of the process.
+
+        Returns:
+            What gives the session once it is there, or cancels the start.
+
+        Raises:
+            LauncherError: as ``start`` says of options, directories and mounts. What happens later is raised by
+                :meth:`Preparation.session`.
+        """
+        if options.get("secrets") is not None:
+            options["secrets"] = HiddenTexts(options["secrets"])
+        arguments = inspect.signature(Launcher.start).bind(self, *given, **options)
+        arguments.apply_defaults()
+        return self._preparations.begin(self._parse(arguments.arguments))
+
+    def _parse(self, arguments: Mapping[str, Any]) -> StartCall:
+        """The arguments of ``start`` by their names, as a call that can be made."""
+        return StartCall.from_arguments(arguments, context=self._context, limit=self._limit, image=self.image)
 
     def pool(self, *, size: int = 2, user: str | int, max_age: float = 3600.0, **options: Any) -> WarmPool:
         """A pool of servers that run before anybody asked for them: a context manager, for ``pool.start(directory)``.
@@ -521,16 +532,21 @@ class Launcher:
         """
         return follow_sessions(self._context, None if since is None else check_age(since, "since"))
 
-    def list(self) -> Sequence[SessionSummary]:
+    def list(self, *, probe: bool = True) -> Sequence[SessionSummary]:
         """All sessions of this namespace, in every state, newest first.
 
         One call to the engine, and a request to each server that may run, which has 2 s; where one does not
         answer, another for the engine's time. The requests take at most 10 s together.
 
+        Args:
+            probe: False: one call to the engine and nothing more. Sessions whose containers run are ``unprobed``
+                then, and nobody looks whether those that have ended ran out of memory.
+
         Raises:
+            OptionError: ``probe`` is neither True nor False.
             EngineError: the engine does not answer.
         """
-        return list_sessions(self._context)
+        return list_sessions(self._context, probe=check_flag(probe, "probe"))
 
     def ensure_image(self, image: str | None = None, *, pull: Pull = "missing") -> None:
         """Have an image ready before it is needed, as ``start`` would: ours are built, others pulled.

@@ -67,14 +67,15 @@ cli.add_command(start)
 
 
 @cli.command("list", short_help="List the sessions.")
+@click.option("--no-probe", is_flag=True, help="Ask the engine alone, and no server: sessions that run are `unprobed`.")
 @pass_context
-def list_(state: CommandContext) -> None:
+def list_(state: CommandContext, *, no_probe: bool) -> None:
     """List the sessions of the namespace, in every state.
 
     Example: jupyter-launcher list --format json
     """
     with state.launcher() as launcher:
-        found = launcher.list()
+        found = launcher.list(probe=not no_probe)
     rows = [
         (item.session_id, item.state.value, item.status, item.gateway or "-", item.pipeline_dir or "-")
         for item in found

@@ -214,10 +214,8 @@ class ContainerConfig:
             ports = {f"{self.container_port}/tcp": self.host_port, **self.ports}
             body["ExposedPorts"] = {port: {} for port in ports}
             body["HostConfig"]["PortBindings"] = format_ports(ports, self.host_ip)
-        if self.stop_signal is not None:
-            body["StopSignal"] = self.stop_signal
-        if self.stop_seconds is not None:
-            body["StopTimeout"] = self.stop_seconds
+        ends = {"StopSignal": self.stop_signal, "StopTimeout": self.stop_seconds}
+        body |= {name: value for name, value in ends.items() if value is not None}
         if self.log_is_read or (self.log_size is not None and log_driver == "json-file"):
             body["HostConfig"]["LogConfig"] = {"Type": "json-file", "Config": format_log_options(self.log_size)}
         return self.add_engine_options(body)
@@ -238,6 +236,7 @@ class ContainerInfo:
         created: seconds since the epoch, by the engine's clock.
         state: Docker's word for it, such as ``running``, ``paused``, ``exited``.
         exit_code, oom_killed, error: how it ended; while it runs they say nothing.
+        started: the engine's words for when it was started last; another text after each start. Empty: not known.
         network_mode: the network that it was created with, or ``host`` or ``none``.
         networks: the name of a network → the container's IP there, ``""`` when it is not running.
         aliases: the name of a network → the container's other names there; Compose gives it that of its service.
@@ -267,6 +266,7 @@ class ContainerInfo:
     ports: Mapping[str, tuple[int, ...]]
     mounts: Mapping[str, str]
     environment: Mapping[str, str] = field(repr=False)
+    started: str = ""
     aliases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     bindings: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     entrypoint: tuple[str, ...] = ()
@@ -305,6 +305,7 @@ class ContainerInfo:
                 exit_code=int(state.get("ExitCode", 0)),
                 oom_killed=bool(state.get("OOMKilled", False)),
                 error=parse_text(state.get("Error") or ""),
+                started=parse_text(state.get("StartedAt") or ""),
                 image=parse_text(raw["Config"]["Image"]),
                 network_mode=parse_text(host.get("NetworkMode") or ""),
                 networks=parse_addresses(settings),

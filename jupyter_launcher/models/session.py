@@ -57,6 +57,8 @@ class SessionState(str, Enum):
     """The server answers."""
     UNRESPONSIVE = "unresponsive"
     """The container runs, but its server does not answer, although it had the time to start."""
+    UNPROBED = "unprobed"
+    """The container runs, and nobody has asked its server: only ``Launcher.list(probe=False)`` says it."""
     PAUSED = "paused"
     """The container is paused (``docker pause``, or a ``docker commit`` that runs): nothing in it answers."""
     EXITED = "exited"
@@ -119,7 +121,7 @@ class SessionSummary:
         status: the engine's words, e.g. ``Up 2 minutes`` or ``Exited (137) 5 seconds ago``.
         state: the state.
         exit_code: of a container that has ended.
-        oom_killed: the kernel ended a process of the container for memory.
+        oom_killed: the kernel ended a process of the container for memory; with ``probe=False`` always False.
         detail: in state ``unreadable``: what cannot be read, and what to do; else why nobody could look.
     """
 

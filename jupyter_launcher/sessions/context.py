@@ -1,19 +1,69 @@
-"""What every act on sessions needs: ``Context``."""
+"""What every act on sessions needs: ``Context``; and the servers that this process has asked: ``KnownServers``."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass, field
 
 from jupyter_launcher.engine.protocol import Engine
 from jupyter_launcher.engine.types import ContainerInfo, ListedContainer
+from jupyter_launcher.forks import PerProcess
 from jupyter_launcher.host.address import EngineAddress
 from jupyter_launcher.host.rules import DirectoryRules
-from jupyter_launcher.models import BuildOptions, Phase, Timeouts
+from jupyter_launcher.models import BuildOptions, Phase, ServerInfo, Timeouts
 from jupyter_launcher.sessions.phases import PhaseReporter
 from jupyter_launcher.spec.labels import SessionLabels
 from jupyter_launcher.waiting import Deadline
 
-__all__ = ["Context"]
+__all__ = ["Context", "KnownServers"]
+
+_MOST_SERVERS = 1024
+
+
+class _Memory:
+    """What one process knows: the id of a container → when it was started, and its server."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.servers: OrderedDict[str, tuple[str, ServerInfo]] = OrderedDict()
+
+
+class KnownServers:
+    """The servers that have answered to their tokens here, so that a token is read by exec only once.
+
+    A container that was started anew has another server, and a fork knows none. The last 1024 are kept, in memory
+    alone: they can be neither printed nor pickled.
+    """
+
+    def __init__(self) -> None:
+        self._memory = PerProcess(_Memory)
+
+    def find(self, info: ContainerInfo) -> ServerInfo | None:
+        """The server of a container that runs; None where nobody knows it."""
+        memory = self._memory.get()
+        with memory.lock:
+            started, server = memory.servers.get(info.id, ("", None))
+            if server is None or started != info.started or not info.running:
+                return None
+            memory.servers.move_to_end(info.id)
+            return server
+
+    def remember(self, info: ContainerInfo, server: ServerInfo) -> None:
+        """Keep the server of a container, unless the engine does not tell when that was started."""
+        memory = self._memory.get()
+        with memory.lock:
+            if info.started:
+                memory.servers[info.id] = info.started, server
+                memory.servers.move_to_end(info.id)
+            if len(memory.servers) > _MOST_SERVERS:
+                memory.servers.popitem(last=False)
+
+    def forget(self, container: str) -> None:
+        """Know the server of a container no more."""
+        memory = self._memory.get()
+        with memory.lock:
+            memory.servers.pop(container, None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +78,7 @@ class Context:
         timeouts: of the launcher, or of one start.
         reporter: of events.
         rules: which directories may be mounted.
+        servers: those that have answered here.
     """
 
     engine: Engine
@@ -38,6 +89,7 @@ class Context:
     timeouts: Timeouts
     reporter: PhaseReporter
     rules: DirectoryRules
+    servers: KnownServers = field(default_factory=KnownServers)
 
     def ensure_image(self, image: str, pull: str, reporter: PhaseReporter) -> None:
         """Have an image on the engine: ours are built, others pulled."""

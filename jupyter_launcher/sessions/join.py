@@ -278,6 +278,8 @@ def join_session(
 ) -> Session:
     """A session whose container is there, once its server answers: what ``start`` and ``get`` have in common.
 
+    A server that has answered here before is asked with the token that it had then, and no command is run for that.
+
     Raises:
         SessionNotFoundError: the container was removed meanwhile.
         ServerNotRunningError: no server runs in it.
@@ -285,6 +287,14 @@ def join_session(
         ExecError: nobody can tell, because no command runs in the container, although the container does.
     """
     engine = context.engine
+    known = context.servers.find(info)
+    if known is not None:
+        api = JupyterApi(context.server_url(info, labels), known.token)
+        takes_token = api.takes_token(deadline.shortened(_PROBE_SECONDS))
+        if takes_token:
+            return Session(info, labels, known, context=context, timings=Timings(), warnings=warnings, joined=True)
+        if takes_token is False:
+            context.servers.forget(info.id)
     try:
         server_info = read_server_info(engine, info.id, deadline)
     except ServerError as error:
@@ -308,6 +318,7 @@ def join_session(
         ) from error
     api = JupyterApi(context.server_url(info, labels), server_info.token)
     wait_until_ready(api, engine, info.id, deadline, is_new=False)
+    context.servers.remember(info, server_info)
     return Session(info, labels, server_info, context=context, timings=Timings(), warnings=warnings, joined=True)
 
 

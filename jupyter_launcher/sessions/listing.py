@@ -31,17 +31,20 @@ def list_ids(context: Context) -> list[str]:
     return [labels.session_id for item, labels in _find_sessions(listed) if isinstance(labels, SessionLabels)]
 
 
-def list_sessions(context: Context) -> list[SessionSummary]:
+def list_sessions(context: Context, *, probe: bool = True) -> list[SessionSummary]:
     """All sessions of the namespace, newest first.
 
+    Without ``probe``: one call to the engine and nothing more. With it:
     One call to the engine, and a request to each server that may run, at the same time: 2 s for each, and 10 s for
     all. For a server that does not answer, the engine's clock decides whether it may still be starting.
     Containers that ended with 137 are inspected, because the list does not say whether they ran out of memory.
     """
     listed = context.engine.containers(*SessionLabels.filters(context.namespace))
-    deadline = Deadline(_LIST_SECONDS)
     sessions = _find_sessions(listed)
-    found = map_at_once(lambda found: _look_at(context, *found, deadline), sessions, threads=_PROBES)
+    if not probe:
+        return [_look_at(context, *session, None) for session in sessions]
+    deadline = Deadline(_LIST_SECONDS)
+    found = map_at_once(lambda session: _look_at(context, *session, deadline), sessions, threads=_PROBES)
     if any(item.state is SessionState.STARTING for item in found):
         latest = context.engine.now() - context.timeouts.start
         found = [_mark_unresponsive(item, latest) for item in found]
@@ -64,11 +67,13 @@ def _read(item: ListedContainer, record: Mapping[str, str] | None) -> _Read:
         return error
 
 
-def _look_at(context: Context, item: ListedContainer, labels: _Read, deadline: Deadline) -> SessionSummary:
-    """One session; whatever is wrong with it is its own matter."""
+def _look_at(context: Context, item: ListedContainer, labels: _Read, deadline: Deadline | None) -> SessionSummary:
+    """One session, of which nobody is asked where there is no deadline; whatever is wrong with it is its own matter."""
     if isinstance(labels, SessionUnreadableError):
         return _summary(item, None, SessionState.UNREADABLE, detail=str(labels))
     known = SessionState.of_container(item.state)
+    if deadline is None:
+        return _summary(item, labels, known or SessionState.UNPROBED)
     try:
         if known is not None:
             return _summary(item, labels, known, oom_killed=_was_out_of_memory(context, item))

@@ -225,6 +225,7 @@ class Session:
         """
         info = self._context.engine.inspect(self.container_id)
         if info is None:
+            self._context.servers.forget(self.container_id)
             return SessionStatus(state=SessionState.GONE, detail="its container was removed")
         state, oom_kills = SessionState.of_container(info.state), None
         if state is None:

@@ -50,6 +50,7 @@ __all__ = [
     "find_gateway",
     "plan_session",
     "remove_session",
+    "start_checked",
     "start_session",
 ]
 
@@ -83,7 +84,14 @@ def start_session(context: Context, limit: StartLimit, request: StartRequest, op
     Raises:
         LauncherError: as ``Launcher.start`` says. Nothing that was made stays behind.
     """
-    spec, warning = check_request(context, request, options)
+    return start_checked(context, limit, request, check_request(context, request, options))
+
+
+def start_checked(
+    context: Context, limit: StartLimit, request: StartRequest, checked: tuple[SessionSpec, str]
+) -> Session:
+    """As :func:`start_session`, once :func:`check_request` has found nothing wrong."""
+    spec, warning = checked
     reporter = context.reporter.for_session(spec.session_id)
     if warning:
         reporter.warn(Phase.CONTAINER, warning)
@@ -198,6 +206,7 @@ def _make_session(
             return None
         info, server = made
         _warn(context, planned, info, server.warnings, reporter)
+        context.servers.remember(info, server.info)
         return Session(
             info,
             planned.labels,

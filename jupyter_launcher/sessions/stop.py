@@ -41,7 +41,7 @@ def stop_session(
         context: the launcher's.
         known: the container as it was seen last; its id says which container is meant.
         labels: of that container.
-        server_info: of its server; None: it is read by exec.
+        server_info: of its server; None: it is known, or read by exec.
 
     Raises:
         EngineError: the engine does not answer, or the container cannot be removed.
@@ -49,6 +49,7 @@ def stop_session(
     reporter = context.reporter.for_session(labels.session_id)
     with reporter.phase(Phase.STOP) as progress:
         report = _stop(context, known, labels, server_info, reporter)
+        context.servers.forget(known.id)
         progress(report.method.value)
         if left := set(report.kernels) - set(report.kernels_gone):
             gateway = labels.gateway.name if labels.gateway else ""
@@ -132,6 +133,7 @@ def _stop_server(
     """
     engine, timeouts, container = context.engine, context.timeouts, info.id
     deadline = Deadline(timeouts.shutdown)
+    server_info = server_info or context.servers.find(info)
     server_info = server_info or _read_server_info(engine, container, deadline.shortened(_INFO_SECONDS))
     api = JupyterApi(context.server_url(info, labels), server_info.token if server_info else None)
     # A part of the time: a server whose gateway is gone takes long to find that out.

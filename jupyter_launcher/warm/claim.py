@@ -110,8 +110,10 @@ def claim_server(
         _claim(context, warm, spec, labels, mounter, image)
     for text in warm.server.warnings:
         reporter.warn(Phase.SERVER, text)
+    info = replace(warm.info, name=labels.name)
+    context.servers.remember(info, warm.server.info)
     session = Session(
-        replace(warm.info, name=labels.name),
+        info,
         labels,
         warm.server.info,
         context=context,

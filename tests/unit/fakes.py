@@ -330,7 +330,8 @@ class FakeEngine:
         if config.container_port is not None and self.port is not None:
             ports[f"{config.container_port}/tcp"] = (config.host_port or self.port,)
             ports |= {inside: (port or self.port + 1,) for inside, port in config.ports.items()}
-        self.change(container, state="running", networks={info.network_mode: "172.17.0.9"}, ports=ports)
+        networks = {info.network_mode: "172.17.0.9"}
+        self.change(container, state="running", started=uuid.uuid4().hex, networks=networks, ports=ports)
         self.on_start(container)
 
     @contextmanager

@@ -8,12 +8,22 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any
 
 import pytest
 
 from jupyter_launcher import acts
-from jupyter_launcher.acts import Cancel, CancelledActError, check_cancelled, close_on_cancel, leaves, run_act, shielded
+from jupyter_launcher.acts import (
+    Cancel,
+    CancelledActError,
+    begin_act,
+    check_cancelled,
+    close_on_cancel,
+    leaves,
+    run_act,
+    shielded,
+)
 from jupyter_launcher.forks import PerProcess
 from jupyter_launcher.waiting import Deadline, NotYetError, attempts
 from tests.unit.forks import in_a_fork
@@ -345,3 +355,55 @@ def test_a_lock_that_was_held_at_the_fork_does_not_matter() -> None:
     leave.set()
     thread.join()
     assert inside == "True"
+
+
+def test_an_act_in_the_background_gives_its_future_what_it_returns_or_raises() -> None:
+    result, failure, interrupted = Future[str](), Future[str](), Future[None]()
+    begin_act(lambda: threading.current_thread().name, result)
+    assert result.result(30)
+
+    def fail() -> str:
+        raise SystemExit
+
+    begin_act(fail, failure)
+    assert isinstance(failure.exception(30), SystemExit)
+    event = threading.Event()
+    event.set()
+    begin_act(Act(), interrupted, cancel=Cancel(event, ValueError))
+    assert isinstance(interrupted.exception(30), ValueError)
+
+
+def test_an_act_in_the_background_has_nothing_of_what_began_it() -> None:
+    """Neither its act, which may be cancelled or end before, nor its context variables."""
+    variable = contextvars.ContextVar("variable", default="none")
+    result, seen = Future[str](), threading.Event()
+
+    def look() -> str:
+        seen.wait(30)
+        check_cancelled()
+        return variable.get()
+
+    def outer() -> None:
+        variable.set("outer")
+        begin_act(look, result)
+
+    run_act(outer)
+    seen.set()
+    assert result.result(30) == "none"
+
+
+def test_an_act_whose_future_was_cancelled_does_not_begin() -> None:
+    result, calls = Future[None](), list[str]()
+    assert result.cancel()
+    begin_act(lambda: calls.append("called"), result)
+    assert calls == []
+
+
+def test_where_no_thread_can_be_started_an_act_in_the_background_runs_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    result = Future[int]()
+    begin_act(lambda: 7, result)
+    assert result.result(0) == 7

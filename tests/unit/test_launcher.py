@@ -235,6 +235,7 @@ def test_roots_and_sockets_are_for_sessions_and_gateways(connect: Connect, engin
         (lambda launcher: launcher.build_image(options={}), "options"),
         (lambda launcher: launcher.run_gateway("/", network=5).__enter__(), "network"),
         (lambda launcher: launcher.run_gateway("/", keep=True).__enter__(), "keep"),
+        (lambda launcher: launcher.list(probe=0), "probe"),
         (lambda launcher: launcher.reap(min_age=-1), "min_age"),
         (lambda launcher: launcher.reap(keep="one"), "keep"),
         (lambda launcher: launcher.reap(owner=5), "owner"),
@@ -255,6 +256,7 @@ def test_a_session_is_found_again_stopped_and_gone(launcher: Launcher, tmp_path:
     found = launcher.get("one")
     assert (found.container_id, found.joined, made.joined) == (made.container_id, True, False)
     assert [item.state for item in launcher.list()] == [SessionState.READY]
+    assert [item.state for item in launcher.list(probe=False)] == [SessionState.UNPROBED]
     assert launcher.ids() == ["one"]
     events.clear()
     assert launcher.stop("one").method is StopMethod.API
@@ -275,6 +277,28 @@ def test_a_session_is_found_again_stopped_and_gone(launcher: Launcher, tmp_path:
     for call in calls:
         with pytest.raises(SessionNotFoundError):
             call("one")
+
+
+def test_the_token_is_read_once(connect: Connect, engine: FakeEngine, tmp_path: Path) -> None:
+    """By the start. A stop by the session's id needs no command for it either, and another launcher knows nothing."""
+    launcher = connect()
+    info = engine.named(launcher.start(tmp_path, session_id="one").container_name)
+    engine.execs.clear()
+    assert launcher.get("one").server_info == launcher.get("one").server_info
+    servers = launcher._context.servers
+    assert servers.find(info) is not None
+    assert launcher.stop("one").method is StopMethod.API
+    assert engine.execs == []
+    assert servers.find(info) is None
+    session = launcher.start(tmp_path, session_id="one")
+    engine.execs.clear()
+    connect().get("one")
+    assert len(engine.execs) == 1
+    info = engine.named(session.container_name)
+    assert servers.find(info) is not None
+    connect().stop("one")
+    assert session.status().state is SessionState.GONE
+    assert servers.find(info) is None
 
 
 def test_a_container_that_cannot_be_read(launcher: Launcher, engine: FakeEngine, tmp_path: Path) -> None:

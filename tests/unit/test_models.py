@@ -266,6 +266,7 @@ def test_states_are_what_the_command_prints() -> None:
         "starting",
         "ready",
         "unresponsive",
+        "unprobed",
         "paused",
         "exited",
         "gone",

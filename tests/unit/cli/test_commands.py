@@ -107,6 +107,14 @@ def test_list_as_a_document(run: Run, add: Add) -> None:
     assert (item["session_id"], item["state"], item["pipeline_dir"]) == ("one", "ready", "/pipelines/one")
 
 
+def test_list_without_probes_asks_no_server(run: Run, add: Add, engine: FakeEngine) -> None:
+    add("one")
+    engine.calls.clear()
+    (item,) = document(run("list", "--no-probe", "--format", "json"))
+    assert (item["session_id"], item["state"]) == ("one", "unprobed")
+    assert engine.calls == [("containers", "")]
+
+
 def test_info_hides_the_token_unless_it_is_asked_for(run: Run, add: Add) -> None:
     add("one")
     assert TOKEN not in run("info", "one").stdout

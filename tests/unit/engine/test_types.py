@@ -58,6 +58,12 @@ def test_a_container_that_ended() -> None:
     assert (info.labels, info.mounts, info.ports) == ({"a": "b"}, {"/b": "/a"}, {"8888/tcp": (49153,)})
 
 
+def test_a_container_tells_when_it_was_started_last() -> None:
+    state = {**FULL["State"], "StartedAt": "2026-01-01T00:00:00.123456789Z"}
+    assert ContainerInfo.from_inspect({**FULL, "State": state}).started == "2026-01-01T00:00:00.123456789Z"
+    assert ContainerInfo.from_inspect(FULL).started == ""
+
+
 def limits(info: ContainerInfo) -> tuple[object, ...]:
     return (info.memory, info.cpus, info.shm_size, info.pids, info.read_only)
 

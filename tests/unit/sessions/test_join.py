@@ -38,6 +38,7 @@ from tests.unit.fakes import (
     container,
     not_run,
     printed,
+    server_info,
     session_info,
     session_labels,
     session_spec,
@@ -45,6 +46,7 @@ from tests.unit.fakes import (
 
 NAME = "jupyter-server.unit.one"
 STRAY_LABELS = {"jupyter-launcher.namespace": "unit", "jupyter-launcher.session-id": "one"}
+STARTED = "2026-01-01T00:00:00.123456789Z"
 
 
 @pytest.fixture(autouse=True)
@@ -397,6 +399,78 @@ def test_getting_a_server_that_refuses_the_token(context: Context, jupyter: Fake
     jupyter.contents = 403
     with pytest.raises(ServerTimeoutError, match="HTTP 403"):
         get_session(replace(context, timeouts=Timeouts(start=0.1)), "one")
+
+
+def test_getting_a_session_again_is_one_inspect_and_one_request(context: Context, jupyter: FakeJupyter) -> None:
+    made = jupyter.add(session_info(started=STARTED))
+    first = get_session(context, "one")
+    for log in (jupyter.engine.calls, jupyter.engine.execs, jupyter.asked, jupyter.authorizations):
+        log.clear()
+    again = get_session(context, "one")
+    assert jupyter.engine.calls == [("inspect", NAME)]
+    assert jupyter.asked == [("GET", "/api/contents")]
+    assert jupyter.authorizations == [f"token {TOKEN}"]
+    assert (again.container_id, again.server_info, again.joined) == (made.id, first.server_info, True)
+
+
+def execs_of_a_get(context: Context, jupyter: FakeJupyter) -> int:
+    jupyter.engine.execs.clear()
+    assert get_session(context, "one").server_info.token == TOKEN
+    return len(jupyter.engine.execs)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"started": "2026-01-02T00:00:00Z"}, {"started": ""}, {"id": "d" * 64}],
+    ids=["started anew", "unknown", "made anew"],
+)
+def test_the_token_of_another_start_is_read_anew(
+    context: Context, jupyter: FakeJupyter, change: dict[str, Any]
+) -> None:
+    made = jupyter.add(session_info(started=STARTED))
+    assert [execs_of_a_get(context, jupyter) for _ in range(3)] == [1, 0, 0]
+    del jupyter.engine.known[made.id]
+    jupyter.add(session_info(**{"started": STARTED, **change}))
+    assert execs_of_a_get(context, jupyter) == 1
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_token_that_is_refused_is_read_anew(context: Context, jupyter: FakeJupyter, status: int) -> None:
+    made = jupyter.add(session_info(started=STARTED))
+    old = replace(server_info(), token="f" * 64)
+    context.servers.remember(made, old)
+    answer = jupyter.answer
+    jupyter.answer = lambda *asked: (  # type: ignore[method-assign]
+        (status, b"") if asked[2].get("Authorization") == f"token {old.token}" else answer(*asked)
+    )
+    assert [execs_of_a_get(context, jupyter) for _ in range(2)] == [1, 0]
+    jupyter.contents = status  # from now on the server refuses every token
+    with pytest.raises(ServerTimeoutError, match=f"HTTP {status}"):
+        get_session(replace(context, timeouts=Timeouts(start=0.05)), "one")
+    assert context.servers.find(made) is None
+
+
+def test_a_known_server_that_does_not_answer_is_looked_for_by_exec(
+    context: Context, jupyter: FakeJupyter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = jupyter.add(session_info(started=STARTED))
+    execs_of_a_get(context, jupyter)
+    monkeypatch.setattr(JupyterApi, "takes_token", lambda *_: None)
+    assert execs_of_a_get(context, jupyter) == 1
+    assert context.servers.find(made) is not None
+    jupyter.engine.end(made.id, 137)
+    with pytest.raises(ServerNotRunningError, match=r"\(exited, exit code 137\)"):
+        get_session(context, "one")
+
+
+def test_a_known_session_that_is_paused_is_not_asked(context: Context, jupyter: FakeJupyter) -> None:
+    made = jupyter.add(session_info(started=STARTED))
+    execs_of_a_get(context, jupyter)
+    jupyter.engine.change(made.id, state="paused")
+    jupyter.asked.clear()
+    with pytest.raises(ExecError, match="is paused"):
+        get_session(context, "one")
+    assert jupyter.asked == []
 
 
 def not_ready(jupyter: FakeJupyter) -> None:

@@ -71,6 +71,26 @@ def test_where_all_answer_the_engine_is_asked_once(context: Context, jupyter: Fa
     assert jupyter.authorizations == [None, None]
 
 
+def test_without_probes_one_call_to_the_engine_is_all(context: Context, jupyter: FakeJupyter) -> None:
+    """Also where a container ended with 137, which may have been for memory."""
+    for session_id, state in (("one", "running"), ("odd", "restarting"), ("made", "created"), ("held", "paused")):
+        add(jupyter, session_id, state)
+    add(jupyter, "killed", "exited", exit_code=137, oom_killed=True)
+    jupyter.engine.known[STRAY.id] = STRAY
+    found = list_sessions(context, probe=False)
+    assert states(found) == {
+        "one": SessionState.UNPROBED,
+        "odd": SessionState.UNPROBED,
+        "made": SessionState.CREATED,
+        "held": SessionState.PAUSED,
+        "killed": SessionState.EXITED,
+        "stray": SessionState.UNREADABLE,
+    }
+    assert not any(item.oom_killed for item in found)
+    assert jupyter.engine.calls == [("containers", "")]
+    assert jupyter.asked == []
+
+
 def test_a_summary_holds_what_the_labels_and_the_engine_say(context: Context, jupyter: FakeJupyter) -> None:
     made = add(jupyter, "one", gateway=Gateway(name="gw", url="http://x:1"), owner="them")
     (item,) = list_sessions(context)
