@@ -34,6 +34,7 @@ __all__ = ["NotClaimedError", "WarmServer", "claim_server"]
 _log = logging.getLogger("jupyter_launcher")
 
 _READY_SECONDS = 10.0
+_TAKEN = "somebody else has claimed the server"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -69,12 +70,14 @@ class NotClaimedError(Exception):
     Attributes:
         reason: what keeps it from being claimed; empty: somebody has the session's id, so there is nothing to tell.
         lasts: no server of the pool can be claimed.
+        is_taken: the server is somebody else's, so it is left alone.
     """
 
-    def __init__(self, reason: str, *, lasts: bool = False) -> None:
+    def __init__(self, reason: str, *, lasts: bool = False, is_taken: bool = False) -> None:
         super().__init__(reason)
         self.reason = reason
         self.lasts = lasts
+        self.is_taken = is_taken
 
 
 def claim_server(
@@ -137,12 +140,16 @@ def _claim(
             engine.create(config, labels.record_name)
         except EngineError as error:
             if error.status == 409:
-                msg = "somebody else has claimed the server"
-                raise NotClaimedError(msg) from error
+                raise NotClaimedError(_TAKEN, is_taken=True) from error
             raise
         try:
-            mounter.mount(warm.info, spec.pipeline_dir, spec.pipeline_dir_id, lease=warm.lease, length=spec.lease or 0)
+            mounter.mount(
+                warm.info, spec.pipeline_dir, spec.pipeline_dir_id, lease=warm.lease, length=spec.lease or 0
+            )
         except RefusedError as error:
+            if error.code == late_mount.TAKEN:  # and its record was removed
+                engine.remove(labels.record_name)
+                raise NotClaimedError(_TAKEN, is_taken=True) from error
             lasts = error.code in (late_mount.IMPOSSIBLE, late_mount.OBSTRUCTED)
             msg = f"the directory was not mounted: {error}"
             raise NotClaimedError(msg, lasts=lasts) from error
@@ -163,9 +170,10 @@ def _removed_on_failure(engine: Engine, warm: WarmServer, labels: SessionLabels,
         try:
             yield
         except BaseException as error:
-            with shielded():
-                _undo(engine, warm, labels, claim)
-            if isinstance(error, (LauncherError, RefusedError)):
+            if not (isinstance(error, NotClaimedError) and error.is_taken):
+                with shielded():
+                    _undo(engine, warm, labels, claim)
+            if isinstance(error, LauncherError):
                 msg = f"{type(error).__name__}: {error}"
                 raise NotClaimedError(msg) from error
             raise

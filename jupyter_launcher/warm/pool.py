@@ -4,48 +4,36 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import logging
 import os
 import threading
-import time
-import uuid
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from jupyter_launcher.acts import Cancel, leaves, run_act, shielded
+from jupyter_launcher.acts import Cancel, leaves, run_act
 from jupyter_launcher.engine.images import DEFAULT_IMAGE
-from jupyter_launcher.errors import LauncherError, ServerNotRunningError, StartCancelledError
+from jupyter_launcher.errors import LauncherError
 from jupyter_launcher.host.pipeline_dir import check_mount_sources, maps_ids
 from jupyter_launcher.models import Phase, Timeouts, Volume
 from jupyter_launcher.models.options import HiddenTexts, show_value
-from jupyter_launcher.server.process import renew_lease
 from jupyter_launcher.sessions.context import Context
-from jupyter_launcher.sessions.make import check_limits, make_server, removed_on_failure
+from jupyter_launcher.sessions.make import check_limits
 from jupyter_launcher.sessions.phases import PhaseReporter, StartLimit
 from jupyter_launcher.sessions.session import Session
-from jupyter_launcher.sessions.start import StartRequest, cancelled_start, check_request, find_gateway, plan_session
+from jupyter_launcher.sessions.start import StartRequest, cancelled_start, check_request, find_gateway
 from jupyter_launcher.sessions.stop import remove_containers
 from jupyter_launcher.spec.checks import PIPELINE_TARGET, check_age, check_instance, check_user, refuse_option
 from jupyter_launcher.spec.labels import SessionLabels, container_name
 from jupyter_launcher.spec.options import SessionSpec, StartOptions
-from jupyter_launcher.spec.plan import plan_warm
 from jupyter_launcher.waiting import Deadline, NotYetError, attempts
 from jupyter_launcher.warm.claim import NotClaimedError, WarmServer, claim_server
 from jupyter_launcher.warm.mount import Mounter
+from jupyter_launcher.warm.servers import WarmServers
 
 __all__ = ["WarmPool"]
 
-_log = logging.getLogger("jupyter_launcher")
-
-_LEASE = 60
-"""Seconds after which a server of a pool ends, unless the pool's process renews it."""
-_TICK = 5.0
-_BUSY_PAUSE = 0.5  # between two looks whether a caller waits for a start
 _MOST_SERVERS = 64
-_PAUSES = (5.0, 60.0)  # after a server that could not be made: the first, and the longest
 _PER_CLAIM = ("labels", "lease")
 _OF_ONE_SESSION = ("home", "host_port", "pipeline_read_only", "pipeline_relabel", "token")
 
@@ -54,7 +42,11 @@ class WarmPool:
     """Servers that run, and wait for their directory: ``Launcher.pool`` makes one. A context manager.
 
     A thread of its own makes them, one after another, while no caller waits for a start. Leaving the block removes
-    those that nobody has claimed; sessions stay. Where its process is killed, they end by themselves within a minute.
+    those that nobody has claimed; sessions stay. Where its process is killed, they end by themselves within about a
+    minute, and ``Launcher.reap`` removes what is left of them.
+
+    Attributes:
+        size: how many servers it is to have.
     """
 
     def __init__(
@@ -72,32 +64,31 @@ class WarmPool:
         if timeouts is not None:
             context = dataclasses.replace(context, timeouts=check_instance(timeouts, Timeouts, "timeouts"))
         self.size = _check_size(size)
-        self._max_age = check_age(max_age, "max_age")
         self._user = check_user(user, "user")
         self._given = options
         self._options = _check_options(options)
         self._pull = str(options.get("pull", "missing"))
         self._context = context
-        self._limit = limit
         self._start = start
         self._spec = self._make_spec()
-        self._ready: deque[WarmServer] = deque()  # its own methods are atomic, in forks too
-        self._chores: deque[Callable[[], object]] = deque()
-        self._renewed: dict[str, float] = {}  # a container's id → when its lease was renewed
         self._told: set[str] = set()
-        self._unusable = ""
-        self._closed = threading.Event()
-        self._wake = threading.Event()
-        self._thread: threading.Thread | None = None
         self._process = os.getpid()
         self._helper_image = context.engine.images.find(DEFAULT_IMAGE)
+        self._servers = WarmServers(
+            context,
+            limit,
+            self._spec,
+            size=self.size,
+            max_age=check_age(max_age, "max_age"),
+            pull=self._pull,
+            tell=lambda reason: self._tell(reason, what="no server could be made for sessions"),
+        )
         self._mounter = Mounter(
-            engine=context.engine, address=context.address, image=self._helper_image, later=self._do_later
+            engine=context.engine, address=context.address, image=self._helper_image, later=self._servers.do_later
         )
 
     def __enter__(self) -> WarmPool:
-        self._thread = threading.Thread(target=self._run, name="jupyter-launcher-pool", daemon=True)
-        self._thread.start()
+        self._servers.open()
         return self
 
     def __exit__(
@@ -108,13 +99,13 @@ class WarmPool:
     @property
     def ready(self) -> int:
         """How many servers wait for a directory now."""
-        return len(self._ready)
+        return self._servers.ready
 
     def wait(self, seconds: float) -> bool:
         """Wait until all servers are there that the pool is to have; whether they are."""
         for attempt in attempts(Deadline(seconds), NotYetError):
             with attempt:
-                if self.ready < self.size and not self._unusable:
+                if self.ready < self.size and not self._servers.unusable:
                     raise NotYetError
                 return self.ready >= self.size
         return False
@@ -123,11 +114,7 @@ class WarmPool:
         """Remove the servers that nobody has claimed, and make no more. Sessions stay."""
         if self._process != os.getpid():  # a fork that leaves the block ends nothing of its parent's
             return
-        self._closed.set()
-        self._wake.set()
-        if self._thread is not None:
-            self._thread.join()
-        run_act(self._remove_all)
+        self._servers.close()
 
     def start(
         self,
@@ -194,8 +181,8 @@ class WarmPool:
             if spec.user != self._spec.user:
                 msg = f"the session's user is to be {spec.user}, and the pool's is {self._spec.user}"
                 raise NotClaimedError(msg)
-            if self._unusable:
-                raise NotClaimedError(self._unusable)
+            if self._servers.unusable:
+                raise NotClaimedError(self._servers.unusable)
             self._check_owner(spec)
             warm = self._take(spec)
             if warning:
@@ -204,12 +191,12 @@ class WarmPool:
             return claim_server(context, warm, spec, self._mounter, image, reporter)
         except NotClaimedError as error:
             if error.lasts:
-                self._unusable = error.reason
+                self._servers.unusable = error.reason
             if error.reason:
                 self._tell(error.reason, spec.session_id)
             return None
         finally:
-            self._wake.set()  # not before: a new server needs a core
+            self._servers.wake()  # not before: a new server needs a core
 
     def _check_owner(self, spec: SessionSpec) -> None:
         """Refuse the directory of another user, where this process sees that, before a server is lost to it."""
@@ -227,21 +214,16 @@ class WarmPool:
     def _take(self, spec: SessionSpec) -> WarmServer:
         """A server that fits, of which nobody else in this process knows any more."""
         context = self._context
-        image_id, gateway = None, None
         try:
             image_id = context.engine.images.find(spec.image)
             gateway = find_gateway(context, spec, PhaseReporter(None))
         except LauncherError as error:
             raise NotClaimedError(str(error)) from error
-        while True:
-            try:
-                warm = self._ready.popleft()
-            except IndexError:
-                msg = "no server is ready"
-                raise NotClaimedError(msg) from None
-            if warm.age() < self._max_age and (warm.image_id, warm.gateway) == (image_id, gateway):
-                return warm
-            self._discard(warm)
+        found = self._servers.take(image_id, gateway)
+        if found is None:
+            msg = "no server is ready"
+            raise NotClaimedError(msg)
+        return found
 
     def _undo(self, claimed: tuple[Session, SessionLabels] | None) -> None:
         if claimed is not None:
@@ -277,104 +259,6 @@ class WarmPool:
         check_mount_sources(context.address, spec.mounts, context.rules)
         return spec
 
-    def _run(self) -> None:
-        """Keep the pool full, until it is closed."""
-        pause, next_try = _PAUSES[0], 0.0
-        while not self._closed.is_set():
-            self._wake.clear()
-            self._do_chores()
-            self._look_after()
-            wait = _TICK
-            if self.ready < self.size and not self._unusable and time.monotonic() >= next_try:
-                with self._limit.spare_slot() as is_spare:
-                    wait = _BUSY_PAUSE
-                    if is_spare:
-                        wait = 0.0
-                        made = self._try_to_make()
-                        next_try = 0.0 if made else time.monotonic() + pause
-                        pause = _PAUSES[0] if made else min(2 * pause, _PAUSES[1])
-            if wait:
-                self._wake.wait(wait)
-
-    def _try_to_make(self) -> bool:
-        try:
-            cancel = Cancel(self._closed, lambda left: cancelled_start("", left))
-            self._ready.append(run_act(self._make, undo=self._remove, cancel=cancel))
-        except StartCancelledError as error:
-            _log.debug("%s", error)
-        except Exception as error:  # noqa: BLE001 - one that fails must not be the last
-            self._tell(str(error), what="no server could be made for sessions")
-            return False
-        return True
-
-    def _make(self) -> WarmServer:
-        """A new server that waits for its directory."""
-        context, spec, reporter = self._context, self._spec, PhaseReporter(None)
-        gateway = find_gateway(context, spec, reporter)
-        planned = plan_session(context, spec, gateway, self._pull, context.reporter)
-        image = context.engine.images.inspect(spec.image)
-        planned = plan_warm(planned, uuid.uuid4().hex[:12], _LEASE, {} if image is None else image.labels)
-        with removed_on_failure(context, planned):
-            made = make_server(context, planned, gateway, reporter)
-            if made is None:
-                msg = f"container {planned.name} is there already"
-                raise RuntimeError(msg)
-            info, server = made
-            return WarmServer(
-                info=info,
-                labels=planned.labels,
-                server=server,
-                gateway=gateway,
-                image_id=None if image is None else image.id,
-                lease=_LEASE,
-                made=time.monotonic(),
-            )
-
-    def _look_after(self) -> None:
-        """Renew the leases, and discard what is too old, dead, or of another image."""
-        for warm in tuple(self._ready):
-            try:
-                is_old = warm.age() >= self._max_age
-                if is_old or self._unusable or self._context.engine.images.find(self._spec.image) != warm.image_id:
-                    self._discard_waiting(warm)
-                elif time.monotonic() - self._renewed.get(warm.info.id, warm.made) >= warm.lease / 3:
-                    renew_lease(self._context.engine, warm.info.id, warm.lease)
-                    self._renewed[warm.info.id] = time.monotonic()
-            except ServerNotRunningError:
-                self._discard_waiting(warm)
-            except LauncherError as error:
-                _log.warning("the lease of container %s was not renewed: %s", warm.info.name, error)
-
-    def _discard_waiting(self, warm: WarmServer) -> None:
-        with contextlib.suppress(ValueError):  # somebody has just taken it
-            self._ready.remove(warm)
-            self._remove(warm)
-
-    def _discard(self, warm: WarmServer) -> None:
-        self._do_later(lambda: self._remove(warm))
-
-    def _remove(self, warm: WarmServer) -> None:
-        self._renewed.pop(warm.info.id, None)
-        with shielded(), leaves(f"container {warm.info.name}"):
-            self._context.engine.remove(warm.info.id)
-
-    def _do_later(self, call: Callable[[], object]) -> None:
-        self._chores.append(call)
-        self._wake.set()
-        if self._closed.is_set():
-            self._do_chores()
-
-    def _do_chores(self) -> None:
-        for call in _drain(self._chores):
-            try:
-                call()
-            except LauncherError as error:
-                _log.warning("a container of a pool may be left: %s", error)
-
-    def _remove_all(self) -> None:
-        self._chores.extend(lambda warm=warm: self._remove(warm) for warm in _drain(self._ready))  # type: ignore[misc]
-        self._do_chores()
-
 
 def _check_size(size: object) -> int:
     if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= _MOST_SERVERS:
@@ -395,9 +279,3 @@ def _check_options(given: Mapping[str, Any]) -> dict[str, Any]:
     if options.get("secrets") is not None:
         options["secrets"] = HiddenTexts(options["secrets"])
     return options
-
-
-def _drain(items: deque[Any]) -> Iterator[Any]:
-    with contextlib.suppress(IndexError):
-        while True:
-            yield items.popleft()
