@@ -248,11 +248,10 @@ class WarmPool:
             image=self._given["image"],
             **{**self._options, "host_ip": context.address.choose_publish_ip(self._options["host_ip"])},
         )
-        for option, targets in (("mounts", [item.target for item in spec.mounts]), ("tmpfs", list(spec.tmpfs))):
-            for target in targets:
-                if Path(target).is_relative_to(PIPELINE_TARGET):
-                    seen = f"has {target}, over which the directory of a session would be mounted"
-                    refuse_option(option, seen, "start such sessions without a pool")
+        for mount in spec.mounts:
+            if Path(mount.target).is_relative_to(PIPELINE_TARGET):
+                seen = f"has {mount.target}, over which the directory of a session would be mounted"
+                refuse_option("mounts", seen, "start such sessions without a pool")
         if any(port is not None for port in spec.ports.values()):
             refuse_option("ports", "has a port of the host, which one session alone can have", "give None in its place")
         check_limits(context.engine.traits, spec)
