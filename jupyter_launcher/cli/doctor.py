@@ -17,7 +17,7 @@ from jupyter_launcher.engine.connection import OLDEST_API
 from jupyter_launcher.engine.images import DEFAULT_IMAGE
 from jupyter_launcher.engine.protocol import Engine
 from jupyter_launcher.engine.traits import EngineTraits
-from jupyter_launcher.errors import EngineError, LauncherError
+from jupyter_launcher.errors import EngineError, EngineUnavailableError, LauncherError
 from jupyter_launcher.gateway.find import resolve_gateway
 from jupyter_launcher.host.address import EngineAddress
 from jupyter_launcher.host.pipeline_dir import PipelineDir, resolve_pipeline_dir
@@ -244,6 +244,8 @@ def _check_pool(engine: Engine, container: str) -> Check:
         if info is None or not info.running:
             return checks.skipped("pool", "the container has ended")
         way = try_mount(engine, engine.images.find(DEFAULT_IMAGE), info)
+    except EngineUnavailableError:
+        raise
     except (RefusedError, EngineError) as error:
         hint = f"a session of a pool is then started as any other; it needs Linux 5.12 and the image {DEFAULT_IMAGE}"
         return checks.warning("pool", f"no directory can be mounted in a server that runs: {error}", hint)

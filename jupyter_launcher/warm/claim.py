@@ -143,9 +143,7 @@ def _claim(
                 raise NotClaimedError(_TAKEN, is_taken=True) from error
             raise
         try:
-            mounter.mount(
-                warm.info, spec.pipeline_dir, spec.pipeline_dir_id, lease=warm.lease, length=spec.lease or 0
-            )
+            mounter.mount(warm.info, spec.pipeline_dir, spec.pipeline_dir_id, lease=warm.lease, length=spec.lease or 0)
         except RefusedError as error:
             if error.code == late_mount.TAKEN:  # and its record was removed
                 engine.remove(labels.record_name)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -105,12 +104,9 @@ def isolation(client: Any, session: Session) -> dict[str, Any]:
         "Umask",
     )
     lines = dict(line.split(":", 1) for line in status.splitlines())
-    mounts = [
-        (point, options, optional, kind)
-        for line in in_container(client, session, f"cat /proc/{pid}/mountinfo").splitlines()
-        for point, options, optional, kind in [re.match(r"\S+ \S+ \S+ \S+ (\S+) (\S+) (.*?)- (\S+)", line).groups()]
-        if point != "/"
-    ]
+    fields = [line.split(" ") for line in in_container(client, session, f"cat /proc/{pid}/mountinfo").splitlines()]
+    # Where, with which options, in which group of propagation, and of which type.
+    mounts = [(item[4], item[5], item[6 : item.index("-") + 2]) for item in fields if item[4] != "/"]
     return {
         "host": host,
         "config": config,

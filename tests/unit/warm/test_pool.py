@@ -107,7 +107,7 @@ def test_a_server_becomes_a_session(
     assert warm.labels[PREFIX + "warm"] == unique
     assert "pipeline_dir" not in warm.labels[PREFIX + "options"]
     assert all(mount.target != "/pipeline-dir" for mount in engine.configs[warm.name].mounts)
-    assert launcher.list() == launcher.ids() == []
+    assert [*launcher.list(), *launcher.ids()] == []
     make_no_more(pool)
     events.clear()
     session = pool.start(folder, session_id="one", labels={"team": "blue"}, lease=30)
@@ -382,7 +382,7 @@ def test_a_claim_that_is_cancelled(pool: WarmPool, engine: FakeEngine, folder: P
 
     def set_and_wait(*_: object, **__: object) -> None:
         cancel.set()
-        for _ in range(1000):
+        for _turn in range(1000):
             wait_for_cancel(0.05)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -437,7 +437,7 @@ def test_leaving_ends_a_server_that_is_just_being_made(launcher: Launcher, engin
 
     def hold(_: str) -> None:
         started.set()
-        for _ in range(1000):
+        for _turn in range(1000):
             wait_for_cancel(0.05)
 
     engine.on_start = hold
