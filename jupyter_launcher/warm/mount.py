@@ -29,6 +29,7 @@ __all__ = ["Mounter", "RefusedError", "try_mount"]
 RefusedError = late_mount.RefusedError
 
 _SECONDS = 15.0  # a helper container starts, mounts, and hears from the server
+_END_SECONDS = 5.0  # from its last word to its end
 _FIRST_PROCESS = 1
 _TRIED_AT = "/tmp"  # noqa: S108 - in a container that does nothing else
 
@@ -93,13 +94,17 @@ class Mounter:
                 lease=lease,
                 length=length,
                 container=info.id,
-                guard=self._guard.get(),
+                attach=self._attach,
             )
 
         try:
             call_within(Deadline(_SECONDS), claim)
         except TimeoutError as error:  # the directory is on a disk that does not answer
             raise RefusedError(late_mount.SILENT, str(error)) from error
+
+    def _attach(self, tree: int, namespace: int, target: str) -> None:
+        with self._guard.get():  # one after another, so that none lets garbage be collected in another's thread
+            _attach_in_thread(tree, namespace, target)
 
     def run_helper(self, container: str, source: Path | None, words: tuple[str, ...]) -> None:
         """Run ``late_mount.py`` in a short-lived container.
@@ -118,21 +123,48 @@ class Mounter:
             try:
                 target = self.engine.create(config, name)
                 self.engine.start(target)
-                code = self.engine.wait(target, Deadline(_SECONDS))
-                seen = "" if code == 0 else self.engine.log_tail(target).strip()
+                seen = call_within(Deadline(_SECONDS), lambda: self._read_until_done(target))
+                code = None if seen.endswith(late_mount.DONE) else self.engine.wait(target, Deadline(_END_SECONDS))
+            except TimeoutError:
+                seen, code = f"container {name} did not say within {_SECONDS:g} s what it did", None
             except BaseException:
                 with shielded():
                     self.engine.remove(target)
                 raise
         self.later(lambda: self.engine.remove(target))
-        if code is None:
-            raise RefusedError(late_mount.SILENT, f"container {name} did not end within {_SECONDS:g} s")
-        if code != 0:
-            raise RefusedError(code, seen.splitlines()[-1] if seen else f"container {name} ended with {code}")
+        if not seen.endswith(late_mount.DONE):
+            last = seen.splitlines()[-1] if seen else f"container {name} ended with exit code {code}"
+            raise RefusedError(code or late_mount.SILENT, last)
+
+    def _read_until_done(self, container: str) -> str:
+        """What a container prints until it has done what it is for, or ends: its end takes longer than all the rest."""
+        seen = ""
+        for piece in self.engine.read_log(container, follow=True):
+            seen += piece
+            if seen.rstrip().endswith(late_mount.DONE):
+                break
+        return seen.rstrip()
 
 
 def _may_be_direct(info: ContainerInfo) -> bool:
     return os.geteuid() == 0 and info.pid > 0
+
+
+def _attach_in_thread(tree: int, namespace: int, target: str) -> None:
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            late_mount.attach(tree, namespace, target)
+        except OSError as error:
+            failed.append(error)
+
+    # Never in the thread that waits, which has what is this process's own.
+    thread = threading.Thread(target=run, name="jupyter-launcher-mount")
+    thread.start()
+    thread.join()
+    if failed:
+        raise failed.pop()
 
 
 def try_mount(engine: Engine, image: str | None, info: ContainerInfo) -> str:
@@ -147,7 +179,7 @@ def try_mount(engine: Engine, image: str | None, info: ContainerInfo) -> str:
         try:
             _check_process(info)
             with tempfile.TemporaryDirectory() as folder:
-                late_mount.try_mount(folder, info.pid, _TRIED_AT)
+                late_mount.try_mount(folder, info.pid, _TRIED_AT, attach=_attach_in_thread)
         except (RefusedError, OSError) as error:
             reason = f"this process cannot: {error}"
         else:

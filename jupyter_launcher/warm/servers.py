@@ -179,9 +179,8 @@ class WarmServers:
             self._context.engine.remove(warm.info.id)
 
     def do_later(self, call: Callable[[], object]) -> None:
-        """Do in the thread what nobody has to wait for."""
+        """Do in the thread what nobody has to wait for, when that wakes: a claim needs the engine meanwhile."""
         self._chores.append(call)
-        self._wake.set()
         if self._closed.is_set():
             self._do_chores()
 

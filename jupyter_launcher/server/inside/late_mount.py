@@ -11,17 +11,20 @@ late_mount.py try SOURCE PID TARGET. Its exit code is that of the RefusedError, 
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import gc
 import os
 import select
 import struct
 import sys
-import threading
 import time
-from collections.abc import Iterator
 
+TYPE_CHECKING = False  # what is imported here, a short-lived container waits for
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+DONE = "mounted"
+"""What the program prints as soon as the directory is there: the end of its container comes later."""
 OTHER_DIRECTORY = 71
 CLOSED = 72
 OTHER_OWNER = 76
@@ -56,6 +59,27 @@ class RefusedError(Exception):
         self.code = code
 
 
+def attach(tree: int, namespace: int, target: str) -> None:
+    """Attach a mount in another mount namespace. The thread that runs this goes there alone, and comes back."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    own = os.open("/proc/thread-self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    # Code that runs in this thread meanwhile would take the container's files for those of here. So nothing else may:
+    # garbage is collected, and its finalizers run, in any thread.
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        _checked(libc.unshare(_CLONE_FS))
+        _checked(libc.setns(namespace, _CLONE_NEWNS))
+        try:
+            _system_call(_MOVE_MOUNT, tree, b"", _AT_FDCWD, os.fsencode(target), _MOVE_MOUNT_F_EMPTY_PATH)
+        finally:
+            _checked(libc.setns(own, _CLONE_NEWNS))
+    finally:
+        if was_enabled:
+            gc.enable()
+        os.close(own)
+
+
 def claim(
     source: str,
     pid: int,
@@ -67,7 +91,7 @@ def claim(
     lease: int,
     length: int,
     container: str = "",
-    guard: contextlib.AbstractContextManager[object] | None = None,
+    attach: Callable[[int, int, str], object] = attach,
 ) -> None:
     """Mount a directory in a container that waits for one, and let its server go there.
 
@@ -81,76 +105,91 @@ def claim(
         lease: seconds of the lease that the container has meanwhile, and which begins anew.
         length: seconds of its lease from then on; 0: it has none.
         container: its id, which the kernel must name for that process; empty: the process is known to be right.
-        guard: held while a thread of this process is in the other namespace.
+        attach: in place of :func:`attach`, where this process has other threads.
 
     Raises:
         RefusedError: and the container cannot be used any more, unless nothing of it was changed.
     """
-    with _refusals(), contextlib.ExitStack() as stack:
-
-        def opened(path: str, flags: int, at: int | None = None) -> int:
-            found = os.open(path, flags, dir_fd=at)
-            stack.callback(os.close, found)
-            return found
-
-        # What is opened below it is of this process, also where another one has its number by then.
-        process = opened("/proc/%d" % pid, _READ | os.O_DIRECTORY)
-        mounts = _read(process, "mountinfo", 2**22)
-        if container and container not in mounts + _read(process, "cgroup", 2**16):
-            raise RefusedError(OTHER_CONTAINER, "process %d is not of the container" % pid)
-        points = [line.split(" ")[4] for line in mounts.splitlines()]
-        if any(point == target or point.startswith(target + "/") for point in points):
-            raise RefusedError(OBSTRUCTED, "something is mounted at %s, or below" % target)
-        folder = _open_in_root(opened("root", _FOLDER, process), run)
-        stack.callback(os.close, folder)
-        directory = opened(source, _FOLDER | os.O_NOFOLLOW)
-        status = os.fstat(directory)
-        seen = "%d:%d" % (status.st_dev, status.st_ino)
-        if seen != identity:
-            raise RefusedError(OTHER_DIRECTORY, "directory %s is there, and not %s" % (seen, identity))
-        user = os.stat("token", dir_fd=folder, follow_symlinks=False).st_uid
-        if user != status.st_uid:
-            raise RefusedError(OTHER_OWNER, "it is user %d's, and the server is user %d's" % (status.st_uid, user))
-        tree = _clone(directory)
-        stack.callback(os.close, tree)
-        namespace = opened("ns/mnt", os.O_RDONLY | os.O_CLOEXEC, process)
-        answer = opened("claim.answer", os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC, folder)
-        ask = opened("claim", _WRITE | os.O_NONBLOCK, folder)
-        _move_lease(folder, lease)
-        try:
-            os.mkdir("claimed", 0o755, dir_fd=folder)
-        except FileExistsError:
-            raise RefusedError(TAKEN, "somebody else has claimed it") from None
-        with contextlib.nullcontext() if guard is None else guard:
-            _attach(tree, namespace, target)
-        os.write(ask, b"w" if writable else b"r")
-        _read_answer(answer)
-        _write_length(folder, length)
+    opened: list[int] = []
+    try:
+        _claim(opened, source, pid, run, target, identity, writable, lease, length, container, attach)
+    except OSError as error:
+        raise RefusedError(IMPOSSIBLE, "%s: %s" % (type(error).__name__, error)) from error
+    finally:
+        _close(opened)
 
 
-def try_mount(source: str, pid: int, target: str) -> None:
+def _claim(
+    opened: list[int],
+    source: str,
+    pid: int,
+    run: str,
+    target: str,
+    identity: str,
+    writable: bool,  # noqa: FBT001 - as the program has it
+    lease: int,
+    length: int,
+    container: str,
+    attach: Callable[[int, int, str], object],
+) -> None:
+    def keep(found: int) -> int:
+        opened.append(found)
+        return found
+
+    # What is opened below it is of this process, also where another one has its number by then.
+    process = keep(os.open("/proc/%d" % pid, _READ | os.O_DIRECTORY))
+    mounts = _read(process, "mountinfo", 2**22)
+    if container and container not in mounts + _read(process, "cgroup", 2**16):
+        raise RefusedError(OTHER_CONTAINER, "process %d is not of the container" % pid)
+    points = [line.split(" ")[4] for line in mounts.splitlines()]
+    if any(point == target or point.startswith(target + "/") for point in points):
+        raise RefusedError(OBSTRUCTED, "something is mounted at %s, or below" % target)
+    folder = keep(_open_in_root(keep(os.open("root", _FOLDER, dir_fd=process)), run))
+    directory = keep(os.open(source, _FOLDER | os.O_NOFOLLOW))
+    status = os.fstat(directory)
+    seen = "%d:%d" % (status.st_dev, status.st_ino)
+    if seen != identity:
+        raise RefusedError(OTHER_DIRECTORY, "directory %s is there, and not %s" % (seen, identity))
+    user = os.stat("token", dir_fd=folder, follow_symlinks=False).st_uid
+    if user != status.st_uid:
+        raise RefusedError(OTHER_OWNER, "it is user %d's, and the server is user %d's" % (status.st_uid, user))
+    tree = keep(_clone(directory))
+    namespace = keep(os.open("ns/mnt", os.O_RDONLY | os.O_CLOEXEC, dir_fd=process))
+    pipe = os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+    answer = keep(os.open("claim.answer", os.O_RDWR | pipe, dir_fd=folder))
+    ask = keep(os.open("claim", os.O_WRONLY | pipe, dir_fd=folder))
+    _move_lease(folder, lease)
+    try:
+        os.mkdir("claimed", 0o755, dir_fd=folder)
+    except FileExistsError:
+        raise RefusedError(TAKEN, "somebody else has claimed it") from None
+    attach(tree, namespace, target)
+    os.write(ask, b"w" if writable else b"r")
+    _read_answer(answer)
+    _write_length(folder, length)
+
+
+def try_mount(source: str, pid: int, target: str, *, attach: Callable[[int, int, str], object] = attach) -> None:
     """Mount a folder of here at one of a container, to see whether this process may.
 
     Raises:
         RefusedError: it may not.
     """
-    with _refusals(), contextlib.ExitStack() as stack:
-        directory = os.open(source, _FOLDER)
-        stack.callback(os.close, directory)
-        namespace = os.open("/proc/%d/ns/mnt" % pid, os.O_RDONLY | os.O_CLOEXEC)
-        stack.callback(os.close, namespace)
-        tree = _clone(directory)
-        stack.callback(os.close, tree)
-        _attach(tree, namespace, target)
-
-
-@contextlib.contextmanager
-def _refusals() -> Iterator[None]:
-    """What the kernel refuses is a RefusedError."""
+    opened: list[int] = []
     try:
-        yield
+        opened.append(os.open(source, _FOLDER))
+        opened.append(os.open("/proc/%d/ns/mnt" % pid, os.O_RDONLY | os.O_CLOEXEC))
+        opened.append(_clone(opened[0]))
+        attach(opened[2], opened[1], target)
     except OSError as error:
         raise RefusedError(IMPOSSIBLE, "%s: %s" % (type(error).__name__, error)) from error
+    finally:
+        _close(opened)
+
+
+def _close(opened: list[int]) -> None:
+    for item in opened:
+        os.close(item)
 
 
 def _system_call(number: int, *values: int | bytes) -> int:
@@ -182,43 +221,6 @@ def _clone(directory: int) -> int:
         os.close(tree)
         raise
     return tree
-
-
-def _attach(tree: int, namespace: int, target: str) -> None:
-    """Attach a mount in another mount namespace, from a thread of its own, which alone goes there, and comes back."""
-    failed: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            _attach_there(tree, namespace, os.fsencode(target))
-        except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits
-            failed.append(error)
-
-    thread = threading.Thread(target=run, name="jupyter-launcher-mount")
-    thread.start()
-    thread.join()
-    if failed:
-        raise failed.pop()
-
-
-def _attach_there(tree: int, namespace: int, target: bytes) -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
-    own = os.open("/proc/thread-self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
-    # Code that runs in this thread meanwhile would take the container's files for those of here. So nothing else may:
-    # garbage is collected, and its finalizers run, in any thread.
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        _checked(libc.unshare(_CLONE_FS))
-        _checked(libc.setns(namespace, _CLONE_NEWNS))
-        try:
-            _system_call(_MOVE_MOUNT, tree, b"", _AT_FDCWD, target, _MOVE_MOUNT_F_EMPTY_PATH)
-        finally:
-            _checked(libc.setns(own, _CLONE_NEWNS))
-    finally:
-        if was_enabled:
-            gc.enable()
-        os.close(own)
 
 
 def _read(folder: int, name: str, size: int) -> str:
@@ -281,6 +283,7 @@ def main(words: list[str]) -> int:
     except RefusedError as error:
         print(error, file=sys.stderr)
         return error.code
+    print(DONE, flush=True)
     return 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,7 @@ class Claims:
         self.error: BaseException | None = None
 
     def __call__(self, *given: Any, **more: Any) -> None:
-        guard = more.pop("guard", None)
-        assert guard is None or not guard.locked()
+        assert callable(more.pop("attach"))
         self.asked.append((*given, more))
         if self.error is not None:
             raise self.error
@@ -53,6 +53,7 @@ def warm() -> ContainerInfo:
 def engine(warm: ContainerInfo) -> FakeEngine:
     engine = FakeEngine(warm)
     engine.on_wait = engine.end
+    engine.log = "a warning of the runtime\nmounted\n"
     return engine
 
 
@@ -166,11 +167,15 @@ def test_what_a_container_finds_out(
         mount(mounter, warm)
     assert caught.value.code == late_mount.CLOSED
     engine.on_wait, engine.log = (lambda name: engine.end(name, 125)), ""
-    with pytest.raises(RefusedError, match="ended with 125"):
+    with pytest.raises(RefusedError, match="ended with exit code 125"):
         mount(mounter, warm)
-    engine.on_wait = lambda _: None
-    with pytest.raises(RefusedError, match="did not end within 15 s"):
+    over = threading.Event()
+    monkeypatch.setattr(module, "_SECONDS", 0.05)
+    monkeypatch.setattr(engine, "read_log", lambda *_, **__: iter([str(over.wait(30))]))
+    with pytest.raises(RefusedError, match=r"did not say within 0\.05 s what it did") as caught:
         mount(mounter, warm)
+    over.set()
+    assert caught.value.code == late_mount.SILENT
 
 
 def test_an_engine_that_forbids_such_a_container(
@@ -200,6 +205,26 @@ def test_without_our_image_nobody_else_mounts(
     claims.error = RefusedError(late_mount.IMPOSSIBLE, "this process may not")
     with pytest.raises(RefusedError, match="this process may not"):
         mount(mounter, warm)
+
+
+def test_an_attachment_is_made_in_a_thread_of_its_own(
+    mounter: Mounter, claims: Claims, warm: ContainerInfo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    as_user(monkeypatch, 0)
+    threads: list[threading.Thread] = []
+    error = OSError(1, "not permitted")
+
+    def attach(*given: object) -> None:
+        assert given == (3, 4, "/pipeline-dir")
+        threads.append(threading.current_thread())
+        raise error
+
+    monkeypatch.setattr(late_mount, "attach", attach)
+    monkeypatch.setattr(late_mount, "claim", lambda *_, **more: more["attach"](3, 4, "/pipeline-dir"))
+    with pytest.raises(OSError, match="not permitted"):
+        mount(mounter, warm)
+    (thread,) = threads
+    assert thread.name == "jupyter-launcher-mount"
 
 
 def test_which_way_works_is_tried(
