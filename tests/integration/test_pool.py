@@ -274,7 +274,7 @@ KILLED = """
 import sys
 from jupyter_launcher import Launcher
 from jupyter_launcher.warm import servers
-servers._LEASE = 4
+servers._LEASE, servers._TICK = 4, 1.0
 with Launcher(namespace=sys.argv[1]).pool(size=1, user="1000:1000") as pool:
     assert pool.wait(60)
     print("ready", flush=True)
