@@ -41,13 +41,13 @@ class Mounter:
     Attributes:
         engine: of these containers.
         address: how this process sees that engine.
-        image: ours, by its id, for a short-lived container; None: the engine does not have it.
+        image: gives ours, by its id, for a short-lived container; None: the engine does not have it.
         later: called with what has to be done, and nobody has to wait for.
     """
 
     engine: Engine
     address: EngineAddress
-    image: str | None
+    image: Callable[[], str | None]
     later: Callable[[Callable[[], object]], object]
     _guard: PerProcess[threading.Lock] = field(default_factory=lambda: PerProcess(threading.Lock))
 
@@ -71,7 +71,7 @@ class Mounter:
                 return self._mount_directly(info, here, identity, lease, length)
             except RefusedError as error:
                 # Nothing was changed, unless a container finds that out.
-                if error.code not in (late_mount.OTHER_CONTAINER, late_mount.IMPOSSIBLE) or self.image is None:
+                if error.code not in (late_mount.OTHER_CONTAINER, late_mount.IMPOSSIBLE) or self.image() is None:
                     raise
         words = (str(_FIRST_PROCESS), RUN_DIR, PIPELINE_TARGET, identity, "writable", str(lease), str(length))
         try:
@@ -113,10 +113,11 @@ class Mounter:
             RefusedError: it did not do what it is for.
             EngineError: the engine refused, or does not answer.
         """
-        if self.image is None:
+        image = self.image()
+        if image is None:
             msg = "our own image, in which a short-lived container would mount it, is not on the engine"
             raise RefusedError(late_mount.IMPOSSIBLE, msg)
-        config = late_mount_config(self.image, container, source, words)
+        config = late_mount_config(image, container, source, words)
         config = replace(config, labels=helper_labels("mount", process_mark()))
         target = name = helper_name("mount", uuid.uuid4().hex)
         with leaves(f"container {name}"):
@@ -184,7 +185,7 @@ def try_mount(engine: Engine, image: str | None, info: ContainerInfo) -> str:
             reason = f"this process cannot: {error}"
         else:
             return "by this process"
-    mounter = Mounter(engine=engine, address=EngineAddress(engine), image=image, later=lambda call: call())
+    mounter = Mounter(engine=engine, address=EngineAddress(engine), image=lambda: image, later=lambda call: call())
     mounter.run_helper(info.id, None, ("try", _TRIED_AT, str(_FIRST_PROCESS), _TRIED_AT))
     return f"by a short-lived container for each claim, since {reason}"
 

@@ -12,7 +12,6 @@ from types import TracebackType
 from typing import Any
 
 from jupyter_launcher.acts import Cancel, leaves, run_act
-from jupyter_launcher.engine.images import DEFAULT_IMAGE
 from jupyter_launcher.errors import LauncherError
 from jupyter_launcher.host.pipeline_dir import check_mount_sources, maps_ids
 from jupyter_launcher.models import Phase, Timeouts, Volume
@@ -65,7 +64,7 @@ class WarmPool:
             context = dataclasses.replace(context, timeouts=check_instance(timeouts, Timeouts, "timeouts"))
         self.size = _check_size(size)
         self._user = check_user(user, "user")
-        self._given = options
+        self._given = {"user": self._user, **options}
         self._options = _check_options(options)
         self._pull = str(options.get("pull", "missing"))
         self._context = context
@@ -73,7 +72,6 @@ class WarmPool:
         self._spec = self._make_spec()
         self._told: set[str] = set()
         self._process = os.getpid()
-        self._helper_image = context.engine.images.find(DEFAULT_IMAGE)
         self._servers = WarmServers(
             context,
             limit,
@@ -84,7 +82,10 @@ class WarmPool:
             tell=lambda reason: self._tell(reason, what="no server could be made for sessions"),
         )
         self._mounter = Mounter(
-            engine=context.engine, address=context.address, image=self._helper_image, later=self._servers.do_later
+            engine=context.engine,
+            address=context.address,
+            image=lambda: self._servers.helper_image,
+            later=self._servers.do_later,
         )
 
     def __enter__(self) -> WarmPool:
@@ -143,7 +144,7 @@ class WarmPool:
             LauncherError: as ``Launcher.start`` says, and no other.
         """
         given = {"session_id": session_id, "labels": labels, "lease": lease, "cancel": cancel, **options}
-        changed = sorted(name for name, value in options.items() if self._given.get(name) != value)
+        changed = sorted(name for name in options if name not in self._given or self._given[name] != options[name])
         if changed:
             self._tell(f"the pool has other options than were asked for: {', '.join(changed)}")
         elif isinstance(pipeline_dir, Volume):
@@ -163,7 +164,7 @@ class WarmPool:
             )
             if claimed is not None:
                 return claimed[0]
-        return self._start(pipeline_dir, user=self._user, **{**self._given, **given})
+        return self._start(pipeline_dir, **{**self._given, **given})
 
     def _claim(
         self, request: StartRequest, labels: Mapping[str, str] | None, lease: int | None
@@ -187,7 +188,7 @@ class WarmPool:
             warm = self._take(spec)
             if warning:
                 reporter.warn(Phase.CONTAINER, warning)
-            image = self._helper_image or spec.image
+            image = self._servers.helper_image or spec.image
             return claim_server(context, warm, spec, self._mounter, image, reporter)
         except NotClaimedError as error:
             if error.lasts:

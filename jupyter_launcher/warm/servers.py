@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
+import os
 import threading
 import time
 import uuid
@@ -12,6 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from jupyter_launcher.acts import Cancel, leaves, run_act, shielded
+from jupyter_launcher.engine.images import DEFAULT_IMAGE
 from jupyter_launcher.errors import ServerNotRunningError, StartCancelledError
 from jupyter_launcher.models import Gateway
 from jupyter_launcher.server.process import renew_lease
@@ -21,6 +24,7 @@ from jupyter_launcher.sessions.phases import PhaseReporter, StartLimit
 from jupyter_launcher.sessions.start import find_gateway, plan_session
 from jupyter_launcher.spec.options import SessionSpec
 from jupyter_launcher.spec.plan import plan_warm
+from jupyter_launcher.threads import map_at_once
 from jupyter_launcher.warm.claim import WarmServer
 
 __all__ = ["WarmServers"]
@@ -31,6 +35,7 @@ _LEASE = 60
 """Seconds after which a server of a pool ends, unless the pool's process renews it."""
 _TICK = 5.0
 _BUSY_PAUSE = 0.5  # between two looks whether a caller waits for a start
+_AT_ONCE = 8
 _PAUSES = (5.0, 60.0)  # after a server that could not be made: the first, and the longest
 
 
@@ -39,6 +44,8 @@ class WarmServers:
 
     Attributes:
         unusable: why none of them can be claimed, so that no more are made; empty: they can be.
+        helper_image: ours, by its id, for the containers that mount; None: the engine did not have it when the last
+            server was made. It is never built for them.
     """
 
     def __init__(
@@ -53,6 +60,8 @@ class WarmServers:
         tell: Callable[[str], object],
     ) -> None:
         self.unusable = ""
+        self.helper_image: str | None = None
+        self._process = os.getpid()
         self._context = context
         self._limit = limit
         self._spec = spec
@@ -82,13 +91,12 @@ class WarmServers:
         """Make no more, and remove them all."""
         self._closed.set()
         self._wake.set()
-        if self._thread is not None:
-            self._thread.join()
-        run_act(self._remove_all)
+        run_act(self._end)  # so that an interrupt comes when nothing is left
 
     def wake(self) -> None:
         """See at once whether one is to be made."""
-        self._wake.set()
+        if self._process == os.getpid():  # a fork has no thread that would, and perhaps a lock that nobody gives back
+            self._wake.set()
 
     def take(self, image_id: str | None, gateway: Gateway | None) -> WarmServer | None:
         """One of that image and that gateway, of which nobody else in this process knows any more; None: none is."""
@@ -99,7 +107,7 @@ class WarmServers:
                 return None
             if warm.age() < self._max_age and (warm.image_id, warm.gateway) == (image_id, gateway):
                 return warm
-            self.do_later(lambda warm=warm: self._remove(warm))  # type: ignore[misc]
+            self.do_later(functools.partial(self._remove, warm))
 
     def _run(self) -> None:
         """Keep the pool full, until it is closed."""
@@ -135,6 +143,7 @@ class WarmServers:
         context, spec, reporter = self._context, self._spec, PhaseReporter(None)
         gateway = find_gateway(context, spec, reporter)
         planned = plan_session(context, spec, gateway, self._pull, context.reporter)
+        self.helper_image = context.engine.images.find(DEFAULT_IMAGE)
         image = context.engine.images.inspect(spec.image)
         planned = plan_warm(planned, uuid.uuid4().hex[:12], _LEASE, {} if image is None else image.labels)
         with removed_on_failure(context, planned):
@@ -174,26 +183,37 @@ class WarmServers:
             self._remove(warm)
 
     def _remove(self, warm: WarmServer) -> None:
+        """Remove a server, unless a fork of this process has claimed it, or is about to."""
         self._renewed.pop(warm.info.id, None)
+        engine = self._context.engine
         with shielded(), leaves(f"container {warm.info.name}"):
-            self._context.engine.remove(warm.info.id)
+            info = engine.inspect(warm.info.id)
+            if info is not None and info.name == warm.info.name and engine.inspect(warm.labels.record_name) is None:
+                engine.remove(info.id)
 
     def do_later(self, call: Callable[[], object]) -> None:
         """Do in the thread what nobody has to wait for, when that wakes: a claim needs the engine meanwhile."""
         self._chores.append(call)
-        if self._closed.is_set():
+        if self._closed.is_set() or self._process != os.getpid():
             self._do_chores()
 
     def _do_chores(self) -> None:
         for call in _drain(self._chores):
-            try:
-                call()
-            except Exception as error:  # noqa: BLE001 - the others are removed all the same
-                _log.warning("a container of a pool may be left: %s", error)
+            _try(call)
 
-    def _remove_all(self) -> None:
-        self._chores.extend(lambda warm=warm: self._remove(warm) for warm in _drain(self._ready))  # type: ignore[misc]
-        self._do_chores()
+    def _end(self) -> None:
+        if self._thread is not None:
+            self._thread.join()
+        self._chores.extend(functools.partial(self._remove, warm) for warm in _drain(self._ready))
+        with shielded():
+            map_at_once(_try, tuple(_drain(self._chores)), threads=_AT_ONCE)
+
+
+def _try(call: Callable[[], object]) -> None:
+    try:
+        call()
+    except Exception as error:  # noqa: BLE001 - the others are removed all the same
+        _log.warning("a container of a pool may be left: %s", error)
 
 
 def _drain(items: deque[Any]) -> Iterator[Any]:

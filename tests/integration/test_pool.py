@@ -32,7 +32,7 @@ from jupyter_launcher.warm import mount
 from jupyter_launcher.warm.claim import NotClaimedError, claim_server
 from tests.containers import OWNER, eventually, owned
 from tests.integration.test_lease import RUN_DIR, wait_for_another_second
-from tests.integration.test_session import authorized, in_container, printed
+from tests.integration.test_session import authorized, in_container, printed, start_kernel
 
 Claim = Callable[..., Session]
 
@@ -171,21 +171,24 @@ def test_without_root_a_short_lived_container_mounts(
     launcher: Launcher,
     namespace: str,
     client: Any,
-    folder: Callable[[str], Path],
+    gateway: str,
+    pipeline_dir: Path,
     told: list[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(mount, "_may_be_direct", lambda info: False)
-    one = folder("one")
-    with filled(launcher, one, network="bridge") as pool:
-        session = pool.start(one)
+    (pipeline_dir / "one.txt").touch()
+    with filled(launcher, pipeline_dir, gateway=gateway) as pool:
+        session = pool.start(pipeline_dir)
         assert (told, contents(session)) == ([], ["one.txt"])
         assert session.timings.claim > 0
+        assert session.gateway is not None
+        kernel = start_kernel(session)
     assert session.status().state is SessionState.READY
-    session.stop()
+    assert session.stop().kernels_gone == (kernel,)
     assert names_of(client, namespace) == []
-    helpers = client.containers.list(all=True, filters={"label": "jupyter-launcher.purpose=mount"})
-    assert [item.name for item in helpers if item.attrs["HostConfig"]["PidMode"].endswith(session.container_id)] == []
+    helpers = client.api.containers(all=True, filters={"label": "jupyter-launcher.purpose=mount"})
+    assert [item for item in helpers if item["HostConfig"]["NetworkMode"].endswith(session.container_id)] == []
 
 
 def test_the_record_is_pruned_while_the_session_runs(

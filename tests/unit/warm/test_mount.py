@@ -64,7 +64,7 @@ def later() -> list[Callable[[], object]]:
 
 @pytest.fixture
 def mounter(engine: FakeEngine, later: list[Callable[[], object]]) -> Mounter:
-    return Mounter(engine=engine, address=EngineAddress(engine), image="sha256:ours", later=later.append)
+    return Mounter(engine=engine, address=EngineAddress(engine), image=lambda: "sha256:ours", later=later.append)
 
 
 def as_user(monkeypatch: pytest.MonkeyPatch, uid: int) -> None:
@@ -197,7 +197,7 @@ def test_without_our_image_nobody_else_mounts(
     engine: FakeEngine, warm: ContainerInfo, claims: Claims, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     as_user(monkeypatch, 1000)
-    mounter = Mounter(engine=engine, address=EngineAddress(engine), image=None, later=lambda _: None)
+    mounter = Mounter(engine=engine, address=EngineAddress(engine), image=lambda: None, later=lambda _: None)
     with pytest.raises(RefusedError, match="our own image") as caught:
         mount(mounter, warm)
     assert (caught.value.code, engine.configs) == (late_mount.IMPOSSIBLE, {})

@@ -187,6 +187,7 @@ def test_a_stop_after_somebody_removed_the_container(
     [
         ({"memory": "1g"}, "other options than were asked for: memory"),
         ({"read_only": True, "tune": False}, "read_only, tune"),
+        ({"user": USER, "log_size": None}, "asked for: log_size"),
         ({"environment": {"SAID": "so"}}, "environment"),
     ],
 )
@@ -430,6 +431,17 @@ def test_leaving_removes_what_nobody_has_claimed(launcher: Launcher, engine: Fak
     pool.close()
     assert [info.id for info in engine.known.values() if info.state == "running"] == [session.container_id]
     assert launcher.ids() == [session.id]
+
+
+def test_what_a_fork_has_claimed_is_left_alone(pool: WarmPool, engine: FakeEngine) -> None:
+    warm = warm_of(engine)
+    server = pool._servers._ready[0]
+    engine.create(record_config(server.labels, "image", warm.id, "claim of a fork", {}), server.labels.record_name)
+    pool.close()
+    assert warm.id in engine.known
+    engine.remove(server.labels.record_name)
+    pool._servers._remove(server)
+    assert warm.id not in engine.known
 
 
 def test_leaving_ends_a_server_that_is_just_being_made(launcher: Launcher, engine: FakeEngine) -> None:

@@ -2,6 +2,7 @@
 
 Upstream: none.
 Leans on: ``ServerApp.write_server_info_file``, ``ServerApp.io_loop``, ``ServerApp.root_dir``.
+Comes after ``idle``, for which it counts as use that the server waits.
 Seen with: jupyter_server 2.21.1.
 Without it: a session of a pool cannot be claimed: its terminals would begin in the directory below the mount.
 Goes when: a server can be told to change its directory.
@@ -13,6 +14,13 @@ from jupyter_server.serverapp import ServerApp
 from tornado.ioloop import IOLoop
 
 _write_before_claim = ServerApp.write_server_info_file
+_claimed = []
+_look_before_claim = globals().get("_look_for_use")  # of idle, where the session has a limit
+
+
+async def _look_for_use(app):
+    kernels, others, has_job = await _look_before_claim(app)
+    return kernels, others, has_job or not _claimed
 
 
 def _work_in(folder, writable):
@@ -26,7 +34,7 @@ def _work_in(folder, writable):
         if writable and not os.access(".", os.W_OK | os.X_OK):
             os.rmdir(tempfile.mkdtemp(prefix=".jupyter-launcher-", dir="."))
     except OSError as error:
-        return str(error)
+        return error.strerror or str(error)  # no names, so that it is the same text each time
     return "yes"
 
 
@@ -40,6 +48,7 @@ def _wait_for_claim(self):
     loop = getattr(self, "io_loop", None) or IOLoop.current()
 
     def answer(*_):
+        _claimed.append(True)
         writable = os.read(asked, 1) == b"w"
         loop.remove_handler(asked)
         os.close(asked)
