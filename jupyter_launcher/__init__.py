@@ -63,6 +63,7 @@ if TYPE_CHECKING:
         Volume,
     )
     from jupyter_launcher.sessions.session import Session
+    from jupyter_launcher.warm.pool import WarmPool
     from jupyter_launcher.warm.preparation import Preparation
 
 __all__ = [
@@ -120,6 +121,7 @@ __all__ = [
     "Timings",
     "UnsupportedOptionError",
     "Volume",
+    "WarmPool",
     "__version__",
 ]
 
@@ -129,7 +131,8 @@ def __getattr__(name: str) -> object:
     from importlib import import_module
 
     if name in __all__:
-        for module in ("errors", "models", "engine.images", "sessions.session", "warm.preparation", "launcher"):
+        modules = ("errors", "models", "engine.images", "sessions.session", "warm.pool", "warm.preparation", "launcher")
+        for module in modules:
             found = import_module(f"jupyter_launcher.{module}")
             if name in found.__all__:
                 value: object = getattr(found, name)

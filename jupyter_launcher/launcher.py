@@ -55,6 +55,7 @@ from jupyter_launcher.spec.checks import (
 )
 from jupyter_launcher.waiting import Deadline
 from jupyter_launcher.warm.call import StartCall, takes_what
+from jupyter_launcher.warm.pool import WarmPool
 from jupyter_launcher.warm.preparation import Preparation, Preparations
 
 __all__ = ["Launcher"]
@@ -358,6 +359,24 @@ class Launcher:
     def _parse(self, arguments: Mapping[str, Any]) -> StartCall:
         """The arguments of ``start`` by their names, as a call that can be made."""
         return StartCall.from_arguments(arguments, context=self._context, limit=self._limit, image=self.image)
+
+    def pool(self, *, size: int = 2, user: str | int, max_age: float = 3600.0, **options: Any) -> WarmPool:
+        """A pool of servers that run before anybody asked for them: a context manager, for ``pool.start(directory)``.
+
+        What is of one session is given to ``pool.start``: its directory, ``session_id``, ``labels`` and ``lease``.
+
+        Args:
+            size: how many servers wait, 1 to 64. Each is a container with its server and a published port.
+            user: as for ``start``; all sessions of the pool have it.
+            max_age: seconds after which a server that nobody has claimed is replaced.
+            options: those of ``start`` that hold for all sessions of the pool.
+
+        Raises:
+            OptionError: an option has a value that cannot work, or cannot be a pool's.
+            EngineError: the engine does not answer.
+        """
+        options = {"image": self.image, **options}
+        return WarmPool(self._context, self._limit, self.start, size=size, user=user, max_age=max_age, options=options)
 
     def get(self, session_id: str) -> Session:
         """A running session again, from nothing but the engine.

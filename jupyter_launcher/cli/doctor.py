@@ -17,7 +17,7 @@ from jupyter_launcher.engine.connection import OLDEST_API
 from jupyter_launcher.engine.images import DEFAULT_IMAGE
 from jupyter_launcher.engine.protocol import Engine
 from jupyter_launcher.engine.traits import EngineTraits
-from jupyter_launcher.errors import EngineError, LauncherError
+from jupyter_launcher.errors import EngineError, EngineUnavailableError, LauncherError
 from jupyter_launcher.gateway.find import resolve_gateway
 from jupyter_launcher.host.address import EngineAddress
 from jupyter_launcher.host.pipeline_dir import PipelineDir, resolve_pipeline_dir
@@ -32,6 +32,7 @@ from jupyter_launcher.spec.container import PORT_KEY, probe_config
 from jupyter_launcher.spec.labels import helper_labels, helper_name
 from jupyter_launcher.spec.server import read_script
 from jupyter_launcher.waiting import Deadline, NotYetError, attempts
+from jupyter_launcher.warm.mount import RefusedError, try_mount
 
 __all__ = ["examine"]
 
@@ -212,6 +213,7 @@ def _check_from_inside(
                 yield checks.attempt("reach the gateway", lambda: _check_gateway(engine, container, gateway))
             yield checks.attempt("published port", lambda: _check_port(engine, address, container, host_ip))
             yield checks.attempt("container IPs", lambda: _check_ips(address, config.network))
+            yield checks.attempt("pool", lambda: _check_pool(engine, container))  # last: it changes the container
     except LauncherError as error:
         yield checks.from_error("container", error)
 
@@ -233,6 +235,21 @@ def _check_ips(address: EngineAddress, network: str) -> Check:
         return checks.ok("container IPs", f"reached from here on network {network}")
     detail = f"not reached from here on network {network}: gateways are asked at published ports, or from inside"
     return checks.ok("container IPs", detail)
+
+
+def _check_pool(engine: Engine, container: str) -> Check:
+    """How a pool would give a directory to a server that runs: it is tried."""
+    info = engine.inspect(container)
+    try:
+        if info is None or not info.running:
+            return checks.skipped("pool", "the container has ended")
+        way = try_mount(engine, engine.images.find(DEFAULT_IMAGE), info)
+    except EngineUnavailableError:
+        raise
+    except (RefusedError, EngineError) as error:
+        hint = f"a session of a pool is then started as any other; it needs Linux 5.12 and the image {DEFAULT_IMAGE}"
+        return checks.warning("pool", f"no directory can be mounted in a server that runs: {error}", hint)
+    return checks.ok("pool", f"a directory is mounted in a server that runs {way}")
 
 
 def _check_writing(engine: Engine, container: str, folder: PipelineDir) -> Check:

@@ -17,12 +17,7 @@ from jupyter_launcher.engine.images import ImageStore
 from jupyter_launcher.engine.protocol import NO_LOG, OUTPUT_LIMIT, Events
 from jupyter_launcher.engine.shapes import parse_id, parse_list, parse_status
 from jupyter_launcher.engine.traits import EngineTraits, NetworkInfo
-from jupyter_launcher.engine.types import (
-    ContainerConfig,
-    ContainerInfo,
-    ExecResult,
-    ListedContainer,
-)
+from jupyter_launcher.engine.types import ContainerConfig, ContainerInfo, ExecResult, ListedContainer
 from jupyter_launcher.errors import EngineError, EngineUnavailableError
 from jupyter_launcher.forks import PerProcess
 from jupyter_launcher.models import Stats
@@ -37,7 +32,6 @@ if TYPE_CHECKING:
 __all__ = ["DockerEngine"]
 
 T = TypeVar("T")
-
 _REMOVAL_SECONDS = _TAIL_SECONDS = 5.0
 _PORT_TRIES = 4
 _TAIL_SIZE = 64 * 1024  # characters
@@ -95,14 +89,13 @@ class DockerEngine:
         return self._traits.get()
 
     def _ask_traits(self) -> EngineTraits:
-        info = None
+        version = info = None
         try:
             with self._translate("ask for its version"):
                 version = self.api.version()
-        except EngineUnavailableError:
-            raise
-        except EngineError:
-            version = None
+        except EngineError as error:
+            if isinstance(error, EngineUnavailableError):
+                raise
         with contextlib.suppress(EngineError), self._translate("ask for its information"):
             info = self.api.info()
         traits = EngineTraits.from_answers(version, info, self.api.api_version)
@@ -173,6 +166,14 @@ class DockerEngine:
         try:
             with self._translate(f"create container {name}"):
                 return parse_id(self.api.create_container_from_config(body, name))
+        except EngineError as error:
+            raise podman.read_conflict(error) or error from error.__cause__
+
+    def rename(self, container: str, name: str) -> None:
+        """Give a container another name; see the protocol."""
+        try:
+            with self._translate(f"rename container {container[:12]} to {name}"):
+                self.api.rename(container, name)
         except EngineError as error:
             raise podman.read_conflict(error) or error from error.__cause__
 

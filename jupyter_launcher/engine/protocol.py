@@ -123,6 +123,17 @@ class Engine(Protocol):
             EngineError: with status 409 when there is one of this name.
         """
 
+    def rename(self, container: str, name: str) -> None:
+        """Give a container another name.
+
+        Args:
+            container: its id. By name it could be another's by now: an engine looks for the name before it locks.
+            name: the new one.
+
+        Raises:
+            EngineError: with status 409 when there is another container of this name.
+        """
+
     def start(self, container: str, *, host_ports: Collection[int] = ()) -> None:
         """Start a created container. Where the port that the engine chose is taken after all, it chooses again.
 

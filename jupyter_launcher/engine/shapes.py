@@ -14,6 +14,7 @@ from jupyter_launcher.errors import EngineError
 
 __all__ = [
     "ContainerEvent",
+    "ImageInfo",
     "expect_shape",
     "format_device_requests",
     "format_log_options",
@@ -276,4 +277,28 @@ class ContainerEvent:
                 labels=attributes,
                 time=parse_number(nano) / 1e9 if nano else parse_number(raw["time"]),
                 exit_code=int(code) if re.fullmatch("[0-9]{1,9}", code) else None,
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageInfo:
+    """An image of the engine; ``argv`` is what a container of it runs: its entrypoint, and then its command."""
+
+    id: str
+    labels: Mapping[str, str]
+    argv: tuple[str, ...] = ()
+
+    @classmethod
+    def from_inspect(cls, raw: Mapping[str, Any]) -> ImageInfo:
+        """Parse the engine's answer to an inspect of an image.
+
+        Raises:
+            EngineError: it has an unexpected shape.
+        """
+        with expect_shape("an image"):
+            config = raw.get("Config") or {}
+            return cls(
+                id=parse_text(raw["Id"]),
+                labels=parse_texts(config.get("Labels")),
+                argv=(*parse_words(config.get("Entrypoint")), *parse_words(config.get("Cmd"))),
             )

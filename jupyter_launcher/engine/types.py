@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from jupyter_launcher.engine.shapes import (
+    ImageInfo,
     expect_shape,
     format_device_requests,
     format_log_options,
@@ -248,6 +249,7 @@ class ContainerInfo:
             0: no limit; None: the engine does not tell.
         groups, extra_hosts, tmpfs: of the same; of hosts the names, of file systems in memory their paths.
         option_names: the names of all options that the engine tells of.
+        pid: of its first process, as the engine's host numbers it; 0: it has none, or the engine does not tell.
     """
 
     id: str
@@ -277,6 +279,7 @@ class ContainerInfo:
     extra_hosts: tuple[str, ...] | None = None
     tmpfs: tuple[str, ...] | None = None
     option_names: frozenset[str] | None = field(default=None, repr=False)
+    pid: int = 0
 
     @property
     def running(self) -> bool:
@@ -321,6 +324,7 @@ class ContainerInfo:
                 extra_hosts=None if (hosts := host.get("ExtraHosts")) is None else parse_hosts(hosts),
                 tmpfs=None if (tmpfs := host.get("Tmpfs")) is None else tuple(parse_texts(tmpfs)),
                 option_names=frozenset([*host, *raw["Config"]]),
+                pid=parse_amount(state.get("Pid")) or 0,
             )
 
 
@@ -369,30 +373,6 @@ class ListedContainer:
                 networks=parse_addresses(raw.get("NetworkSettings") or {}),
                 ports=group_ports(published),
                 bindings=group_bindings(published),
-            )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageInfo:
-    """An image of the engine; ``argv`` is what a container of it runs: its entrypoint, and then its command."""
-
-    id: str
-    labels: Mapping[str, str]
-    argv: tuple[str, ...] = ()
-
-    @classmethod
-    def from_inspect(cls, raw: Mapping[str, Any]) -> ImageInfo:
-        """Parse the engine's answer to an inspect of an image.
-
-        Raises:
-            EngineError: it has an unexpected shape.
-        """
-        with expect_shape("an image"):
-            config = raw.get("Config") or {}
-            return cls(
-                id=parse_text(raw["Id"]),
-                labels=parse_texts(config.get("Labels")),
-                argv=(*parse_words(config.get("Entrypoint")), *parse_words(config.get("Cmd"))),
             )
 
 

@@ -30,7 +30,7 @@ from jupyter_launcher.host.volumes import DEFAULT_USER, check_volume_rules, prep
 from jupyter_launcher.models import Mount, Volume
 from jupyter_launcher.spec.checks import check_user
 
-__all__ = ["PipelineDir", "check_home", "check_mount_sources", "look_identity", "resolve_pipeline_dir"]
+__all__ = ["PipelineDir", "check_home", "check_mount_sources", "look_identity", "maps_ids", "resolve_pipeline_dir"]
 
 _KIND = "pipeline dir"
 
@@ -73,7 +73,7 @@ def _needs_owner(given: str | int | None) -> bool:
     return given is None or check_user(given, "user").isdecimal()
 
 
-def _maps_ids(traits: EngineTraits) -> bool | None:
+def maps_ids(traits: EngineTraits) -> bool | None:
     """Whether a uid of a container is another one on the engine's host; None: not known."""
     if traits.rootless or traits.remapped:
         return True
@@ -172,7 +172,7 @@ def _resolve_volume(
 ) -> PipelineDir:
     ids = prepare_volume(look, volume, DEFAULT_USER if user is None else check_user(user, "user"), rules)
     worker, warning = _choose_user(user, *ids), ""
-    if _maps_ids(traits):
+    if maps_ids(traits):
         worker, warning = _choose_mapped_user(volume, user, ids)
     if user is None and ids[0] == 0:
         warning = f"the server runs as root, because {volume} belongs to root and holds something; user= says otherwise"
@@ -185,7 +185,7 @@ def _resolve_remote(
     path = _remote_path(look.address, given)
     seen = look.look_at(path)
     _check_rules(look.address, Source(kind=_KIND, path=path, walk=None), rules, traits)
-    if _maps_ids(traits):
+    if maps_ids(traits):
         worker, warning = _choose_mapped_user(path, user, seen.ids)
     else:
         worker, warning = _choose_user(user, *seen.ids), ""
@@ -205,7 +205,7 @@ def _resolve_here(
     _check_rules(look.address, source, rules, traits)
     if not os.access(walked.path, os.R_OK | os.X_OK):
         _refuse(walked.path, "cannot be read by this process", "start as a user that may read it, or change its mode")
-    ids, is_mapped = (status.st_uid, status.st_gid), _maps_ids(traits)
+    ids, is_mapped = (status.st_uid, status.st_gid), maps_ids(traits)
     worker, warning = _choose_user(user, *ids), ""
     if user is None or is_mapped is False:  # else the given uid may be another one on this host
         _check_access(walked.path, status, worker, groups)

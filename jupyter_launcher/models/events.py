@@ -16,6 +16,8 @@ class Phase(str, Enum):
     CONTAINER = "container"
     SERVER = "server"
     READY = "ready"
+    CLAIM = "claim"
+    """A session of a pool gets its directory; that was started before. In place of the five above."""
     STOP = "stop"
 
 

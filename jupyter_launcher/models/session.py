@@ -23,13 +23,17 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timings:
-    """Seconds that each phase of ``start`` took; a phase that had nothing to do is near 0."""
+    """Seconds that each phase of ``start`` took; a phase that had nothing to do is near 0.
+
+    ``claim`` is that of ``WarmPool.start`` alone; with it, the others are 0.
+    """
 
     gateway: float = 0.0
     image: float = 0.0
     container: float = 0.0
     server: float = 0.0
     ready: float = 0.0
+    claim: float = 0.0
 
     @classmethod
     def from_phases(cls, seconds: Mapping[Phase, float]) -> Timings:
@@ -39,7 +43,7 @@ class Timings:
     @property
     def total(self) -> float:
         """All phases together, seconds."""
-        return self.gateway + self.image + self.container + self.server + self.ready
+        return self.gateway + self.image + self.container + self.server + self.ready + self.claim
 
 
 class SessionState(str, Enum):
@@ -175,7 +179,8 @@ class ReapedSession:
         reason: ``exited``, ``created`` or ``orphaned``.
         report: how it ended; None in a dry run, or where ending it failed.
         error: why it could not be ended, else empty.
-        kind: ``session``, ``gateway``, or ``helper``: a container that looks at something and has no long life.
+        kind: ``session``; ``gateway``; ``helper``: a container that looks at something and has no long life; ``warm``:
+            of a pool, and nobody has claimed it; ``record``: of who has.
         name: of the container.
     """
 

@@ -15,7 +15,7 @@ from jupyter_launcher.engine.types import ListedContainer
 from jupyter_launcher.errors import SessionNotFoundError, SessionUnreadableError
 from jupyter_launcher.host.process import is_process_dead, process_mark
 from jupyter_launcher.launcher import Launcher
-from jupyter_launcher.spec.labels import SessionLabels, is_gateway, owner_filter, owner_of
+from jupyter_launcher.spec.labels import SessionLabels, ToolLabels, owner_filter, owner_of
 
 __all__ = ["owner_id", "reap_dead_runs"]
 
@@ -47,9 +47,14 @@ def _is_of_dead_run(engine: DockerEngine, item: ListedContainer) -> bool:
 
 
 def _end(engine: DockerEngine, item: ListedContainer) -> bool:
-    """Remove a gateway, stop a session; False for a container that is neither, or has another's name."""
-    if is_gateway(item.labels, item.name):
+    """Remove what is of a gateway or a pool, stop a session; False for what is neither, or has another's name."""
+    tool = ToolLabels.of_container(item.labels, item.name)
+    if tool is not None and tool.kind != "record":
         engine.remove(item.id)
+        return True
+    if tool is not None:  # the session's stop removes it, unless that is gone
+        if engine.inspect(tool.of) is None:
+            engine.remove(item.id)
         return True
     try:
         labels = SessionLabels.of_session(item.labels, item.name)

@@ -26,8 +26,10 @@ def describe_namespace(engine: Engine, namespace: str, *, log_lines: int) -> Ite
         yield "jupyter sessions", f"not known: {error}"
         return
     for item in sessions:
+        if not SessionLabels.is_session(item.labels, item.name):
+            continue
         try:
-            labels = SessionLabels.from_labels(item.labels, item.name)
+            labels = SessionLabels.of_session(item.labels, item.name)
         except SessionUnreadableError as error:
             yield f"jupyter session {SessionLabels.claimed_id(item.labels)}", str(error)
             continue
@@ -62,7 +64,7 @@ def describe_container(engine: Engine, name: str, *, log_lines: int) -> str:
 
 def _url(engine: Engine, info: ContainerInfo) -> list[str]:
     try:
-        labels = SessionLabels.from_labels(info.labels, info.name)
+        labels = SessionLabels.of_session(info.labels, info.name)
     except SessionUnreadableError:
         return []  # no session
     if not info.ports.get(PORT_KEY):

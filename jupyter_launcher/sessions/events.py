@@ -67,6 +67,8 @@ def _to_session_event(event: ContainerEvent) -> SessionEvent | None:
     if kind is None:
         return None
     try:
+        if not SessionLabels.is_session(event.labels, event.name):
+            return None
         labels = SessionLabels.of_session(event.labels, event.name)
     except SessionUnreadableError:
         return None

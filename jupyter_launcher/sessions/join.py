@@ -26,6 +26,7 @@ from jupyter_launcher.server.ready import wait_until_ready
 from jupyter_launcher.sessions.context import Context
 from jupyter_launcher.sessions.running import refuse_paused
 from jupyter_launcher.sessions.session import Session
+from jupyter_launcher.sessions.stop import remove_containers
 from jupyter_launcher.spec.checks import check_name
 from jupyter_launcher.spec.labels import SessionLabels, container_name
 from jupyter_launcher.spec.options import SessionSpec, differences
@@ -58,9 +59,40 @@ def find_session(context: Context, session_id: str) -> tuple[ContainerInfo, Sess
     """
     name = container_name(context.namespace, check_name(session_id, "session_id"))
     info = context.engine.inspect(name)
-    if info is None or not SessionLabels.claimed_id(info.labels):
+    if info is None or not SessionLabels.is_session(info.labels, info.name):
         raise _no_session(context, session_id)
-    return info, SessionLabels.of_session(info.labels, info.name)
+    return info, _read_labels(context, info)
+
+
+def _read_labels(context: Context, info: ContainerInfo) -> SessionLabels:
+    """The labels of a session's container, and of its record where it is from a pool.
+
+    Raises:
+        SessionUnreadableError: they cannot be read.
+    """
+    name = SessionLabels.find_record(info.labels)
+    record = context.engine.inspect(name) if name else None
+    return SessionLabels.of_session(info.labels, info.name, None if record is None else record.labels)
+
+
+def _refuse_lost_record(info: ContainerInfo, labels: SessionLabels) -> None:
+    """Refuse a session of which nobody knows any more what was asked for.
+
+    Raises:
+        SessionUnreadableError: its record was removed.
+    """
+    if labels.has_record or not info.running:
+        return
+    msg = (
+        f"session {labels.session_id} is from a pool, and container {labels.record_name}, which held its directory, "
+        "its labels and its lease, was removed"
+    )
+    hint = (
+        "`docker container prune` removes it; the session runs on, and can be listed and stopped: start it again then"
+    )
+    raise SessionUnreadableError(
+        msg, hint=hint, session_id=labels.session_id, container_name=info.name, label="pipeline-dir"
+    )
 
 
 def _no_session(context: Context, session_id: str) -> SessionNotFoundError:
@@ -89,7 +121,7 @@ def find_or_clear(context: Context, spec: SessionSpec) -> tuple[ContainerInfo, S
     info = engine.inspect(container_name(spec.namespace, spec.session_id))
     if info is None:
         return None
-    labels = _read_own_labels(info, spec)
+    labels = _read_own_labels(context, info, spec)
     # A launcher that is seen dead does nothing more, and one that is seen alive may need all of its time.
     deadline = Deadline(_patience(context, info, labels))
     if info.state == "created":
@@ -102,7 +134,7 @@ def find_or_clear(context: Context, spec: SessionSpec) -> tuple[ContainerInfo, S
             return info, labels
         _refuse_unknown_server(context, info, labels)
     if info is not None:
-        engine.remove(info.id)
+        remove_containers(engine, info.id, labels)
     return None
 
 
@@ -130,16 +162,19 @@ def _refuse_unknown_server(context: Context, info: ContainerInfo, labels: Sessio
     raise SessionConflictError(msg, hint=hint, session_id=labels.session_id, container_id=info.id)
 
 
-def _read_own_labels(info: ContainerInfo, spec: SessionSpec) -> SessionLabels:
+def _read_own_labels(context: Context, info: ContainerInfo, spec: SessionSpec) -> SessionLabels:
     """The labels of the container that has this session's name."""
     msg = f"the name {info.name} belongs to container {info.id[:12]}"
     hint = f"remove it with `docker rm -f {info.id[:12]}` if nobody needs it, or take another session_id"
     seen = ", which is no session of ours"
-    if SessionLabels.claimed_id(info.labels):
+    if SessionLabels.is_session(info.labels, info.name):
         try:
-            return SessionLabels.of_session(info.labels, info.name)
+            labels = _read_labels(context, info)
+            _refuse_lost_record(info, labels)
         except SessionUnreadableError as error:
             seen = f", whose labels cannot be read: {error.message}"
+        else:
+            return labels
     raise SessionConflictError(msg + seen, hint=hint, session_id=spec.session_id, container_id=info.id)
 
 
@@ -198,7 +233,10 @@ def refuse_lost_directory(context: Context, session_id: str, refused: PipelineDi
         info, labels = find_session(context, session_id)
     except LauncherError:
         return  # what is wrong with the directory is the better answer
-    if not info.running or labels.pipeline_dir not in (path, context.address.find_on_host(path)):
+    if not (info.running and labels.has_record) or labels.pipeline_dir not in (
+        path,
+        context.address.find_on_host(path),
+    ):
         return
     now = look_identity(context.address, labels.pipeline_dir)
     if labels.pipeline_dir_id and now not in (None, labels.pipeline_dir_id):
@@ -221,6 +259,7 @@ def get_session(context: Context, session_id: str) -> Session:
         LauncherError: as :func:`find_session` and :func:`join_session`.
     """
     info, labels = find_session(context, session_id)
+    _refuse_lost_record(info, labels)
     refuse_paused(info, labels)
     longest = context.timeouts.start
     deadline = Deadline(min(_GET_SECONDS, longest))

@@ -1,9 +1,9 @@
-"""Gateways of ours and short-lived containers: listing them, and removing what dead processes have left."""
+"""What is ours and no session: gateways, short-lived containers, what is of pools. Listed, and removed where left."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address
 from urllib.parse import urlsplit
@@ -16,6 +16,7 @@ from jupyter_launcher.models import GatewaySummary, ReapedSession, SessionState,
 from jupyter_launcher.sessions.context import Context
 from jupyter_launcher.spec.container import DEFAULT_NETWORK
 from jupyter_launcher.spec.labels import (
+    SessionLabels,
     ToolLabels,
     gateway_filter,
     gateway_of,
@@ -44,13 +45,13 @@ def list_gateways(context: Context) -> list[GatewaySummary]:
             status=item.status,
             exit_code=item.exit_code,
         )
-        for item, labels in _list_tools(context, gateway_filter(context.namespace))
+        for item, labels in _read_tools(context.engine.containers(gateway_filter(context.namespace)))
         if labels.kind == "gateway"
     ]
 
 
-def _list_tools(context: Context, label: str) -> Iterator[tuple[ListedContainer, ToolLabels]]:
-    for item in context.engine.containers(label):
+def _read_tools(listed: Sequence[ListedContainer]) -> Iterator[tuple[ListedContainer, ToolLabels]]:
+    for item in listed:
         labels = ToolLabels.of_container(item.labels, item.name)
         if labels is not None:  # else it is somebody else's, with a copy of our labels
             yield item, labels
@@ -59,7 +60,7 @@ def _list_tools(context: Context, label: str) -> Iterator[tuple[ListedContainer,
 def reap_leftovers(
     context: Context, *, min_age: float, keep: Collection[str] | None, owner: str | None, dry_run: bool
 ) -> list[ReapedSession]:
-    """Remove gateways and short-lived containers that nobody needs any more, as ``Launcher.reap`` says."""
+    """Remove what is ours, is no session, and is needed by nobody any more, as ``Launcher.reap`` says."""
     found = list(_find_leftovers(context, min_age, keep or (), owner))
     return [(leftover if dry_run else _remove(context, item, leftover, keep or ())) for item, leftover in found]
 
@@ -68,15 +69,25 @@ def _find_leftovers(
     context: Context, min_age: float, keep: Collection[str], owner: str | None
 ) -> Iterator[tuple[ListedContainer, ReapedSession]]:
     now = None
-    for kind, label in {"gateway": gateway_filter(context.namespace), "helper": helper_filter()}.items():
-        for item, labels in _list_tools(context, label):
-            if labels.kind != kind or owner not in (None, labels.owner):
+    lists = {
+        # First those that may use a gateway.
+        ("warm", "record"): SessionLabels.filters(context.namespace),
+        ("gateway",): (gateway_filter(context.namespace),),
+        ("helper",): (helper_filter(),),
+    }
+    for kinds, filters in lists.items():
+        listed = context.engine.containers(*filters)
+        sessions = {item.id for item in listed if SessionLabels.is_session(item.labels, item.name)}
+        there = {item.id for item in listed}
+        for item, labels in _read_tools(listed):
+            if labels.kind not in kinds or owner not in (None, labels.owner) or labels.of in sessions:
                 continue
             now = context.engine.now() if now is None else now
             age = now - item.created
-            reason = _find_reason(labels, item.state, age)
-            if reason and age >= min_age and (kind == "helper" or not _is_wanted(context, item, keep)):
-                yield item, _describe(item, kind, reason)
+            is_lost = labels.kind == "record" and labels.of not in there
+            reason = item.state if is_lost else _find_reason(labels, item.state, age)
+            if reason and age >= min_age and (labels.kind != "gateway" or not _is_wanted(context, item, keep)):
+                yield item, _describe(item, labels.kind, reason)
 
 
 def _find_reason(labels: ToolLabels, state: str, age: float) -> str:
@@ -95,6 +106,13 @@ def _find_reason(labels: ToolLabels, state: str, age: float) -> str:
 
 def _describe(item: ListedContainer, kind: str, reason: str) -> ReapedSession:
     return ReapedSession(session_id="", container_id=item.id, reason=reason, kind=kind, name=item.name)
+
+
+def _is_in_use(context: Context, record: ContainerInfo) -> bool:
+    """Whether the session is there that a record is of."""
+    labels = ToolLabels.of_container(record.labels, record.name)
+    info = None if labels is None else context.engine.inspect(labels.of)
+    return info is not None and SessionLabels.is_session(info.labels, info.name)
 
 
 def _is_wanted(context: Context, item: ListedContainer, keep: Collection[str]) -> bool:
@@ -159,4 +177,6 @@ def _find_objection(
         return f"its container is named {info.name}"
     if leftover.reason != "orphaned" and SessionState.of_container(info.state) not in _NOT_RUNNING:
         return f"its container is {info.state}"
+    if leftover.kind == "record" and _is_in_use(context, info):
+        return "its session is there"
     return "it is wanted" if leftover.kind == "gateway" and _is_wanted(context, item, keep) else ""

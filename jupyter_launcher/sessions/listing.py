@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from jupyter_launcher.engine.types import ContainerInfo, ListedContainer
@@ -11,7 +11,7 @@ from jupyter_launcher.models import ReapedSession, SessionState, SessionSummary
 from jupyter_launcher.server.api import JupyterApi
 from jupyter_launcher.sessions.context import Context
 from jupyter_launcher.sessions.stop import stop_session
-from jupyter_launcher.spec.labels import SessionLabels, owner_of
+from jupyter_launcher.spec.labels import SessionLabels, ToolLabels, owner_of
 from jupyter_launcher.threads import map_at_once
 from jupyter_launcher.waiting import Deadline
 
@@ -22,12 +22,13 @@ _PROBE_SECONDS = 2.0
 _LIST_SECONDS = 10.0
 _KILLED = 137
 _DEAD = (SessionState.EXITED, SessionState.CREATED)
+_Read = SessionLabels | SessionUnreadableError
 
 
 def list_ids(context: Context) -> list[str]:
     """The ids of all sessions of the namespace, in every state; containers that cannot be read are left out."""
     listed = context.engine.containers(*SessionLabels.filters(context.namespace))
-    return [labels.session_id for item in listed if isinstance(labels := _read(item), SessionLabels)]
+    return [labels.session_id for item, labels in _find_sessions(listed) if isinstance(labels, SessionLabels)]
 
 
 def list_sessions(context: Context, *, probe: bool = True) -> list[SessionSummary]:
@@ -39,27 +40,35 @@ def list_sessions(context: Context, *, probe: bool = True) -> list[SessionSummar
     Containers that ended with 137 are inspected, because the list does not say whether they ran out of memory.
     """
     listed = context.engine.containers(*SessionLabels.filters(context.namespace))
+    sessions = _find_sessions(listed)
     if not probe:
-        return [_look_at(context, item, None) for item in listed]
+        return [_look_at(context, *session, None) for session in sessions]
     deadline = Deadline(_LIST_SECONDS)
-    found = map_at_once(lambda item: _look_at(context, item, deadline), listed, threads=_PROBES)
+    found = map_at_once(lambda session: _look_at(context, *session, deadline), sessions, threads=_PROBES)
     if any(item.state is SessionState.STARTING for item in found):
         latest = context.engine.now() - context.timeouts.start
         found = [_mark_unresponsive(item, latest) for item in found]
     return found
 
 
-def _read(item: ListedContainer) -> SessionLabels | SessionUnreadableError:
-    """A listed container's labels, or why they cannot be taken for a session's."""
+def _find_sessions(listed: Sequence[ListedContainer]) -> list[tuple[ListedContainer, _Read]]:
+    """Of the containers of a namespace the sessions, each with its labels, or why those cannot be a session's."""
+    tools = ((item, ToolLabels.of_container(item.labels, item.name)) for item in listed)
+    records = {tool.of: item.labels for item, tool in tools if tool is not None and tool.of}
+    return [
+        (item, _read(item, records.get(item.id))) for item in listed if SessionLabels.is_session(item.labels, item.name)
+    ]
+
+
+def _read(item: ListedContainer, record: Mapping[str, str] | None) -> _Read:
     try:
-        return SessionLabels.of_session(item.labels, item.name)
+        return SessionLabels.of_session(item.labels, item.name, record)
     except SessionUnreadableError as error:
         return error
 
 
-def _look_at(context: Context, item: ListedContainer, deadline: Deadline | None) -> SessionSummary:
+def _look_at(context: Context, item: ListedContainer, labels: _Read, deadline: Deadline | None) -> SessionSummary:
     """One session, of which nobody is asked where there is no deadline; whatever is wrong with it is its own matter."""
-    labels = _read(item)
     if isinstance(labels, SessionUnreadableError):
         return _summary(item, None, SessionState.UNREADABLE, detail=str(labels))
     known = SessionState.of_container(item.state)
@@ -93,11 +102,13 @@ def _summary(
     detail: str = "",
 ) -> SessionSummary:
     gateway = labels.gateway if labels else None
+    if labels is not None and not labels.has_record:
+        detail = detail or f"container {labels.record_name} was removed, which held its directory, labels and lease"
     return SessionSummary(
         session_id=labels.session_id if labels else SessionLabels.claimed_id(item.labels),
         container_id=item.id,
         container_name=item.name,
-        pipeline_dir=labels.pipeline_dir if labels else None,
+        pipeline_dir=labels.pipeline_dir if labels and labels.has_record else None,
         gateway=gateway.name if gateway else None,
         image=item.image,
         created=item.created,

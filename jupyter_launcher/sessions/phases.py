@@ -109,6 +109,18 @@ class StartLimit:
             raise OptionError(msg, hint=hint, option="max_starts")
         # In a fork, the starts of its parent do not count.
         self._slots = PerProcess(lambda: threading.BoundedSemaphore(most or default() or _DEFAULT_CORES))
+        self._waiting = PerProcess[list[None]](list)
+
+    @contextlib.contextmanager
+    def spare_slot(self) -> Iterator[bool]:
+        """Count as a start where one may begin and none waits: whether that is so."""
+        slots = self._slots.get()
+        is_taken = not self._waiting.get() and slots.acquire(blocking=False)
+        try:
+            yield is_taken
+        finally:
+            if is_taken:
+                slots.release()
 
     @contextlib.contextmanager
     def slot(self, deadline: Deadline) -> Iterator[None]:
@@ -120,13 +132,17 @@ class StartLimit:
         if self in _held.get():  # a listener of events starts a session
             yield
             return
-        slots = self._slots.get()
-        while not slots.acquire(timeout=_SLOT_SECONDS):
-            check_cancelled()
-            if deadline.expired():
-                msg = f"no other start of this launcher ended within {deadline.seconds:g} s"
-                hint = "see why those starts hang, or raise max_starts"
-                raise ServerTimeoutError(msg, hint=hint, seconds=deadline.elapsed())
+        slots, waiting = self._slots.get(), self._waiting.get()
+        waiting.append(None)
+        try:
+            while not slots.acquire(timeout=_SLOT_SECONDS):
+                check_cancelled()
+                if deadline.expired():
+                    msg = f"no other start of this launcher ended within {deadline.seconds:g} s"
+                    hint = "see why those starts hang, or raise max_starts"
+                    raise ServerTimeoutError(msg, hint=hint, seconds=deadline.elapsed())
+        finally:
+            waiting.pop()
         mark = _held.set((*_held.get(), self))
         try:
             yield

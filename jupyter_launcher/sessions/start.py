@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from jupyter_launcher.acts import leaves, note_left, shielded
+from jupyter_launcher.acts import leaves
 from jupyter_launcher.engine.types import ContainerInfo
-from jupyter_launcher.errors import (
-    EngineError,
-    LauncherError,
-    PipelineDirError,
-    SessionConflictError,
-)
+from jupyter_launcher.errors import LauncherError, PipelineDirError, SessionConflictError
 from jupyter_launcher.gateway.find import resolve_gateway
 from jupyter_launcher.host.look import Look
 from jupyter_launcher.host.mounts import check_mount_points
@@ -25,10 +19,6 @@ from jupyter_launcher.host.pipeline_dir import PipelineDir, check_home, check_mo
 from jupyter_launcher.host.process import process_mark
 from jupyter_launcher.host.volumes import DEFAULT_USER, prepare_volume
 from jupyter_launcher.models import Gateway, Phase, Timings, Volume
-from jupyter_launcher.server.api import JupyterApi
-from jupyter_launcher.server.failures import describe_closed_directory, describe_failure
-from jupyter_launcher.server.process import renew_lease, start_server
-from jupyter_launcher.server.ready import check_kernelspecs, check_server_info, wait_until_ready
 from jupyter_launcher.sessions.context import Context
 from jupyter_launcher.sessions.join import (
     find_or_clear,
@@ -37,29 +27,33 @@ from jupyter_launcher.sessions.join import (
     refuse_lost_directory,
     refuse_other_token,
 )
-from jupyter_launcher.sessions.phases import PhaseReporter, StartLimit
-from jupyter_launcher.sessions.refusals import (
+from jupyter_launcher.sessions.make import (
     LIMITS_HINT,
     cancelled_start,
     check_limits,
-    describe_refusal,
-    describe_unenforced,
+    make_server,
+    removed_on_failure,
 )
+from jupyter_launcher.sessions.phases import PhaseReporter, StartLimit
 from jupyter_launcher.sessions.session import Session
 from jupyter_launcher.spec.checks import check_image, check_user
-from jupyter_launcher.spec.container import PORT_KEY, find_unenforced
 from jupyter_launcher.spec.engine_options import check_groups
 from jupyter_launcher.spec.labels import container_name
 from jupyter_launcher.spec.options import SessionSpec
 from jupyter_launcher.spec.plan import SessionPlan, plan
 from jupyter_launcher.waiting import Deadline, NotYetError, attempts
 
-__all__ = ["StartRequest", "cancelled_start", "check_request", "remove_session", "start_checked", "start_session"]
+__all__ = [
+    "StartRequest",
+    "cancelled_start",
+    "check_request",
+    "find_gateway",
+    "plan_session",
+    "remove_session",
+    "start_checked",
+    "start_session",
+]
 
-_log = logging.getLogger("jupyter_launcher")
-
-_PORT_SECONDS = 1.0
-_NOT_FOUND = 127  # the exit code of a container whose program is not there
 _NOT_COMPARED = (
     "the session keeps the secrets that it was started with; nobody could compare them with the given ones",
 )
@@ -102,7 +96,7 @@ def start_checked(
     if warning:
         reporter.warn(Phase.CONTAINER, warning)
     with limit.slot(Deadline(context.timeouts.image + context.timeouts.start)):
-        gateway = _find_gateway(context, spec, reporter)
+        gateway = find_gateway(context, spec, reporter)
         for attempt in attempts(Deadline(context.timeouts.start), NotYetError):
             with attempt:
                 existing = None if request.session_id is None else find_or_clear(context, spec)
@@ -193,7 +187,8 @@ def check_request(context: Context, request: StartRequest, options: Mapping[str,
     return spec, folder.warning
 
 
-def _find_gateway(context: Context, spec: SessionSpec, reporter: PhaseReporter) -> Gateway | None:
+def find_gateway(context: Context, spec: SessionSpec, reporter: PhaseReporter) -> Gateway | None:
+    """The gateway that was asked for; None: none was."""
     with reporter.phase(Phase.GATEWAY):
         if spec.gateway is None:
             return None
@@ -204,38 +199,12 @@ def _make_session(
     context: Context, spec: SessionSpec, gateway: Gateway | None, pull: str, reporter: PhaseReporter
 ) -> Session | None:
     """A new session; None when another launcher took the name in the meantime."""
-    engine, timeouts = context.engine, context.timeouts
-    context.ensure_image(spec.image, pull, reporter)
-    if isinstance(spec.home, Volume):
-        look = Look(engine=engine, address=context.address, image=spec.image)
-        prepare_volume(look, spec.home, spec.user, context.rules)
-    network = context.address.choose_network(gateway.network if gateway else spec.network)
-    planned = plan(
-        spec,
-        gateway,
-        network=network,
-        start_id=uuid.uuid4().hex,
-        owner=context.owner,
-        process=process_mark(),
-        proxies=engine.proxies,
-    )
-    with leaves(f"container {planned.labels.name}"), _remove_on_failure(context, planned):
-        with reporter.phase(Phase.CONTAINER):
-            container_id = _create_container(context, planned)
-            if container_id is None:
-                return None
-            info = _start_container(context, container_id, planned)
-        deadline = Deadline(timeouts.start)
-        with reporter.phase(Phase.SERVER):
-            server = start_server(engine, info.id, planned, deadline, entrypoint=planned.find_entrypoint(info))
-            check_server_info(server.info, planned.labels.base_url, engine, info.id)
-        with reporter.phase(Phase.READY):
-            api = JupyterApi(context.server_url(info, planned.labels), server.info.token)
-            wait_until_ready(api, engine, info.id, deadline)
-            if gateway is not None:
-                check_kernelspecs(api, gateway, engine, info, timeouts.gateway)
-            if planned.lease is not None:
-                renew_lease(engine, info.id, planned.lease)
+    planned = plan_session(context, spec, gateway, pull, reporter)
+    with removed_on_failure(context, planned):
+        made = make_server(context, planned, gateway, reporter)
+        if made is None:
+            return None
+        info, server = made
         _warn(context, planned, info, server.warnings, reporter)
         context.servers.remember(info, server.info)
         return Session(
@@ -249,81 +218,23 @@ def _make_session(
         )
 
 
-def _create_container(context: Context, planned: SessionPlan) -> str | None:
-    """The id of a new container; None when another launcher has created one of this name."""
-    try:
-        return context.engine.create(planned.container, planned.labels.name)
-    except EngineError as error:
-        if error.status != 409:
-            raise describe_refusal(planned.container, error) or error from error.__cause__
-        return None
-
-
-def _start_container(context: Context, container_id: str, planned: SessionPlan) -> ContainerInfo:
-    """Start a created container, and look at where it is reached.
-
-    Raises:
-        PortInUseError: the host port is taken.
-        PipelineDirError: the container's user may not enter the directory.
-        ServerStartError: the container has ended already, with its exit code and log.
-        OptionError: the container is without something that was asked for.
-        EngineError: the engine could not start it, or its network cannot publish.
-    """
-    config = planned.container
-    asked = [port for port in (config.host_port, *config.ports.values()) if port is not None]
-    try:
-        context.engine.start(container_id, host_ports=asked)
-    except EngineError as error:
-        found = describe_closed_directory(planned.labels.pipeline_dir, error) or describe_refusal(config, error)
-        raise found or error from error.__cause__
-    ports = (PORT_KEY, *config.ports)
-    info = _look_at_ports(context, container_id, ports)
-    if info is None or not info.running:
-        entrypoint = () if info is None else planned.find_entrypoint(info)
-        is_missing = info is not None and info.exit_code == _NOT_FOUND and not entrypoint
-        seen = f"its first process has ended{': the image has no `sh` on its PATH' if is_missing else ''}"
-        raise describe_failure(context.engine, container_id, seen, Deadline(0.0), entrypoint=entrypoint)
-    for option in find_unenforced(planned.container, info):
-        raise describe_unenforced(option)
-    if not all(map(info.ports.get, ports)):
-        msg = f"container {info.name} has no published port on network {info.network_mode!r}"
-        raise EngineError(msg, hint="use a bridge network that can publish: one with IPv4, and no internal one")
-    return info
-
-
-def _look_at_ports(context: Context, container_id: str, ports: Sequence[str]) -> ContainerInfo | None:
-    """The started container; an engine may show its published ports a moment later."""
-    info: ContainerInfo | None = None
-    for attempt in attempts(Deadline(_PORT_SECONDS), NotYetError):
-        with attempt:
-            info = context.engine.inspect(container_id)
-            if info is not None and info.running and not all(map(info.ports.get, ports)):
-                raise NotYetError
-    return info
-
-
-@contextlib.contextmanager
-def _remove_on_failure(context: Context, planned: SessionPlan) -> Iterator[None]:
-    """Whatever goes wrong inside, remove the container of this start, if there is one."""
-    try:
-        yield
-    except BaseException:
-        with shielded():
-            _remove_own(context, planned)
-        raise
-
-
-def _remove_own(context: Context, planned: SessionPlan) -> None:
-    # By name, since a create that failed returned no id; by its labels, since another launcher may hold the
-    # name by now.
-    name = planned.labels.name
-    try:
-        info = context.engine.inspect(name)
-        if info is not None and planned.labels.is_of(info.labels, info.name):
-            context.engine.remove(info.id)
-    except EngineError as error:  # what the caller gets is why the start failed
-        _log.warning("container %s may be left, `docker rm -f %s` removes it: %s", name, name, error)
-        note_left(f"container {name}")
+def plan_session(
+    context: Context, spec: SessionSpec, gateway: Gateway | None, pull: str, reporter: PhaseReporter
+) -> SessionPlan:
+    """All that a new session needs, once its image is there, and its home is its user's."""
+    context.ensure_image(spec.image, pull, reporter)
+    if isinstance(spec.home, Volume):
+        look = Look(engine=context.engine, address=context.address, image=spec.image)
+        prepare_volume(look, spec.home, spec.user, context.rules)
+    return plan(
+        spec,
+        gateway,
+        network=context.address.choose_network(gateway.network if gateway else spec.network),
+        start_id=uuid.uuid4().hex,
+        owner=context.owner,
+        process=process_mark(),
+        proxies=context.engine.proxies,
+    )
 
 
 def _warn(

@@ -20,7 +20,7 @@ from jupyter_launcher.sessions.phases import PhaseReporter
 from jupyter_launcher.spec.labels import SessionLabels
 from jupyter_launcher.waiting import Deadline
 
-__all__ = ["stop_session"]
+__all__ = ["remove_containers", "stop_session"]
 
 _log = logging.getLogger("jupyter_launcher")
 
@@ -88,18 +88,32 @@ def _stop(
         ended = _stop_kernels(context, info or known, labels, kernels, reporter)
     except BaseException:
         with shielded():
-            _remove(engine, info)
+            _remove(engine, info, labels)
             # Nobody finds them later: the container is gone, and the mark of its kernels with its labels.
             _stop_kernels(context, info or known, labels, kernels, reporter)
         raise
-    _remove(engine, info)
+    _remove(engine, info, labels)
     return replace(ended, method=method, seconds=time.monotonic() - started)
 
 
-def _remove(engine: Engine, info: ContainerInfo | None) -> None:
+def _remove(engine: Engine, info: ContainerInfo | None, labels: SessionLabels) -> None:
     if info is not None:
         with shielded(), leaves(f"container {info.name}"):
-            engine.remove(info.id)
+            remove_containers(engine, info.id, labels)
+    elif labels.warm:
+        with shielded(), leaves(f"container {labels.record_name}"):
+            engine.remove(labels.record_name)
+
+
+def remove_containers(engine: Engine, container: str, labels: SessionLabels) -> None:
+    """Remove a session's container, and then its record, where it is from a pool.
+
+    Raises:
+        EngineError: the engine refused.
+    """
+    engine.remove(container)
+    if labels.warm:
+        engine.remove(labels.record_name)
 
 
 def _unpause(engine: Engine, container: str) -> None:

@@ -25,9 +25,11 @@ __all__ = [
     "PORT_KEY",
     "find_unenforced",
     "gateway_config",
+    "late_mount_config",
     "look_config",
     "mount_points_config",
     "probe_config",
+    "record_config",
     "session_config",
     "volume_config",
 ]
@@ -248,6 +250,57 @@ def volume_config(volume: Volume, owner: str, image: str) -> ContainerConfig:
         mounts=(_to_mount(volume, LOOK_TARGET),),
         capabilities=("CHOWN",),
         log_is_read=True,
+    )
+
+
+def record_config(
+    labels: SessionLabels, image: str, container_id: str, claim: str, more: Mapping[str, str]
+) -> ContainerConfig:
+    """The record of who has claimed a container of a pool: it holds labels, and is never started.
+
+    Args:
+        labels: of the session.
+        image: that is there; nothing of it runs.
+        container_id: the session's.
+        claim: unique to this attempt to claim it.
+        more: the caller's own labels for the session.
+    """
+    return ContainerConfig(
+        image=image, entrypoint=("true",), labels={**more, **labels.to_record_labels(container_id, claim)}
+    )
+
+
+def late_mount_config(image: str, container_id: str, source: Path | None, arguments: Sequence[str]) -> ContainerConfig:
+    """A container that mounts a directory in another container that runs.
+
+    It has the processes of that container and its network, so that none has to be made, and sees nothing of the
+    engine's host but that directory.
+
+    Args:
+        image: ours, by its id: what runs in it may enter the other container.
+        container_id: of the other container.
+        source: the directory on the engine's host; None: it only tries whether it could mount one.
+        arguments: of ``late_mount.py``, after the directory.
+    """
+    shared = f"container:{container_id}"
+    words = arguments if source is None else (LOOK_TARGET, *arguments)
+    return ContainerConfig(
+        image=image,
+        # Neither the environment nor the working directory is where Python looks for anything.
+        entrypoint=("python3", "-I", "-S", "-c", read_script("late_mount.py"), *words),
+        user="0:0",
+        working_dir="/",
+        mounts=() if source is None else (BindMount(source=str(source), target=LOOK_TARGET),),
+        network=shared,
+        log_is_read=True,
+        # To enter a mount namespace, to look at processes of another user, and to write to that user's own folder.
+        capabilities=("SYS_ADMIN", "SYS_PTRACE", "SYS_CHROOT", "DAC_OVERRIDE"),
+        engine_options={
+            "Init": False,
+            "PidMode": shared,
+            # The engine's own profiles forbid the calls that mount, also to who has the capability.
+            "SecurityOpt": ["no-new-privileges", "seccomp=unconfined", "apparmor=unconfined"],
+        },
     )
 
 

@@ -1,4 +1,4 @@
-"""The text of one label of a session → a value, for ``spec/labels.py``.
+"""The text of one label of a session → a value, and names of containers, for ``spec/labels.py``.
 
 What a parser cannot read is a ValueError, a TypeError, a KeyError, a RecursionError or an OptionError.
 """
@@ -18,6 +18,7 @@ from jupyter_launcher.spec.checks import LABEL_PREFIX, MIN_LEASE, check_base_url
 __all__ = [
     "SCHEMA",
     "SESSION_ID",
+    "UNIQUE_LENGTH",
     "LabelReader",
     "gateway_to_text",
     "parse_base_url",
@@ -27,13 +28,26 @@ __all__ = [
     "parse_place",
     "parse_schema",
     "parse_text",
+    "record_name",
+    "warm_name",
 ]
 
 T = TypeVar("T")
 
 SCHEMA = "1"
 SESSION_ID = LABEL_PREFIX + "session-id"
+UNIQUE_LENGTH = 12
 _IDENTITY = re.compile(r"[0-9]+:[0-9]+")
+
+
+def warm_name(namespace: str, unique: str) -> str:
+    """The name of a container of a pool that nobody has claimed; ``unique``: at least 12 hexadecimal digits."""
+    return f"jupyter-warm.{namespace}.{unique[:UNIQUE_LENGTH]}"
+
+
+def record_name(namespace: str, unique: str) -> str:
+    """The name of the record of who has claimed that container: it is the lock between those who want to."""
+    return f"jupyter-session.{namespace}.{unique[:UNIQUE_LENGTH]}"
 
 
 class LabelReader:

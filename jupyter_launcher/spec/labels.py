@@ -15,10 +15,11 @@ from pathlib import Path
 
 from jupyter_launcher.errors import SessionUnreadableError
 from jupyter_launcher.models import Gateway, Volume
-from jupyter_launcher.spec.checks import LABEL_PREFIX, check_name
+from jupyter_launcher.spec.checks import LABEL_PREFIX, PIPELINE_TARGET, check_name
 from jupyter_launcher.spec.label_texts import (
     SCHEMA,
     SESSION_ID,
+    UNIQUE_LENGTH,
     LabelReader,
     gateway_to_text,
     parse_base_url,
@@ -28,6 +29,8 @@ from jupyter_launcher.spec.label_texts import (
     parse_place,
     parse_schema,
     parse_text,
+    record_name,
+    warm_name,
 )
 from jupyter_launcher.spec.options import SessionSpec
 
@@ -45,7 +48,9 @@ __all__ = [
     "is_gateway",
     "owner_filter",
     "owner_of",
+    "record_name",
     "session_filter",
+    "warm_name",
 ]
 
 _NAMESPACE = LABEL_PREFIX + "namespace"
@@ -55,8 +60,15 @@ _PROCESS = LABEL_PREFIX + "process"
 _PURPOSE = LABEL_PREFIX + "purpose"
 _GATEWAY_OF = LABEL_PREFIX + "gateway-of"
 _MAY_STAY = LABEL_PREFIX + "may-stay"
+_WARM = LABEL_PREFIX + "warm"
+_RECORD_OF = LABEL_PREFIX + "record-of"
+_ATTEMPT = LABEL_PREFIX + "attempt"
+_PIPELINE_DIR = LABEL_PREFIX + "pipeline-dir"
 _YES = "yes"
-_UNIQUE_LENGTH = 12
+_CLAIM = LABEL_PREFIX + "claim"
+_PER_CLAIM = ("pipeline_dir", "labels", "lease")  # options
+_ON_RECORD = (SESSION_ID, _PIPELINE_DIR, LABEL_PREFIX + "pipeline-dir-id")
+_UNKNOWN_LEASE = 60
 _UNIQUE = re.compile(r"[0-9a-f]{12}")
 
 
@@ -68,6 +80,9 @@ def container_name(namespace: str, session_id: str) -> str:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionLabels:
     """All that ``get`` and ``list`` need to know of a session.
+
+    Labels cannot be changed, so those of a session from a pool are on two containers: its own, which had them before
+    anybody asked for the session, and its record, which was created for that and is never started.
 
     Attributes:
         namespace: of the launcher.
@@ -81,6 +96,9 @@ class SessionLabels:
         options: what :meth:`SessionSpec.to_options` returned.
         pipeline_dir_id: ``<device>:<inode>`` of the directory that was looked at; None: not known.
         process: a mark of the process that started the session; empty: not known.
+        warm: of a session from a pool: what is unique in the names that its container had, and that its record has.
+        has_record: False for a session from a pool whose record somebody has removed: nobody knows its labels, its
+            lease and its directory, and ``pipeline_dir`` is where it sees that.
     """
 
     namespace: str
@@ -94,6 +112,8 @@ class SessionLabels:
     options: Mapping[str, object]
     pipeline_dir_id: str | None = None
     process: str = ""
+    warm: str = ""
+    has_record: bool = True
 
     @classmethod
     def from_spec(
@@ -121,12 +141,22 @@ class SessionLabels:
 
     @property
     def lease(self) -> int | None:
-        """Seconds after which the session ends itself unless somebody renews; None: never."""
-        lease = self.options.get("lease")
+        """Seconds after which the session ends itself unless somebody renews; None: never.
+
+        Where nobody knows whether there is a lease, a number with which it can be renewed.
+        """
+        lease = self.options.get("lease") if self.has_record else _UNKNOWN_LEASE
         return lease if isinstance(lease, int) else None
+
+    @property
+    def record_name(self) -> str:
+        """The name of its record; empty for a session that is from no pool."""
+        return record_name(self.namespace, self.warm) if self.warm else ""
 
     def is_of(self, labels: Mapping[str, str], container: str) -> bool:
         """Whether a container with ``labels`` is the one of this start; False where they cannot be read."""
+        if self.warm:
+            return self.find_record(labels) == self.record_name and labels.get(_ATTEMPT) == self.start_id
         try:
             return SessionLabels.from_labels(labels, container).start_id == self.start_id
         except SessionUnreadableError:
@@ -149,6 +179,27 @@ class SessionLabels:
             "process": self.process,
         }
         return {LABEL_PREFIX + name: value for name, value in labels.items()}
+
+    def to_warm_labels(self, image: Mapping[str, str]) -> dict[str, str]:
+        """Those of a container of a pool: without what is of one session.
+
+        ``image``: its image's, of which the container has each that is not among its own: an image may be committed
+        from a session.
+        """
+        options = {name: value for name, value in self.options.items() if name not in _PER_CLAIM}
+        labels = {**replace(self, options=options).to_labels(), _WARM: self.warm}
+        hidden = {name: "" for name in (*_ON_RECORD, _RECORD_OF) if name in image}
+        return {name: text for name, text in labels.items() if name not in _ON_RECORD} | hidden
+
+    def to_record_labels(self, container_id: str, claim: str) -> dict[str, str]:
+        """Those of the record of a session from a pool.
+
+        Args:
+            container_id: the session's.
+            claim: unique to this attempt to claim it.
+        """
+        labels = {**self.to_labels(), _WARM: self.warm, _RECORD_OF: container_id, _CLAIM: claim}
+        return {name: text for name, text in labels.items() if name != SESSION_ID}
 
     @classmethod
     def from_labels(cls, labels: Mapping[str, str], container: str) -> SessionLabels:
@@ -178,15 +229,24 @@ class SessionLabels:
         )
 
     @classmethod
-    def of_session(cls, labels: Mapping[str, str], container: str) -> SessionLabels:
+    def of_session(
+        cls, labels: Mapping[str, str], container: str, record: Mapping[str, str] | None = None
+    ) -> SessionLabels:
         """Parse the labels of a container that has the session's name too.
 
         A container of another name is no session, even if its labels are whole: they may be a copy, such as in
         an image that was committed from a session.
 
+        Args:
+            labels: all labels of the container.
+            container: its name.
+            record: all labels of its record; None: it has none, or is from no pool.
+
         Raises:
             SessionUnreadableError: as :meth:`from_labels`, or the name is not the session's.
         """
+        if cls.find_record(labels):
+            return cls._of_claimed(labels, container, record)
         parsed = cls.from_labels(labels, container)
         if parsed.name == container:
             return parsed
@@ -196,11 +256,35 @@ class SessionLabels:
             msg, hint=hint, session_id=parsed.session_id, container_name=container, label=SESSION_ID
         )
 
+    @classmethod
+    def _of_claimed(
+        cls, labels: Mapping[str, str], container: str, record: Mapping[str, str] | None = None
+    ) -> SessionLabels:
+        """From the labels of a container of a pool, and of its record; the session's id is in the name alone."""
+        own = record if record and record.get(_ATTEMPT) == labels.get(_ATTEMPT) else None
+        known = {_PIPELINE_DIR: PIPELINE_TARGET} if own is None else own
+        session_id = container.removeprefix(container_name(labels.get(_NAMESPACE, ""), ""))
+        parsed = cls.from_labels({**labels, **known, SESSION_ID: session_id}, container)
+        return replace(parsed, warm=labels[_WARM], has_record=own is not None)
+
     @staticmethod
-    def filters(namespace: str, session_id: str | None = None) -> tuple[str, str]:
-        """What the engine's list is asked for: all sessions of a namespace, or those that claim an id."""
-        claim = SESSION_ID if session_id is None else f"{SESSION_ID}={session_id}"
-        return f"{_NAMESPACE}={namespace}", claim
+    def is_session(labels: Mapping[str, str], container: str) -> bool:
+        """Whether a container claims to be a session; one of a pool that nobody has claimed, and a record, do not."""
+        if not SessionLabels.find_record(labels):
+            return bool(labels.get(SESSION_ID))
+        return container.startswith(container_name(labels.get(_NAMESPACE, ""), ""))
+
+    @staticmethod
+    def find_record(labels: Mapping[str, str]) -> str:
+        """The name of the record of a container that is from a pool; else empty."""
+        warm = labels.get(_WARM, "")
+        is_ours = _UNIQUE.fullmatch(warm) and not labels.get(SESSION_ID) and not labels.get(_RECORD_OF)
+        return record_name(labels.get(_NAMESPACE, ""), warm) if is_ours else ""
+
+    @staticmethod
+    def filters(namespace: str, session_id: str | None = None) -> tuple[str, ...]:
+        """What the engine's list is asked for: all of a namespace, also what is no session, or who claims an id."""
+        return (f"{_NAMESPACE}={namespace}", *([] if session_id is None else [f"{SESSION_ID}={session_id}"]))
 
     @staticmethod
     def claimed_id(labels: Mapping[str, str]) -> str:
@@ -213,10 +297,13 @@ class ToolLabels:
     """What labels and name say of a container of ours that is no session.
 
     Attributes:
-        kind: ``gateway`` or ``helper``: a short-lived container that looks at something.
-        namespace, owner: of the launcher that runs a gateway; empty for a helper.
+        kind: ``gateway``; ``helper``: a short-lived container that looks at something; ``warm``: of a pool, and nobody
+            has claimed it; ``record``: of who has.
+        namespace, owner: of the launcher that runs it; empty for a helper.
         process: a mark of the process that made it; empty: not known.
         may_stay: its maker may have left it behind on purpose.
+        of: the id of the container of which this is the record; empty for the others.
+        claim: unique to the attempt to claim that container; empty for the others.
     """
 
     kind: str
@@ -224,10 +311,12 @@ class ToolLabels:
     owner: str = ""
     process: str = ""
     may_stay: bool = False
+    of: str = ""
+    claim: str = ""
 
     @classmethod
     def of_container(cls, labels: Mapping[str, str], container: str) -> ToolLabels | None:
-        """From the labels and the name of a container; None where it is neither a gateway of ours nor a helper.
+        """From the labels and the name of a container; None where it is none of these.
 
         A container of another name is none, even if its labels are whole: they may be a copy, such as in an image
         that was committed from a gateway.
@@ -245,12 +334,16 @@ class ToolLabels:
                 process=process,
                 may_stay=labels.get(_MAY_STAY) == _YES,
             )
+        namespace, of = labels.get(_NAMESPACE, ""), labels.get(_RECORD_OF, "")
+        if labels.get(_WARM) == unique and container in (warm_name(namespace, unique), record_name(namespace, unique)):
+            known = cls(kind="warm", namespace=namespace, owner=owner_of(labels), process=process)
+            return replace(known, kind="record", of=of, claim=labels.get(_CLAIM, "")) if of else known
         return cls(kind="helper", process=process) if purpose and container == helper_name(purpose, unique) else None
 
 
 def gateway_name(namespace: str, unique: str) -> str:
     """The name of the container of a gateway that the library starts; ``unique``: at least 12 hexadecimal digits."""
-    return f"kernel-gateway.{namespace}.{unique[:_UNIQUE_LENGTH]}"
+    return f"kernel-gateway.{namespace}.{unique[:UNIQUE_LENGTH]}"
 
 
 def gateway_labels(namespace: str, owner: str, process: str, *, may_stay: bool = False) -> dict[str, str]:
@@ -271,7 +364,7 @@ def is_gateway(labels: Mapping[str, str], container: str) -> bool:
 
 def helper_name(purpose: str, unique: str) -> str:
     """The name of a short-lived container; ``unique``: at least 12 hexadecimal digits."""
-    return f"jupyter-launcher-{purpose}.{unique[:_UNIQUE_LENGTH]}"
+    return f"jupyter-launcher-{purpose}.{unique[:UNIQUE_LENGTH]}"
 
 
 def helper_labels(purpose: str, process: str) -> dict[str, str]:
@@ -285,8 +378,8 @@ def helper_filter() -> str:
 
 
 def session_filter() -> str:
-    """What the engine's list is asked for to find the sessions of all namespaces."""
-    return SESSION_ID
+    """What the engine's list is asked for to find the sessions of all namespaces; it finds what is of a pool too."""
+    return _ATTEMPT
 
 
 def gateway_of(labels: Mapping[str, str]) -> Gateway | None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from jupyter_launcher.engine.types import ContainerConfig, ContainerInfo
 from jupyter_launcher.models import Gateway, Volume
 from jupyter_launcher.models.options import HiddenTexts
+from jupyter_launcher.spec.checks import PIPELINE_TARGET
 from jupyter_launcher.spec.container import NO_PROXIES, session_config
-from jupyter_launcher.spec.labels import SessionLabels
+from jupyter_launcher.spec.labels import SessionLabels, warm_name
 from jupyter_launcher.spec.options import SessionSpec
-from jupyter_launcher.spec.server import launch_script, server_command, server_config
+from jupyter_launcher.spec.server import launch_script, read_script, server_command, server_config
 
-__all__ = ["SessionPlan", "plan"]
+__all__ = ["SessionPlan", "plan", "plan_warm"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +47,12 @@ class SessionPlan:
     pipeline_dir_id: str | None = None
     pipeline_read_only: bool = False
     home: str | Volume | None = None
+
+    @property
+    def name(self) -> str:
+        """The name with which the container is created."""
+        labels = self.labels
+        return warm_name(labels.namespace, labels.warm) if labels.warm else labels.name
 
     def find_entrypoint(self, info: ContainerInfo) -> tuple[str, ...]:
         """The image's ENTRYPOINT that runs before the server; empty: there is none, or ours is in its place."""
@@ -85,6 +93,32 @@ def plan(
         pipeline_dir_id=spec.pipeline_dir_id,
         pipeline_read_only=spec.pipeline_read_only,
         home=spec.home,
+    )
+
+
+def plan_warm(planned: SessionPlan, unique: str, lease: int, image: Mapping[str, str]) -> SessionPlan:
+    """The same start for a pool: without a directory, which is mounted when somebody claims the session.
+
+    Args:
+        planned: as for a session.
+        unique: in the container's name.
+        lease: seconds; the container ends unless the pool renews it.
+        image: the labels of the container's image.
+    """
+    labels = replace(planned.labels, warm=unique)
+    container = replace(
+        planned.container,
+        labels=labels.to_warm_labels(image),
+        mounts=tuple(mount for mount in planned.container.mounts if mount.target != PIPELINE_TARGET),
+    )
+    return replace(
+        planned,
+        labels=labels,
+        container=container,
+        server_config=planned.server_config + read_script("patches/claim.py"),
+        lease=lease,
+        pipeline_dir_id=None,
+        pipeline_read_only=True,
     )
 
 

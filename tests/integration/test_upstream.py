@@ -123,6 +123,12 @@ LEANS_ON = {
         # Gone when writes count by themselves.
         assert "last_write" not in inspect.getsource(APIStatusHandler)
     """,
+    "claim": """
+        import inspect
+        from jupyter_server.serverapp import ServerApp
+        assert "root_dir" in ServerApp.class_trait_names() and callable(ServerApp.write_server_info_file)
+        assert "self.io_loop = " in inspect.getsource(ServerApp)
+    """,
     "idle": """
         import inspect
         from jupyter_server.gateway.managers import GatewayMappingKernelManager

@@ -314,6 +314,12 @@ class FakeEngine:
         self._note("created", name)
         return made.id
 
+    def rename(self, container: str, name: str) -> None:
+        self._note("rename", name)
+        if any(info.name == name for info in self.known.values()):
+            raise refusal(409, f"the name {name} is in use")
+        self.change(container, name=name)
+
     def start(self, container: str, *, host_ports: Collection[int] = ()) -> None:
         self._note("start", container)
         info = self._find(container)

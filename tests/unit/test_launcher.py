@@ -97,9 +97,7 @@ def test_a_launcher_over_a_client_of_the_callers() -> None:
     with Launcher(client=client, namespace="unit") as launcher:
         assert launcher.ids() == []
     assert vars(client)["closed"] is False
-    assert api.options("containers")["filters"] == {
-        "label": ["jupyter-launcher.namespace=unit", "jupyter-launcher.session-id"]
-    }
+    assert api.options("containers")["filters"] == {"label": ["jupyter-launcher.namespace=unit"]}
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ while [ "$tries" -gt 0 ]; do
   [ ! -f "$1/lease.state" ] || read -r state <"$1/lease.state"
   case $state in
     ended) exit 3 ;;
+    none) exit 0 ;; # of a session from a pool, which was claimed without a lease
     open | "")
       [ "$code" -eq 0 ] || exit 1
       is_watched "$1/lease.watcher" && exit 0

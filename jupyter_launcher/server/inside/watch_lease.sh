@@ -6,8 +6,12 @@ run=$1 lease=$2 left=$3 seen=$4
 shift 4
 # What counts are this process's own waits, so that a suspended machine or a paused container uses up one of them
 # at most: a quarter of the lease, and never more than 5 s. Two renewals within a second write the same text.
-step=$(((lease + 3) / 4)) whole=$((lease + 1))
-[ "$step" -le 5 ] || step=5
+set_lease() {
+  lease=$1
+  step=$(((lease + 3) / 4)) whole=$((lease + 1))
+  [ "$step" -le 5 ] || step=5
+}
+set_lease "$lease"
 
 # A shell ends where it can start no process, as at the container's limit of processes. A Python waits in its place then,
 # for which it has to start none, and becomes this script again.
@@ -23,6 +27,13 @@ has_moved() {
   [ ! -f "$run/lease" ] || read -r text <"$run/lease"
   [ -n "$text" ] && [ "$text" != "$seen" ] && seen=$text left=$whole
 }
+# A session from a pool has had the pool's lease until somebody claimed it (late_mount.py); 0: it has none from then on.
+take_length() {
+  [ -f "$run/lease.length" ] && read -r length <"$run/lease.length" && [ "$length" != "$lease" ] || return 0
+  [ "$length" != 0 ] || { write_state none; trap - EXIT; exit 0; }
+  set_lease "$length"
+  left=$whole
+}
 # Of a fixed width and written over the old one, which needs no space in a folder that is full.
 write_state() { printf '%-7s\n' "$1" 1<>"$run/lease.state"; }
 
@@ -30,6 +41,7 @@ state=
 [ ! -f "$run/lease.state" ] || read -r state <"$run/lease.state"
 if [ "$state" != ended ]; then
   while :; do
+    take_length
     has_moved
     if [ "$left" -gt 0 ]; then
       pause=$step

@@ -17,6 +17,7 @@ from jupyter_launcher.cli.doctor import examine
 from jupyter_launcher.engine.client import DockerEngine
 from jupyter_launcher.engine.traits import EngineTraits
 from jupyter_launcher.spec.labels import gateway_labels, gateway_name
+from jupyter_launcher.warm.mount import RefusedError
 from tests.unit.cli.conftest import Run
 from tests.unit.fakes import GATEWAY_TOKEN, Answer, FakeEngine, FakeJupyter, container, not_run, printed, refusal
 
@@ -37,8 +38,9 @@ def states(found: dict[str, Check]) -> dict[str, str]:
 
 
 @pytest.fixture
-def healthy(jupyter: FakeJupyter, engine: FakeEngine) -> FakeEngine:
+def healthy(jupyter: FakeJupyter, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
     """An engine whose probes answer, with a gateway."""
+    monkeypatch.setattr(doctor, "try_mount", lambda *_: "by this process")
     engine.known["g"] = container(id="g" * 64, name="gw", networks={"net": "172.18.0.2"})
     engine.run = lambda _, argv: printed("200\n{}" if argv[0] == "python3" else "")
     return engine
@@ -60,6 +62,7 @@ def test_nothing_is_wrong(healthy: FakeEngine, tmp_path: Path) -> None:
             "reach the gateway",
             "published port",
             "container IPs",
+            "pool",
         ],
         "ok",
     )
@@ -102,6 +105,7 @@ def test_an_engine_that_stops_answering(healthy: FakeEngine, monkeypatch: pytest
         "log": "failed",
         "published port": "ok",
         "container IPs": "failed",
+        "pool": "ok",
     }
 
 
@@ -165,6 +169,31 @@ def test_container_ips_that_are_not_reached(healthy: FakeEngine) -> None:
     healthy.traits = replace(healthy.traits, rootless=True)
     found = checks(healthy)["container IPs"]
     assert (found.state, "not reached" in found.detail) == (CheckState.OK, True)
+
+
+@pytest.mark.parametrize(
+    ("error", "state"),
+    [
+        (RefusedError(81, "so it is"), CheckState.WARNING),
+        (refusal(403, "so it is"), CheckState.WARNING),
+        (EngineUnavailableError("so it is", hint="look"), CheckState.FAILED),
+    ],
+)
+def test_a_pool_that_cannot_mount(
+    healthy: FakeEngine, monkeypatch: pytest.MonkeyPatch, error: Exception, state: CheckState
+) -> None:
+    def refuse(*_: object) -> str:
+        raise error
+
+    monkeypatch.setattr(doctor, "try_mount", refuse)
+    found = checks(healthy)["pool"]
+    assert (found.state, "so it is" in found.detail) == (state, True)
+    assert found.hint
+
+
+def test_a_pool_where_the_probe_has_ended(healthy: FakeEngine) -> None:
+    found = doctor._check_pool(healthy, "no such container")
+    assert found.state is CheckState.SKIPPED
 
 
 @pytest.mark.parametrize(("call", "left"), [("create", 0), ("remove", 1)])

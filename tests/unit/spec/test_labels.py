@@ -177,7 +177,7 @@ def test_a_lease_may_be_absent_from_the_options() -> None:
 
 
 def test_the_engine_is_asked_for_a_namespace_or_for_one_id() -> None:
-    assert SessionLabels.filters("unit") == (PREFIX + "namespace=unit", PREFIX + "session-id")
+    assert SessionLabels.filters("unit") == (PREFIX + "namespace=unit",)
     assert SessionLabels.filters("unit", "one") == (PREFIX + "namespace=unit", PREFIX + "session-id=one")
 
 

@@ -1,0 +1,202 @@
+"""A new container and the server in it that answers; and the errors where an engine refuses it, or it is cancelled."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator, Sequence
+
+from jupyter_launcher.acts import leaves, note_left, shielded
+from jupyter_launcher.engine.traits import EngineTraits
+from jupyter_launcher.engine.types import ContainerConfig, ContainerInfo
+from jupyter_launcher.errors import EngineError, OptionError, StartCancelledError, UnsupportedOptionError
+from jupyter_launcher.models import Gateway, Phase
+from jupyter_launcher.server.api import JupyterApi
+from jupyter_launcher.server.failures import describe_closed_directory, describe_failure
+from jupyter_launcher.server.process import StartedServer, renew_lease, start_server
+from jupyter_launcher.server.ready import check_kernelspecs, check_server_info, wait_until_ready
+from jupyter_launcher.sessions.context import Context
+from jupyter_launcher.sessions.phases import PhaseReporter
+from jupyter_launcher.spec.checks import check_cores
+from jupyter_launcher.spec.container import PORT_KEY, find_unenforced
+from jupyter_launcher.spec.options import SessionSpec
+from jupyter_launcher.spec.plan import SessionPlan
+from jupyter_launcher.waiting import Deadline, NotYetError, attempts
+
+__all__ = ["LIMITS_HINT", "cancelled_start", "check_limits", "make_server", "removed_on_failure"]
+
+_log = logging.getLogger("jupyter_launcher")
+
+_PORT_SECONDS = 1.0
+_NOT_FOUND = 127  # the exit code of a container whose program is not there
+LIMITS_HINT = (
+    "let the engine control memory, cpu and pids: a rootless engine needs control groups of version 2, with these "
+    "controllers delegated to its user"
+)
+# An option, the words of Docker and Podman when they cannot give it, and what to do.
+_REFUSALS = (
+    (
+        "gpus",
+        ("select device driver", "CDI device", "nvidia-container-cli"),
+        "leave gpus= out, or install NVIDIA's container toolkit on the engine's host, and see `nvidia-smi` there",
+    ),
+    ("memory", ("Minimum memory",), "give more: a server alone needs about 150m"),
+    ("groups", ("find group",), "give gids, or names that are in the image's /etc/group"),
+    (
+        "mounts",
+        ("shared mount", "slave mount"),
+        "leave the propagation out, or make the source a shared mount of the engine's host, by `mount --make-shared`",
+    ),
+)
+
+
+def check_limits(traits: EngineTraits, spec: SessionSpec) -> None:
+    """Refuse limits that the engine does not enforce, by its own information.
+
+    Raises:
+        OptionError: names the limit.
+    """
+    check_cores(spec.cpus, traits.cores)
+    limits = {"memory": (spec.memory, traits.limits_memory), "cpus": (spec.cpus, traits.limits_cpus)}
+    for option, (asked, is_enforced) in limits.items():
+        if asked is not None and is_enforced is False:
+            raise _describe_unenforced(option)
+
+
+def _describe_unenforced(option: str) -> OptionError:
+    """The error about an option that the session would be without."""
+    msg = f"the engine does not enforce {option}=: the session would not have it as asked for"
+    remedies = {
+        "memory": LIMITS_HINT,
+        "cpus": LIMITS_HINT,
+        "container_options": "write the names that the API of this engine has",
+    }
+    remedy = remedies.get(option, "use another engine")
+    return OptionError(msg, hint=f"leave {option}= out, or {remedy}", option=option)
+
+
+def _describe_refusal(config: ContainerConfig, error: EngineError) -> EngineError | None:
+    """The error where the engine refused a container because of an option; None: because of something else."""
+    for option, words, hint in _REFUSALS:
+        if getattr(config, option) and any(word in error.message for word in words):
+            msg = f"{option} cannot be given as asked for: {error.message}"
+            return UnsupportedOptionError(msg, hint=hint, option=option, status=error.status)
+    if config.engine_options and type(error) is EngineError and error.status in (400, 500):
+        # Whether it is about one of them, only its words tell.
+        hint = "see whether that is about one of container_options"
+        return EngineError(error.message, hint=hint, status=error.status)
+    return None
+
+
+def cancelled_start(session_id: str, left: str) -> StartCancelledError:
+    """The error for a start whose ``cancel`` was set; ``left``: what may be left."""
+    what = f"session {session_id}" if session_id else "a session"
+    msg = f"the start of {what} was cancelled{f'; {left}' if left else ''}"
+    hint = "remove what is left, or let Launcher.reap do it" if left else "start it again if it is wanted"
+    return StartCancelledError(msg, hint=hint, session_id=session_id)
+
+
+def make_server(
+    context: Context, planned: SessionPlan, gateway: Gateway | None, reporter: PhaseReporter
+) -> tuple[ContainerInfo, StartedServer] | None:
+    """A new container, and the server in it that answers; None when another launcher took the name meanwhile.
+
+    Raises:
+        LauncherError: as ``Launcher.start`` says. See :func:`removed_on_failure`.
+    """
+    engine = context.engine
+    with reporter.phase(Phase.CONTAINER):
+        container_id = _create_container(context, planned)
+        if container_id is None:
+            return None
+        info = _start_container(context, container_id, planned)
+    deadline = Deadline(context.timeouts.start)
+    with reporter.phase(Phase.SERVER):
+        server = start_server(engine, info.id, planned, deadline, entrypoint=planned.find_entrypoint(info))
+        check_server_info(server.info, planned.labels.base_url, engine, info.id)
+    with reporter.phase(Phase.READY):
+        api = JupyterApi(context.server_url(info, planned.labels), server.info.token)
+        wait_until_ready(api, engine, info.id, deadline)
+        if gateway is not None:
+            check_kernelspecs(api, gateway, engine, info, context.timeouts.gateway)
+        if planned.lease is not None:
+            renew_lease(engine, info.id, planned.lease)
+    return info, server
+
+
+def _create_container(context: Context, planned: SessionPlan) -> str | None:
+    """The id of a new container; None when another launcher has created one of this name."""
+    try:
+        return context.engine.create(planned.container, planned.name)
+    except EngineError as error:
+        if error.status != 409:
+            raise _describe_refusal(planned.container, error) or error from error.__cause__
+        return None
+
+
+def _start_container(context: Context, container_id: str, planned: SessionPlan) -> ContainerInfo:
+    """Start a created container, and look at where it is reached.
+
+    Raises:
+        PortInUseError: the host port is taken.
+        PipelineDirError: the container's user may not enter the directory.
+        ServerStartError: the container has ended already, with its exit code and log.
+        OptionError: the container is without something that was asked for.
+        EngineError: the engine could not start it, or its network cannot publish.
+    """
+    config = planned.container
+    asked = [port for port in (config.host_port, *config.ports.values()) if port is not None]
+    try:
+        context.engine.start(container_id, host_ports=asked)
+    except EngineError as error:
+        found = describe_closed_directory(planned.labels.pipeline_dir, error) or _describe_refusal(config, error)
+        raise found or error from error.__cause__
+    ports = (PORT_KEY, *config.ports)
+    info = _look_at_ports(context, container_id, ports)
+    if info is None or not info.running:
+        entrypoint = () if info is None else planned.find_entrypoint(info)
+        is_missing = info is not None and info.exit_code == _NOT_FOUND and not entrypoint
+        seen = f"its first process has ended{': the image has no `sh` on its PATH' if is_missing else ''}"
+        raise describe_failure(context.engine, container_id, seen, Deadline(0.0), entrypoint=entrypoint)
+    for option in find_unenforced(planned.container, info):
+        raise _describe_unenforced(option)
+    if not all(map(info.ports.get, ports)):
+        msg = f"container {info.name} has no published port on network {info.network_mode!r}"
+        raise EngineError(msg, hint="use a bridge network that can publish: one with IPv4, and no internal one")
+    return info
+
+
+def _look_at_ports(context: Context, container_id: str, ports: Sequence[str]) -> ContainerInfo | None:
+    """The started container; an engine may show its published ports a moment later."""
+    info: ContainerInfo | None = None
+    for attempt in attempts(Deadline(_PORT_SECONDS), NotYetError):
+        with attempt:
+            info = context.engine.inspect(container_id)
+            if info is not None and info.running and not all(map(info.ports.get, ports)):
+                raise NotYetError
+    return info
+
+
+@contextlib.contextmanager
+def removed_on_failure(context: Context, planned: SessionPlan) -> Iterator[None]:
+    """Whatever goes wrong inside, remove the container of this start, if there is one."""
+    with leaves(f"container {planned.name}"):
+        try:
+            yield
+        except BaseException:
+            with shielded():
+                _remove_own(context, planned)
+            raise
+
+
+def _remove_own(context: Context, planned: SessionPlan) -> None:
+    # By name, since a create that failed returned no id; by its labels, since another launcher may hold the
+    # name by now.
+    name = planned.name
+    try:
+        info = context.engine.inspect(name)
+        if info is not None and planned.labels.is_of(info.labels, info.name):
+            context.engine.remove(info.id)
+    except EngineError as error:  # what the caller gets is why the start failed
+        _log.warning("container %s may be left, `docker rm -f %s` removes it: %s", name, name, error)
+        note_left(f"container {name}")
