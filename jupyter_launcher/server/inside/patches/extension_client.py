@@ -6,7 +6,7 @@ Upstream: none found; jupyterlab#17035 asks to do without httpx.
 Leans on: ``jupyterlab.extensions.pypi`` uses of ``httpx`` its ``__version__``, and one ``AsyncClient`` that a
 ``PyPIExtensionManager`` makes for itself.
 Seen with: JupyterLab 4.6.6.
-Without it: a start takes 9 % longer; 4 % where the user can install nothing.
+Without it: a start takes 4 % longer.
 Goes when: JupyterLab makes the client when it asks.
 """
 

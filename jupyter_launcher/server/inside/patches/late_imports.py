@@ -41,7 +41,7 @@ class _LateImports:
     """Finds what the other finders find, and has it run with another import."""
 
     @staticmethod
-    def find_spec(name, _path=None, _target=None):
+    def find_spec(name, path=None, target=None):  # noqa: ARG004 - what finders take
         if name not in _late_imports:
             return None
         stand_in = _late_imports.pop(name)
