@@ -286,9 +286,9 @@ class Launcher:
             gpus: ``"all"``, how many, or which: ``("0", "3")``, UUIDs, or names of CDI devices (``vendor/class=name``).
             read_only: the container's own file system cannot be written (the mounts can). ``/tmp`` is in memory then,
                 2 GiB unless ``tmpfs`` says otherwise.
-            tune: speed up the server's start (kernels are not affected): skip importing ``rfc3987_syntax``
-                (jupyter_server#1559), skip JupyterLab 4's call to node for yarn's configuration, and defer
-                garbage collection.
+            tune: speed up the server's start and end (kernels are not affected): skip importing ``rfc3987_syntax``
+                (jupyter_server#1559), skip JupyterLab 4's call to node for yarn's configuration, import some modules
+                when they are used, defer garbage collection, and end without freeing memory.
             lease: seconds after which the session ends itself, gracefully, unless somebody renews the
                 lease: ``renew``, or the session's context manager. None: it stays until it is stopped.
             idle_timeout: seconds after which the session ends itself, gracefully, its kernels on a gateway too, if
