@@ -40,6 +40,7 @@ FLOORS: tuple[tuple[str, float, tuple[str, ...]], ...] = (
     ("server", 90.0, ("server/*.py",)),
     ("gateway", 90.0, ("gateway/*.py",)),
     ("sessions", 90.0, ("sessions/*.py",)),
+    ("warm", 90.0, ("warm/*.py",)),
     ("launcher", 90.0, ("launcher.py",)),
     ("cli", 85.0, ("cli/*.py",)),
     ("pytest_plugin", 85.0, ("pytest_plugin/*.py",)),
