@@ -35,6 +35,8 @@ def respell(error: LauncherError) -> None:
     message = error.message
     if isinstance(error, OptionError) and error.option in _FLAGS and message.startswith(f"{error.option} "):
         message = _flag_of(error.option) + message.removeprefix(error.option)
+    if isinstance(error, OptionError) and error.option in SPELLINGS and "{" in error.hint:  # a mapping in Python
+        error.hint = f"give {_flag_of(error.option)} {SPELLINGS[error.option].metavar}"
     error.message, error.hint = _respell_text(message), _respell_text(error.hint)
 
 

@@ -26,6 +26,7 @@ _PIECE = 2**16
 _LONGEST = 2**20
 """Bytes that one event may have."""
 _CLOSING_SECONDS = 2.0
+_LAST_TIME = 253402300799.0  # the end of the year 9999: engines refuse times that their clocks cannot tell
 _NO_LIMIT = 2**62  # bytes; control groups of version 1 have a number in place of none
 
 _HINT = (
@@ -131,7 +132,7 @@ def read_events(api: APIClient, endpoint: str, labels: Sequence[str], since: flo
             f"{api.base_url}/v{api.api_version}/events",
             params={
                 "filters": json.dumps({"type": ["container"], "label": list(labels)}),
-                **({} if since is None else {"since": f"{since:.9f}"}),
+                **({} if since is None else {"since": f"{min(since, _LAST_TIME):.9f}"}),
             },
             stream=True,
             timeout=api.timeout,

@@ -25,7 +25,7 @@ from jupyter_launcher.host.process import process_mark
 from jupyter_launcher.host.rules import DirectoryRules
 from jupyter_launcher.models import RunningGateway, Volume
 from jupyter_launcher.server.api import JupyterApi
-from jupyter_launcher.server.process import describe_closed_directory, describe_directory
+from jupyter_launcher.server.failures import describe_closed_directory, describe_directory
 from jupyter_launcher.server.ready import has_kernelspecs
 from jupyter_launcher.spec.container import DEFAULT_NETWORK, gateway_config
 from jupyter_launcher.spec.labels import gateway_labels, gateway_name

@@ -28,7 +28,7 @@ from jupyter_launcher.host.sockets import EngineSockets
 from jupyter_launcher.host.source import Source, View, clean_path
 from jupyter_launcher.host.volumes import DEFAULT_USER, check_volume_rules, prepare_volume
 from jupyter_launcher.models import Mount, Volume
-from jupyter_launcher.spec.checks import HOME_TARGET, check_user
+from jupyter_launcher.spec.checks import check_user
 
 __all__ = ["PipelineDir", "check_home", "check_mount_sources", "look_identity", "maps_ids", "resolve_pipeline_dir"]
 
@@ -256,15 +256,10 @@ def check_mount_sources(address: EngineAddress, mounts: Iterable[Mount], rules: 
     Raises:
         PipelineDirError: they do not, or this process may not look at one.
     """
-    view = View(address)
-    sockets = _find_sockets(view, address, rules)
     for mount in mounts:
         if mount.type == "volume":
             check_volume_rules(Volume(mount.source), rules)
-            continue
-        source = view.look_at(mount.source)
-        _check_source(view, sockets, source)
-        check_roots(source, rules.roots, is_pipeline=False)
+    _check_paths(address, [mount.source for mount in mounts if mount.type == "bind"], "mount source", rules)
 
 
 def check_home(address: EngineAddress, home: str | Volume | None, rules: DirectoryRules) -> None:
@@ -276,11 +271,20 @@ def check_home(address: EngineAddress, home: str | Volume | None, rules: Directo
     if isinstance(home, Volume):
         check_volume_rules(home, rules)
     elif home is not None:
-        check_mount_sources(address, [Mount(source=home, target=HOME_TARGET)], rules)
+        _check_paths(address, [home], "home", rules)
         here = address.find_here(Path(home))
         if here is not None and not here.is_dir():
             msg = f"home {home} is no directory"
             raise PipelineDirError(msg, hint="create it first, nothing is created for you", path=home)
+
+
+def _check_paths(address: EngineAddress, paths: Iterable[str], kind: str, rules: DirectoryRules) -> None:
+    view = View(address)
+    sockets = _find_sockets(view, address, rules)
+    for path in paths:
+        source = view.look_at(path, kind)
+        _check_source(view, sockets, source)
+        check_roots(source, rules.roots, is_pipeline=False)
 
 
 def _find_sockets(view: View, address: EngineAddress, rules: DirectoryRules) -> EngineSockets | None:

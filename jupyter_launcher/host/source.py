@@ -26,7 +26,7 @@ class Source:
     """A path that is to be mounted.
 
     Attributes:
-        kind: ``pipeline dir`` or ``mount source``, for messages.
+        kind: ``pipeline dir``, ``mount source`` or ``home``, for messages.
         path: on the engine's host; without links where this process sees it.
         walk: how this process has walked to it; None where this process does not see it.
     """
@@ -50,14 +50,14 @@ class View:
         self._resolved: dict[Path, Path | None] = {}
         self._identities: dict[Path, tuple[int, int] | None] = {}
 
-    def look_at(self, text: str | os.PathLike[str]) -> Source:
-        """The source of a mount beside the pipeline.
+    def look_at(self, text: str | os.PathLike[str], kind: str = "mount source") -> Source:
+        """The source of a mount beside the pipeline; ``kind``: of :class:`Source`.
 
         Raises:
             PipelineDirError: this process may not look at it, or one of its links leads out of what is seen here.
         """
         path = clean_path(text)
-        source = Source(kind="mount source", path=path, walk=None)
+        source = Source(kind=kind, path=path, walk=None)
         here = self._address.find_seen(path)
         if here is None:
             return source

@@ -18,8 +18,6 @@ from jupyter_launcher.models.options import HiddenTexts
 from jupyter_launcher.server.failures import (
     StartReport,
     describe_answer,
-    describe_closed_directory,
-    describe_directory,
     describe_failure,
     describe_start,
     is_running,
@@ -31,9 +29,6 @@ from jupyter_launcher.waiting import Deadline, NotYetError, attempts
 
 __all__ = [
     "StartedServer",
-    "describe_closed_directory",
-    "describe_directory",
-    "describe_failure",
     "read_server_info",
     "renew_lease",
     "start_server",

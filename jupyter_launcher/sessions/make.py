@@ -12,13 +12,8 @@ from jupyter_launcher.engine.types import ContainerConfig, ContainerInfo
 from jupyter_launcher.errors import EngineError, OptionError, StartCancelledError, UnsupportedOptionError
 from jupyter_launcher.models import Gateway, Phase
 from jupyter_launcher.server.api import JupyterApi
-from jupyter_launcher.server.process import (
-    StartedServer,
-    describe_closed_directory,
-    describe_failure,
-    renew_lease,
-    start_server,
-)
+from jupyter_launcher.server.failures import describe_closed_directory, describe_failure
+from jupyter_launcher.server.process import StartedServer, renew_lease, start_server
 from jupyter_launcher.server.ready import check_kernelspecs, check_server_info, wait_until_ready
 from jupyter_launcher.sessions.context import Context
 from jupyter_launcher.sessions.phases import PhaseReporter
@@ -45,6 +40,7 @@ _REFUSALS = (
         ("select device driver", "CDI device", "nvidia-container-cli"),
         "leave gpus= out, or install NVIDIA's container toolkit on the engine's host, and see `nvidia-smi` there",
     ),
+    ("memory", ("Minimum memory",), "give more: a server alone needs about 150m"),
     ("groups", ("find group",), "give gids, or names that are in the image's /etc/group"),
     (
         "mounts",

@@ -193,7 +193,7 @@ def check_extra_hosts(given: object, option: str) -> dict[str, str]:
     hint = "give {'a.name': 'an IP address'}, or 'host-gateway' for the engine's host"
     if not isinstance(given, Mapping) or len(given) > _MOST_ITEMS:
         refuse_option(option, f"is {show_value(given)}", hint)
-    found = {}
+    found: dict[str, str] = {}
     for name, address in given.items():
         if not isinstance(name, str) or not _HOST.fullmatch(name) or not isinstance(address, str):
             refuse_option(option, f"has {show_value(name)}: {show_value(address)}", hint)
@@ -202,6 +202,8 @@ def check_extra_hosts(given: object, option: str) -> dict[str, str]:
                 address = str(ipaddress.ip_address(address))  # noqa: PLW2901 - spelled one way
             except ValueError:
                 refuse_option(option, f"has {show_value(name)}: {show_value(address)}", hint)
+        if name.lower() in {known.lower() for known in found}:
+            refuse_option(option, f"has {show_value(name)} twice", "names that differ in case alone are one name")
         found[name] = address
     return dict(sorted(found.items()))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import posixpath
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from jupyter_launcher.engine.types import BindMount
+from jupyter_launcher.errors import OptionError
 from jupyter_launcher.models import Mount, Volume
 from jupyter_launcher.models.options import VOLUME_NAME, is_text, show_value
 from jupyter_launcher.spec.checks import HOME_TARGET, PIPELINE_TARGET, RUN_DIR, check_size, refuse_option
@@ -90,7 +92,9 @@ def check_tmpfs(given: object, option: str) -> dict[str, int]:
         refuse_option(option, f"is {show_value(given)}", hint)
     found: dict[str, int] = {}
     for path, value in given.items():
-        size = check_size(value, option)
+        size = None
+        with contextlib.suppress(OptionError):  # told below, with the path
+            size = check_size(value, option)
         if not is_text(path) or not path.startswith("/") or size is None or not set(path).isdisjoint(":,"):
             refuse_option(option, f"has {show_value(path)}: {show_value(value)}", f"{hint}, without ':' and ','")
         target = _check_target(path, option)

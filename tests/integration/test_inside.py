@@ -116,7 +116,9 @@ def test_kernels_and_terminals_have_what_was_asked_for_and_nothing_of_ours(
     client: Any,
     tune: bool,  # noqa: FBT001 - pytest hands it over by name
 ) -> None:
-    session = start(environment={**ODD, "JUPYTER_CONFIG_PATH": "/not/there"}, tune=tune)
+    # A server that is told so does not start where an endpoint of its own lacks its decorator for authentication.
+    strict = {"JUPYTER_SERVER_ALLOW_UNAUTHENTICATED_ACCESS": "False"}
+    session = start(environment={**ODD, **strict, "JUPYTER_CONFIG_PATH": "/not/there"}, tune=tune)
     assert warnings_of(session) == []
     with kernel_client(session) as kernel:
         of_kernel = json.loads(printed(kernel, SEEN))

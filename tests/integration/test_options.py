@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import docker
 import pytest
 import requests
 
@@ -299,7 +301,8 @@ def volume(client: Any) -> Iterator[str]:
     """The name of a volume, which the engine makes."""
     name = f"jupyter-launcher-test-{uuid.uuid4().hex[:12]}"
     yield name
-    client.volumes.get(name).remove()
+    with contextlib.suppress(docker.errors.NotFound):  # nothing has used it
+        client.volumes.get(name).remove()
 
 
 INSIDE = """

@@ -111,7 +111,7 @@ LEANS_ON = {
         from jupyter_server.services.contents.largefilemanager import AsyncLargeFileManager, LargeFileManager
         from jupyter_server.services.contents.handlers import ContentsHandler
         for handler in (APIStatusHandler, ContentsHandler):
-            assert "self" in inspect.signature(handler.get).parameters
+            assert "self" in inspect.signature(handler.finish).parameters
         # What handlers call; ``update`` renames.
         for name in ("save", "copy", "rename", "delete"):
             assert callable(getattr(LargeFileManager, name)) and callable(getattr(AsyncLargeFileManager, name))

@@ -67,6 +67,9 @@ def test_the_option_that_an_error_is_about() -> None:
         (["--memory=much"], "--memory is 'much'"),
         (["--container-option=Memory=5"], "--container-option has Memory, which the launcher holds; give --memory"),
         (["--container-option=Privileged=true"], "give --unsafe if that is meant"),
+        (["--publish=6006", "--publish=6006/tcp"], "; give --publish [HOST:]PORT[/udp]"),
+        (["--add-host=db=there"], "; give --add-host NAME=ADDRESS"),
+        (["--tmpfs=/x=0"], "--tmpfs has '/x': '0'; give --tmpfs PATH=SIZE"),
         (["--publish=8888"], "--publish has 8888, which is the server's; give --port"),
     ],
 )

@@ -93,6 +93,12 @@ def test_a_stream_that_ends_says_how_to_go_on() -> None:
     assert "since=" in caught.value.hint
 
 
+def test_a_time_that_no_clock_tells() -> None:
+    api = FakeApi(get=http_response(b""))
+    docker_engine(api).events(since=10**400)
+    assert api.options("get")["params"]["since"] == "253402300799.000000000"
+
+
 def test_another_thread_ends_a_wait_for_an_event() -> None:
     with answer_on_a_socket(chunk(line("die")), headers=CHUNKED) as (response, _):
         streams.limit_read(response, Deadline(60))

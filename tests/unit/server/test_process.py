@@ -25,9 +25,9 @@ from jupyter_launcher import (
     ServerTimeoutError,
     Volume,
 )
+from jupyter_launcher.server.failures import describe_failure
 from jupyter_launcher.server.process import (
     StartedServer,
-    describe_failure,
     read_server_info,
     renew_lease,
     start_server,

@@ -94,6 +94,11 @@ def test_hosts_that_cannot_be(given: Any) -> None:
     assert "host-gateway" in caught.value.hint
 
 
+def test_a_host_that_is_given_twice() -> None:
+    with pytest.raises(OptionError, match="extra_hosts has 'DB' twice"):
+        check_extra_hosts({"db": "10.0.0.1", "DB": "10.0.0.2"}, "extra_hosts")
+
+
 def test_groups() -> None:
     assert check_groups((2000, "0100", "users", "100", 0), "groups") == ("2000", "100", "users", "0")
     assert check_groups({5}, "groups") == ("5",)

@@ -3,8 +3,8 @@
 Both stand in headers of the answers for which the launcher asks anyway, and which need the token. A kill is logged too.
 
 Upstream: none; jupyter_server knows only that a kernel has died, and takes no note of what is saved.
-Leans on: ``ContentsHandler.get``, ``APIStatusHandler.get``; ``ServerApp.write_server_info_file``, ``contents_manager``
-and its methods ``save``, ``copy``, ``rename``, ``delete``.
+Leans on: ``ContentsHandler.finish``, ``APIStatusHandler.finish``; ``ServerApp.write_server_info_file``,
+``contents_manager`` and its methods ``save``, ``copy``, ``rename``, ``delete``.
 Seen with: jupyter_server 1.24.0 and 2.21.1.
 Without it: ``SessionStatus.oom_kills`` is None, and neither ``activity`` nor ``idle_timeout`` knows of what is saved.
 Goes when: jupyter_server reports why a kernel died, and counts a write of contents as an activity of its own kind.
@@ -38,18 +38,20 @@ else:
         return None
 
     def _report(handler_class):
-        get = handler_class.get
+        finish = handler_class.finish
 
-        @functools.wraps(get)
-        def get_and_report(self, *args, **options):
-            kills = _read_oom_kills()
-            if kills is not None:
-                self.set_header("X-Jupyter-Launcher-OOM-Kills", str(kills))
-            for moment in _writes:
-                self.set_header("X-Jupyter-Launcher-Last-Write", f"{moment:.3f}")
-            return get(self, *args, **options)
+        # Not `get`: the server looks whether its own decorator for authentication is around that.
+        @functools.wraps(finish)
+        def report_and_finish(self, *args, **options):
+            if self.get_status() == 200:  # so the token was there
+                kills = _read_oom_kills()
+                if kills is not None:
+                    self.set_header("X-Jupyter-Launcher-OOM-Kills", str(kills))
+                for moment in _writes:
+                    self.set_header("X-Jupyter-Launcher-Last-Write", f"{moment:.3f}")
+            return finish(self, *args, **options)
 
-        handler_class.get = get_and_report
+        handler_class.finish = report_and_finish
 
     def _note_writes(contents, name):
         method = getattr(contents, name, None)
