@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import re
+import tarfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +21,7 @@ from jupyter_launcher import DEFAULT_IMAGE, Launcher, Session
 
 __all__ = [
     "OWNER",
+    "build_image",
     "client",
     "eventually",
     "jupyter_gateway_dir",
@@ -51,6 +54,15 @@ def client() -> Iterator[Any]:
     client = past_proxy()
     yield client
     client.close()
+
+
+def build_image(client: Any, folder: Path, tag: str) -> None:
+    """Build an image of a folder, whose files belong to root in it: a remapped engine may not know who made them."""
+    context = io.BytesIO()
+    with tarfile.open(fileobj=context, mode="w") as archive:
+        archive.add(folder, arcname=".", filter=lambda member: member.replace(uid=0, gid=0, uname="", gname=""))
+    context.seek(0)
+    client.images.build(fileobj=context, custom_context=True, rm=True, forcerm=True, tag=tag)
 
 
 def log_of(container: Any) -> str:

@@ -194,6 +194,12 @@ def keeps_logs(launcher: Launcher) -> bool:
 
 
 @pytest.fixture
+def shares_network(launcher: Launcher) -> None:
+    if launcher._engine.traits.remapped:
+        pytest.skip("an engine that maps users gives no container the host's network")
+
+
+@pytest.fixture
 def needs_logs(keeps_logs: bool) -> None:  # noqa: FBT001 - pytest's
     if not keeps_logs:
         pytest.skip("the engine's logging driver cannot be read")

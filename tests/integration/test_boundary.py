@@ -31,7 +31,7 @@ from jupyter_launcher.server.process import start_server
 from jupyter_launcher.spec.options import SessionSpec
 from jupyter_launcher.spec.plan import plan
 from jupyter_launcher.waiting import Deadline
-from tests.containers import pause, user_inside, warnings_of
+from tests.containers import build_image, pause, user_inside, warnings_of
 from tests.integration.conftest import executable
 
 Start = Callable[..., Session]
@@ -261,7 +261,7 @@ def test_a_gateway_that_ends_at_once_is_noticed_at_once(
 ) -> None:
     (tmp_path / "Dockerfile").write_text(f'FROM {launcher.image}\nCMD ["sh", "-c", "echo no gateway; exit 3"]\n')
     tag = f"jupyter-launcher/test:{launcher.namespace}"
-    client.images.build(path=str(tmp_path), rm=True, forcerm=True, tag=tag)
+    build_image(client, tmp_path, tag)
     try:
         # With the patience of a day, this test would not end if nobody looked whether the container lives.
         with (

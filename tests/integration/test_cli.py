@@ -445,8 +445,9 @@ def test_a_pull_has_a_bar(terminal: Open, client: Any, pipeline_dir: Path, tmp_p
             client.images.push(image)
             client.images.remove(image)
             shown = terminal("start", str(pipeline_dir), "--image", image)
-            # There is no shell in it: the container ends at once, before or after its port was looked for.
-            assert shown.end() in {4, 7}, shown.text
+            # There is no shell in it: the container ends at once, before or after its port was looked for. Where the
+            # engine maps users, it cannot look at the directory.
+            assert shown.end() in {3, 4, 7}, shown.text
             assert re.search(r"image +\d+\.\d\d s .*[━╸].* Downloading", shown.text)
         finally:
             registry.terminate()

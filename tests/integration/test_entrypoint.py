@@ -19,7 +19,7 @@ from jupyter_launcher import (
     StopMethod,
     Timeouts,
 )
-from tests.containers import eventually, warnings_of
+from tests.containers import build_image, eventually, warnings_of
 from tests.integration.test_inside import terminal
 from tests.integration.test_session import in_container, start_kernel
 
@@ -55,7 +55,7 @@ def image(launcher: Launcher, client: Any, tmp_path_factory: pytest.TempPathFact
         'ENTRYPOINT ["/entrypoint"]\n'
     )
     tag = f"jupyter-launcher/test:{launcher.namespace}-entrypoint"
-    client.images.build(path=str(folder), rm=True, forcerm=True, tag=tag)
+    build_image(client, folder, tag)
     yield tag
     client.images.remove(tag, force=True)
 

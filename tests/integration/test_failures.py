@@ -128,6 +128,7 @@ def test_a_gateway_without_a_network(start: Start, sleeper: Callable[..., Any]) 
         start(gateway=sleeper(network_mode="none").name)
 
 
+@pytest.mark.usefixtures("shares_network")
 def test_a_gateway_on_the_hosts_network(start: Start, sleeper: Callable[..., Any]) -> None:
     with pytest.raises(GatewayError, match="host's network"):
         start(gateway=sleeper(network_mode="host").name)

@@ -129,6 +129,7 @@ def test_it_joins_the_network_that_the_launcher_is_on(
     launcher.stop("inside")
 
 
+@pytest.mark.usefixtures("shares_network")
 def test_on_the_hosts_network_it_is_reached_as_from_the_host(inside: Inside, pipeline_dir: Path) -> None:
     found = inside("/work", "--stop", mounts={str(pipeline_dir): "/work"}, network="host")
     assert found["url"] == found["host_url"]
