@@ -7,6 +7,7 @@ while the image is built. Where that does not fit this Python, or is not whole, 
 import marshal
 import os
 import sys
+import zlib
 
 EXPRESSIONS = f"{os.path.dirname(os.path.abspath(__file__))}/jupyter_launcher_start.expressions"
 
@@ -17,7 +18,10 @@ def use():
         from re import _compiler
 
         with open(EXPRESSIONS, "rb") as file:
-            version, known = marshal.load(file)
+            total, content = file.read(4), file.read()
+        if zlib.crc32(content) != int.from_bytes(total, "big"):
+            return
+        version, known = marshal.loads(content)
         if version != sys.version:
             return
         compile_anew = _compiler.compile

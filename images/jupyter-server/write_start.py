@@ -15,6 +15,7 @@ import threading
 import time
 import urllib.request
 import warnings
+import zlib
 
 from jupyter_launcher_start import EXPRESSIONS
 
@@ -48,26 +49,28 @@ def note_expressions():
     return expressions
 
 
-def end_server(folder):
-    """Ask the server for what a browser asks first, and end it."""
+def end_server(folder, answered):
+    """Ask the server for what a browser asks first, note that it has answered, and end it."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     for _ in range(1200):
         with contextlib.suppress(IndexError, OSError, ValueError):
             with open(glob.glob(f"{folder}/jpserver-*[0-9].json")[0]) as file:
                 server = json.load(file)
-            for path in ("api/contents?content=0", "lab"):
+            for path in ("api/contents?content=0", "lab", "lsp/status"):  # the last waits for the look for servers
                 wanted = urllib.request.Request(
                     server["url"] + path, headers={"Authorization": f"token {server['token']}"}
                 )
                 opener.open(wanted, timeout=30).close()
+            answered.append(True)
             break
         time.sleep(0.1)
     os.kill(os.getpid(), signal.SIGTERM)
 
 
 def run_server():
-    folder = os.environ["JUPYTER_RUNTIME_DIR"]
-    threading.Thread(target=end_server, args=[folder], daemon=True).start()
+    """Run a server until it has answered; whether it has."""
+    folder, answered = os.environ["JUPYTER_RUNTIME_DIR"], []
+    threading.Thread(target=end_server, args=[folder, answered], daemon=True).start()
     sys.argv = [
         f"{sys.prefix}/bin/jupyter-lab",
         "--no-browser",
@@ -77,19 +80,20 @@ def run_server():
     ]
     with contextlib.suppress(SystemExit):
         runpy.run_path(sys.argv[0], run_name="__main__")
+    return bool(answered)
 
 
 def write(expressions):
+    # In a version of the format in which the same expressions are the same bytes.
+    content = marshal.dumps((sys.version, dict(sorted(expressions.items(), key=repr))), 2)
     with open(EXPRESSIONS, "wb") as file:
-        # In a version of the format in which the same expressions are the same bytes.
-        marshal.dump((sys.version, dict(sorted(expressions.items(), key=repr))), file, 2)
+        file.write(zlib.crc32(content).to_bytes(4, "big") + content)
 
 
 def main():
     expressions = note_expressions()
-    run_server()
-    if "jupyter_server.gateway" not in sys.modules:
-        sys.exit("the server did not start")
+    if not run_server():
+        sys.exit("the server did not answer")
     write(expressions)
 
 

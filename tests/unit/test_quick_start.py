@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -65,17 +66,21 @@ def run(tmp_path: Path) -> Run:
     return run
 
 
-@pytest.mark.parametrize("change", ["missing", "empty", "cut", "nonsense", "unreadable", "of another Python"])
+@pytest.mark.parametrize(
+    "change", ["missing", "empty", "cut", "changed", "nonsense", "unreadable", "of another Python"]
+)
 def test_where_it_does_not_fit_python_compiles(tmp_path: Path, run: Run, change: str) -> None:
     path = tmp_path / "jupyter_launcher_start.expressions"
     content = path.read_bytes()
     path.unlink()
     version = sys.version.encode()
+    other = content[4:].replace(version, b"x" * len(version))
     changed = {
         "empty": b"",
         "cut": content[:-100],
+        "changed": content[:-100] + b"x" + content[-99:],
         "nonsense": bytes(len(content)),
-        "of another Python": content.replace(version, b"x" * len(version)),
+        "of another Python": zlib.crc32(other).to_bytes(4, "big") + other,
     }
     if change == "unreadable":
         path.mkdir()

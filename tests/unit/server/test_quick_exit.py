@@ -138,8 +138,41 @@ def test_a_file_that_cannot_be_written_does_not_keep_the_server(tmp_path: Path) 
     sys.full.write(bytes(2**20))
     print("printed", end="")
     """
-    ended = run(tmp_path, full, change=("Timer(5,", "Timer(0.1,"))
+    ended = run(tmp_path, full, change=("_PATIENCE = 5", "_PATIENCE = 0.1"))
     assert (ended.returncode, ended.stdout) == (0, "printed")
+    assert "took too long to be written" in ended.stderr
+
+
+def test_slow_files_are_all_written(tmp_path: Path) -> None:
+    slow = """
+    import io, os, sys, time
+    class Raw(io.RawIOBase):
+        def writable(self):
+            return True
+        def write(self, data):
+            time.sleep(0.4)
+            return os.write(1, data)
+    sys.kept = [io.BufferedWriter(Raw()) for _ in range(3)]
+    for file in sys.kept:
+        file.write(b"last")
+    """
+    assert run(tmp_path, slow, change=("_PATIENCE = 5", "_PATIENCE = 1")).stdout == "last" * 3
+
+
+def test_a_class_without_a_hash_keeps_nothing_from_being_written(tmp_path: Path) -> None:
+    odd = """
+    class Meta(type):
+        __hash__ = None
+        def __eq__(self, other):
+            return self is other
+    class Odd(metaclass=Meta):
+        pass
+    kept = [Odd(), open("text", "w")]
+    kept.append(kept)
+    kept[1].write("last")
+    """
+    assert run(tmp_path, odd).stderr == ""
+    assert (tmp_path / "text").read_text() == "last"
 
 
 def test_a_signal_does_not_break_off_what_is_written(tmp_path: Path) -> None:

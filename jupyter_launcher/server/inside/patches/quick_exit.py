@@ -14,10 +14,14 @@ Goes when: Python has a way to end without freeing all that it holds.
 
 import atexit
 import gc
+import operator
 import os
 import signal
 import sys
 import threading
+import time
+
+_PATIENCE = 5  # seconds, for each file
 
 _run_script = run_script
 
@@ -40,8 +44,16 @@ def _find_kinds(*names):
     return set(kinds)
 
 
-def _close_files():
-    """Write what is written when these are freed."""
+def _watch(moved):
+    """End, if one file takes long: it may be a pipe that nobody reads, or be held by a thread that never ends."""
+    while time.monotonic() - moved[0] < _PATIENCE:
+        time.sleep(0.05)
+    os.write(2, b"jupyter-launcher: a file took too long to be written; what it and others still held is lost\n")
+    os._exit(0)
+
+
+def _close_files(moved):
+    """Write what is written when these are freed. ``moved``: when the last one was done."""
     files = _find_kinds("_io._IOBase")
     buffered = _find_kinds("_io.TextIOWrapper", "_io.BufferedWriter", "_io.BufferedRandom", "_io.BufferedRWPair")
     # Those that are written in Python write something at their end, and each of these into those after it.
@@ -54,15 +66,18 @@ def _close_files():
     gc.unfreeze()  # what was frozen is not listed
     held = gc.get_objects()
     streams = (sys.stdin, sys.stdout, sys.stderr)
-    kinds = files.union(*archives)
-    found = [item for item in held if type(item) in kinds]
+    # By their ids: a class may have no hash.
+    kinds = set(map(id, files.union(*archives)))
+    found = [item for item in held if id(type(item)) in kinds]
     for closed in (*archives, ()):
         for item in found:
             if type(item) in buffered:
-                _call(item.flush)
+                _call(operator.methodcaller("flush"), item)
+                moved[:] = [time.monotonic()]
         for item in found:
             if type(item) in closed and not any(item is stream for stream in streams):
-                _call(item.close)
+                _call(operator.methodcaller("close"), item)
+                moved[:] = [time.monotonic()]
 
 
 def _leave():
@@ -72,11 +87,9 @@ def _leave():
     # A handler of the server's would break off what is written here.
     _call(signal.signal, signal.SIGTERM, signal.SIG_IGN)
     _call(signal.signal, signal.SIGINT, signal.SIG_IGN)
-    # A file may be a pipe that nobody reads, or be held by a thread that never ends.
-    guard = threading.Timer(5, os._exit, [0])
-    guard.daemon = True
-    _call(guard.start)
-    _call(_close_files)
+    moved = [time.monotonic()]
+    _call(threading.Thread(target=_watch, args=[moved], daemon=True).start)
+    _call(_close_files, moved)
     if "ctypes" in sys.modules:  # what libraries have printed
         _call(lambda: sys.modules["ctypes"].CDLL(None).fflush(None))
     os._exit(0)
