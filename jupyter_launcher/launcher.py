@@ -333,7 +333,7 @@ class Launcher:
         """
         if secrets is not None:
             secrets = HiddenTexts(secrets)  # type: ignore[assignment] # a traceback's locals show none
-        return self._parse(locals()).run()
+        return self._preparations.note(self._parse(locals()).run())
 
     @takes_what(start)
     def prepare(self, *given: Any, **options: Any) -> Preparation:
@@ -391,7 +391,7 @@ class Launcher:
             ExecError: nobody can tell, because no command runs in the container; it is paused, perhaps.
             EngineError: the engine does not answer.
         """
-        return get_session(self._context, session_id)
+        return self._preparations.note(get_session(self._context, session_id))
 
     def stop(self, session_id: str) -> StopReport:
         """Stop a session in whatever state it is, also one that is paused, has ended or was never started.
@@ -426,7 +426,7 @@ class Launcher:
         """
         info, labels = find_session(self._context, session_id)
         resume_session(self._context, info.id, labels)
-        return get_session(self._context, session_id)
+        return self.get(session_id)
 
     def renew(self, session_id: str) -> None:
         """Start the lease of a session anew; nothing happens where there is none.

@@ -42,6 +42,7 @@ class Preparation:
         self._ending = threading.Lock()
         self._has_ended = False
         self._result: Future[Session] = Future()
+        self._result.add_done_callback(self._drop_failed)
         try:
             preparations.add(self)
             begin_act(
@@ -93,7 +94,7 @@ class Preparation:
                 raise self._refused
             self._is_taken = True
         self._preparations.discard(self)
-        return session
+        return self._preparations.note(session)
 
     def cancel(self) -> bool:
         """End the start, or stop the session that nobody has taken; returns when nothing of it is left.
@@ -102,10 +103,12 @@ class Preparation:
         left alone.
 
         Returns:
-            False where somebody has taken the session: then nothing is done, and it runs on.
+            False where somebody has taken the session: then nothing is done, and it runs on. So it is where ``start``,
+            ``get`` or another preparation of the same launcher has returned that session.
 
         Raises:
-            StartCancelledError: the clean-up failed; it names what may be left.
+            StartCancelledError: the clean-up failed, told once; it names what may be left, which ``Launcher.reap``
+                removes.
             EngineUnavailableError: this process is a fork of the one that prepares.
             EngineError: the engine does not answer, or the session cannot be stopped.
         """
@@ -121,7 +124,7 @@ class Preparation:
                 self._end()
                 self._has_ended = True
         self._preparations.discard(self)
-        return True
+        return not self._is_taken
 
     def cancel_at_exit(self) -> None:
         """As ``cancel``, where this process made it: the exit of a fork ends nothing of its parent's."""
@@ -129,14 +132,24 @@ class Preparation:
             self.cancel()
 
     def _end(self) -> None:
-        """Leave nothing of a start that has ended, well or not."""
+        """Leave nothing of a start that has ended, well or not, unless the session is somebody's by now."""
         error = self._result.exception()
         if error is None:
             session = self._result.result()
-            if not session.joined:
+            if self._preparations.has_noted(session):
+                with self._lock:
+                    self._is_taken, self._refused = True, None
+            elif not session.joined:
                 session.stop()
         elif self._left:
+            self._left = ""
+            self._drop_failed(self._result)
             raise error
+
+    def _drop_failed(self, result: Future[Session]) -> None:
+        """Nothing is left of a start that failed, so nobody has to cancel it."""
+        if not result.cancelled() and result.exception() is not None and not self._left:
+            self._preparations.discard(self)
 
     def _describe_cancelled(self, left: str) -> StartCancelledError:
         self._left = left
@@ -165,6 +178,7 @@ class Preparations:
 
     def __init__(self) -> None:
         self._open: set[Preparation] = set()
+        self._noted: set[str] = set()
 
     def begin(self, call: StartCall) -> Preparation:
         """Look at what is asked for, and begin to start it.
@@ -184,6 +198,18 @@ class Preparations:
         """It is somebody's, or nothing is left of it."""
         self._open.discard(item)
         atexit.unregister(item.cancel_at_exit)
+        if not self._open:
+            self._noted.clear()
+
+    def note(self, session: Session) -> Session:
+        """The session, which somebody gets now: a preparation that has made it leaves it alone."""
+        if self._open:
+            self._noted.add(session.container_id)
+        return session
+
+    def has_noted(self, session: Session) -> bool:
+        """Whether somebody got the session."""
+        return session.container_id in self._noted
 
     def cancel_all(self) -> None:
         """Cancel those of this process, some at the same time.

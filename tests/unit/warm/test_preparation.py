@@ -94,6 +94,36 @@ def test_a_session_is_prepared_taken_and_its_takers(
     assert [(event.session_id, event.phase, event.kind) for event in events] == prepared
 
 
+@pytest.mark.parametrize("way", ["start", "get", "prepare"])
+def test_a_session_that_somebody_got_otherwise_is_left_alone(
+    launcher: Launcher, engine: FakeEngine, tmp_path: Path, way: str
+) -> None:
+    item = done(launcher.prepare(tmp_path, session_id="one"))
+    ways: dict[str, Callable[[], Session]] = {
+        "start": lambda: launcher.start(tmp_path, session_id="one"),
+        "get": lambda: launcher.get("one"),
+        "prepare": lambda: launcher.prepare(tmp_path, session_id="one").session(),
+    }
+    session = ways[way]()
+    assert session.joined
+    assert item.cancel() is False
+    launcher.close()
+    assert engine.named(session.container_name).running
+    assert item.session().container_id == session.container_id
+    session.stop()
+    again = done(launcher.prepare(tmp_path, session_id="one"))
+    assert again.cancel() is True
+    assert engine.known == {}
+
+
+def test_a_start_that_failed_is_not_kept(launcher: Launcher, engine: FakeEngine, tmp_path: Path) -> None:
+    engine.fail("create", refusal(500, "no disk"))
+    item = done(launcher.prepare(tmp_path))
+    assert launcher._preparations._open == set()
+    with pytest.raises(EngineError, match="no disk"):
+        item.session()
+
+
 def test_an_id_is_made_up_at_once(launcher: Launcher, tmp_path: Path) -> None:
     item = launcher.prepare(tmp_path)
     assert item.session().id == item.session_id
@@ -229,7 +259,9 @@ def test_only_who_made_a_session_stops_it(launcher: Launcher, engine: FakeEngine
     assert len(engine.known) == 1
     third = launcher.prepare(tmp_path, session_id="one")
     assert (third.session().joined, third.cancel()) == (True, False)
-    assert first.cancel() is True
+    assert first.cancel() is False
+    assert len(engine.known) == 1
+    third.session().stop()
     assert engine.known == {}
 
 
@@ -282,7 +314,8 @@ def test_a_cancel_that_the_engine_holds_up_names_what_may_be_left(
     finally:
         hangs.set()
     assert over.wait(PATIENCE)
-    launcher._preparations.discard(item)
+    assert item.cancel() is True  # it was told
+    assert launcher._preparations._open == set()
 
 
 def test_the_callers_own_event_cancels_it_too(
