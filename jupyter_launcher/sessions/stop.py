@@ -133,8 +133,11 @@ def _stop_server(
     """
     engine, timeouts, container = context.engine, context.timeouts, info.id
     deadline = Deadline(timeouts.shutdown)
-    server_info = server_info or context.servers.find(info)
-    server_info = server_info or _read_server_info(engine, container, deadline.shortened(_INFO_SECONDS))
+    server_info = (
+        server_info
+        or _find_known(context, info, labels, deadline.shortened(_INFO_SECONDS))
+        or _read_server_info(engine, container, deadline.shortened(_INFO_SECONDS))
+    )
     api = JupyterApi(context.server_url(info, labels), server_info.token if server_info else None)
     # A part of the time: a server whose gateway is gone takes long to find that out.
     kernels = api.kernels(deadline.shortened(min(_KERNELS_SECONDS, timeouts.shutdown / 4)))
@@ -162,6 +165,15 @@ def _read_server_info(engine: Engine, container: str, deadline: Deadline) -> Ser
     except (ExecError, ServerError) as error:
         _log.info("no token from container %s, so its API will refuse: %s", container[:12], error)
         return None
+
+
+def _find_known(context: Context, info: ContainerInfo, labels: SessionLabels, deadline: Deadline) -> ServerInfo | None:
+    """The server as this process knows it, unless it refuses the token that it had then."""
+    known = context.servers.find(info)
+    if known is None or JupyterApi(context.server_url(info, labels), known.token).takes_token(deadline) is not False:
+        return known
+    context.servers.forget(info.id)
+    return None
 
 
 def _send_sigterm(engine: Engine, container: str, deadline: Deadline) -> bool:

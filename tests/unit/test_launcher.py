@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import threading
@@ -297,6 +298,16 @@ def test_the_token_is_read_once(connect: Connect, engine: FakeEngine, tmp_path: 
     connect().stop("one")
     assert session.status().state is SessionState.GONE
     assert servers.find(info) is None
+
+
+def test_a_token_that_is_refused_is_read_anew_by_a_stop(connect: Connect, engine: FakeEngine, tmp_path: Path) -> None:
+    launcher = connect()
+    session = launcher.start(tmp_path, session_id="one")
+    info = engine.named(session.container_name)
+    launcher._context.servers.remember(info, dataclasses.replace(session.server_info, token="0" * 64))
+    engine.execs.clear()
+    assert launcher.stop("one").method is StopMethod.API
+    assert len(engine.execs) == 1
 
 
 def test_a_container_that_cannot_be_read(launcher: Launcher, engine: FakeEngine, tmp_path: Path) -> None:
