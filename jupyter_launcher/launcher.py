@@ -31,7 +31,7 @@ from jupyter_launcher.models import (
     Timeouts,
     Volume,
 )
-from jupyter_launcher.models.options import HiddenTexts
+from jupyter_launcher.models.options import hide_secrets
 from jupyter_launcher.server.process import renew_lease
 from jupyter_launcher.sessions.context import Context
 from jupyter_launcher.sessions.events import SessionEvents, follow_sessions
@@ -331,8 +331,7 @@ class Launcher:
         where the engine does not answer it, the error (a Ctrl-C: a note and a warning in the log) names what may
         be left.
         """
-        if secrets is not None:
-            secrets = HiddenTexts(secrets)  # type: ignore[assignment] # a traceback's locals show none
+        secrets = hide_secrets({"secrets": secrets})["secrets"]  # a traceback's locals show none
         return self._preparations.note(self._parse(locals()).run())
 
     @takes_what(start)
@@ -350,8 +349,7 @@ class Launcher:
             LauncherError: as ``start`` says of options, directories and mounts. What happens later is raised by
                 :meth:`Preparation.session`.
         """
-        if options.get("secrets") is not None:
-            options["secrets"] = HiddenTexts(options["secrets"])
+        options = hide_secrets(options)
         arguments = inspect.signature(Launcher.start).bind(self, *given, **options)
         arguments.apply_defaults()
         return self._preparations.begin(self._parse(arguments.arguments))
@@ -375,7 +373,7 @@ class Launcher:
             OptionError: an option has a value that cannot work, or cannot be a pool's.
             EngineError: the engine does not answer.
         """
-        options = {"image": self.image, **options}
+        options = {"image": self.image, **hide_secrets(options)}
         return WarmPool(self._context, self._limit, self.start, size=size, user=user, max_age=max_age, options=options)
 
     def get(self, session_id: str) -> Session:
@@ -460,9 +458,10 @@ class Launcher:
         After them come the gateways of ``run_gateway`` in this namespace: those that have ended, those whose process
         is seen to be dead, and, where that cannot be seen or the gateway was run with ``keep``, those a day old. A
         gateway that a session names is left alone while that session has not ended, and so is one that a session may
-        name by an alias of a network that both are on. Last come short-lived containers that look at something, of any
-        namespace, by the same rules; one whose process lives is left to it. Containers that only have a copy of our
-        labels, and not the name, are left alone.
+        name by an alias of a network that both are on. Before them come the servers of pools that nobody has claimed
+        (``kind`` is ``warm``), and the records of sessions that are gone (``record``), by the same rules. Last come
+        short-lived containers that look at something, of any namespace, by the same rules; one whose process lives is
+        left to it. Containers that only have a copy of our labels, and not the name, are left alone.
 
         Args:
             min_age: seconds since it was created, by the engine's clock; younger ones are left alone,

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import tenacity
 
-from jupyter_launcher.acts import check_cancelled, wait_for_cancel
+from jupyter_launcher.acts import CancelledActError, check_cancelled, wait_for_cancel
 from jupyter_launcher.threads import run_in_thread
 
 __all__ = ["Deadline", "NotYetError", "attempts", "call_within", "shorten", "within"]
@@ -78,12 +78,12 @@ def call_within(deadline: Deadline, call: Callable[[], T]) -> T:
     Raises:
         TimeoutError: there is no result within the deadline.
     """
-    results: queue.SimpleQueue[tuple[T | None, Exception | None]] = queue.SimpleQueue()
+    results: queue.SimpleQueue[tuple[T | None, BaseException | None]] = queue.SimpleQueue()
 
     def run() -> None:
         try:
             results.put((call(), None))
-        except Exception as error:  # noqa: BLE001 - raised again in the thread that waits
+        except (Exception, CancelledActError) as error:  # noqa: BLE001 - raised again in the thread that waits
             results.put((None, error))
 
     run_in_thread(run)

@@ -7,11 +7,21 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Literal, TypeGuard
+from typing import Any, Literal, TypeGuard
 
 from jupyter_launcher.errors import OptionError
 
-__all__ = ["VOLUME_NAME", "BuildOptions", "HiddenTexts", "Mount", "Spelling", "Timeouts", "is_text", "show_value"]
+__all__ = [
+    "VOLUME_NAME",
+    "BuildOptions",
+    "HiddenTexts",
+    "Mount",
+    "Spelling",
+    "Timeouts",
+    "hide_secrets",
+    "is_text",
+    "show_value",
+]
 
 _LONGEST = 1e9  # seconds; what sockets take ends soon after it
 _SHOWN = 200  # characters
@@ -220,6 +230,14 @@ class HiddenTexts:
     """Texts by name, that no ``repr`` and no traceback's locals show."""
 
     values: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+def hide_secrets(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of a start in which ``secrets`` are hidden; those that are stay as they are."""
+    secrets = options.get("secrets")
+    if secrets is None or isinstance(secrets, HiddenTexts):
+        return dict(options)
+    return {**options, "secrets": HiddenTexts(secrets)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,7 +53,8 @@ def _end(engine: DockerEngine, item: ListedContainer) -> bool:
         engine.remove(item.id)
         return True
     if tool is not None:  # the session's stop removes it, unless that is gone
-        if engine.inspect(tool.of) is None:
+        info = engine.inspect(tool.of)
+        if info is None or not SessionLabels.is_session(info.labels, info.name):
             engine.remove(item.id)
         return True
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from jupyter_launcher.engine.types import ContainerInfo, ListedContainer
@@ -54,17 +54,18 @@ def list_sessions(context: Context, *, probe: bool = True) -> list[SessionSummar
 def _find_sessions(listed: Sequence[ListedContainer]) -> list[tuple[ListedContainer, _Read]]:
     """Of the containers of a namespace the sessions, each with its labels, or why those cannot be a session's."""
     tools = ((item, ToolLabels.of_container(item.labels, item.name)) for item in listed)
-    records = {tool.of: item.labels for item, tool in tools if tool is not None and tool.of}
-    return [
-        (item, _read(item, records.get(item.id))) for item in listed if SessionLabels.is_session(item.labels, item.name)
-    ]
+    records = {tool.of: item for item, tool in tools if tool is not None and tool.of}
+    found = [_read(item, records.get(item.id)) for item in listed if SessionLabels.is_session(item.labels, item.name)]
+    return sorted(found, key=lambda session: session[0].created, reverse=True)
 
 
-def _read(item: ListedContainer, record: Mapping[str, str] | None) -> _Read:
+def _read(item: ListedContainer, record: ListedContainer | None) -> tuple[ListedContainer, _Read]:
     try:
-        return SessionLabels.of_session(item.labels, item.name, record)
+        labels = SessionLabels.of_session(item.labels, item.name, None if record is None else record.labels)
     except SessionUnreadableError as error:
-        return error
+        return item, error
+    # A server of a pool was there before anybody asked for the session.
+    return (item if record is None or not labels.has_record else replace(item, created=record.created)), labels
 
 
 def _look_at(context: Context, item: ListedContainer, labels: _Read, deadline: Deadline | None) -> SessionSummary:

@@ -23,7 +23,7 @@ from jupyter_launcher.spec.options import SessionSpec
 from jupyter_launcher.spec.plan import SessionPlan
 from jupyter_launcher.waiting import Deadline, NotYetError, attempts
 
-__all__ = ["LIMITS_HINT", "cancelled_start", "check_limits", "make_server", "removed_on_failure"]
+__all__ = ["LIMITS_HINT", "cancelled_start", "check_limits", "make_server", "removed_on_failure", "warn_unlimited"]
 
 _log = logging.getLogger("jupyter_launcher")
 
@@ -86,6 +86,12 @@ def _describe_refusal(config: ContainerConfig, error: EngineError) -> EngineErro
         hint = "see whether that is about one of container_options"
         return EngineError(error.message, hint=hint, status=error.status)
     return None
+
+
+def warn_unlimited(context: Context, info: ContainerInfo, reporter: PhaseReporter) -> None:
+    """Report a session that may have any number of processes, though it was given a limit."""
+    if context.engine.traits.limits_pids is False or info.pids == 0:
+        reporter.warn(Phase.CONTAINER, f"the engine does not enforce the limit of processes: {LIMITS_HINT}")
 
 
 def cancelled_start(session_id: str, left: str) -> StartCancelledError:

@@ -28,11 +28,11 @@ from jupyter_launcher.sessions.join import (
     refuse_other_token,
 )
 from jupyter_launcher.sessions.make import (
-    LIMITS_HINT,
     cancelled_start,
     check_limits,
     make_server,
     removed_on_failure,
+    warn_unlimited,
 )
 from jupyter_launcher.sessions.phases import PhaseReporter, StartLimit
 from jupyter_launcher.sessions.session import Session
@@ -245,5 +245,4 @@ def _warn(
         reporter.warn(Phase.SERVER, text)
     if planned.pipeline_dir_id is None and not isinstance(planned.labels.pipeline_dir, Volume):
         reporter.warn(Phase.CONTAINER, "nobody could see whether the mounted directory is the one that was looked at")
-    if context.engine.traits.limits_pids is False or info.pids == 0:
-        reporter.warn(Phase.CONTAINER, f"the engine does not enforce the limit of processes: {LIMITS_HINT}")
+    warn_unlimited(context, info, reporter)

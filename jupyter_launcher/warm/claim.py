@@ -6,14 +6,14 @@ import contextlib
 import logging
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jupyter_launcher.acts import leaves, note_left, shielded
 from jupyter_launcher.engine.protocol import Engine
 from jupyter_launcher.engine.types import ContainerInfo
-from jupyter_launcher.errors import EngineError, LauncherError
+from jupyter_launcher.errors import EngineError
 from jupyter_launcher.host.process import process_mark
 from jupyter_launcher.models import Gateway, Phase, Timings
 from jupyter_launcher.server.api import JupyterApi
@@ -21,6 +21,7 @@ from jupyter_launcher.server.inside import late_mount
 from jupyter_launcher.server.process import StartedServer
 from jupyter_launcher.server.ready import check_kernelspecs, wait_until_ready
 from jupyter_launcher.sessions.context import Context
+from jupyter_launcher.sessions.make import warn_unlimited
 from jupyter_launcher.sessions.phases import PhaseReporter
 from jupyter_launcher.sessions.session import Session
 from jupyter_launcher.spec.container import record_config
@@ -113,6 +114,7 @@ def claim_server(
         _claim(context, warm, spec, labels, mounter, image)
     for text in warm.server.warnings:
         reporter.warn(Phase.SERVER, text)
+    warn_unlimited(context, warm.info, reporter)
     info = replace(warm.info, name=labels.name)
     context.servers.remember(info, warm.server.info)
     session = Session(
@@ -130,12 +132,12 @@ def claim_server(
 def _claim(
     context: Context, warm: WarmServer, spec: SessionSpec, labels: SessionLabels, mounter: Mounter, image: str
 ) -> None:
-    engine, claim = context.engine, uuid.uuid4().hex
+    engine, claim, names = context.engine, uuid.uuid4().hex, {warm.info.name}
     if not isinstance(spec.pipeline_dir, Path) or spec.pipeline_dir_id is None:
         msg = "nobody could look whether the directory is the one that was asked for"
         raise NotClaimedError(msg)
     config = record_config(labels, image, warm.info.id, claim, spec.labels)
-    with _removed_on_failure(engine, warm, labels, claim):
+    with _removed_on_failure(engine, warm, labels, claim, names):
         try:
             engine.create(config, labels.record_name)
         except EngineError as error:
@@ -146,11 +148,14 @@ def _claim(
             mounter.mount(warm.info, spec.pipeline_dir, spec.pipeline_dir_id, lease=warm.lease, length=spec.lease or 0)
         except RefusedError as error:
             if error.code == late_mount.TAKEN:  # and its record was removed
-                engine.remove(labels.record_name)
                 raise NotClaimedError(_TAKEN, is_taken=True) from error
-            lasts = error.code in (late_mount.IMPOSSIBLE, late_mount.OBSTRUCTED)
+            lasts = error.code == late_mount.IMPOSSIBLE
+            if error.code == late_mount.OBSTRUCTED:  # by the image, unless it is a session
+                info = engine.inspect(warm.info.id)
+                lasts = info is not None and info.name == warm.info.name
             msg = f"the directory was not mounted: {error}"
             raise NotClaimedError(msg, lasts=lasts) from error
+        names.add(labels.name)
         try:
             engine.rename(warm.info.id, labels.name)
         except EngineError as error:
@@ -162,28 +167,38 @@ def _claim(
 
 
 @contextlib.contextmanager
-def _removed_on_failure(engine: Engine, warm: WarmServer, labels: SessionLabels, claim: str) -> Iterator[None]:
-    """Whatever goes wrong inside, remove the server's container and its record, unless those are somebody else's."""
+def _removed_on_failure(
+    engine: Engine, warm: WarmServer, labels: SessionLabels, claim: str, names: Collection[str]
+) -> Iterator[None]:
+    """Whatever goes wrong inside, remove the server's container and its record, unless those are somebody else's.
+
+    ``names``: those that the container may have, unless somebody else has claimed it.
+    """
     with leaves(f"containers {warm.info.name} and {labels.record_name}"):
         try:
             yield
         except BaseException as error:
-            if not (isinstance(error, NotClaimedError) and error.is_taken):
-                with shielded():
-                    _undo(engine, warm, labels, claim)
-            if isinstance(error, LauncherError):
+            is_taken = isinstance(error, NotClaimedError) and error.is_taken
+            with shielded():
+                _undo(engine, warm, labels, claim, () if is_taken else names)
+            if isinstance(error, Exception) and not isinstance(error, NotClaimedError):
                 msg = f"{type(error).__name__}: {error}"
                 raise NotClaimedError(msg) from error
             raise
 
 
-def _undo(engine: Engine, warm: WarmServer, labels: SessionLabels, claim: str) -> None:
+def _undo(engine: Engine, warm: WarmServer, labels: SessionLabels, claim: str, names: Collection[str]) -> None:
     # By the record, since a create that failed may have made it, and somebody else may have made one before.
     try:
         record = engine.inspect(labels.record_name)
         tool = None if record is None else ToolLabels.of_container(record.labels, record.name)
-        if tool is None or tool.claim == claim:
-            engine.remove(warm.info.id)
+        if tool is not None and tool.claim != claim:
+            return
+        # Somebody whose record was removed may have claimed it long ago: then it has the name of a session.
+        info = engine.inspect(warm.info.id) if names else None
+        if info is not None and info.name in names:
+            engine.remove(info.id)
+        if tool is not None:
             engine.remove(labels.record_name)
     except EngineError as error:  # what the caller gets is why it was not claimed
         _log.warning("containers %s and %s may be left: %s", warm.info.id[:12], labels.record_name, error)

@@ -30,6 +30,8 @@ RefusedError = late_mount.RefusedError
 
 _SECONDS = 15.0  # a helper container starts, mounts, and hears from the server
 _END_SECONDS = 5.0  # from its last word to its end
+_NO_DIRECT_WAY = (late_mount.OTHER_CONTAINER, late_mount.IMPOSSIBLE, late_mount.FAILED)
+_FORBIDDEN = 403
 _FIRST_PROCESS = 1
 _TRIED_AT = "/tmp"  # noqa: S108 - in a container that does nothing else
 
@@ -71,7 +73,7 @@ class Mounter:
                 return self._mount_directly(info, here, identity, lease, length)
             except RefusedError as error:
                 # Nothing was changed, unless a container finds that out.
-                if error.code not in (late_mount.OTHER_CONTAINER, late_mount.IMPOSSIBLE) or self.image() is None:
+                if error.code not in _NO_DIRECT_WAY or self.image() is None:
                     raise
         words = (str(_FIRST_PROCESS), RUN_DIR, PIPELINE_TARGET, identity, "writable", str(lease), str(length))
         try:
@@ -79,7 +81,8 @@ class Mounter:
         except EngineUnavailableError:
             raise
         except EngineError as error:  # it does not allow such a container, for example
-            raise RefusedError(late_mount.IMPOSSIBLE, error.message) from error
+            code = late_mount.IMPOSSIBLE if error.status == _FORBIDDEN else late_mount.FAILED
+            raise RefusedError(code, error.message) from error
         return None
 
     def _mount_directly(self, info: ContainerInfo, here: Path, identity: str, lease: int, length: int) -> None:
@@ -101,6 +104,8 @@ class Mounter:
             call_within(Deadline(_SECONDS), claim)
         except TimeoutError as error:  # the directory is on a disk that does not answer
             raise RefusedError(late_mount.SILENT, str(error)) from error
+        except RuntimeError as error:  # no thread can be started any more
+            raise RefusedError(late_mount.FAILED, str(error)) from error
 
     def _attach(self, tree: int, namespace: int, target: str) -> None:
         with self._guard.get():  # one after another, so that none lets garbage be collected in another's thread
@@ -127,14 +132,14 @@ class Mounter:
                 seen = call_within(Deadline(_SECONDS), lambda: self._read_until_done(target))
                 code = None if seen.endswith(late_mount.DONE) else self.engine.wait(target, Deadline(_END_SECONDS))
             except TimeoutError:
-                seen, code = f"container {name} did not say within {_SECONDS:g} s what it did", None
+                seen, code = f"the short-lived container did not say within {_SECONDS:g} s what it did", None
             except BaseException:
                 with shielded():
                     self.engine.remove(target)
                 raise
         self.later(lambda: self.engine.remove(target))
         if not seen.endswith(late_mount.DONE):
-            last = seen.splitlines()[-1] if seen else f"container {name} ended with exit code {code}"
+            last = seen.splitlines()[-1] if seen else f"the short-lived container ended with exit code {code}"
             raise RefusedError(code or late_mount.SILENT, last)
 
     def _read_until_done(self, container: str) -> str:
@@ -181,7 +186,7 @@ def try_mount(engine: Engine, image: str | None, info: ContainerInfo) -> str:
             _check_process(info)
             with tempfile.TemporaryDirectory() as folder:
                 late_mount.try_mount(folder, info.pid, _TRIED_AT, attach=_attach_in_thread)
-        except (RefusedError, OSError) as error:
+        except (RefusedError, OSError, RuntimeError) as error:
             reason = f"this process cannot: {error}"
         else:
             return "by this process"

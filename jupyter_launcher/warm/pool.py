@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import re
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,7 +16,7 @@ from jupyter_launcher.acts import Cancel, leaves, run_act
 from jupyter_launcher.errors import LauncherError
 from jupyter_launcher.host.pipeline_dir import check_mount_sources, maps_ids
 from jupyter_launcher.models import Phase, Timeouts, Volume
-from jupyter_launcher.models.options import HiddenTexts, show_value
+from jupyter_launcher.models.options import hide_secrets, show_value
 from jupyter_launcher.sessions.context import Context
 from jupyter_launcher.sessions.make import check_limits
 from jupyter_launcher.sessions.phases import PhaseReporter, StartLimit
@@ -33,6 +34,8 @@ from jupyter_launcher.warm.servers import WarmServers
 __all__ = ["WarmPool"]
 
 _MOST_SERVERS = 64
+_MOST_TOLD = 100
+_UNIQUE = re.compile("[0-9a-f]{12,}")  # of one container
 _PER_CLAIM = ("labels", "lease")
 _OF_ONE_SESSION = ("home", "host_port", "pipeline_read_only", "pipeline_relabel", "token")
 
@@ -143,6 +146,7 @@ class WarmPool:
         Raises:
             LauncherError: as ``Launcher.start`` says, and no other.
         """
+        options = hide_secrets(options)
         given = {"session_id": session_id, "labels": labels, "lease": lease, "cancel": cancel, **options}
         changed = sorted(name for name in options if name not in self._given or self._given[name] != options[name])
         if changed:
@@ -178,6 +182,7 @@ class WarmPool:
         ):
             return None  # it is joined
         reporter = context.reporter.for_session(spec.session_id)
+        warm: WarmServer | None = None
         try:
             if spec.user != self._spec.user:
                 msg = f"the session's user is to be {spec.user}, and the pool's is {self._spec.user}"
@@ -191,6 +196,8 @@ class WarmPool:
             image = self._servers.helper_image or spec.image
             return claim_server(context, warm, spec, self._mounter, image, reporter)
         except NotClaimedError as error:
+            if error.is_taken and warm is not None:
+                self._servers.put_aside(warm)
             if error.lasts:
                 self._servers.unusable = error.reason
             if error.reason:
@@ -233,8 +240,9 @@ class WarmPool:
                 remove_containers(self._context.engine, session.container_id, labels)
 
     def _tell(self, reason: str, session_id: str = "", *, what: str = "the session is started anew, not taken") -> None:
-        if reason not in self._told:
-            self._told.add(reason)
+        known = _UNIQUE.sub("", reason)
+        if known not in self._told and len(self._told) < _MOST_TOLD:
+            self._told.add(known)
             text = f"{what} from the pool: {reason}"
             self._context.reporter.for_session(session_id).warn(Phase.CLAIM, text)
 
@@ -275,7 +283,4 @@ def _check_options(given: Mapping[str, Any]) -> dict[str, Any]:
             refuse_option(name, "is of one session, before that begins", "start such sessions without a pool")
         if name not in (*StartOptions.__annotations__, "image", "pull", "timeouts"):
             refuse_option(name, "is no option of a pool", "give those of Launcher.start that hold for all its sessions")
-    options = {"host_ip": None, **{name: given[name] for name in given if name in StartOptions.__annotations__}}
-    if options.get("secrets") is not None:
-        options["secrets"] = HiddenTexts(options["secrets"])
-    return options
+    return {"host_ip": None, **{name: given[name] for name in given if name in StartOptions.__annotations__}}

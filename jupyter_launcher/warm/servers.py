@@ -1,4 +1,4 @@
-"""The servers of a pool, until somebody claims them: a thread makes them, renews their leases, and discards them."""
+"""The servers of a pool, until somebody claims them: one thread makes them, another looks after them."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ from typing import Any
 
 from jupyter_launcher.acts import Cancel, leaves, run_act, shielded
 from jupyter_launcher.engine.images import DEFAULT_IMAGE
-from jupyter_launcher.errors import ServerNotRunningError, StartCancelledError
+from jupyter_launcher.errors import OptionError, ServerNotRunningError, StartCancelledError
+from jupyter_launcher.host.process import is_process_dead
 from jupyter_launcher.models import Gateway
 from jupyter_launcher.server.process import renew_lease
 from jupyter_launcher.sessions.context import Context
 from jupyter_launcher.sessions.make import cancelled_start, make_server, removed_on_failure
 from jupyter_launcher.sessions.phases import PhaseReporter, StartLimit
 from jupyter_launcher.sessions.start import find_gateway, plan_session
+from jupyter_launcher.spec.labels import ToolLabels
 from jupyter_launcher.spec.options import SessionSpec
 from jupyter_launcher.spec.plan import plan_warm
 from jupyter_launcher.threads import map_at_once
@@ -69,8 +71,9 @@ class WarmServers:
         self._max_age = max_age
         self._pull = pull
         self._tell = tell
-        # The methods of both are atomic, so that a fork needs no lock that its parent may have held.
+        # The methods of these are atomic, so that a fork needs no lock that its parent may have held.
         self._ready: deque[WarmServer] = deque()
+        self._aside: deque[WarmServer] = deque()
         self._chores: deque[Callable[[], object]] = deque()
         self._renewed: dict[str, float] = {}  # a container's id → when its lease was renewed
         self._closed = threading.Event()
@@ -83,9 +86,24 @@ class WarmServers:
         return len(self._ready)
 
     def open(self) -> None:
-        """Begin to make them."""
-        self._thread = threading.Thread(target=self._run, name="jupyter-launcher-pool", daemon=True)
-        self._thread.start()
+        """Begin to make them, and to look after them; where no thread can be started, there are none.
+
+        Raises:
+            OptionError: that was done before.
+        """
+        if self._closed.is_set() or self._thread is not None:
+            msg = "this pool was entered before"
+            raise OptionError(msg, hint="make another one with Launcher.pool", option="pool")
+        try:
+            keeper = threading.Thread(target=self._keep, name="jupyter-launcher-pool-leases", daemon=True)
+            keeper.start()
+            thread = threading.Thread(target=self._run, args=(keeper,), name="jupyter-launcher-pool", daemon=True)
+            thread.start()
+        except RuntimeError as error:
+            self._closed.set()
+            self.unusable = str(error)
+        else:
+            self._thread = thread
 
     def close(self) -> None:
         """Make no more, and remove them all."""
@@ -109,13 +127,15 @@ class WarmServers:
                 return warm
             self.do_later(functools.partial(self._remove, warm))
 
-    def _run(self) -> None:
+    def put_aside(self, warm: WarmServer) -> None:
+        """Somebody else has claimed it, who may come to nothing: then it is removed when it has ended."""
+        self._aside.append(warm)
+
+    def _run(self, keeper: threading.Thread) -> None:
         """Keep the pool full, until it is closed."""
         pause, next_try = _PAUSES[0], 0.0
         while not self._closed.is_set():
             self._wake.clear()
-            self._do_chores()
-            self._look_after()
             wait = min(_TICK, max(0.0, next_try - time.monotonic())) or _TICK
             if self.ready < self._size and not self.unusable and time.monotonic() >= next_try:
                 with self._limit.spare_slot() as is_spare:
@@ -126,6 +146,7 @@ class WarmServers:
                     else:
                         wait = _BUSY_PAUSE
             self._wake.wait(wait)
+        keeper.join()
 
     def _try_to_make(self) -> bool:
         try:
@@ -162,37 +183,67 @@ class WarmServers:
                 made=time.monotonic(),
             )
 
+    def _keep(self) -> None:
+        """Look after those that wait, until the pool is closed: to make one more may take longer than a lease."""
+        while not self._closed.wait(_TICK):
+            self._look_after()
+            self._do_chores()
+
     def _look_after(self) -> None:
         """Renew the leases, and discard what is too old, dead, or of another image."""
-        for warm in tuple(self._ready):
+        waiting = tuple(self._ready)
+        for unknown in {*self._renewed} - {warm.info.id for warm in waiting}:
+            del self._renewed[unknown]
+        for warm in (*waiting, *self._aside):
             try:
-                is_old = warm.age() >= self._max_age
-                if is_old or self.unusable or self._context.engine.images.find(self._spec.image) != warm.image_id:
-                    self._discard_waiting(warm)
-                elif time.monotonic() - self._renewed.get(warm.info.id, warm.made) >= warm.lease / 3:
-                    renew_lease(self._context.engine, warm.info.id, warm.lease)
-                    self._renewed[warm.info.id] = time.monotonic()
+                self._look_at(warm)
             except ServerNotRunningError:
                 self._discard_waiting(warm)
             except Exception as error:  # noqa: BLE001 - the thread goes on
                 _log.warning("the lease of container %s was not renewed: %s", warm.info.name, error)
+        if waiting:
+            _try(self._discard_old_images)
+
+    def _look_at(self, warm: WarmServer) -> None:
+        info = self._context.engine.inspect(warm.info.id)
+        if info is None or info.name != warm.info.name:  # a fork has claimed it
+            _drop(warm, self._ready, self._aside)
+        elif warm in self._aside:
+            if not info.running:
+                self._remove(warm)
+        elif self.unusable or warm.age() >= self._max_age:
+            self._discard_waiting(warm)
+        elif time.monotonic() - self._renewed.get(warm.info.id, warm.made) >= warm.lease / 3:
+            renew_lease(self._context.engine, warm.info.id, warm.lease)
+            self._renewed[warm.info.id] = time.monotonic()
+
+    def _discard_old_images(self) -> None:
+        image_id = self._context.engine.images.find(self._spec.image)
+        for warm in tuple(self._ready):
+            if warm.image_id != image_id:
+                self._discard_waiting(warm)
 
     def _discard_waiting(self, warm: WarmServer) -> None:
-        with contextlib.suppress(ValueError):  # somebody has just taken it
-            self._ready.remove(warm)
+        if _drop(warm, self._ready):  # else somebody has just taken it
             self._remove(warm)
 
     def _remove(self, warm: WarmServer) -> None:
         """Remove a server, unless a fork of this process has claimed it, or is about to."""
-        self._renewed.pop(warm.info.id, None)
         engine = self._context.engine
         with shielded(), leaves(f"container {warm.info.name}"):
             info = engine.inspect(warm.info.id)
-            if info is not None and info.name == warm.info.name and engine.inspect(warm.labels.record_name) is None:
-                engine.remove(info.id)
+            if info is None or info.name != warm.info.name:
+                return
+            record = engine.inspect(warm.labels.record_name)
+            if record is not None:
+                tool = ToolLabels.of_container(record.labels, record.name)
+                if tool is None or not is_process_dead(tool.process):
+                    return
+                engine.remove(record.id)
+            engine.remove(info.id)
 
     def do_later(self, call: Callable[[], object]) -> None:
-        """Do in the thread what nobody has to wait for, when that wakes: a claim needs the engine meanwhile."""
+        """Do in a thread what nobody has to wait for, when that wakes: a claim needs the engine meanwhile."""
         self._chores.append(call)
         if self._closed.is_set() or self._process != os.getpid():
             self._do_chores()
@@ -204,7 +255,9 @@ class WarmServers:
     def _end(self) -> None:
         if self._thread is not None:
             self._thread.join()
-        self._chores.extend(functools.partial(self._remove, warm) for warm in _drain(self._ready))
+        self._chores.extend(
+            functools.partial(self._remove, warm) for warm in (*_drain(self._ready), *_drain(self._aside))
+        )
         with shielded():
             map_at_once(_try, tuple(_drain(self._chores)), threads=_AT_ONCE)
 
@@ -214,6 +267,15 @@ def _try(call: Callable[[], object]) -> None:
         call()
     except Exception as error:  # noqa: BLE001 - the others are removed all the same
         _log.warning("a container of a pool may be left: %s", error)
+
+
+def _drop(warm: WarmServer, *places: deque[WarmServer]) -> bool:
+    found = False
+    for place in places:
+        with contextlib.suppress(ValueError):
+            place.remove(warm)
+            found = True
+    return found
 
 
 def _drain(items: deque[Any]) -> Iterator[Any]:

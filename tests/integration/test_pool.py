@@ -130,6 +130,7 @@ def test_a_session_of_a_pool_is_as_any_other(
         assert (told, session.joined, session.warnings) == ([], False, ())
         assert 0 < session.timings.claim <= session.timings.total
         assert contents(session) == ["one.txt"]
+        assert in_container(client, session, f"cat {RUN_DIR}/answered {RUN_DIR}/lease.length") == "60\n"
         assert session.server_info.notebook_dir == "/pipeline-dir"
         assert requests.get(f"{session.url}api/contents", timeout=10).status_code == 403
         # Where kernels, terminals and execs begin.
@@ -281,12 +282,22 @@ servers._LEASE, servers._TICK = 4, 1.0
 with Launcher(namespace=sys.argv[1]).pool(size=1, user="1000:1000") as pool:
     assert pool.wait(60)
     print("ready", flush=True)
-    sys.stdin.read()
+    sys.stdin.readline()
+
+    def hang(*_):
+        print("mounted", flush=True)
+        sys.stdin.read()
+
+    pool._context.engine.rename = hang
+    pool.start(sys.argv[2], lease=None)
 """
 
 
-def test_a_killed_orchestrator_leaves_no_server(launcher: Launcher, namespace: str, client: Any) -> None:
-    command = [sys.executable, "-c", KILLED, namespace]
+def test_a_killed_orchestrator_leaves_no_server(
+    launcher: Launcher, namespace: str, client: Any, folder: Callable[[str], Path]
+) -> None:
+    one = folder("one")
+    command = [sys.executable, "-c", KILLED.replace("1000:1000", user_of(one)), namespace, str(one)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
@@ -295,7 +306,12 @@ def test_a_killed_orchestrator_leaves_no_server(launcher: Launcher, namespace: s
         read = ["cat", f"{RUN_DIR}/lease"]
         before = container.exec_run(read).output
         assert eventually(lambda: container.exec_run(read).output != before)  # it is renewed
+        # In the middle of a claim of a session that has no lease.
+        assert process.stdin is not None
+        process.stdin.write("go on\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == "mounted\n"
         process.send_signal(signal.SIGKILL)
     assert eventually(lambda: client.containers.get(name).status == "exited")
-    assert [item.kind for item in launcher.reap(min_age=0)] == ["warm"]
+    assert sorted(item.kind for item in launcher.reap(min_age=0)) == ["record", "warm"]
     assert names_of(client, namespace) == []

@@ -128,6 +128,10 @@ LEANS_ON = {
         from jupyter_server.serverapp import ServerApp
         assert "root_dir" in ServerApp.class_trait_names() and callable(ServerApp.write_server_info_file)
         assert "self.io_loop = " in inspect.getsource(ServerApp)
+        assert "self.web_app = " in inspect.getsource(ServerApp)
+        from tornado.web import Application, RequestHandler
+        assert callable(Application.log_request)
+        assert "application.log_request(self)" in inspect.getsource(RequestHandler._log)
     """,
     "idle": """
         import inspect

@@ -8,7 +8,7 @@ from typing import cast
 
 import pytest
 
-from jupyter_launcher.acts import run_act
+from jupyter_launcher.acts import CancelledActError, run_act
 from jupyter_launcher.waiting import Deadline, NotYetError, attempts, call_within, shorten, within
 
 
@@ -101,6 +101,14 @@ def test_a_call_within_a_deadline_gives_its_result_or_its_error() -> None:
     assert call_within(Deadline(60), lambda: 5) == 5
     with pytest.raises(KeyError):
         call_within(Deadline(60), lambda: dict[str, int]()["missing"])
+
+
+def test_that_an_act_was_cancelled_is_its_callers_matter() -> None:
+    def end() -> None:
+        raise CancelledActError
+
+    with pytest.raises(CancelledActError):
+        call_within(Deadline(60), end)
 
 
 def test_a_call_that_never_ends_is_left_alone() -> None:

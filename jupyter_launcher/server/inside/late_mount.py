@@ -11,7 +11,7 @@ late_mount.py try SOURCE PID TARGET. Its exit code is that of the RefusedError, 
 
 from __future__ import annotations
 
-import ctypes
+import errno
 import gc
 import os
 import select
@@ -21,6 +21,7 @@ import time
 
 TYPE_CHECKING = False  # what is imported here, a short-lived container waits for
 if TYPE_CHECKING:
+    import ctypes
     from collections.abc import Callable
 
 DONE = "mounted"
@@ -32,11 +33,13 @@ TAKEN = 77
 OBSTRUCTED = 78
 ENDING = 79
 SILENT = 80
-IMPOSSIBLE = 81
+IMPOSSIBLE = 81  # no directory can be mounted here; FAILED: this one was not
 OTHER_CONTAINER = 82
+FAILED = 83
 
 _ANSWER_SECONDS = 5.0
 _ANSWER_SIZE = 512
+_TAKEN = "somebody else has claimed it"
 _TRIES = 20  # as in renew_lease.sh
 # The same numbers on every machine but alpha.
 _OPEN_TREE, _MOVE_MOUNT, _OPENAT2, _MOUNT_SETATTR = 428, 429, 437, 442
@@ -47,8 +50,9 @@ _MS_PRIVATE = 1 << 18
 _CLONE_FS, _CLONE_NEWNS = 0x200, 0x20000
 _RESOLVE_IN_ROOT = 0x10
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+_NO_WAY = (errno.EPERM, errno.EACCES, errno.ENOSYS)
 _WRITE = os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
-_FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+_FOLDER = getattr(os, "O_PATH", 0) | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 class RefusedError(Exception):
@@ -61,7 +65,7 @@ class RefusedError(Exception):
 
 def attach(tree: int, namespace: int, target: str) -> None:
     """Attach a mount in another mount namespace. The thread that runs this goes there alone, and comes back."""
-    libc = ctypes.CDLL(None, use_errno=True)
+    libc = _load_libc()
     own = os.open("/proc/thread-self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
     # Code that runs in this thread meanwhile would take the container's files for those of here. So nothing else may:
     # garbage is collected, and its finalizers run, in any thread.
@@ -114,7 +118,7 @@ def claim(
     try:
         _claim(opened, source, pid, run, target, identity, writable, lease, length, container, attach)
     except OSError as error:
-        raise RefusedError(IMPOSSIBLE, "%s: %s" % (type(error).__name__, error)) from error
+        raise _describe(error) from error
     finally:
         _close(opened)
 
@@ -140,16 +144,17 @@ def _claim(
     process = keep(os.open("/proc/%d" % pid, _READ | os.O_DIRECTORY))
     mounts = _read(process, "mountinfo", 2**22)
     if container and container not in mounts + _read(process, "cgroup", 2**16):
-        raise RefusedError(OTHER_CONTAINER, "process %d is not of the container" % pid)
+        raise RefusedError(OTHER_CONTAINER, "the process is not of the container")
+    folder = keep(_open_in_root(keep(os.open("root", _FOLDER, dir_fd=process)), run))
+    if _is_there("claimed", folder):
+        raise RefusedError(TAKEN, _TAKEN)
     points = [line.split(" ")[4] for line in mounts.splitlines()]
     if any(point == target or point.startswith(target + "/") for point in points):
         raise RefusedError(OBSTRUCTED, "something is mounted at %s, or below" % target)
-    folder = keep(_open_in_root(keep(os.open("root", _FOLDER, dir_fd=process)), run))
-    directory = keep(os.open(source, _FOLDER | os.O_NOFOLLOW))
+    directory = keep(_open_source(source))
     status = os.fstat(directory)
-    seen = "%d:%d" % (status.st_dev, status.st_ino)
-    if seen != identity:
-        raise RefusedError(OTHER_DIRECTORY, "directory %s is there, and not %s" % (seen, identity))
+    if "%d:%d" % (status.st_dev, status.st_ino) != identity:
+        raise RefusedError(OTHER_DIRECTORY, "another directory is there by now")
     user = os.stat("token", dir_fd=folder, follow_symlinks=False).st_uid
     if user != status.st_uid:
         raise RefusedError(OTHER_OWNER, "it is user %d's, and the server is user %d's" % (status.st_uid, user))
@@ -162,11 +167,18 @@ def _claim(
     try:
         os.mkdir("claimed", 0o755, dir_fd=folder)
     except FileExistsError:
-        raise RefusedError(TAKEN, "somebody else has claimed it") from None
-    attach(tree, namespace, target)
-    os.write(ask, b"w" if writable else b"r")
-    _read_answer(answer)
-    _write_length(folder, length)
+        raise RefusedError(TAKEN, _TAKEN) from None
+    try:
+        attach(tree, namespace, target)
+    except BaseException:
+        os.rmdir("claimed", dir_fd=folder)  # another way to mount it may work
+        raise
+    try:
+        os.write(ask, b"w" if writable else b"r")
+        _read_answer(answer)
+        _write_length(folder, length)
+    except OSError as error:  # no other way would do better
+        raise RefusedError(SILENT, "%s: %s" % (type(error).__name__, error)) from error
 
 
 def try_mount(source: str, pid: int, target: str, *, attach: Callable[[int, int, str], object] = attach) -> None:
@@ -182,9 +194,13 @@ def try_mount(source: str, pid: int, target: str, *, attach: Callable[[int, int,
         opened.append(_clone(opened[0]))
         attach(opened[2], opened[1], target)
     except OSError as error:
-        raise RefusedError(IMPOSSIBLE, "%s: %s" % (type(error).__name__, error)) from error
+        raise _describe(error) from error
     finally:
         _close(opened)
+
+
+def _describe(error: OSError) -> RefusedError:
+    return RefusedError(IMPOSSIBLE if error.errno in _NO_WAY else FAILED, "%s: %s" % (type(error).__name__, error))
 
 
 def _close(opened: list[int]) -> None:
@@ -193,11 +209,21 @@ def _close(opened: list[int]) -> None:
 
 
 def _system_call(number: int, *values: int | bytes) -> int:
-    libc = ctypes.CDLL(None, use_errno=True)  # it need not have functions of these names
+    import ctypes
+
+    libc = _load_libc()  # it need not have functions of these names
     return _checked(libc.syscall(number, *(ctypes.c_long(item) if isinstance(item, int) else item for item in values)))
 
 
+def _load_libc() -> ctypes.CDLL:
+    import ctypes
+
+    return ctypes.CDLL(None, use_errno=True)
+
+
 def _checked(found: int) -> int:
+    import ctypes
+
     if found < 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
@@ -221,6 +247,21 @@ def _clone(directory: int) -> int:
         os.close(tree)
         raise
     return tree
+
+
+def _open_source(path: str) -> int:
+    try:
+        return os.open(path, _FOLDER | os.O_NOFOLLOW)
+    except OSError as error:  # of this directory alone
+        raise RefusedError(FAILED, "%s: %s" % (type(error).__name__, error)) from error
+
+
+def _is_there(name: str, folder: int) -> bool:
+    try:
+        os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _read(folder: int, name: str, size: int) -> str:
@@ -256,7 +297,7 @@ def _read_answer(answer: int) -> None:
 
 
 def _write_length(folder: int, seconds: int) -> None:
-    """The lease from now on, for watch_lease.sh, which reads it at its next look."""
+    """The lease of the session, for watch_lease.sh, which takes it once the server has answered its claimer."""
     with open(os.open("lease.length.new", _WRITE | os.O_CREAT | os.O_EXCL, 0o644, dir_fd=folder), "wb") as file:
         os.fchmod(file.fileno(), 0o644)
         file.write(b"%d\n" % seconds)

@@ -27,9 +27,10 @@ has_moved() {
   [ ! -f "$run/lease" ] || read -r text <"$run/lease"
   [ -n "$text" ] && [ "$text" != "$seen" ] && seen=$text left=$whole
 }
-# A session from a pool has had the pool's lease until somebody claimed it (late_mount.py); 0: it has none from then on.
+# A session from a pool has the pool's lease until its server has answered who claimed it: a claimer that is killed before
+# leaves none that goes on. 0: it has none from then on.
 take_length() {
-  [ -f "$run/lease.length" ] && read -r length <"$run/lease.length" && [ "$length" != "$lease" ] || return 0
+  [ -f "$run/answered" ] && [ -f "$run/lease.length" ] && read -r length <"$run/lease.length" && [ "$length" != "$lease" ] || return 0
   [ "$length" != 0 ] || { write_state none; trap - EXIT; exit 0; }
   set_lease "$length"
   left=$whole

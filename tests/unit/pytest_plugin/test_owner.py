@@ -6,12 +6,14 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from jupyter_launcher.host import process
 from jupyter_launcher.pytest_plugin.owner import owner_id, reap_dead_runs
+from jupyter_launcher.spec.labels import warm_name
 from tests.unit.fakes import session_labels
 from tests.unit.sdk import FakeApi, api_error, docker_engine, http_response, in_the_list, inspected
 
@@ -121,6 +123,22 @@ def test_a_session_that_is_gone_meanwhile_is_done() -> None:
     names, api = reaped(item, inspect_container=api_error(404, "no such container"))
     assert names == []
     assert "remove_container" not in api.names
+
+
+@pytest.mark.parametrize("is_claimed", [False, True])
+def test_a_server_of_a_pool_of_a_dead_run_goes_with_its_record(is_claimed: bool) -> None:  # noqa: FBT001 - pytest's
+    labels = replace(session_labels(owner=dead_owner()), warm="0123456789ab")
+    warm, record = labels.to_warm_labels({}), labels.to_record_labels("warm-id", "claim")
+    name = labels.name if is_claimed else warm_name(labels.namespace, labels.warm)
+    config = {"Image": "image", "Labels": warm, "Env": []}
+    # The newest comes first, as the engine has it.
+    items = [in_the_list(Id="record-id", Names=[f"/{labels.record_name}"], Labels=record, State="created")]
+    if not is_claimed:
+        items.append(in_the_list(Id="warm-id", Names=[f"/{name}"], Labels=warm))
+    found = inspected(Id="warm-id", Name=f"/{name}", Config=config, State={"Status": "running"})
+    _, api = reaped(*items, inspect_container=found)
+    removed = [given[0] for called, given, _ in api.asked if called == "remove_container"]
+    assert removed == ([] if is_claimed else ["record-id", "warm-id"])
 
 
 def test_what_is_neither_a_gateway_nor_a_session_is_left_alone() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
+import runpy
 import select
 import sys
 from collections.abc import Callable
@@ -41,6 +43,8 @@ class Server:
         self.root_dir = str(root_dir)
         self.written = False
         self.io_loop = Loop()
+        self.answered: list[object] = []
+        self.web_app = SimpleNamespace(log_request=self.answered.append)
 
     def write_server_info_file(self) -> None:
         self.written = True
@@ -144,6 +148,25 @@ def test_to_wait_is_use(names: dict[str, Any], run: Path) -> None:
     assert asyncio.run(look(names["server"])) == ("kernels", "others", False)
 
 
+def test_who_has_the_token_was_answered(names: dict[str, Any], run: Path) -> None:
+    server, note = names["server"], run / "answered"
+
+    def answer(status: int, path: str) -> None:
+        request = SimpleNamespace(get_status=lambda: status, request=SimpleNamespace(path=path))
+        server.web_app.log_request(request)
+        assert server.answered.pop() is request
+
+    answer(200, "/api/contents")  # as the pool's own look, before the claim
+    ask(names, run, b"w")
+    for status, path in ((200, "/api"), (403, "/api/contents")):
+        answer(status, path)
+        assert not note.exists()
+    for _ in range(2):
+        answer(200, "/base/api/contents")
+        assert note.exists()
+    assert server.web_app.log_request == server.answered.append
+
+
 # The program that mounts, as far as it goes without the right to
 
 
@@ -207,6 +230,79 @@ def test_a_process_of_another_container(tmp_path: Path) -> None:
     assert caught.value.code == late_mount.OTHER_CONTAINER
 
 
+def claim(run: Path, source: Path, **changes: Any) -> None:
+    """As the program does, in this process."""
+    status = run.stat()
+    given: dict[str, Any] = {
+        "identity": f"{status.st_dev}:{status.st_ino}",
+        "writable": True,
+        "lease": 60,
+        "length": 0,
+        "attach": lambda *_: None,
+    }
+    late_mount.claim(str(source), os.getpid(), str(run), "/no/such", **{**given, **changes})
+
+
+@pytest.fixture
+def ready(names: dict[str, Any], run: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a session that waits; a directory can be cloned."""
+    os.close(container(run))
+    (run / "token").touch()
+    monkeypatch.setattr(late_mount, "_clone", os.dup)
+    monkeypatch.setattr(late_mount, "_ANSWER_SECONDS", 0.01)
+    monkeypatch.setattr(late_mount, "_open_in_root", lambda _, path: os.open(path, os.O_PATH | os.O_DIRECTORY))
+    return run
+
+
+def code_of(run: Path, source: Path, **changes: Any) -> int:
+    with pytest.raises(RefusedError) as caught:
+        claim(run, source, **changes)
+    return caught.value.code
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (PermissionError(errno.EPERM, "no"), late_mount.IMPOSSIBLE),
+        (OSError(errno.ENOSYS, "no"), late_mount.IMPOSSIBLE),
+        (FileNotFoundError(errno.ENOENT, "no"), late_mount.FAILED),
+    ],
+)
+def test_where_it_is_not_attached_another_way_may_work(ready: Path, error: OSError, code: int) -> None:
+    def attach(*_: object) -> None:
+        raise error
+
+    assert code_of(ready, ready, attach=attach) == code
+    assert not (ready / "claimed").exists()
+    assert code_of(ready, ready) == late_mount.SILENT  # it was attached, and nobody answers
+    assert (ready / "claimed").is_dir()
+
+
+def test_that_it_was_claimed_comes_before_all_else(ready: Path, tmp_path: Path) -> None:
+    (ready / "claimed").mkdir()
+    assert code_of(ready, tmp_path / "none", identity="1:2") == late_mount.TAKEN
+
+
+def test_a_directory_that_is_gone_by_now(ready: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert code_of(ready, tmp_path / "none") == late_mount.FAILED
+    assert code_of(ready, ready, identity="1:2") == late_mount.OTHER_DIRECTORY
+    known = os.open
+
+    def refuse(path: Any, *given: Any, **more: Any) -> int:
+        if path == "/a/disk":  # which is root's no more than others'
+            raise PermissionError(errno.EACCES, "no")
+        return known(path, *given, **more)
+
+    monkeypatch.setattr(os, "open", refuse)
+    assert code_of(ready, Path("/a/disk")) == late_mount.FAILED
+
+
+def test_a_machine_without_linux_can_import_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "O_PATH")
+    monkeypatch.setitem(sys.modules, "ctypes", None)
+    runpy.run_path(late_mount.__file__)
+
+
 def test_a_container_with_something_mounted_there(tmp_path: Path) -> None:
     with pytest.raises(RefusedError, match="something is mounted at /proc") as caught:
         late_mount.claim(str(tmp_path), os.getpid(), "/run", "/proc", identity="1:2", writable=True, lease=60, length=0)
@@ -215,8 +311,8 @@ def test_a_container_with_something_mounted_there(tmp_path: Path) -> None:
 
 def test_the_program_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = [str(tmp_path), "0", "/run", "/pipeline-dir", "1:2", "writable", "60", "0"]
-    assert late_mount.main(words) == late_mount.IMPOSSIBLE
-    assert late_mount.main(["try", str(tmp_path / "none"), "1", "/tmp"]) == late_mount.IMPOSSIBLE  # noqa: S108 - nowhere
+    assert late_mount.main(words) == late_mount.FAILED
+    assert late_mount.main(["try", str(tmp_path / "none"), "1", "/tmp"]) == late_mount.FAILED  # noqa: S108 - nowhere
     lines = capsys.readouterr().err.splitlines()
     assert all(line.startswith("FileNotFoundError") for line in lines)
     assert len(lines) == 2

@@ -689,6 +689,14 @@ def test_a_lease_counts_short_waits(tmp_path: Path, lease: int, waits: list[int]
     assert watch(tmp_path, "never", lease) == waits
 
 
+def test_a_claimed_sessions_own_lease_begins_with_the_first_answer(tmp_path: Path) -> None:
+    (tmp_path / "lease.length").write_text("6\n")
+    assert watch(tmp_path, "never") == [1] * 4
+    (tmp_path / "sleeps").unlink()
+    (tmp_path / "answered").touch()
+    assert watch(tmp_path, "never") == [2, 2, 2, 1]
+
+
 @pytest.mark.parametrize("moment", ["in a wait", "before its last read", "beside its last read"])
 def test_a_renewal_that_came_in_time_is_counted(tmp_path: Path, moment: str) -> None:
     assert watch(tmp_path, moment) == [1] * 8

@@ -178,6 +178,16 @@ def test_what_a_container_finds_out(
     assert caught.value.code == late_mount.SILENT
 
 
+def test_an_engine_that_cannot_this_time(
+    mounter: Mounter, warm: ContainerInfo, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    as_user(monkeypatch, 1000)
+    engine.fail("start", refusal(409, "the container has ended"))
+    with pytest.raises(RefusedError, match="has ended") as caught:
+        mount(mounter, warm)
+    assert caught.value.code == late_mount.FAILED
+
+
 def test_an_engine_that_forbids_such_a_container(
     mounter: Mounter, warm: ContainerInfo, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -225,6 +235,17 @@ def test_an_attachment_is_made_in_a_thread_of_its_own(
         mount(mounter, warm)
     (thread,) = threads
     assert thread.name == "jupyter-launcher-mount"
+
+
+def test_where_no_thread_can_be_started(
+    engine: FakeEngine, warm: ContainerInfo, claims: Claims, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    as_user(monkeypatch, 0)
+    claims.error = RuntimeError("can't start new thread")
+    mounter = Mounter(engine=engine, address=EngineAddress(engine), image=lambda: None, later=lambda _: None)
+    with pytest.raises(RefusedError, match="new thread") as caught:
+        mount(mounter, warm)
+    assert caught.value.code == late_mount.FAILED
 
 
 def test_which_way_works_is_tried(

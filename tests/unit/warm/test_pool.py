@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -280,7 +281,14 @@ def test_at_each_step_what_was_made_is_removed(
 
 @pytest.mark.parametrize(
     "code",
-    [late_mount.OTHER_DIRECTORY, late_mount.OTHER_OWNER, late_mount.CLOSED, late_mount.ENDING, late_mount.SILENT],
+    [
+        late_mount.OTHER_DIRECTORY,
+        late_mount.OTHER_OWNER,
+        late_mount.CLOSED,
+        late_mount.ENDING,
+        late_mount.SILENT,
+        late_mount.FAILED,
+    ],
 )
 def test_a_directory_that_is_not_mounted(
     code: int, pool: WarmPool, engine: FakeEngine, mounts: Mounts, folder: Path, events: list[Event]
@@ -312,6 +320,7 @@ def test_a_server_that_does_not_answer_is_no_session(
     pool: WarmPool, engine: FakeEngine, mounts: Mounts, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     warm = warm_of(engine)
+    make_no_more(pool)
     engine.change(warm.id, state="exited")
     monkeypatch.setattr("jupyter_launcher.server.ready._ALIVE_EVERY", 0.0)
     assert pool.start(folder).container_id != warm.id
@@ -340,6 +349,144 @@ def _again(pool: WarmPool, warm: ContainerInfo) -> Any:
     made = pool._servers._make()
     object.__setattr__(made, "info", warm)
     return made
+
+
+@pytest.mark.parametrize("code", [late_mount.OBSTRUCTED, late_mount.OTHER_OWNER, late_mount.OTHER_DIRECTORY])
+def test_a_session_of_somebody_elses_is_left_alone(
+    code: int, pool: WarmPool, engine: FakeEngine, mounts: Mounts, folder: Path
+) -> None:
+    # In a fork, say: another process has claimed it, and its record was pruned.
+    warm = warm_of(engine)
+    make_no_more(pool)
+    engine.change(warm.id, name="jupyter-server.unit.live")
+    mounts.error = RefusedError(code, "so it is")
+    session = pool.start(folder, session_id="one")
+    assert names(engine) == ["jupyter-server.unit.live", "jupyter-server.unit.one"]
+    assert (session.container_id != warm.id, pool._servers.unusable) == (True, "")
+
+
+def test_a_rename_whose_answer_is_lost(
+    pool: WarmPool, engine: FakeEngine, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warm, rename = warm_of(engine), engine.rename
+    make_no_more(pool)
+
+    def lose(container: str, name: str) -> None:
+        rename(container, name)
+        raise refusal(500)
+
+    monkeypatch.setattr(engine, "rename", lose)
+    assert pool.start(folder, session_id="one").container_id != warm.id
+    assert names(engine) == ["jupyter-server.unit.one"]
+
+
+def test_one_that_was_said_to_be_taken_is_removed_when_it_has_ended(
+    pool: WarmPool, engine: FakeEngine, mounts: Mounts, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mounts.error = RefusedError(late_mount.TAKEN, "somebody else has claimed it")
+    first = warm_of(engine)
+    pool.start(folder)
+    assert pool.wait(30)
+    assert first.id in engine.known
+    engine.end(first.id)
+    assert until(lambda: first.id not in engine.known)
+    second = warm_of(engine)
+    pool.start(folder)
+    labels = pool._servers._aside[0].labels
+    engine.create(record_config(labels, "image", second.id, "of a dead process", {}), labels.record_name)
+    monkeypatch.setattr(servers, "is_process_dead", lambda _: True)
+    pool.close()
+    assert names(engine, kind="jupyter-warm.") == []
+    assert names(engine, kind="jupyter-session.") == []
+
+
+def test_what_another_process_has_claimed_is_dropped(pool: WarmPool, engine: FakeEngine, jupyter: FakeJupyter) -> None:
+    first = warm_of(engine)
+    engine.change(first.id, name="jupyter-server.unit.live")
+    assert until(lambda: pool.ready == 1 and pool._servers._ready[0].info.id != first.id)
+    assert first.id in engine.known
+
+
+def test_the_same_reason_is_told_once(
+    pool: WarmPool, mounts: Mounts, folder: Path, events: list[Event], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(2):
+        assert pool.wait(30)
+        mounts.error = RefusedError(late_mount.FAILED, f"No such container: {number:064x}")
+        pool.start(folder)
+    assert len(told(events)) == 1
+    for number in range(200):
+        pool._tell(f"reason {number}")
+    assert len(pool._told) == len(told(events)) == 100
+
+
+@pytest.mark.parametrize("error", [RuntimeError("can't start new thread"), OSError(24, "too many files")])
+def test_whatever_goes_wrong_in_a_claim_the_session_is_started(
+    error: Exception, pool: WarmPool, engine: FakeEngine, mounts: Mounts, folder: Path, events: list[Event]
+) -> None:
+    warm = warm_of(engine)
+    mounts.error = error
+    assert pool.start(folder).container_id != warm.id
+    assert warm.id not in engine.known
+    assert str(error) in told(events)[0]
+
+
+def test_a_limit_that_the_engine_does_not_enforce_is_told(
+    pool: WarmPool, engine: FakeEngine, folder: Path, events: list[Event]
+) -> None:
+    engine.traits = replace(engine.traits, limits_pids=False)
+    session = pool.start(folder)
+    assert session.timings.claim > 0
+    assert any("limit of processes" in text for text in session.warnings)
+
+
+def test_a_session_is_as_old_as_its_record(
+    pool: WarmPool, launcher: Launcher, engine: FakeEngine, folder: Path
+) -> None:
+    engine.clock += 1800
+    launcher.start(folder, session_id="cold", user=USER)
+    engine.clock += 1800
+    pool.start(folder, session_id="one")
+    assert [item.session_id for item in launcher.list()] == ["one", "cold"]
+    assert launcher.list()[0].created == engine.clock
+    assert [item.session_id for item in launcher.reap(min_age=60, keep=[])] == ["cold"]
+
+
+def test_a_pool_is_entered_once(launcher: Launcher, folder: Path, events: list[Event]) -> None:
+    pool = launcher.pool(size=1, user=USER)
+    for _ in range(2):
+        with pytest.raises(OptionError, match="was entered before"), pool, pool:
+            pass
+    assert pool.start(folder).timings.claim == 0
+
+
+def test_where_no_thread_can_be_started_sessions_are(
+    launcher: Launcher, folder: Path, events: list[Event], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: object) -> None:
+        msg = "can't start new thread"
+        raise RuntimeError(msg)
+
+    pool = launcher.pool(size=1, user=USER)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        pool.__enter__()
+    assert pool.start(folder).timings.claim == 0
+    pool.close()
+    assert "can't start new thread" in told(events)[0]
+
+
+def test_secrets_are_in_no_traceback(launcher: Launcher, folder: Path, jupyter: FakeJupyter) -> None:
+    text = "a text that nobody sees"
+    with pytest.raises(OptionError) as caught:
+        launcher.pool(user=USER, secrets={"key": text}, memory="much")
+    frames = [frame for frame, _ in traceback.walk_tb(caught.tb)][1:]  # the first is this one
+    assert frames
+    assert not any(text in repr(value) for frame in frames for value in frame.f_locals.values())
+    pool = launcher.pool(user=USER, secrets={"key": text})
+    assert text not in repr(vars(pool))
+    assert pool.start(folder, secrets={"key": text}).timings.claim == 0
+    assert any(text in values for found in jupyter.engine.environments for values in found.values())
 
 
 def test_a_session_of_this_id_is_joined(
@@ -505,6 +652,45 @@ def test_leases_are_renewed(
         first = warm_of(engine)
         jupyter.renew_answer = printed("", 3)  # it is ending
         assert until(lambda: first.id not in engine.known)
+
+
+def test_leases_are_renewed_while_another_server_is_made(
+    launcher: Launcher, engine: FakeEngine, jupyter: FakeJupyter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(servers, "_LEASE", 1)
+    over, seen = threading.Event(), threading.Event()
+
+    def hold(_: str) -> None:
+        if names(engine, kind="jupyter-warm.")[1:]:
+            seen.set()
+            over.wait(30)
+
+    engine.on_start = hold
+    with launcher.pool(size=2, user=USER) as pool:
+        assert seen.wait(30)
+        before = len(jupyter.leases)
+        assert until(lambda: len(jupyter.leases) > before)
+        assert pool.ready == 1
+        over.set()
+        assert pool.wait(30)
+
+
+def test_one_look_at_the_image_is_for_all(pool: WarmPool, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_no_more(pool)
+    looks: list[str] = []
+
+    def find(name: str) -> str:
+        looks.append(name)
+        return f"sha256:{name}"
+
+    monkeypatch.setattr(engine.images, "find", find)
+    pool._servers._ready.append(pool._servers._make())
+    pool._servers._renewed["of one that is gone"] = 0.0
+    looks.clear()
+    pool._servers._look_after()
+    assert len(looks) == 1
+    assert pool.ready == 2
+    assert "of one that is gone" not in pool._servers._renewed
 
 
 def test_what_cannot_be_made_is_told_once_and_tried_again(

@@ -1,7 +1,8 @@
 """The server of a pool goes into the pipeline directory when that is mounted, and says whether it can work there.
 
 Upstream: none.
-Leans on: ``ServerApp.write_server_info_file``, ``ServerApp.io_loop``, ``ServerApp.root_dir``.
+Leans on: ``ServerApp.write_server_info_file``, ``ServerApp.io_loop``, ``ServerApp.root_dir``, ``ServerApp.web_app``,
+and tornado's ``Application.log_request``, which is called with each request that was answered.
 Comes after ``idle``, for which it counts as use that the server waits.
 Seen with: jupyter_server 2.21.1.
 Without it: a session of a pool cannot be claimed: its terminals would begin in the directory below the mount.
@@ -38,6 +39,19 @@ def _work_in(folder, writable):
     return "yes"
 
 
+def _note_answer(app, path):
+    """Make a file as soon as somebody was answered who has the token: the claim has come to its end."""
+    log = app.log_request
+
+    def log_request(handler):
+        log(handler)
+        if handler.get_status() == 200 and "/api/contents" in handler.request.path:
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
+            app.log_request = log
+
+    app.log_request = log_request
+
+
 def _wait_for_claim(self):
     _write_before_claim(self)
     run = os.path.join(os.environ["JUPYTER_RUNTIME_DIR"], "..")
@@ -52,6 +66,8 @@ def _wait_for_claim(self):
         writable = os.read(asked, 1) == b"w"
         loop.remove_handler(asked)
         os.close(asked)
+        if getattr(self, "web_app", None) is not None:
+            _note_answer(self.web_app, os.path.join(run, "answered"))
         text = _work_in(self.root_dir, writable)
         try:
             told = os.open(os.path.join(run, "claim.answer"), os.O_WRONLY | os.O_NONBLOCK)
