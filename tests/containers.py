@@ -24,6 +24,7 @@ __all__ = [
     "build_image",
     "client",
     "eventually",
+    "held_by_engine",
     "jupyter_gateway_dir",
     "jupyter_pipeline_dir",
     "log_of",
@@ -63,6 +64,18 @@ def build_image(client: Any, folder: Path, tag: str) -> None:
         archive.add(folder, arcname=".", filter=lambda member: member.replace(uid=0, gid=0, uname="", gname=""))
     context.seek(0)
     client.images.build(fileobj=context, custom_context=True, rm=True, forcerm=True, tag=tag)
+
+
+def held_by_engine(client: Any, session: Session) -> dict[str, Any]:
+    """What the engine holds of a session's container, but for what differs between any two."""
+    attrs = client.containers.get(session.container_id).attrs
+    config = {name: value for name, value in attrs["Config"].items() if name not in ("Hostname", "Labels")}
+    # Podman tells the environment in any order, and the port that it chose.
+    config["Env"].sort()
+    for ports in attrs["HostConfig"]["PortBindings"].values():
+        for port in ports:
+            port["HostPort"] = ""
+    return {"HostConfig": attrs["HostConfig"], "Config": config, "AppArmorProfile": attrs["AppArmorProfile"]}
 
 
 def log_of(container: Any) -> str:

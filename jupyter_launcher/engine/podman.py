@@ -127,10 +127,11 @@ def _device_requests(gpus: int | str | tuple[str, ...] | None) -> list[dict[str,
 
 
 def read_conflict(error: EngineError) -> EngineError | None:
-    """The error of a create whose name another one has taken at the same time; None: it is another error.
+    """The error of a create or a rename whose name another container has; None: it is another error.
 
-    Podman's check of the name passes both, so that the second gives HTTP 500.
+    Podman gives HTTP 500 where another one took the name at the same time, and for each rename.
     """
-    if error.status == 500 and "name is already in use" in error.message:
+    texts = ("name is already in use", "UNIQUE constraint failed: ContainerConfig.Name")
+    if error.status == 500 and any(text in error.message for text in texts):
         return EngineError(error.message, hint=error.hint, status=409)
     return None

@@ -30,7 +30,7 @@ from jupyter_launcher.spec.options import SessionSpec
 from jupyter_launcher.threads import map_at_once
 from jupyter_launcher.warm import mount
 from jupyter_launcher.warm.claim import NotClaimedError, claim_server
-from tests.containers import OWNER, eventually, owned
+from tests.containers import OWNER, eventually, held_by_engine, owned
 from tests.integration.test_lease import RUN_DIR, wait_for_another_second
 from tests.integration.test_session import authorized, in_container, printed, start_kernel
 
@@ -85,9 +85,8 @@ def names_of(client: Any, namespace: str) -> list[str]:
 
 def isolation(client: Any, session: Session) -> dict[str, Any]:
     """All that keeps a session apart: what the engine holds, and what the kernel says inside."""
-    attrs = client.containers.get(session.container_id).attrs
+    attrs = held_by_engine(client, session)
     host = {name: value for name, value in attrs["HostConfig"].items() if name not in ("Mounts", "Binds")}
-    config = {name: value for name, value in attrs["Config"].items() if name not in ("Hostname", "Labels")}
     pid = session.server_info.pid
     status = in_container(client, session, f"cat /proc/{pid}/status")
     wanted = (
@@ -109,7 +108,7 @@ def isolation(client: Any, session: Session) -> dict[str, Any]:
     mounts = [(item[4], item[5], item[6 : item.index("-") + 2]) for item in fields if item[4] != "/"]
     return {
         "host": host,
-        "config": config,
+        "config": attrs["Config"],
         "profile": attrs["AppArmorProfile"],
         "status": {name: lines.get(name) for name in wanted},
         "mounts": sorted(mounts),

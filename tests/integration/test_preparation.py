@@ -24,15 +24,10 @@ from jupyter_launcher import (
 )
 from jupyter_launcher.engine.client import DockerEngine
 from jupyter_launcher.engine.types import ExecResult
+from tests.containers import held_by_engine
 from tests.integration.test_session import authorized
 
 Start = Callable[..., Session]
-VARY = ("Hostname", "Labels")  # of two containers, whatever they were asked for
-
-
-def config_of(client: Any, session: Session) -> dict[str, Any]:
-    found = client.containers.get(session.container_id).attrs
-    return {**found["HostConfig"], **{name: value for name, value in found["Config"].items() if name not in VARY}}
 
 
 def test_a_prepared_session_is_a_started_one_and_is_found_again(
@@ -48,7 +43,7 @@ def test_a_prepared_session_is_a_started_one_and_is_found_again(
     started = start(session_id="started", lease=600)
     with Launcher(namespace=namespace) as launcher:
         session = launcher.prepare(pipeline_dir, session_id="prepared", lease=600).session(timeout=60)
-        assert config_of(client, session) == config_of(client, started)
+        assert held_by_engine(client, session) == held_by_engine(client, started)
         assert requests.get(f"{session.url}api/contents", headers=authorized(session), timeout=10).status_code == 200
         monkeypatch.setattr(DockerEngine, "exec", counted)
         assert launcher.get("prepared").server_info == session.server_info

@@ -169,6 +169,10 @@ def test_a_name_that_is_taken() -> None:
     with pytest.raises(EngineError) as caught:
         engine.create(ContainerConfig(image="image"), "name")
     assert caught.value.status == 409
+    engine = docker_engine(podman_api(rename=api_error(500, "UNIQUE constraint failed: ContainerConfig.Name")))
+    with pytest.raises(EngineError) as caught:
+        engine.rename("abc", "name")
+    assert caught.value.status == 409
 
 
 @pytest.mark.parametrize(
