@@ -70,8 +70,8 @@ def held_by_engine(client: Any, session: Session) -> dict[str, Any]:
     """What the engine holds of a session's container, but for what differs between any two."""
     attrs = client.containers.get(session.container_id).attrs
     config = {name: value for name, value in attrs["Config"].items() if name not in ("Hostname", "Labels")}
-    # Podman tells the environment in any order, and the port that it chose.
-    config["Env"].sort()
+    # Podman tells the environment in any order and with the host's name, and the port that it chose.
+    config["Env"] = sorted(item for item in config["Env"] if not item.startswith("HOSTNAME="))
     for ports in attrs["HostConfig"]["PortBindings"].values():
         for port in ports:
             port["HostPort"] = ""

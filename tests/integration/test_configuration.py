@@ -67,7 +67,7 @@ def test_what_the_launcher_needs_holds_and_the_rest_stays(
     info = launcher.get("configured").server_info
     assert info == session.server_info
     assert (info.base_url, info.port, info.secure, info.password) == ("/", 8888, False, False)
-    assert "403" not in session.logs()
+    assert " 403 " not in session.logs()
     assert [log_in(session, "pw"), log_in(session, info.token)] == [401, 302]
     url = f"{session.url}api/contents"
     assert requests.get(url, params={"token": "of-the-image"}, timeout=10).status_code == 403

@@ -375,7 +375,7 @@ def test_a_container_with_a_copy_of_a_gateways_labels_is_left_alone(alone: str, 
     image = gateway.commit(repository=f"{alone}-copy", pause=False).tags[
         0
     ]  # its labels, as every image of a container has them
-    made = client.containers.create(image, ["sleep", "600"], name=f"{alone}-database", entrypoint=[])
+    made = client.containers.create(image, ["600"], name=f"{alone}-database", entrypoint=["sleep"])
     try:
         assert made.labels.items() >= gateway.labels.items()
         with Launcher(namespace=alone) as launcher:

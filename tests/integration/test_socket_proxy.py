@@ -88,7 +88,8 @@ def test_each_call_needs_the_switches_that_the_docs_name(make: Make, namespace: 
         call: needed for call, (needed, _) in table.items()
     }
     # What is refused here is what the docs say is not needed, and the calls work.
-    assert all(refused <= table[call][1] for call, (_, refused) in asked.items())
+    # Podman is asked for its own information too.
+    assert all(refused - {"LIBPOD"} <= table[call][1] for call, (_, refused) in asked.items())
 
 
 @pytest.mark.parametrize("without", ["CONTAINERS", "EXEC", "IMAGES", "POST"])
