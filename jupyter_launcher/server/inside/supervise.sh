@@ -19,9 +19,11 @@ trap terminate TERM INT
 
 # If the launcher dies between the container's start and the exec, nobody starts a server.
 {
-  sleep "$patience"
+  sleep "$patience" >/dev/null 2>&1
   [ -e "$run/server.pid" ] || { echo "no server came within $patience s; the container ends"; kill -TERM $$; }
 } &
+# An ENTRYPOINT that copies its command's output reads it until nobody holds it open.
+trap "kill $! 2>/dev/null" EXIT
 
 # Opening blocks until the other side opens the pipe. The end without a line: the server was killed
 # together with its parent, so nobody could write the exit code. An init of the image (`tini -g`, dumb-init) may send its
