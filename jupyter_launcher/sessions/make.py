@@ -1,4 +1,4 @@
-"""A new container and the server in it that answers; and the errors where an engine refuses it, or it is cancelled."""
+"""A new container and the server in it that answers; and the errors where an engine refuses it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from jupyter_launcher.acts import leaves, note_left, shielded
 from jupyter_launcher.engine.traits import EngineTraits
 from jupyter_launcher.engine.types import ContainerConfig, ContainerInfo
-from jupyter_launcher.errors import EngineError, OptionError, StartCancelledError, UnsupportedOptionError
+from jupyter_launcher.errors import EngineError, OptionError, UnsupportedOptionError
 from jupyter_launcher.models import Gateway, Phase
 from jupyter_launcher.server.api import JupyterApi
 from jupyter_launcher.server.failures import describe_closed_directory, describe_failure
@@ -23,7 +23,7 @@ from jupyter_launcher.spec.options import SessionSpec
 from jupyter_launcher.spec.plan import SessionPlan
 from jupyter_launcher.waiting import Deadline, NotYetError, attempts
 
-__all__ = ["LIMITS_HINT", "cancelled_start", "check_limits", "make_server", "removed_on_failure", "warn_unlimited"]
+__all__ = ["LIMITS_HINT", "check_limits", "make_server", "removed_on_failure", "warn_unlimited"]
 
 _log = logging.getLogger("jupyter_launcher")
 
@@ -92,14 +92,6 @@ def warn_unlimited(context: Context, info: ContainerInfo, reporter: PhaseReporte
     """Report a session that may have any number of processes, though it was given a limit."""
     if context.engine.traits.limits_pids is False or info.pids == 0:
         reporter.warn(Phase.CONTAINER, f"the engine does not enforce the limit of processes: {LIMITS_HINT}")
-
-
-def cancelled_start(session_id: str, left: str) -> StartCancelledError:
-    """The error for a start whose ``cancel`` was set; ``left``: what may be left."""
-    what = f"session {session_id}" if session_id else "a session"
-    msg = f"the start of {what} was cancelled{f'; {left}' if left else ''}"
-    hint = "remove what is left, or let Launcher.reap do it" if left else "start it again if it is wanted"
-    return StartCancelledError(msg, hint=hint, session_id=session_id)
 
 
 def make_server(

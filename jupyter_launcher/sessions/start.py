@@ -11,7 +11,7 @@ from typing import Any
 
 from jupyter_launcher.acts import leaves
 from jupyter_launcher.engine.types import ContainerInfo
-from jupyter_launcher.errors import LauncherError, PipelineDirError, SessionConflictError
+from jupyter_launcher.errors import LauncherError, PipelineDirError, SessionConflictError, StartCancelledError
 from jupyter_launcher.gateway.find import resolve_gateway
 from jupyter_launcher.host.look import Look
 from jupyter_launcher.host.mounts import check_mount_points
@@ -28,7 +28,6 @@ from jupyter_launcher.sessions.join import (
     refuse_other_token,
 )
 from jupyter_launcher.sessions.make import (
-    cancelled_start,
     check_limits,
     make_server,
     removed_on_failure,
@@ -125,6 +124,14 @@ def remove_session(context: Context, session: Session) -> None:
     if not session.joined:
         with leaves(f"container {session.container_name}"):
             context.engine.remove(session.container_id)
+
+
+def cancelled_start(session_id: str, left: str) -> StartCancelledError:
+    """The error for a start whose ``cancel`` was set; ``left``: what may be left."""
+    what = f"session {session_id}" if session_id else "a session"
+    msg = f"the start of {what} was cancelled{f'; {left}' if left else ''}"
+    hint = "remove what is left, or let Launcher.reap do it" if left else "start it again if it is wanted"
+    return StartCancelledError(msg, hint=hint, session_id=session_id)
 
 
 def check_request(context: Context, request: StartRequest, options: Mapping[str, Any]) -> tuple[SessionSpec, str]:

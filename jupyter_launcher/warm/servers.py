@@ -20,9 +20,9 @@ from jupyter_launcher.host.process import is_process_dead
 from jupyter_launcher.models import Gateway
 from jupyter_launcher.server.process import renew_lease
 from jupyter_launcher.sessions.context import Context
-from jupyter_launcher.sessions.make import cancelled_start, make_server, removed_on_failure
+from jupyter_launcher.sessions.make import make_server, removed_on_failure
 from jupyter_launcher.sessions.phases import PhaseReporter, StartLimit
-from jupyter_launcher.sessions.start import find_gateway, plan_session
+from jupyter_launcher.sessions.start import cancelled_start, find_gateway, plan_session
 from jupyter_launcher.spec.labels import ToolLabels
 from jupyter_launcher.spec.options import SessionSpec
 from jupyter_launcher.spec.plan import plan_warm
