@@ -35,6 +35,12 @@ case ${MODE-} in
   fails) echo no licence for this machine >&2; exit 3 ;;
   hangs) exec sleep 600 ;;
   wraps) "$@"; exit ;;
+  copies) # what the command prints, until nobody can print any more
+    mkfifo /tmp/printed; cat /tmp/printed &
+    "$@" >/tmp/printed 2>&1 & command=$!
+    trap 'kill "$command"' TERM
+    wait "$command"; wait "$command"; code=$?
+    wait; exit "$code" ;;
 esac
 exec "$@"
 """
@@ -96,6 +102,12 @@ def test_an_entrypoint_that_keeps_sigterm_to_itself_is_told(start: Start, image:
     assert "`entrypoint` of the image's ENTRYPOINT" in warning
     start_kernel(session)
     assert session.stop().method is StopMethod.API
+
+
+def test_an_entrypoint_that_copies_the_output_ends_with_its_command(start: Start, image: str, client: Any) -> None:
+    session = start(image=image, environment={"MODE": "copies"})
+    client.containers.get(session.container_id).stop()
+    assert session.status().exit_code == 0
 
 
 def test_an_entrypoint_that_fails_is_named(start: Start, image: str, log_says: Callable[[str], str]) -> None:
