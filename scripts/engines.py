@@ -14,6 +14,15 @@ MAPPED = 200000
 
 CGROUP = "jupyter-launcher-{name}"
 
+# A device that is a variable alone, for the tests of GPUs by name.
+CDI_SETUP = """
+mkdir -p /etc/cdi
+cat >/etc/cdi/jupyter-launcher.json <<'END'
+{"cdiVersion": "0.6.0", "kind": "jupyter-launcher.test/gpu",
+ "devices": [{"name": "7", "containerEdits": {"env": ["GPU_SEEN=7"]}}]}
+END
+"""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Packaged:
@@ -129,7 +138,7 @@ def _podman_5(**more: object) -> Packaged:
 ENGINES = {
     "docker-20": _docker(20, "bookworm"),
     "docker-26": _docker(26, "trixie"),
-    "docker-28": _docker(28, "sid"),
+    "docker-28": _docker_28("--feature", "cdi=true", setup=CDI_SETUP),
     "docker-28-rootless": _docker_28_rootless(),
     "docker-28-desktop": _docker_28_rootless(network=NOWHERE),
     "docker-28-remap": _docker_28(

@@ -22,6 +22,7 @@ from jupyter_launcher.engine.client import DockerEngine
 from jupyter_launcher.host.pipeline_dir import resolve_pipeline_dir
 from jupyter_launcher.pytest_plugin import LauncherConfig
 from tests.containers import warnings_of
+from tests.integration.test_session import Start, in_container
 
 ALICE, BOB = 4001, 4002
 ENGINE = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock").removeprefix("unix://")
@@ -474,3 +475,18 @@ def test_who_means_it_may_mount_the_socket(lenient: Launcher, client: Any, pipel
     with lenient.start(pipeline, mounts=[Mount(source=str(SOCKET), target="/m")]) as session:
         code, _ = client.containers.get(session.container_id).exec_run(["test", "-S", "/m"])
         assert code == 0
+
+
+@needs_root
+def test_what_the_host_mounts_later_is_seen(bind: Bind, start: Start, client: Any) -> None:
+    shared = bind(Path("shared"), "shared", "-t", "tmpfs")
+    subprocess.run(["mount", "--make-shared", str(shared)], check=True)
+    mount = Mount(source=shared, target="/shared", propagation="rslave")
+    try:
+        session = start(mounts=[mount])
+    except PipelineDirError as error:
+        if "not a shared or slave mount" not in str(error):
+            raise
+        pytest.skip("this engine has mounts of its own, and does not see the one that the test makes")
+    (bind(Path("later"), "shared/later", "-t", "tmpfs") / "seen").touch()
+    assert in_container(client, session, "ls /shared/later") == "seen\n"

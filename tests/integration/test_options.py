@@ -296,6 +296,16 @@ def test_gpus_that_the_engine_does_not_have(launcher: Launcher, pipeline_dir: Pa
     assert "toolkit" in error.hint
 
 
+def test_a_gpu_by_its_name(start: Start, client: Any) -> None:
+    name = "jupyter-launcher.test/gpu=7"
+    if name not in [device["ID"] for device in client.api.info().get("DiscoveredDevices") or ()]:
+        pytest.skip("this engine has no such device; `make test-engines ENGINES=docker-28` tries it")
+    session = start(gpus=(name,))
+    assert in_container(client, session, "echo $GPU_SEEN") == "7\n"
+    with pytest.raises(OptionError, match="gpu=8"):
+        start(gpus=("jupyter-launcher.test/gpu=8",))
+
+
 @pytest.fixture
 def volume(client: Any) -> Iterator[str]:
     """The name of a volume, which the engine makes."""
