@@ -481,7 +481,7 @@ def test_who_means_it_may_mount_the_socket(lenient: Launcher, client: Any, pipel
 def test_what_the_host_mounts_later_is_seen(bind: Bind, start: Start, client: Any) -> None:
     shared = bind(Path("shared"), "shared", "-t", "tmpfs")
     subprocess.run(["mount", "--make-shared", str(shared)], check=True)
-    mount = Mount(source=shared, target="/shared", propagation="rslave")
+    mount = Mount(source=str(shared), target="/shared", propagation="rslave")
     try:
         session = start(mounts=[mount])
     except PipelineDirError as error:
