@@ -31,7 +31,7 @@ INDEX_URL ?=
 BUILD_FLAGS = $(foreach file,$(CA_CERTIFICATES),--ca-certificate '$(file)') $(if $(INDEX_URL),--index-url '$(INDEX_URL)')
 
 .DEFAULT_GOAL := help
-.PHONY: help run test alone docs test-eg test-newest-jupyter check unit integration browser faults soak test-engines test-images test-cgroup2 tools bench load pictures images engine engine-down venv wheel image-requirements clean
+.PHONY: help run test alone together docs test-eg test-newest-jupyter check unit integration browser faults soak test-engines test-images test-cgroup2 tools bench load pictures images engine engine-down venv wheel image-requirements clean
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -39,13 +39,15 @@ help: ## this list
 run: images ## a session for PIPELINE_DIR with a gateway, until Ctrl-C; ONCE=1: only prove it
 	@$(PYTHON) examples/run_pipeline.py '$(PIPELINE_DIR)' $(if $(ONCE),--once)
 
-# The unit tests need no engine, so those that need the images for themselves run beside them.
+# The unit tests need no engine, so the others run beside them; those that need the images for themselves come first.
 test: check images tools ## lint, types, unit, integration and browser tests, and the fault suite
-	@$(MAKE) --no-print-directory -j2 --output-sync=target unit alone
-	$(PYTHON) -m pytest -n $(WORKERS) -m 'not alone' tests/integration tests/browser tests/faults
+	@$(MAKE) --no-print-directory -j2 --output-sync=line unit together
 
 alone: images
 	$(PYTHON) -m pytest -m alone tests/integration
+
+together: alone
+	$(PYTHON) -m pytest -n $(WORKERS) -m 'not alone' tests/integration tests/browser tests/faults
 
 check: venv ## lint and types
 	$(PYTHON) -m ruff check .
