@@ -41,6 +41,7 @@ _REFUSALS = (
         "leave gpus= out, or install NVIDIA's container toolkit on the engine's host, and see `nvidia-smi` there",
     ),
     ("memory", ("Minimum memory",), "give more: a server alone needs about 150m"),
+    ("cpus", ("Range of CPUs",), "give at most as many as the engine's host has, or None for no limit"),
     ("groups", ("find group",), "give gids, or names that are in the image's /etc/group"),
     (
         "mounts",

@@ -188,6 +188,12 @@ def needs_limits(enforces_limits: bool) -> None:  # noqa: FBT001 - pytest's
 
 
 @pytest.fixture
+def needs_information(launcher: Launcher) -> None:
+    if launcher._engine.traits.cores is None:
+        pytest.skip("a proxy before the engine keeps its information and its events back")
+
+
+@pytest.fixture
 def keeps_logs(launcher: Launcher) -> bool:
     """Whether the engine's logging driver can be read."""
     return launcher._engine.traits.log_driver not in ("none", "passthrough")

@@ -235,6 +235,7 @@ with Launcher(docker_host=sys.argv[2]) as launcher:
 
 @needs_root
 @needs_socket
+@pytest.mark.usefixtures("needs_information")  # without it, a container looks first, which this user may not make
 def test_root_is_not_chosen_by_a_launcher_that_is_not_root() -> None:
     with tempfile.TemporaryDirectory() as name:  # pytest's own folders are for one user
         outer, folder = Path(name), Path(name, "pipeline")
@@ -255,6 +256,7 @@ def test_root_works_in_a_directory_of_root(lenient: Launcher, client: Any, tmp_p
 
 
 @needs_root
+@pytest.mark.usefixtures("needs_information")  # without it, a container looks too
 @pytest.mark.parametrize("folder", ["/srv", "/root", "/home", "/opt", "/usr/local", "/var/lib", "/run", "/dev/shm"])  # noqa: S108
 @pytest.mark.parametrize("owner", [0, ALICE])
 def test_a_directory_below_is_fine(launcher: Launcher, folder: str, owner: int) -> None:

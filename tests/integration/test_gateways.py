@@ -126,6 +126,7 @@ def test_another_container_needs_the_token(jupyter_gateway: RunningGateway, clie
         output_of(client, DEFAULT_IMAGE, ["python3", "-c", code], user="65534")
 
 
+@pytest.mark.usefixtures("needs_information")
 def test_where_the_bridge_is_reached_nothing_is_published(jupyter_gateway: RunningGateway, client: Any) -> None:
     container, address = client.containers.get(jupyter_gateway.name), address_of(client, jupyter_gateway.name)
     if not is_reached(address):
@@ -472,6 +473,7 @@ def test_a_gateway_by_https_below_a_base_url_by_an_alias(
     assert (report.kernels, report.kernels_gone) == ((kernel,), (kernel,))
 
 
+@pytest.mark.usefixtures("needs_information")  # else its URL is that of a port of this host
 def test_the_url_of_a_gateway_of_ours_is_enough(
     start: Start, jupyter_gateway: RunningGateway, gateway_kernels: Callable[[], set[str]], client: Any
 ) -> None:

@@ -147,7 +147,7 @@ def test_a_silent_cell_on_a_gateway_keeps_a_session_which_then_ends_with_its_ker
     assert session.stop().kernels == ()
 
 
-@pytest.mark.usefixtures("needs_limits")
+@pytest.mark.usefixtures("needs_information", "needs_limits")
 def test_a_kernel_that_is_killed_for_memory_is_told(
     start: Start,
     client: Any,

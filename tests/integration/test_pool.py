@@ -236,7 +236,7 @@ def test_what_cannot_be_claimed_is_started_and_nothing_is_left(
             others.chmod(0o777)
             session = pool.start(others)
             assert (session.timings.claim, contents(session)) == (0, ["others.txt"])
-            assert f"the directory is user {OWNER + 1}'s" in told[-1]
+            assert f"is user {OWNER + 1}'s" in told[-1]
             session.stop()
         # Of many that want one server, one gets it; of two with one id, one.
         with launcher.start(one, session_id="taken", user=user_of(one)) as taken:
