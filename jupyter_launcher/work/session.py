@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 
+from jupyter_launcher.acts import run_act
 from jupyter_launcher.models import ApiResponse, KernelInfo
 from jupyter_launcher.results import CommandResult, ExecuteResult, NotebookResult, Output
+from jupyter_launcher.work.commands import run_command
+from jupyter_launcher.work.files import download, upload
 from jupyter_launcher.work.kernels import Kernel
 from jupyter_launcher.work.place import Place
 
@@ -182,7 +185,19 @@ class SessionWork:
             OptionError: an argument cannot work.
             EngineError: the engine does not answer.
         """
-        raise NotImplementedError
+        return run_act(
+            lambda: run_command(
+                self._place(),
+                argv,
+                cwd=cwd,
+                environment=environment,
+                given=input,
+                timeout=timeout,
+                check=check,
+                user=user,
+                on_output=on_output,
+            )
+        )
 
     def upload(self, local: str | os.PathLike[str], remote: str) -> None:
         """Copy a file or a folder of this machine into the session, as the session's user.
@@ -198,7 +213,7 @@ class SessionWork:
             SessionNotFoundError, ServerNotRunningError: the session has ended.
             EngineError: the engine does not answer.
         """
-        raise NotImplementedError
+        run_act(lambda: upload(self._place(), local, remote))
 
     def download(self, remote: str, local: str | os.PathLike[str]) -> None:
         """Copy a file or a folder of the session to this machine.
@@ -216,7 +231,7 @@ class SessionWork:
             SessionNotFoundError, ServerNotRunningError: the session has ended.
             EngineError: the engine does not answer.
         """
-        raise NotImplementedError
+        run_act(lambda: download(self._place(), remote, local))
 
     def install(self, *requirements: str, timeout: float | None = 600.0) -> CommandResult:
         """Install Python packages for the kernels beside the server, those that run too; the server has its own.
