@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from jupyter_launcher.acts import run_act
 from jupyter_launcher.models import ApiResponse, KernelInfo
 from jupyter_launcher.results import CommandResult, ExecuteResult, NotebookResult, Output
-from jupyter_launcher.work.commands import run_command
-from jupyter_launcher.work.files import download, upload
+from jupyter_launcher.work.commands.files import download, upload
+from jupyter_launcher.work.commands.run import run_command
 from jupyter_launcher.work.kernels import Kernel
 from jupyter_launcher.work.place import Place
 
