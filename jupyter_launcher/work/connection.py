@@ -200,7 +200,7 @@ class Connection:
         """Wait until what the kernel answers comes back on all ways.
 
         A kernel that has just started may not be heard yet, so it is asked again. One that executes the code of another
-        client answers later; the code waits for it just as well.
+        client answers later, and code waits for that just as well.
         """
         probes: set[str] = set()
         answered = idle = False
@@ -220,7 +220,8 @@ class Connection:
                 look_at, state = time.monotonic(), self.server.state(self.kernel)
                 if state in ("", "dead"):
                     raise KernelDeadError
-                looks = looks + 1 if state == "busy" else 0
+                # Of a process that has died, a server tells that it is busy, until another one says otherwise.
+                looks = looks + 1 if state == "busy" and not self.died else 0
                 if looks > 1:
                     return
             if message is not None and message.parent in probes:

@@ -29,7 +29,7 @@ from jupyter_launcher.cli.commands import cli
 from jupyter_launcher.work.kernels import Kernel
 from tests.containers import owned
 
-LINES = 3000
+LINES = 1500
 COUNT = f"import time\nfor line in range({LINES}):\n    print(line, flush=True)\n    time.sleep(0.001)"
 # 100 MB and a bit, in a kernel that has 600 beside it.
 EATS = "rows = []\nwhile True:\n    rows.append(b'x' * 10**7)"
@@ -159,11 +159,12 @@ def test_at_its_time_code_is_interrupted_and_the_kernel_goes_on(session: Session
         assert session.execute("z").text == "6"
 
 
-@pytest.mark.parametrize("code", ["import os; os._exit(3)", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"])
-def test_a_kernel_that_dies_is_told_and_followed_by_another(session: Session, code: str) -> None:
+def test_a_kernel_that_dies_is_told_and_followed_by_another(session: Session) -> None:
+    # By itself beside the server, killed on a gateway: a server sees no difference.
+    code = "os._exit(3)" if session.gateway is None else "os.kill(os.getpid(), 9)"
     session.execute("gone = 1")
     with pytest.raises(KernelDiedError) as caught:
-        session.execute(f"print('so far', flush=True)\nimport time; time.sleep(0.3)\n{code}")
+        session.execute(f"print('so far', flush=True)\nimport os, time; time.sleep(0.3)\n{code}")
     assert caught.value.for_memory is (False if session.gateway is None or is_ours(session) else None)
     assert caught.value.result is not None
     assert session.execute("'gone' in globals()", timeout=60).text == "False"
@@ -174,11 +175,9 @@ def is_ours(session: Session) -> bool:
 
 
 def test_forty_megabytes_arrive(session: Session) -> None:
-    printed = session.execute("for number in range(40): print(str(number % 10) * 999_999)")
-    assert (len(printed.text), printed.truncated) == (40_000_000, False)
-    assert printed.text[::1_000_000] == "0123456789" * 4
-    shown = session.execute("'x' * 20_000_000")
-    assert (len(shown.text), shown.truncated) == (20_000_002, False)
+    printed = session.execute("for number in range(40): print(str(number % 10) * 999_999)\n'x' * 12_000_000")
+    assert (len(printed.text), printed.truncated) == (52_000_002, False)
+    assert printed.text[:40_000_000:1_000_000] == "0123456789" * 4
 
 
 def test_a_connection_that_is_cut_loses_nothing(session: Session) -> None:
@@ -188,7 +187,7 @@ def test_a_connection_that_is_cut_loses_nothing(session: Session) -> None:
 
     def cut(_: Output) -> None:
         cuts[0] += 1
-        if cuts[0] % 100 == 0:
+        if cuts[0] % 100 == 50:
             cutter.cut()
 
     through = dataclasses.replace(here, url=f"http://127.0.0.1:{cutter.port}/")
@@ -202,8 +201,9 @@ def test_a_connection_that_is_cut_loses_nothing(session: Session) -> None:
 
 def test_no_cell_gets_the_result_of_another(session: Session) -> None:
     found: list[tuple[int, str]] = []
-    with session.kernel() as first, session.kernel(id=first.id) as second:
-        assert first.id == second.id
+    session.execute("v = 1")
+    kept = session.kernels()[0].id
+    with session.kernel(id=kept) as first, session.kernel(id=kept) as second:
         calls = (session.execute, first.execute, second.execute)
 
         def work(number: int) -> None:
@@ -215,9 +215,11 @@ def test_no_cell_gets_the_result_of_another(session: Session) -> None:
             thread.start()
         for thread in threads:
             thread.join()
-        assert first.id in {item.id for item in session.kernels()}
+        assert first.execute("v").text == "1"
+        first.restart()
+        assert session.execute("'v' in globals()").text == "False"
     assert sorted(found) == [(number, f"{number}\n{number * 2}") for number in range(24)]
-    assert first._id is None
+    assert [item.id for item in session.kernels()] == [kept]
     session.close_kernel()
     assert session.kernels() == ()
 
@@ -230,12 +232,6 @@ def test_a_notebooks_kernel_is_shown_by_jupyterlab_until_it_is_left(place: Place
         assert (shown["path"], shown["kernel"]["id"]) == ("steps/a.ipynb", kernel.id)
         if place.session.gateway is None or is_ours(place.session):
             assert kernel.execute("import os; os.getcwd()").text == "'/pipeline-dir/steps'"
-        # JupyterLab has one for it, so this is another.
-        with place.session.kernel(path="steps/a.ipynb") as other:
-            assert other.id != kernel.id
-        kernel.execute("v = 1")
-        kernel.restart()
-        assert kernel.execute("'v' in globals()").text == "False"
     assert place.session.request("GET", "api/sessions").json() == []
 
 

@@ -309,6 +309,29 @@ def test_a_kernel_that_was_killed_for_memory_is_told(counts: list[str], told: bo
     assert caught.value.for_memory is told
 
 
+def test_the_next_process_is_waited_for_whatever_the_server_says_of_the_last(
+    jupyter: FakeKernel, kernel: Kernel
+) -> None:
+    def on_code(channel: Channel, request: str, code: str) -> None:
+        says_nothing(channel, request, code)
+        jupyter.on_info = starts_late
+        channel.say("status", session="server", execution_state="restarting")
+
+    def starts_late(channel: Channel, request: str) -> None:
+        asked.append(request)
+        if len(asked) == 6:
+            jupyter.process = "new process"
+            channel.say("status", execution_state="starting")
+            FakeKernel.inform(channel, request)
+
+    asked: list[str] = []
+    jupyter.on_code = on_nth(on_code, prints("next"))
+    with pytest.raises(KernelDiedError):
+        kernel.execute("1")
+    assert kernel.execute("2").text == "next"
+    assert len(asked) == 6
+
+
 def test_the_kept_kernel_is_started_anew_where_it_is_gone(jupyter: FakeKernel) -> None:
     jupyter.on_code = on_nth(prints("first"), lambda *_: setattr(jupyter, "state", ""), prints("next"))
     with jupyter.serve() as url:
