@@ -17,7 +17,7 @@ from jupyter_launcher.work.channels import Channels, ChannelsLostError
 from jupyter_launcher.work.messages import build_request
 from jupyter_launcher.work.server import KernelServer
 
-__all__ = ["Connection", "KernelDeadError", "KernelGoneError"]
+__all__ = ["Connection", "KernelDeadError", "KernelGoneError", "hold"]
 
 _CONNECT_SECONDS = 90.0
 """A server holds a websocket back until the kernel answers it, for a minute at most."""
@@ -36,6 +36,17 @@ class KernelGoneError(WorkError):
 
 class KernelDeadError(Exception):
     """The kernel's process has ended. Raised inside this room, never seen outside."""
+
+
+@contextlib.contextmanager
+def hold(lock: threading.Lock) -> Iterator[None]:
+    """Have a lock; an act that is cancelled waits for it no longer."""
+    while not lock.acquire(timeout=_POLL):
+        check_cancelled()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 class Connection:
@@ -80,14 +91,12 @@ class Connection:
         if self._holder == threading.get_ident():
             msg = "this kernel executes the code whose output is just being handed over"
             raise WorkError(msg, hint="use the kernel after that, or another one", session_id=self.server.session_id)
-        while not self._lock.acquire(timeout=_POLL):
-            check_cancelled()
-        self._holder = threading.get_ident()
-        try:
-            yield
-        finally:
-            self._holder = None
-            self._lock.release()
+        with hold(self._lock):
+            self._holder = threading.get_ident()
+            try:
+                yield
+            finally:
+                self._holder = None
 
     def connect(self) -> None:
         """Wait until the kernel answers; what has come since its last use is dropped.

@@ -659,6 +659,8 @@ def test_an_answer_that_is_no_json_is_told(jupyter: FakeKernel) -> None:
 def test_id_goes_with_nothing_else() -> None:
     with pytest.raises(OptionError, match="id names a kernel that runs"):
         Work("http://127.0.0.1:1/").kernel(name="python3", id="x")
+    with pytest.raises(OptionError, match="no name of a kernel spec"):
+        Work("http://127.0.0.1:1/").kernel(name=["python3"])  # type: ignore[arg-type]
     with pytest.raises(OptionError, match=r"path is '/a\.ipynb'"):
         Work("http://127.0.0.1:1/").kernel(path="/a.ipynb")
 
