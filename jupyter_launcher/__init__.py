@@ -10,15 +10,21 @@ if TYPE_CHECKING:
     from jupyter_launcher.engine.images import DEFAULT_GATEWAY_IMAGE, DEFAULT_IMAGE
     from jupyter_launcher.errors import (
         AmbiguousNetworkError,
+        CellError,
+        CodeError,
+        CommandError,
+        CommandTimeoutError,
         EngineError,
         EngineUnavailableError,
         ExecError,
+        ExecuteTimeoutError,
         GatewayError,
         GatewayNotFoundError,
         GatewayNotRunningError,
         GatewayUnreachableError,
         ImageBuildError,
         ImageNotFoundError,
+        KernelDiedError,
         LauncherError,
         OptionError,
         PipelineDirError,
@@ -34,10 +40,12 @@ if TYPE_CHECKING:
         SessionUnreadableError,
         StartCancelledError,
         UnsupportedOptionError,
+        WorkError,
     )
     from jupyter_launcher.launcher import Launcher
     from jupyter_launcher.models import (
         Activity,
+        ApiResponse,
         BuildOptions,
         Event,
         EventKind,
@@ -62,21 +70,32 @@ if TYPE_CHECKING:
         Timings,
         Volume,
     )
+    from jupyter_launcher.results import CodeFailure, CommandResult, ExecuteResult, NotebookResult, Output
     from jupyter_launcher.sessions.session import Session
     from jupyter_launcher.warm.pool import WarmPool
     from jupyter_launcher.warm.preparation import Preparation
+    from jupyter_launcher.work.kernels import Kernel
 
 __all__ = [
     "DEFAULT_GATEWAY_IMAGE",
     "DEFAULT_IMAGE",
     "Activity",
     "AmbiguousNetworkError",
+    "ApiResponse",
     "BuildOptions",
+    "CellError",
+    "CodeError",
+    "CodeFailure",
+    "CommandError",
+    "CommandResult",
+    "CommandTimeoutError",
     "EngineError",
     "EngineUnavailableError",
     "Event",
     "EventKind",
     "ExecError",
+    "ExecuteResult",
+    "ExecuteTimeoutError",
     "Gateway",
     "GatewayError",
     "GatewayNotFoundError",
@@ -85,11 +104,15 @@ __all__ = [
     "GatewayUnreachableError",
     "ImageBuildError",
     "ImageNotFoundError",
+    "Kernel",
+    "KernelDiedError",
     "KernelInfo",
     "Launcher",
     "LauncherError",
     "Mount",
+    "NotebookResult",
     "OptionError",
+    "Output",
     "Phase",
     "PipelineDirError",
     "PortInUseError",
@@ -122,6 +145,7 @@ __all__ = [
     "UnsupportedOptionError",
     "Volume",
     "WarmPool",
+    "WorkError",
     "__version__",
 ]
 
@@ -131,7 +155,17 @@ def __getattr__(name: str) -> object:
     from importlib import import_module
 
     if name in __all__:
-        modules = ("errors", "models", "engine.images", "sessions.session", "warm.pool", "warm.preparation", "launcher")
+        modules = (
+            "errors",
+            "models",
+            "results",
+            "engine.images",
+            "work.kernels",
+            "sessions.session",
+            "warm.pool",
+            "warm.preparation",
+            "launcher",
+        )
         for module in modules:
             found = import_module(f"jupyter_launcher.{module}")
             if name in found.__all__:

@@ -22,11 +22,18 @@
     │   ├── ServerNotRunningError
     │   ├── ServerTimeoutError (a TimeoutError too)
     │   └── ServerInfoError
-    └── SessionError
-        ├── SessionNotFoundError
-        ├── SessionConflictError
-        ├── SessionUnreadableError
-        └── StartCancelledError
+    ├── SessionError
+    │   ├── SessionNotFoundError
+    │   ├── SessionConflictError
+    │   ├── SessionUnreadableError
+    │   └── StartCancelledError
+    └── WorkError
+        ├── CodeError
+        │   └── CellError
+        ├── KernelDiedError
+        ├── ExecuteTimeoutError (a TimeoutError too)
+        ├── CommandError
+        └── CommandTimeoutError (a TimeoutError too)
 
 ``message`` says what happened and what was seen, ``hint`` what to do next; ``str()`` joins both, and
 adds the end of the log where the error has one. What a program may want to know is in typed fields,
@@ -35,20 +42,30 @@ so nobody needs to read messages. No message and no field holds a token.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from jupyter_launcher.results import CommandResult, ExecuteResult
 
 __all__ = [
     "AmbiguousNetworkError",
+    "CellError",
+    "CodeError",
+    "CommandError",
+    "CommandTimeoutError",
     "EngineError",
     "EngineUnavailableError",
     "ExecError",
+    "ExecuteTimeoutError",
     "GatewayError",
     "GatewayNotFoundError",
     "GatewayNotRunningError",
     "GatewayUnreachableError",
     "ImageBuildError",
     "ImageNotFoundError",
+    "KernelDiedError",
     "LauncherError",
     "OptionError",
     "PipelineDirError",
@@ -64,6 +81,7 @@ __all__ = [
     "SessionUnreadableError",
     "StartCancelledError",
     "UnsupportedOptionError",
+    "WorkError",
 ]
 
 
@@ -319,3 +337,95 @@ class SessionUnreadableError(SessionError):
 @dataclass(eq=False)
 class StartCancelledError(SessionError):
     """The ``cancel`` of a start was set. The start has removed what it made, or the message names what may be left."""
+
+
+@dataclass(eq=False)
+class WorkError(LauncherError):
+    """Something that was done in a session failed: code, a notebook, a command, files, packages."""
+
+    session_id: str = ""
+
+    command_exit_code: ClassVar[int] = 9
+
+
+@dataclass(eq=False)
+class CodeError(WorkError):
+    """Code that a kernel executed raised an error.
+
+    Attributes:
+        ename: the kernel's name of the error, such as ``ZeroDivisionError``.
+        evalue: its text.
+        traceback: plain text, without the codes that colour a terminal.
+        result: all that came of the code.
+    """
+
+    ename: str = ""
+    evalue: str = ""
+    traceback: str = ""
+    result: ExecuteResult | None = None
+
+
+@dataclass(eq=False)
+class CellError(CodeError):
+    """A cell of a notebook raised an error.
+
+    Attributes:
+        cell: its number in the notebook, counted from 1, cells of text included.
+        notebook: the notebook with the outputs of all cells that were executed, this one's included.
+    """
+
+    cell: int = 0
+    notebook: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+
+@dataclass(eq=False)
+class KernelDiedError(WorkError):
+    """A kernel ended while it executed code.
+
+    Attributes:
+        kernel_id: of the kernel.
+        for_memory: whether it was killed for memory; None: nobody can tell.
+        result: what came of the code until then.
+        notebook: as in :class:`CellError`, where a notebook was run; else None.
+    """
+
+    kernel_id: str = ""
+    for_memory: bool | None = None
+    result: ExecuteResult | None = None
+    notebook: Mapping[str, Any] | None = field(default=None, repr=False)
+
+
+@dataclass(eq=False)
+class ExecuteTimeoutError(WorkError, TimeoutError):
+    """Code did not end within its time, and was interrupted.
+
+    Attributes:
+        seconds: its time.
+        result: what came of the code until then.
+        notebook: as in :class:`CellError`, where a notebook was run; else None.
+    """
+
+    seconds: float = 0.0
+    result: ExecuteResult | None = None
+    notebook: Mapping[str, Any] | None = field(default=None, repr=False)
+
+
+@dataclass(eq=False)
+class CommandError(WorkError):
+    """A command in a session ended with an exit code other than 0, or could not be run. ``result`` has its outputs."""
+
+    exit_code: int = 0
+    result: CommandResult | None = None
+
+
+@dataclass(eq=False)
+class CommandTimeoutError(WorkError, TimeoutError):
+    """A command did not end within its time, and was ended with all that it had started.
+
+    Attributes:
+        seconds: its time.
+        result: what it printed until then; its exit code says nothing.
+    """
+
+    seconds: float = 0.0
+    result: CommandResult | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from jupyter_launcher.models.activity import Activity, KernelInfo, SessionEvent, SessionEventKind, Stats
 from jupyter_launcher.models.events import Event, EventKind, Phase
 from jupyter_launcher.models.options import BuildOptions, Mount, Secret, Timeouts, Volume
-from jupyter_launcher.models.server import Gateway, GatewaySummary, RunningGateway, ServerInfo
+from jupyter_launcher.models.server import ApiResponse, Gateway, GatewaySummary, RunningGateway, ServerInfo
 from jupyter_launcher.models.session import (
     ReapedSession,
     SessionState,
@@ -18,6 +18,7 @@ from jupyter_launcher.models.session import (
 
 __all__ = [
     "Activity",
+    "ApiResponse",
     "BuildOptions",
     "Event",
     "EventKind",

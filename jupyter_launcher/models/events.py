@@ -18,6 +18,8 @@ class Phase(str, Enum):
     READY = "ready"
     CLAIM = "claim"
     """A session of a pool gets its directory; that was started before. In place of the five above."""
+    NOTEBOOK = "notebook"
+    """A notebook is run; ``done`` of ``total`` cells."""
     STOP = "stop"
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from jupyter_launcher.errors import ServerInfoError
+from jupyter_launcher.errors import ServerError, ServerInfoError
 
-__all__ = ["Gateway", "GatewaySummary", "RunningGateway", "ServerInfo"]
+__all__ = ["ApiResponse", "Gateway", "GatewaySummary", "RunningGateway", "ServerInfo"]
 
 _TYPES: dict[str, type] = {"password": bool, "pid": int, "port": int, "secure": bool}
 _HINT = "see whether another program writes to the runtime dir, or whether a configuration sets a token"
@@ -166,3 +167,30 @@ def _find_ours(text: str) -> ServerInfo | tuple[str, str]:
         elif parsed.token == token:
             return parsed
     return wrong
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiResponse:
+    """What a session's server answered to :meth:`Session.request`.
+
+    Attributes:
+        status: of HTTP.
+        body: as it came.
+        headers: by their names in lower case; of those of one name, the last.
+    """
+
+    status: int
+    body: bytes = field(default=b"", repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def json(self) -> Any:
+        """The body as JSON.
+
+        Raises:
+            ServerError: it is none.
+        """
+        try:
+            return json.loads(self.body)
+        except (ValueError, RecursionError, MemoryError) as error:
+            msg = f"the answer with status {self.status} and {len(self.body)} bytes is no JSON ({type(error).__name__})"
+        raise ServerError(msg, hint="look at its `status` and `body`")

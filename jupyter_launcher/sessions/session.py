@@ -40,6 +40,8 @@ from jupyter_launcher.spec.engine_options import spell_port
 from jupyter_launcher.spec.labels import SessionLabels
 from jupyter_launcher.spec.texts import check_inner_path
 from jupyter_launcher.waiting import Deadline, call_within
+from jupyter_launcher.work.place import Place
+from jupyter_launcher.work.session import SessionWork
 
 __all__ = ["Session"]
 
@@ -51,7 +53,7 @@ _STATUS_SECONDS = 5.0
 _LOOK_SECONDS = 2.0
 
 
-class Session:
+class Session(SessionWork):
     """A pipeline's container, its JupyterLab server and the kernels of that server.
 
     (Jupyter's own 'session' is a notebook together with its kernel.) Returned by ``Launcher.start``
@@ -70,6 +72,7 @@ class Session:
         warnings: tuple[str, ...] = (),
         joined: bool,
     ) -> None:
+        super().__init__()
         self._info = info
         self._labels = labels
         self._server_info = server_info
@@ -266,6 +269,17 @@ class Session:
         """
         return find_stats(self._context, self.container_id, self._labels)
 
+    def _place(self) -> Place:
+        return Place(
+            engine=self._context.engine,
+            container=self.container_id,
+            session_id=self.id,
+            url=self.url,
+            token=self._server_info.token,
+            gateway=self.gateway,
+            phase=self._context.reporter.for_session(self.id).phase,
+        )
+
     def _is_dir_replaced(self) -> bool | None:
         before = self._labels.pipeline_dir_id
         address, path = self._context.address, self._labels.pipeline_dir
@@ -356,6 +370,7 @@ class Session:
         Raises:
             EngineError: the engine does not answer, or the container cannot be removed.
         """
+        self._kept.forget()
         return run_act(lambda: stop_session(self._context, self._info, self._labels, self._server_info))
 
 

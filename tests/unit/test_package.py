@@ -20,6 +20,7 @@ PACKAGE = Path(jupyter_launcher.__file__).parent
 
 # Lowest first. A module imports from the floors below its own, and from its own room (a folder).
 FLOORS = (
+    ("results",),
     ("errors", "_version", "forks", "threads"),
     ("acts",),
     ("waiting",),
@@ -28,6 +29,7 @@ FLOORS = (
     ("spec",),
     ("host", "server"),
     ("gateway",),
+    ("work",),
     ("sessions",),
     ("warm",),
     ("launcher",),
@@ -55,6 +57,7 @@ IMPORTERS = {
     "rich": {"cli.progress"},
     "pytest": {"pytest_plugin"},
     "filelock": {"pytest_plugin"},
+    "websocket": {"work.channels"},
 }
 
 
