@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
 import io
 import select
 import socket
@@ -177,8 +176,7 @@ def _start(api: APIClient, exec_id: str) -> requests.Response:
 
 def _take_over(response: requests.Response) -> tuple[socket.socket, bytes]:
     """The connection of an answer that has changed to another protocol, and what of that was read with its head."""
-    head = getattr(response.raw, "_fp", None)
-    reader = head.fp if isinstance(head, http.client.HTTPResponse) else None
+    reader = getattr(getattr(response.raw, "_fp", None), "fp", None)
     if not isinstance(reader, io.BufferedReader) or not isinstance(reader.raw, socket.SocketIO):
         msg = "this transport to the engine cannot be written to"
         raise requests.ConnectionError(msg)
