@@ -25,6 +25,10 @@ _PIECE = 2**16
 _HEAD = 8
 _QUIET_SECONDS = 30.0  # after which the engine is asked whether the command still runs
 _END_SECONDS = 12.0
+_NO_UPGRADE = (
+    "have the proxy upgrade connections, as `docker exec` needs it too; haproxy 2.4 and later do not (haproxy#2684), "
+    "haproxy 2.2 does"
+)
 _NOT_READY = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
@@ -177,7 +181,7 @@ def _start(api: APIClient, exec_id: str) -> requests.Response:
         if response.status_code != 101:
             seen = f"HTTP status {response.status_code} in place of 101"
             msg = f"a proxy on the way to the engine lets no input pass ({seen})"
-            raise requests.ConnectionError(msg)
+            raise EngineError(msg, hint=_NO_UPGRADE, status=response.status_code)
     except BaseException:
         response.close()
         raise

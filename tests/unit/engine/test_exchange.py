@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import socket
+import ssl
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from docker import APIClient
+from docker.tls import TLSConfig
 
 from jupyter_launcher import EngineError, EngineUnavailableError
 from jupyter_launcher.acts import Cancel, run_act
@@ -26,14 +31,29 @@ Talk = Callable[[socket.socket], object]
 class Engine:
     """An engine with one container. ``talk`` gets the connection after the head of the answer."""
 
-    def __init__(self, talk: Talk, *, head: bytes = UPGRADED, created: tuple[int, Any] = (201, {"Id": "e1"})) -> None:
+    def __init__(
+        self,
+        talk: Talk,
+        *,
+        head: bytes = UPGRADED,
+        created: tuple[int, Any] = (201, {"Id": "e1"}),
+        certificate: Path | None = None,
+    ) -> None:
         self.talk = talk
         self.head = head
         self.created = created
         self.running = False
         self.requests: list[tuple[str, dict[str, Any]]] = []
         self.listener = socket.create_server(("127.0.0.1", 0))
-        self.api = APIClient(base_url=f"http://127.0.0.1:{self.listener.getsockname()[1]}", version="1.41", timeout=5)
+        place, tls = f"127.0.0.1:{self.listener.getsockname()[1]}", None
+        self.context: ssl.SSLContext | None = None
+        if certificate is not None:
+            self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self.context.load_cert_chain(certificate, certificate.with_suffix(".key"))
+            tls = TLSConfig(ca_cert=str(certificate), verify=True)
+        scheme = "http" if tls is None else "https"
+        self.api = APIClient(base_url=f"{scheme}://{place}", version="1.41", timeout=5, tls=tls or False)
+        self.api.trust_env = False
         threading.Thread(target=self._serve, daemon=True).start()
 
     def _serve(self) -> None:
@@ -43,6 +63,8 @@ class Engine:
                 threading.Thread(target=self._answer, args=(connection,), daemon=True).start()
 
     def _answer(self, connection: socket.socket) -> None:
+        if self.context is not None:
+            connection = self.context.wrap_socket(connection, server_side=True)
         with connection, connection.makefile("rb") as reader:
             while line := reader.readline():
                 headers = {}
@@ -90,7 +112,20 @@ def test_what_comes_with_the_head_of_the_answer_is_not_lost() -> None:
     assert options["upgrade"] == "tcp"
 
 
-def test_much_is_sent_while_much_is_read() -> None:
+@pytest.fixture(params=["plain", "TLS"])
+def certificate(request: pytest.FixtureRequest, tmp_path: Path) -> Path | None:
+    if request.param == "plain":
+        return None
+    if shutil.which("openssl") is None:
+        pytest.skip("needs openssl")
+    path = tmp_path / "engine.pem"
+    line = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"]
+    line += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(path.with_suffix(".key")), "-out", str(path)]
+    subprocess.run(line, check=True, capture_output=True)
+    return path
+
+
+def test_much_is_sent_while_much_is_read(certificate: Path | None) -> None:
     size = 8 * 2**20  # more than the buffers of both directions hold
 
     def echo(connection: socket.socket) -> None:
@@ -100,7 +135,7 @@ def test_much_is_sent_while_much_is_read() -> None:
             left -= len(data)
             connection.sendall(framed((1, data)))
 
-    with engine(echo) as made, made.attach() as found:
+    with engine(echo, certificate=certificate) as made, made.attach() as found:
         found.send(b"x" * size)
         assert sum(len(piece) for _, piece in read_all(found)) == size
 
@@ -121,14 +156,15 @@ def test_a_frame_may_come_in_pieces() -> None:
         assert read_all(found) == [(1, b"whole")]
 
 
-def test_leaving_the_block_closes_the_input_and_waits_for_the_end() -> None:
+def test_leaving_the_block_closes_the_input_and_waits_for_the_end(certificate: Path | None) -> None:
     closed = threading.Event()
-    with engine() as made:
+    with engine(certificate=certificate) as made:
         made.running = True
 
         def wait_for_end(connection: socket.socket) -> None:
-            while connection.recv(100):
-                pass
+            with contextlib.suppress(OSError):  # what is no end of TLS is one of the connection
+                while connection.recv(100):
+                    pass
             closed.set()
             made.running = False
 
@@ -201,7 +237,7 @@ def test_a_proxy_that_lets_no_input_pass_is_named() -> None:
     head = b"HTTP/1.1 200 OK\r\nContent-Type: x\r\n\r\n"
     with (
         engine(head=head) as made,
-        pytest.raises(EngineUnavailableError, match=r"lets no input pass \(HTTP status 200"),
+        pytest.raises(EngineError, match=r"lets no input pass \(HTTP status 200"),
     ):
         made.attach().__enter__()
 
