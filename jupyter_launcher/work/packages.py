@@ -69,21 +69,20 @@ def install_packages(
         return result
     has_pip = run((python, "-c", "import pip"), timeout=_LOOK_SECONDS, check=False).exit_code == 0
     seen = _read_errors(result) if has_pip else f"{python} has no pip"
-    msg = f"pip did not install {', '.join(map(show_value, requirements))} in session {place.session_id}: {seen}"
-    raise CommandError(
-        msg[: 2 * _SHOWN], hint=_HINT, session_id=place.session_id, exit_code=result.exit_code, result=result
-    )
+    # A URL among the requirements may hold a password, which pip hides in what it says.
+    msg = f"pip did not install the packages in session {place.session_id}: {seen}"
+    raise CommandError(msg, hint=_HINT, session_id=place.session_id, exit_code=result.exit_code, result=result)
 
 
 def _check_requirements(requirements: tuple[str, ...]) -> None:
     for item in requirements:
-        if isinstance(item, str) and item.strip() and not item.strip().startswith("-") and "\0" not in item:
-            continue
-        msg = f"a requirement is {show_value(item)}"
-        hint = (
-            "give texts such as 'pandas' or 'scikit-learn==1.7'; options of pip go into variables such as PIP_INDEX_URL"
-        )
-        raise OptionError(msg, hint=hint, option="requirements")
+        if not isinstance(item, str) or not item.strip() or "\0" in item:
+            msg = f"a requirement is {show_value(item)}"
+            raise OptionError(msg, hint="give texts such as 'pandas' or 'scikit-learn==1.7'", option="requirements")
+        if item.strip().startswith("-"):
+            msg = "an option of pip stands among the requirements"
+            hint = "give the session pip's variables instead, such as PIP_INDEX_URL"
+            raise OptionError(msg, hint=hint, option="requirements")
     if not requirements:
         msg = "there is no requirement"
         raise OptionError(msg, hint="give at least one, such as 'pandas'", option="requirements")
