@@ -21,7 +21,13 @@ _LOOK_SECONDS = 10.0
 _PYTHON = re.compile(r"(?:.*/)?(?:python|pypy)[0-9.]*")
 _OF_SERVER = re.compile(r"python[0-9.]*")
 """jupyter_client takes the server's own Python where a kernel spec has one of these."""
-_OPTIONS = ("--disable-pip-version-check", "--no-input", "--no-warn-script-location", "--progress-bar=off")
+_OPTIONS = (
+    "--disable-pip-version-check",
+    "--no-input",
+    "--no-color",
+    "--no-warn-script-location",
+    "--progress-bar=off",
+)
 _SHOWN = 1000  # characters of pip's words
 _HINT = "docs/packages.md says how packages get into images of each kind; pip's whole output is in the error's `result`"
 
