@@ -1,0 +1,234 @@
+"""``Connection``: one kernel, as one process of ours speaks to it."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from typing import NoReturn
+
+from jupyter_launcher.acts import check_cancelled, wait_for_cancel
+from jupyter_launcher.errors import ServerError, WorkError
+from jupyter_launcher.waiting import Deadline
+from jupyter_launcher.work.channels import Channels, ChannelsLostError
+from jupyter_launcher.work.messages import build_request
+from jupyter_launcher.work.server import KernelServer
+
+__all__ = ["Connection", "KernelDeadError", "KernelGoneError"]
+
+_CONNECT_SECONDS = 90.0
+"""A server holds a websocket back until the kernel answers it, for a minute at most."""
+
+_READY_SECONDS = 60.0
+_ASK_AGAIN_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+_LOOK_SECONDS = 1.0
+_RETRY_SECONDS = 0.2
+_POLL = 0.05
+_FRESH_SECONDS = 5.0
+
+
+class KernelGoneError(WorkError):
+    """The server has no such kernel any more, or its process does not start again. No code was sent to it."""
+
+
+class KernelDeadError(Exception):
+    """The kernel's process has ended. Raised inside this room, never seen outside."""
+
+
+class Connection:
+    """One kernel, as this process speaks to it. What several threads ask is done one after another.
+
+    Attributes:
+        server: that holds the kernel.
+        kernel: its id.
+        session: ours, of the connection that there is.
+        process: the session of the kernel's process, by which its messages are known; empty: not known.
+        died: whether the kernel has died since it answered last.
+    """
+
+    def __init__(self, server: KernelServer, kernel: str) -> None:
+        self.server = server
+        self.kernel = kernel
+        self.session = ""
+        self.process = ""
+        self.died = False
+        self._lock = threading.Lock()
+        self._holder: int | None = None
+        self._channels: Channels | None = None
+        self._seen = 0
+        self._oom_kills: int | None = None
+        self._oom_looked = -math.inf
+
+    @property
+    def channels(self) -> Channels:
+        """The websocket.
+
+        Raises:
+            ChannelsLostError: there is none.
+        """
+        if self._channels is None:
+            msg = "the connection was closed"
+            raise ChannelsLostError(msg)
+        return self._channels
+
+    @contextlib.contextmanager
+    def turn(self) -> Iterator[None]:
+        """What runs inside has the kernel for itself, as far as this process is concerned."""
+        if self._holder == threading.get_ident():
+            msg = "this kernel executes the code whose output is just being handed over"
+            raise WorkError(msg, hint="use the kernel after that, or another one", session_id=self.server.session_id)
+        while not self._lock.acquire(timeout=_POLL):
+            check_cancelled()
+        self._holder = threading.get_ident()
+        try:
+            yield
+        finally:
+            self._holder = None
+            self._lock.release()
+
+    def connect(self) -> None:
+        """Wait until the kernel answers; what has come since its last use is dropped.
+
+        Raises:
+            KernelGoneError: there is no such kernel.
+            ServerError: the server does not answer, or refuses.
+        """
+        if self._channels is not None and self._drain():
+            return
+        if self.died and self.server.state(self.kernel) in ("", "dead"):
+            self._raise_gone()
+        deadline = Deadline(_CONNECT_SECONDS)
+        self.session, self.process = uuid.uuid4().hex, ""
+        try:
+            while self._channels is None:
+                self._channels = self._open(deadline, 0)
+            self._await_answer(deadline.shortened(_READY_SECONDS))
+        except KernelDeadError:
+            self.close()
+            self._raise_gone()
+        except ChannelsLostError as error:
+            self.close()
+            self.server.fail(f"kernel {self.kernel}", str(error), deadline.seconds)
+        except BaseException:
+            self.close()
+            raise
+        self.died = False
+
+    def restart(self) -> None:
+        """Start the kernel's process anew, when what other threads execute is over."""
+        with self.turn():
+            self.close()
+            self.server.restart(self.kernel)
+            self.connect()
+
+    def resume(self, deadline: Deadline) -> bool | None:
+        """Make a lost connection anew.
+
+        Returns:
+            Whether all that has come meanwhile will be read; None: nobody can tell.
+
+        Raises:
+            KernelDeadError: there is no such kernel any more.
+            ChannelsLostError: there was no connection before the deadline.
+            ServerError: the server refuses, or its session has ended.
+        """
+        if self._channels is not None:
+            self._seen = self._channels.seen
+            self.close()
+        while self._channels is None:
+            self._channels = self._open(deadline, self._seen)
+        return self._channels.complete
+
+    def send(self, kind: str, content: Mapping[str, object], channel: str = "shell") -> str:
+        """Send a request, and return its id."""
+        request, text = build_request(kind, content, self.session, channel)
+        self.channels.send(text)
+        return request
+
+    def close(self) -> None:
+        """Leave the kernel as it is."""
+        channels, self._channels = self._channels, None
+        if channels is not None:
+            channels.close()
+
+    def count_oom_kills(self) -> None:
+        """Note how many processes have been killed for memory until now."""
+        if time.monotonic() - self._oom_looked > _FRESH_SECONDS * self.server.patience:
+            self._oom_kills, self._oom_looked = self.server.oom_kills(), time.monotonic()
+
+    def died_for_memory(self) -> bool | None:
+        """Whether more processes have been killed for memory since then; None: nobody can tell.
+
+        Raises:
+            SessionNotFoundError, ServerNotRunningError: the session itself has ended.
+        """
+        before, after = self._oom_kills, self.server.oom_kills()
+        self._oom_looked = -math.inf
+        if after is None:
+            self.server.check_running()
+        return None if before is None or after is None else after > before
+
+    def _drain(self) -> bool:
+        try:
+            while self.channels.pending():
+                self.channels.receive(_RETRY_SECONDS)
+        except ChannelsLostError:
+            self.close()
+            return False
+        return True
+
+    def _open(self, deadline: Deadline, seen: int) -> Channels | None:
+        """A connection; None where another attempt may make one."""
+        try:
+            return Channels.open(self.server.api, self.kernel, self.session, deadline, seen)
+        except ChannelsLostError as error:
+            if error.status == 404:
+                raise KernelDeadError from None
+            if error.status in (401, 403):
+                msg = f"the server refuses a connection to kernel {self.kernel}: {error}"
+                raise ServerError(msg, hint="see its log: `Launcher.logs`") from None
+            self.server.check_running()
+            if deadline.remaining() < _RETRY_SECONDS:
+                raise
+        wait_for_cancel(_RETRY_SECONDS)
+        return None
+
+    def _await_answer(self, deadline: Deadline) -> None:
+        """Wait until what the kernel answers comes back on all ways.
+
+        A kernel that has just started may not be heard yet, so it is asked again. One that executes the code of another
+        client answers later; the code waits for it just as well.
+        """
+        probes: set[str] = set()
+        answered = idle = False
+        pauses = iter(_ASK_AGAIN_SECONDS)
+        pause, looks = 0.0, 0
+        ask_at = look_at = time.monotonic()
+        while not (answered and idle):
+            if deadline.expired():
+                msg = f"the kernel has not answered for {deadline.seconds:g} s"
+                raise ChannelsLostError(msg)
+            if time.monotonic() >= ask_at:
+                probes.add(self.send("kernel_info_request", {}))
+                pause = next(pauses, _ASK_AGAIN_SECONDS[-1])
+                ask_at = time.monotonic() + pause
+            message = self.channels.receive(min(pause, _LOOK_SECONDS))
+            if message is None and time.monotonic() > look_at + _LOOK_SECONDS:
+                look_at, state = time.monotonic(), self.server.state(self.kernel)
+                if state in ("", "dead"):
+                    raise KernelDeadError
+                looks = looks + 1 if state == "busy" else 0
+                if looks > 1:
+                    return
+            if message is not None and message.parent in probes:
+                if message.kind == "kernel_info_reply":
+                    answered, self.process = True, message.session
+                elif message.kind == "status":
+                    idle = idle or message.content.get("execution_state") == "idle"
+
+    def _raise_gone(self) -> NoReturn:
+        msg = f"there is no kernel {self.kernel} any more"
+        raise KernelGoneError(msg, hint="start another one", session_id=self.server.session_id)
