@@ -50,6 +50,7 @@ __all__ = ["run_notebook"]
 _MAY_RAISE = "raises-exception"
 _FILE_SECONDS = 60.0
 _MOST_NAMES = 20
+_SHOWN = 500  # characters of what the session tells, in a message
 
 
 def run_notebook(
@@ -170,7 +171,7 @@ class _Work:
             raise WorkError(msg, hint="run the notebook again, and leave its kernel alone meanwhile")
         if result.error is not None and not has_tag(cell, _MAY_RAISE):
             failure = result.error
-            msg = f"{where} raised {failure.ename}: {failure.evalue}"
+            msg = f"{where} raised {failure.ename}: {failure.evalue}"[:_SHOWN]
             raise CellError(
                 msg,
                 hint="see the traceback; a cell that may raise needs the tag raises-exception",
@@ -192,8 +193,8 @@ class _Work:
             raise ServerError(msg, hint="see the session's log")
         name = kernel_name_of(notebook) or found.get("default")
         if not isinstance(name, str) or name not in specs:
-            known = ", ".join(sorted(specs)[:_MOST_NAMES]) or "none"
-            msg = f"{self.path} names the kernel {show_value(name)}, which the session does not have; it has {known}"
+            known = ", ".join(sorted(specs)[:_MOST_NAMES])[:_SHOWN] or "none"
+            msg = f"{self.path} needs the kernel {show_value(name)}, which the session does not have; it has {known}"
             raise WorkError(msg, hint="choose another kernel for it in JupyterLab, or take an image with this one")
         if self.parameters:
             self._check_language(specs[name])
