@@ -26,6 +26,7 @@ __all__ = [
     "format_notebook",
     "has_tag",
     "kernel_name_of",
+    "language_of",
     "parse_notebook",
     "place_parameters",
     "set_result",
@@ -186,8 +187,8 @@ def clear_outputs(notebook: Notebook) -> None:
 
 
 def set_result(cell: Notebook, result: ExecuteResult) -> None:
-    """Give a cell what came of its code."""
-    cell["outputs"] = [dict(output) for output in result.outputs]
+    """Give a cell what came of its code: the outputs themselves, which a later cell may update."""
+    cell["outputs"] = list(result.outputs)
     cell["execution_count"] = result.execution_count
 
 
@@ -196,6 +197,12 @@ def kernel_name_of(notebook: Notebook) -> str | None:
     spec = notebook["metadata"].get("kernelspec")
     name = spec.get("name") if isinstance(spec, dict) else None
     return name if isinstance(name, str) and name else None
+
+
+def language_of(model: object) -> object:
+    """The language of a kernel spec, as a server describes it; None where it tells none."""
+    spec = model.get("spec") if isinstance(model, dict) else None
+    return spec.get("language") if isinstance(spec, dict) else None
 
 
 def place_parameters(notebook: Notebook, parameters: Mapping[str, str]) -> None:

@@ -38,6 +38,7 @@ from jupyter_launcher.work.ipynb import (
     format_notebook,
     has_tag,
     kernel_name_of,
+    language_of,
     parse_notebook,
     place_parameters,
     set_result,
@@ -49,7 +50,6 @@ __all__ = ["run_notebook"]
 
 _MAY_RAISE = "raises-exception"
 _FILE_SECONDS = 60.0
-_MOST_NAMES = 20
 _SHOWN = 500  # characters of what the session tells, in a message
 
 
@@ -109,23 +109,23 @@ class _Work:
         try:
             with self.place.phase(Phase.NOTEBOOK) as progress:
                 notebook = parse_notebook(self._read(), self.path)
-                spec = self._choose_spec(notebook)
                 if self.parameters:
+                    self._check_language(notebook)
                     place_parameters(notebook, self.parameters)
                 clear_outputs(notebook)
                 if self.output is not None:
                     self._check_folder(self.output.rpartition("/")[0])
-                return self._execute(notebook, spec, progress)
+                return self._execute(notebook, progress)
         except WorkError as error:
             error.session_id = self.place.session_id
             raise
 
-    def _execute(self, notebook: Notebook, spec: str, progress: Progress) -> NotebookResult:
+    def _execute(self, notebook: Notebook, progress: Progress) -> NotebookResult:
         begin = time.monotonic()
         end = None if self.timeout is None else Deadline(self.timeout)
         cells = list(cells_to_execute(notebook))
         truncated = False
-        with Kernel(self.place, name=spec, path=self.path, kernel_id=None) as kernel:
+        with Kernel(self.place, name=kernel_name_of(notebook), path=self.path, kernel_id=None) as kernel:
             try:
                 for done, (number, cell) in enumerate(cells):
                     progress(f"{self.path}, cell {number}", done, len(cells))
@@ -183,29 +183,19 @@ class _Work:
             )
         return result
 
-    def _choose_spec(self, notebook: Notebook) -> str:
-        """The kernel spec that the notebook names, else the server's default."""
+    def _check_language(self, notebook: Notebook) -> None:
+        """Refuse parameters for a kernel that is not of Python, as the server knows it."""
         answer = self.request("GET", "api/kernelspecs")
-        found = _json_of(answer) if answer.status == 200 else None
+        found = _json_of(answer)
         specs = found.get("kernelspecs") if isinstance(found, dict) else None
-        if not isinstance(found, dict) or not isinstance(specs, dict):
-            msg = f"the server does not tell its kernel specs (status {answer.status})"
-            raise ServerError(msg, hint="see the session's log")
+        if answer.status != 200 or not isinstance(specs, dict):
+            _refuse("the server does not tell its kernel specs", answer, found)
         name = kernel_name_of(notebook) or found.get("default")
-        if not isinstance(name, str) or name not in specs:
-            known = ", ".join(sorted(specs)[:_MOST_NAMES])[:_SHOWN] or "none"
-            msg = f"{self.path} needs the kernel {show_value(name)}, which the session does not have; it has {known}"
-            raise WorkError(msg, hint="choose another kernel for it in JupyterLab, or take an image with this one")
-        if self.parameters:
-            self._check_language(specs[name])
-        return name
-
-    def _check_language(self, model: object) -> None:
-        spec = model.get("spec") if isinstance(model, dict) else None
-        language = spec.get("language") if isinstance(spec, dict) else None
-        if language != "python":
-            seen = f"are given, and the language of {self.path} is {show_value(language)}"
-            refuse_option("parameters", seen, "only notebooks in Python take parameters")
+        if isinstance(name, str) and name in specs:  # else the start of the kernel refuses it
+            language = language_of(specs[name])
+            if language != "python":
+                seen = f"are given, and the language of {self.path} is {show_value(language)}"
+                refuse_option("parameters", seen, "only notebooks in Python take parameters")
 
     def _read(self) -> str:
         """The notebook's text."""
