@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from jupyter_launcher.models import ApiResponse, KernelInfo
 from jupyter_launcher.results import CommandResult, ExecuteResult, NotebookResult, Output
 from jupyter_launcher.work.kernels import Kernel
-from jupyter_launcher.work.notebooks import run_notebook
+from jupyter_launcher.work.notebooks.run import run_notebook
 from jupyter_launcher.work.place import Place
 
 __all__ = ["SessionWork"]

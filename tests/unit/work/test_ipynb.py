@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 
 from jupyter_launcher import ExecuteResult, OptionError, WorkError
-from jupyter_launcher.work.ipynb import (
+from jupyter_launcher.work.notebooks.ipynb import (
     cells_to_execute,
     check_parameters,
     clear_outputs,

@@ -28,8 +28,8 @@ from jupyter_launcher import (
 from jupyter_launcher.acts import wait_for_cancel
 from jupyter_launcher.sessions.phases import PhaseReporter
 from jupyter_launcher.waiting import Deadline
-from jupyter_launcher.work import notebooks
-from jupyter_launcher.work.notebooks import run_notebook
+from jupyter_launcher.work.notebooks import run as run_module
+from jupyter_launcher.work.notebooks.run import run_notebook
 from jupyter_launcher.work.place import Place
 from tests.unit.fakes import TOKEN, FakeEngine
 from tests.unit.work.notebook import code, notebook, text_cell
@@ -132,7 +132,7 @@ def lasts(timeout: float | None) -> ExecuteResult:
 
 @pytest.fixture
 def kernels(monkeypatch: pytest.MonkeyPatch) -> list[FakeKernel]:
-    monkeypatch.setattr(notebooks, "Kernel", FakeKernel)
+    monkeypatch.setattr(run_module, "Kernel", FakeKernel)
     FakeKernel.made, FakeKernel.codes = [], {"raise": raises, "die": dies, "last": lasts}
     return FakeKernel.made
 

@@ -30,7 +30,8 @@ from jupyter_launcher.results import ExecuteResult, NotebookResult
 from jupyter_launcher.spec.checks import refuse_option
 from jupyter_launcher.spec.texts import check_inner_path
 from jupyter_launcher.waiting import Deadline
-from jupyter_launcher.work.ipynb import (
+from jupyter_launcher.work.kernels import Kernel
+from jupyter_launcher.work.notebooks.ipynb import (
     Notebook,
     cells_to_execute,
     check_parameters,
@@ -43,7 +44,6 @@ from jupyter_launcher.work.ipynb import (
     place_parameters,
     set_result,
 )
-from jupyter_launcher.work.kernels import Kernel
 from jupyter_launcher.work.place import Place
 
 __all__ = ["run_notebook"]
