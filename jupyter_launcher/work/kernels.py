@@ -148,7 +148,8 @@ class Kernel:
             return
         self._id = None
         try:
-            self._server.end(started)
+            with shielded():
+                self._server.end(started)
         except LauncherError as error:  # it ends with the session
             _log.warning("kernel %s of session %s was not ended: %s", started.id, self._server.session_id, error)
 

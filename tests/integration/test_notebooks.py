@@ -172,8 +172,6 @@ def test_a_time_that_is_over(place: Place) -> None:
         place.run("slow.ipynb", *cells, cell_timeout=1)
     assert caught.value.notebook is not None
     assert texts(caught.value.notebook)[0].startswith("before\n")
-    with pytest.raises(ExecuteTimeoutError, match=r"slow.ipynb did not end within 2 s; its cell 2 was interrupted"):
-        place.run("slow.ipynb", code("1"), cells[0], timeout=2)
     assert place.session.kernels() == ()
 
 
