@@ -12,6 +12,7 @@ from typing import Any
 
 import nbformat
 import pytest
+from click.testing import CliRunner
 
 from jupyter_launcher import (
     CellError,
@@ -25,6 +26,7 @@ from jupyter_launcher import (
     Session,
     WorkError,
 )
+from jupyter_launcher.cli.commands import cli
 from tests.containers import eventually, owned
 from tests.unit.work.notebook import code, notebook, text_cell
 
@@ -37,7 +39,8 @@ SHOW = "from IPython.display import display\nshown = display({'text/plain': 'fir
 class Place:
     """A session that all tests here share, and the directory that its kernels see."""
 
-    def __init__(self, session: Session, folder: Path, listeners: list[Listener]) -> None:
+    def __init__(self, namespace: str, session: Session, folder: Path, listeners: list[Listener]) -> None:
+        self.namespace = namespace
         self.session = session
         self.folder = folder
         self.listeners = listeners
@@ -74,7 +77,7 @@ def shared(launcher: Launcher, name: str, folder: Path, **options: Any) -> Itera
         Launcher(namespace=f"{launcher.namespace}-{name}", owner=launcher.owner, on_event=hear) as own,
         own.start(folder, **options) as session,
     ):
-        yield Place(session, folder, listeners)
+        yield Place(own.namespace, session, folder, listeners)
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +100,8 @@ def place(request: pytest.FixtureRequest) -> Place:
 
 def texts(found: Any) -> list[str]:
     outputs = [cell.get("outputs", []) for cell in found["cells"]]
-    return ["".join(item.get("text", item.get("data", {}).get("text/plain", "")) for item in of) for of in outputs]
+    found = [[item.get("text", item.get("data", {}).get("text/plain", "")) for item in of] for of in outputs]
+    return ["".join("".join(text) for text in of) for of in found]
 
 
 def test_a_notebook_is_executed_in_its_folder_as_jupyterlab_does_it(place: Place) -> None:
@@ -198,6 +202,16 @@ def test_two_runs_of_one_notebook_have_kernels_of_their_own(beside: Place) -> No
     assert first == second != again[0]
     assert again[0].strip().isdecimal()
     assert beside.session.kernels() == ()
+
+
+def test_the_command(beside: Place) -> None:
+    beside.write("command.ipynb", code("print(a)"), code("1 / 0"))
+    line = ["--namespace", beside.namespace, "--progress=plain", "run-notebook", beside.session.id, "command.ipynb"]
+    ended = CliRunner().invoke(cli, [*line, "--parameter", 'a={"x": 1}', "--output", "made.ipynb"])
+    assert (ended.exit_code, ended.stdout) == (9, "")
+    assert "ZeroDivisionError: division by zero\n" in ended.stderr
+    assert "jupyter-launcher: cell 3 of command.ipynb raised ZeroDivisionError" in ended.stderr
+    assert texts(json.loads((beside.folder / "made.ipynb").read_text()))[1] == "{'x': 1}\n"
 
 
 @pytest.mark.parametrize(
