@@ -170,13 +170,13 @@ def test_a_kernel_that_dies(place: Place) -> None:
     assert place.session.kernels() == ()
 
 
-def test_a_time_that_is_over(place: Place) -> None:
+def test_a_time_that_is_over(beside: Place) -> None:
     cells = [code("print('before', flush=True)\nwhile True: pass"), code("1")]
     with pytest.raises(ExecuteTimeoutError, match=r"cell 1 of slow.ipynb did not end within 1 s") as caught:
-        place.run("slow.ipynb", *cells, cell_timeout=1)
+        beside.run("slow.ipynb", *cells, cell_timeout=1)
     assert caught.value.notebook is not None
     assert texts(caught.value.notebook)[0].startswith("before\n")
-    assert place.session.kernels() == ()
+    assert beside.session.kernels() == ()
 
 
 def test_a_ctrl_c_leaves_no_kernel(beside: Place) -> None:
