@@ -46,7 +46,8 @@ def read_environment(folder):
         with open("/proc/%d/environ" % server, "rb") as file:
             entries = file.read().split(b"\0")
         with open("/proc/%d/status" % server) as file:
-            mask = dict(line.rstrip().split(":\t", 1) for line in file if ":\t" in line).get("Umask", "0022")
+            masks = [line.split()[1] for line in file if line.startswith("Umask:")]
+        mask = masks[0] if masks else "0022"
         left_out = OURS
     pairs = [entry.decode("utf-8", "surrogateescape").partition("=") for entry in entries]
     return mask, {name: value for name, equals, value in pairs if name and equals and name not in left_out}
