@@ -145,8 +145,8 @@ class SessionWork:
     ) -> NotebookResult:
         """Execute a notebook of the pipeline with a kernel of its own, cell by cell, in the notebook's folder.
 
-        JupyterLab shows the kernel while it runs, and it is ended afterwards. ``on_event`` gets the progress. A cell with
-        the tag ``skip-execution`` is left as it is. Needs the extra ``execute``.
+        JupyterLab shows the kernel while it runs, and it is ended afterwards. ``on_event`` gets the progress. A cell
+        with the tag ``skip-execution`` is left as it is. Needs the extra ``execute``.
 
         Args:
             path: relative to the pipeline directory.
