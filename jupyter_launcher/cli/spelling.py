@@ -13,7 +13,9 @@ _FLAGS = {
     **{name: spelling.flag for name, spelling in SPELLINGS.items()},
     "allow_engine_socket": "--allow-engine-socket",
     "context": "--context",
+    "cwd": "--cwd",
     "roots": "--root",
+    "timeout": "--timeout",
 }
 _OF_WORK = {"cell_timeout": "--cell-timeout", "output": "--output", "parameters": "--parameter", "timeout": "--timeout"}
 """Options whose names are English words too, so they are respelled only where a message begins with them."""

@@ -87,7 +87,7 @@ def run(
             lambda: run_command(
                 session._place(),  # noqa: SLF001 - the public call hands out texts, and a pipe wants the bytes
                 argv,
-                environment=read_options({"environment": environment})["environment"],
+                environment=read_options({"environment": environment}).get("environment"),
                 given=sys.stdin.buffer.read() if reads else None,
                 check=False,
                 on_bytes=None if state.json else _write,

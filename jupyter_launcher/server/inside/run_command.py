@@ -64,6 +64,17 @@ def become_home(environment):
         environment["HOME"] = "/"
 
 
+def count_as_use(folder):
+    """Show the server that a command runs, for as long as the file is open (patches/idle.py)."""
+    try:
+        file = os.open(folder + "/commands", os.O_WRONLY | os.O_CREAT, 0o600)
+    except OSError:  # of another user, and so is the folder
+        return None
+    fcntl.flock(file, fcntl.LOCK_SH)
+    os.utime(file)
+    return file
+
+
 def adopt_orphans():
     """Become the parent of every process that loses its own below this one, so that none escapes."""
     try:
@@ -378,6 +389,7 @@ def main(folder):
     else:
         request["umask"], request["environment"] = read_environment(folder)
     request["environment"].update(request["more"])
+    use = count_as_use(folder)
     adopt_orphans()
     command = start(request, launcher)
     if command is not None:
@@ -389,6 +401,8 @@ def main(folder):
     os.set_blocking(1, True)
     while launcher.outbox:
         launcher.flush()
+    if use is not None:
+        os.close(use)
     if command is not None:
         command.leave()
 

@@ -55,26 +55,33 @@ class LocalExchange:
         self.process.communicate()
 
 
-def local_engine(folder: Path) -> FakeEngine:
-    """An engine whose one container's own folder is this one."""
+def _localize(argv: Sequence[str], folder: Path) -> list[str]:
+    return [str(folder) if word == RUN_DIR else word for word in argv]
 
-    def localize(argv: Sequence[str]) -> list[str]:
-        return [str(folder) if word == RUN_DIR else word for word in argv]
+
+def attach_here(folder: Path) -> Callable[[Sequence[str], str | None], contextlib.AbstractContextManager[Exchange]]:
+    """Runs commands of containers here; their own folder is this one."""
 
     @contextlib.contextmanager
-    def attach(argv: Sequence[str], user: str | None) -> Iterator[Exchange]:
-        exchange = LocalExchange(localize(argv))
+    def attach(argv: Sequence[str], _: str | None) -> Iterator[Exchange]:
+        exchange = LocalExchange(_localize(argv, folder))
         try:
             yield exchange
         finally:
             exchange.close()
 
+    return attach
+
+
+def local_engine(folder: Path) -> FakeEngine:
+    """An engine whose one container's own folder is this one."""
+
     def run(_: str, argv: tuple[str, ...]) -> ExecResult:
-        done = subprocess.run(localize(argv), capture_output=True, text=True, check=False)
+        done = subprocess.run(_localize(argv, folder), capture_output=True, text=True, check=False)
         return printed(done.stdout, done.returncode, done.stderr)
 
     engine = FakeEngine(container(id=CONTAINER), run=run)
-    engine.on_attach = attach
+    engine.on_attach = attach_here(folder)
     return engine
 
 

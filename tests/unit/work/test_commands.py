@@ -119,6 +119,15 @@ def test_the_environment_of_a_server_that_did_not_write_it(tmp_path: Path) -> No
     assert result.stdout.splitlines() == ["0077", "OTHER=x", f"PATH={os.environ['PATH']}", "PWD=/usr"]
 
 
+def test_a_command_holds_a_lock_that_the_server_sees(place: Place, tmp_path: Path) -> None:
+    look = f"flock --nonblock {tmp_path}/commands true; echo $?"
+    assert shell(place, look).stdout == "1\n"
+    # Neither what has ended holds it, nor what reads for that which stays in the background.
+    pid = shell(place, "sleep 1000 & echo $!").stdout
+    assert subprocess.run(["sh", "-c", look], capture_output=True, check=True).stdout == b"0\n"
+    os.kill(int(pid), 9)
+
+
 def test_input_of_all_bytes_arrives_while_output_comes(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(commands, "KEPT", 1000)
     pieces: list[bytes] = []
