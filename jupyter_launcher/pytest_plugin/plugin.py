@@ -14,7 +14,7 @@ import shutil
 import uuid
 from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 import pytest
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from jupyter_launcher.pytest_plugin.run import Run
     from jupyter_launcher.sessions.session import Session
 
-__all__ = ["LauncherConfig", "ServerFactory"]
+__all__ = ["LauncherConfig", "ServerFactory", "skip_or_fail"]
 
 _CHOICES = {"docker": ("auto", "require", "skip"), "keep": ("never", "failed", "always")}
 _OUTPUT = "jupyter_launcher"
@@ -68,6 +68,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         ("gateway-image", "", "the gateway's image"),
         ("keep", "never", "never|failed|always: which sessions to leave running after their test"),
         ("start-timeout", "", "seconds for a server to be ready"),
+        ("notebooks", "", "GLOB of notebooks, such as '*.ipynb' or 'steps/*.ipynb': each of them is a test"),
     ):
         dest = f"jupyter_{name.replace('-', '_')}"
         group.addoption(f"--jupyter-{name}", dest=dest, choices=_CHOICES.get(name), help=text)
@@ -84,6 +85,14 @@ def _option(config: pytest.Config, name: str) -> str:
     return value
 
 
+def skip_or_fail(config: pytest.Config, what: str, why: str) -> NoReturn:
+    """End a test that cannot run here, as ``--jupyter-docker`` says."""
+    mode = _option(config, "docker")
+    if mode == "require" or (mode == "auto" and os.environ.get("CI")):
+        pytest.fail(f"{why} (--jupyter-docker=skip skips instead)", pytrace=False)
+    pytest.skip(f"{what}: {why} (--jupyter-docker=require fails instead)")
+
+
 def _start_timeout(config: pytest.Config) -> float | None:
     text = _option(config, "start_timeout")
     if not text:
@@ -95,12 +104,31 @@ def _start_timeout(config: pytest.Config) -> float | None:
     raise pytest.UsageError(msg)
 
 
+def _is_notebook(config: pytest.Config, path: Path) -> bool:
+    glob = _option(config, "notebooks")
+    try:
+        return bool(glob) and path.match(glob)
+    except ValueError:
+        msg = f"jupyter_notebooks is {glob!r}; give a pattern of paths, such as '*.ipynb'"
+        raise pytest.UsageError(msg) from None
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Refuse unusable options before anything runs."""
     for name in _CHOICES:
         _option(config, name)
     _start_timeout(config)
+    _is_notebook(config, config.rootpath)
     config.stash[_SUMMARY] = _Summary(getattr(config, "workeroutput", None))
+
+
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+    """Notebooks are tests where the option names them; what JupyterLab keeps as their checkpoints is none."""
+    if not _is_notebook(parent.config, file_path) or ".ipynb_checkpoints" in file_path.parts:
+        return None
+    from jupyter_launcher.pytest_plugin.notebooks import NotebookFile
+
+    return NotebookFile.from_parent(parent, path=file_path)
 
 
 def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Item]) -> list[str]:
@@ -179,10 +207,7 @@ def _jupyter_run(
             lock=(folder.parent if worker else folder) / "jupyter-launcher.lock",
         )
     except EngineUnavailableError as error:
-        mode = _option(pytestconfig, "docker")
-        if mode == "require" or (mode == "auto" and os.environ.get("CI")):
-            pytest.fail(f"{error} (--jupyter-docker=skip skips instead)", pytrace=False)
-        pytest.skip(f"no JupyterLab in a container: {error} (--jupyter-docker=require fails instead)")
+        skip_or_fail(pytestconfig, "no JupyterLab in a container", str(error))
     if worker:
         summary.headers.append(describe_engine(run.launcher.image, jupyter_launcher_config))
     pytestconfig.stash[_RUN] = run

@@ -58,6 +58,7 @@ IMPORTERS = {
     "pytest": {"pytest_plugin"},
     "filelock": {"pytest_plugin"},
     "anyio": {"aio"},
+    "websocket": {"work.channels"},
 }
 
 
