@@ -1,20 +1,56 @@
-"""What is done in a session: ``run``, ``cp``."""
+"""What is done in a session: ``execute``, ``run``, ``cp``."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
 from jupyter_launcher.acts import run_act
 from jupyter_launcher.cli.options import ID, CommandContext, GlobalOptionsCommand, full_id, pass_context
 from jupyter_launcher.cli.values import read_options
+from jupyter_launcher.errors import CodeError
 
-__all__ = ["cp", "run"]
+if TYPE_CHECKING:
+    from jupyter_launcher.results import Output
+
+__all__ = ["cp", "execute", "run"]
 
 _IN_SESSION = re.compile(r"([a-z0-9][a-z0-9_-]*):(.*)", re.DOTALL)
+
+
+@click.command(cls=GlobalOptionsCommand, short_help="Execute code in a session.")
+@ID
+@click.argument("file", type=click.File("r", encoding="utf-8"))
+@click.option("--kernel", "kernel_id", metavar="KERNEL", help="The id of a kernel that runs; else one of its own.")
+@click.option("--timeout", type=float, metavar="SECONDS", help="The code is interrupted then.")
+@pass_context
+def execute(state: CommandContext, session_id: str, file: TextIO, kernel_id: str | None, timeout: float | None) -> None:
+    """Execute the code in FILE, or on stdin where that is -, in a kernel of a session, and print what it shows.
+
+    Example: jupyter-launcher execute 3f2a steps/check.py --timeout 60
+    """
+    with state.launcher() as launcher:
+        session = launcher.get(full_id(launcher, session_id))
+        state.stop_drawing()
+        with session.kernel(id=kernel_id) as kernel:
+            try:
+                result = kernel.execute(file.read(), timeout=timeout, on_output=None if state.json else _show)
+            except CodeError as error:
+                if not state.json:
+                    click.echo(error.traceback, err=True)
+                raise
+    state.result(result, "")
+
+
+def _show(output: Output) -> None:
+    """Print what was printed where it belongs, and of all else the plain text."""
+    if output["output_type"] == "stream":
+        click.echo(output["text"], nl=False, err=output["name"] == "stderr")
+    elif output["output_type"] != "error":
+        click.echo(output["data"].get("text/plain", ""))
 
 
 @click.command(cls=GlobalOptionsCommand, short_help="Run a command in a session.")
