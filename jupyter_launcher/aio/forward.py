@@ -86,7 +86,6 @@ def awaited(
     *,
     undo: Callable[[T], object] | None = None,
     is_limited: bool = True,
-    is_end: bool = False,
     is_shielded: bool = False,
 ) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, T]]:
     """A method that blocks, awaited.
@@ -94,18 +93,17 @@ def awaited(
     Args:
         method: what it stands for.
         undo: as for :meth:`Loop.call`.
-        is_limited: False: it takes as long as a user's work takes, so others of its kind do not wait for it.
-        is_end: as for :meth:`Loop.call`.
+        is_limited: False: it ends something, or takes as long as a user's work, so it does not wait for others.
         is_shielded: as for :meth:`Loop.call`.
     """
-    kind = method.__name__ if is_limited else ""
+    kind = method.__name__ if is_limited and not is_shielded else ""
 
     @functools.wraps(method)
     async def call(self: Async[Any], /, *given: P.args, **options: P.kwargs) -> T:
         sync, loop = self._parts
         work = cast("Callable[[], T]", functools.partial(method, sync, *given, **loop.adapt(options)))
         options.clear()  # a traceback's locals show no secret
-        return await loop.call(work, kind=kind, undo=undo, is_end=is_end, is_shielded=is_shielded)
+        return await loop.call(work, kind=kind, undo=undo, is_shielded=is_shielded)
 
     return call
 

@@ -80,7 +80,7 @@ class AsyncLauncher(Async[Launcher], like=Launcher):
     get = awaited_as(AsyncSession, Launcher.get)
     list = awaited(Launcher.list)
     ids = awaited(Launcher.ids)
-    stop = awaited(Launcher.stop, is_end=True)
+    stop = awaited(Launcher.stop, is_limited=False)
     pause = awaited(Launcher.pause)
     resume = awaited_as(AsyncSession, Launcher.resume)
     renew = awaited(Launcher.renew)

@@ -11,7 +11,6 @@ import contextvars
 import functools
 import inspect
 import logging
-import math
 import threading
 from collections import defaultdict
 from collections.abc import Callable
@@ -87,7 +86,6 @@ class Loop:
         )
         self._context = contextvars.copy_context()
         self._limits: defaultdict[str, anyio.CapacityLimiter] = defaultdict(lambda: anyio.CapacityLimiter(_AT_ONCE))
-        self._limits[""] = anyio.CapacityLimiter(math.inf)
         self.streams: WeakSet[Any] = WeakSet()  # of AsyncStream, which is above
 
     def soon(self, call: Callable[[], object]) -> None:
@@ -140,25 +138,17 @@ class Loop:
         *,
         kind: str = "",
         undo: Callable[[T], object] | None = None,
-        is_end: bool = False,
         is_shielded: bool = False,
     ) -> T:
         """The result of a call that blocks.
 
         Args:
             call: made as an act.
-            kind: at most 64 calls of one kind run at once; empty: without a limit.
+            kind: at most 64 calls of one kind run at once; empty: it begins at once, in a task that is cancelled too.
             undo: called with the result that nobody gets, because the task was cancelled when it was there.
-            is_end: it begins in a task that is cancelled, too.
             is_shielded: it is not cancelled, but comes to its end before its task is told.
         """
-        limiter = self._limits[kind]
-        try:
-            limiter.acquire_on_behalf_of_nowait(call)
-        except anyio.WouldBlock:
-            with anyio.CancelScope(shield=is_end or is_shielded):
-                await limiter.acquire_on_behalf_of(call)
-        try:
+        async with self._limits[kind] if kind else contextlib.nullcontext():
             act = Act(self, call, undo)
             try:
                 await act.wait(is_shielded=is_shielded)
@@ -171,8 +161,6 @@ class Loop:
                 return act.result.result()
             finally:
                 del act  # or it and its error would hold each other
-        finally:
-            limiter.release_on_behalf_of(call)
 
     async def _take_back(self, result: Future[T], undo: Callable[[T], object] | None, reason: BaseException) -> None:
         """Leave nothing of an act that has ended, and whose task was cancelled for a reason."""

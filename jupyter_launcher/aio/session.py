@@ -55,7 +55,7 @@ class AsyncSession(Async[Session], like=Session):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         session, loop = self._parts
-        await loop.call(functools.partial(leave, session), kind="stop", is_shielded=True)
+        await loop.call(functools.partial(leave, session), is_shielded=True)
 
     id = _of_session(lambda session: session.id)
     container_id = _of_session(lambda session: session.container_id)
@@ -85,7 +85,7 @@ class AsyncSession(Async[Session], like=Session):
     renew = awaited(Session.renew)
     pause = awaited(Session.pause)
     resume = awaited(Session.resume)
-    stop = awaited(Session.stop, is_end=True)
+    stop = awaited(Session.stop, is_limited=False)
 
     request = awaited(Session.request)
     execute = awaited(Session.execute, is_limited=False)

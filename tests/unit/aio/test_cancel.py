@@ -13,6 +13,7 @@ from typing import Any
 
 import anyio
 import pytest
+from anyio.lowlevel import checkpoint
 
 from jupyter_launcher import (
     AsyncLauncher,
@@ -76,16 +77,23 @@ def test_a_start_that_is_cancelled_at_any_call_to_the_engine(
         run(lambda at=at: main(at))  # type: ignore[misc]
 
 
+Late = Callable[[anyio.CancelScope], None]
+
+
 @pytest.fixture
-def late(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """From its call on, a task learns that it was cancelled when the result of its call is there."""
-    wait = Act.wait
+def late(monkeypatch: pytest.MonkeyPatch) -> Late:
+    """From its call on, a scope is cancelled just when the result of the next call is there."""
 
-    async def wait_late(act: Act[Any], **given: Any) -> None:
-        act.result.exception(PATIENCE)
-        await wait(act, **given)
+    def cancel_late(scope: anyio.CancelScope) -> None:
+        async def wait_late(act: Act[Any], **_: Any) -> None:
+            act.result.exception(PATIENCE)
+            monkeypatch.undo()
+            scope.cancel()
+            await checkpoint()
 
-    return lambda: monkeypatch.setattr(Act, "wait", wait_late)
+        monkeypatch.setattr(Act, "wait", wait_late)
+
+    return cancel_late
 
 
 @pytest.mark.parametrize("joined", [False, True])
@@ -94,7 +102,7 @@ def test_a_session_that_comes_when_its_task_is_cancelled_is_stopped_unless_it_wa
     launcher: AsyncLauncher,
     engine: FakeEngine,
     tmp_path: Path,
-    late: Callable[[], None],
+    late: Late,
     *,
     joined: bool,
 ) -> None:
@@ -102,9 +110,8 @@ def test_a_session_that_comes_when_its_task_is_cancelled_is_stopped_unless_it_wa
         async with launcher:
             if joined:
                 await launcher.start(tmp_path, session_id="one")
-            late()
             with anyio.CancelScope() as scope:
-                scope.cancel()
+                late(scope)
                 await launcher.start(tmp_path, session_id="one")
             assert scope.cancelled_caught
             assert ("create", "jupyter-server.unit.one") in engine.calls
@@ -114,7 +121,7 @@ def test_a_session_that_comes_when_its_task_is_cancelled_is_stopped_unless_it_wa
 
 
 def test_what_cannot_be_undone_is_told(
-    run: Run[None], launcher: AsyncLauncher, engine: FakeEngine, tmp_path: Path, late: Callable[[], None], caplog: Any
+    run: Run[None], launcher: AsyncLauncher, engine: FakeEngine, tmp_path: Path, late: Late, caplog: Any
 ) -> None:
     notes: list[str] = []
 
@@ -127,10 +134,9 @@ def test_what_cannot_be_undone_is_told(
 
     async def main() -> None:
         async with launcher:
-            late()
             engine.fail("remove", refusal(500, "busy"))
             with anyio.CancelScope() as scope:
-                scope.cancel()
+                late(scope)
                 await start()
 
     run(main)
@@ -268,6 +274,20 @@ def test_the_loop_goes_on_while_a_cancelled_act_cleans_up(run: Run[None]) -> Non
         assert answered.is_set()
 
     run(main)
+
+
+def test_a_call_in_a_task_that_is_cancelled_does_not_begin(
+    run: Run[None], launcher: AsyncLauncher, engine: FakeEngine, tmp_path: Path
+) -> None:
+    async def main() -> None:
+        async with launcher:
+            with anyio.CancelScope() as scope:
+                scope.cancel()
+                await launcher.start(tmp_path)
+            assert scope.cancelled_caught
+
+    run(main)
+    assert engine.calls == []
 
 
 def test_a_stop_in_a_task_that_is_cancelled_begins_and_kills(
