@@ -370,7 +370,7 @@ class CellError(CodeError):
     """A cell of a notebook raised an error.
 
     Attributes:
-        cell: its number in the notebook, counted from 1, cells of text included.
+        cell: its number in ``notebook``, counted from 1, cells of text and the one that sets parameters included.
         notebook: the notebook with the outputs of all cells that were executed, this one's included.
     """
 
@@ -386,12 +386,13 @@ class KernelDiedError(WorkError):
         kernel_id: of the kernel.
         for_memory: whether it was killed for memory; None: nobody can tell.
         result: what came of the code until then.
-        notebook: as in :class:`CellError`, where a notebook was run; else None.
+        cell, notebook: as in :class:`CellError`, where a notebook was run; else None.
     """
 
     kernel_id: str = ""
     for_memory: bool | None = None
     result: ExecuteResult | None = None
+    cell: int | None = None
     notebook: Mapping[str, Any] | None = field(default=None, repr=False)
 
 
@@ -402,11 +403,12 @@ class ExecuteTimeoutError(WorkError, TimeoutError):
     Attributes:
         seconds: its time.
         result: what came of the code until then.
-        notebook: as in :class:`CellError`, where a notebook was run; else None.
+        cell, notebook: as in :class:`CellError`, where a notebook was run; else None.
     """
 
     seconds: float = 0.0
     result: ExecuteResult | None = None
+    cell: int | None = None
     notebook: Mapping[str, Any] | None = field(default=None, repr=False)
 
 

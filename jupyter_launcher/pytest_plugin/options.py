@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import Literal, TypeAlias, cast
+from pathlib import Path
+from typing import Literal, NoReturn, TypeAlias, cast
 
 import pytest
 
 __all__ = [
     "check_options",
     "find_obstacle",
+    "is_notebook",
     "may_reuse",
     "pytest_addoption",
     "read_option",
     "read_scope",
     "read_start_timeout",
+    "skip_or_fail",
 ]
 
 Scope: TypeAlias = Literal["function", "class", "module", "package", "session"]
@@ -37,6 +40,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         ("keep", "never", "never|failed|always: which sessions to leave running after their test"),
         ("scope", "function", "function|class|module|package|session: how long a server and its pipeline dir last"),
         ("start-timeout", "", "seconds for a server to be ready"),
+        ("notebooks", "", "GLOB of notebooks, such as '*.ipynb' or 'steps/*.ipynb': each of them is a test"),
     ):
         dest = f"jupyter_{name.replace('-', '_')}"
         group.addoption(f"--jupyter-{name}", dest=dest, choices=_CHOICES.get(name), help=text)
@@ -103,6 +107,28 @@ def read_start_timeout(config: pytest.Config) -> float | None:
     raise pytest.UsageError(msg)
 
 
+def is_notebook(config: pytest.Config, path: Path) -> bool:
+    """Whether a file is one of the notebooks that are tests.
+
+    Raises:
+        pytest.UsageError: the pattern cannot be.
+    """
+    glob = read_option(config, "notebooks")
+    try:
+        return bool(glob) and path.match(glob)
+    except ValueError:
+        msg = f"jupyter_notebooks is {glob!r}; give a pattern of paths, such as '*.ipynb'"
+        raise pytest.UsageError(msg) from None
+
+
+def skip_or_fail(config: pytest.Config, what: str, why: str) -> NoReturn:
+    """End a test that cannot run here, as ``--jupyter-docker`` says."""
+    mode = read_option(config, "docker")
+    if mode == "require" or (mode == "auto" and os.environ.get("CI")):
+        pytest.fail(f"{why} (--jupyter-docker=skip skips instead)", pytrace=False)
+    pytest.skip(f"{what}: {why} (--jupyter-docker=require fails instead)")
+
+
 def check_options(config: pytest.Config) -> None:
     """Refuse options that cannot be.
 
@@ -112,3 +138,4 @@ def check_options(config: pytest.Config) -> None:
     for name in _CHOICES:
         read_option(config, name)
     read_start_timeout(config)
+    is_notebook(config, config.rootpath)

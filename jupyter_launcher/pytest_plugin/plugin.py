@@ -22,10 +22,12 @@ from jupyter_launcher.pytest_plugin.config import LauncherConfig
 from jupyter_launcher.pytest_plugin.options import (
     check_options,
     find_obstacle,
+    is_notebook,
     may_reuse,
     read_option,
     read_scope,
     read_start_timeout,
+    skip_or_fail,
 )
 
 if TYPE_CHECKING:
@@ -93,6 +95,15 @@ def pytest_configure(config: pytest.Config) -> None:
     """Refuse unusable options before anything runs."""
     check_options(config)
     config.stash[_SUMMARY] = _Summary(getattr(config, "workeroutput", None))
+
+
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+    """Notebooks are tests where the option names them; what JupyterLab keeps as their checkpoints is none."""
+    if not is_notebook(parent.config, file_path) or ".ipynb_checkpoints" in file_path.parts:
+        return None
+    from jupyter_launcher.pytest_plugin.notebooks import NotebookFile
+
+    return NotebookFile.from_parent(parent, path=file_path)
 
 
 def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Item]) -> list[str]:
@@ -189,10 +200,7 @@ def _jupyter_run(
             reuse=reuse,
         )
     except EngineUnavailableError as error:
-        mode = read_option(pytestconfig, "docker")
-        if mode == "require" or (mode == "auto" and os.environ.get("CI")):
-            pytest.fail(f"{error} (--jupyter-docker=skip skips instead)", pytrace=False)
-        pytest.skip(f"no JupyterLab in a container: {error} (--jupyter-docker=require fails instead)")
+        skip_or_fail(pytestconfig, "no JupyterLab in a container", str(error))
     if worker:
         summary.headers += [describe_engine(run.launcher.image, jupyter_launcher_config), *_tell_obstacle(pytestconfig)]
     pytestconfig.stash[_RUN] = run

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from jupyter_launcher.models import ApiResponse, KernelInfo
 from jupyter_launcher.results import CommandResult, ExecuteResult, NotebookResult, Output
 from jupyter_launcher.work.kernels import Kernel
+from jupyter_launcher.work.notebooks.run import run_notebook
 from jupyter_launcher.work.place import Place
 
 __all__ = ["SessionWork"]
@@ -147,7 +148,15 @@ class SessionWork:
 
             The first three hold the executed notebook, which is written to ``output`` for them too.
         """
-        raise NotImplementedError
+        return run_notebook(
+            self._place(),
+            self.request,
+            path,
+            parameters=parameters,
+            timeout=timeout,
+            cell_timeout=cell_timeout,
+            output=output,
+        )
 
     def run(
         self,

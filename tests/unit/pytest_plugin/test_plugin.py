@@ -18,7 +18,7 @@ USES_IT = "def test_it(jupyter_server):\n    assert jupyter_server.url"
 
 
 @pytest.fixture(autouse=True)
-def _outside(monkeypatch: pytest.MonkeyPatch) -> None:
+def outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """A run of somebody else's: not on CI, and not a worker of ours."""
     for name in ("CI", "PYTEST_XDIST_WORKER", "PYTEST_XDIST_TESTRUNUID", "PYTEST_ADDOPTS"):
         monkeypatch.delenv(name, raising=False)

@@ -1,0 +1,262 @@
+"""Notebooks that are executed in a session, cell by cell, by a kernel of their own.
+
+The file is read and written through the server, so it may be in a volume, or on another machine. It is read and
+written as text: then the server makes no checkpoint of it, and marks no cell as trusted.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NoReturn
+from urllib.parse import quote
+
+from jupyter_launcher.acts import run_act
+from jupyter_launcher.engine.protocol import Progress
+from jupyter_launcher.errors import (
+    CellError,
+    ExecuteTimeoutError,
+    KernelDiedError,
+    LauncherError,
+    ServerError,
+    WorkError,
+)
+from jupyter_launcher.models import ApiResponse, Phase
+from jupyter_launcher.models.options import show_value
+from jupyter_launcher.results import ExecuteResult, NotebookResult
+from jupyter_launcher.spec.checks import refuse_option
+from jupyter_launcher.spec.texts import check_inner_path
+from jupyter_launcher.waiting import Deadline
+from jupyter_launcher.work.kernels import Kernel
+from jupyter_launcher.work.notebooks.ipynb import (
+    Notebook,
+    cells_to_execute,
+    check_parameters,
+    clear_outputs,
+    format_notebook,
+    has_tag,
+    kernel_name_of,
+    language_of,
+    parse_notebook,
+    place_parameters,
+    set_result,
+)
+from jupyter_launcher.work.place import Place
+
+__all__ = ["run_notebook"]
+
+_MAY_RAISE = "raises-exception"
+_FILE_SECONDS = 60.0
+_SHOWN = 500  # characters of what the session tells, in a message
+
+
+def run_notebook(
+    place: Place,
+    request: Callable[..., ApiResponse],
+    path: str | os.PathLike[str],
+    *,
+    parameters: Mapping[str, object] | None,
+    timeout: float | None,
+    cell_timeout: float | None,
+    output: str | os.PathLike[str] | None,
+) -> NotebookResult:
+    """Execute a notebook, as ``Session.run_notebook`` says; ``request`` is ``Session.request``."""
+    work = _Work(
+        place=place,
+        request=request,
+        path=_check_file(path, "path"),
+        parameters=check_parameters(parameters),
+        timeout=_check_seconds(timeout, "timeout"),
+        cell_timeout=_check_seconds(cell_timeout, "cell_timeout"),
+        output=None if output is None else _check_file(output, "output"),
+    )
+    if work.output == work.path:
+        refuse_option("output", "is the notebook itself", "give another name; the notebook is never changed")
+    return run_act(work.run)
+
+
+def _check_file(value: object, option: str) -> str:
+    path = check_inner_path(value, option)
+    if not path:
+        refuse_option(option, f"is {show_value(value)}, the pipeline directory itself", "give the path of a notebook")
+    return path
+
+
+def _check_seconds(value: object, option: str) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+        refuse_option(option, f"is {show_value(value)}", "give a number of seconds above 0, or None for no limit")
+    return float(value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Work:
+    """One notebook, and what was asked for."""
+
+    place: Place
+    request: Callable[..., ApiResponse]
+    path: str
+    parameters: Mapping[str, str]
+    timeout: float | None
+    cell_timeout: float | None
+    output: str | None
+
+    def run(self) -> NotebookResult:
+        try:
+            with self.place.phase(Phase.NOTEBOOK) as progress:
+                notebook = parse_notebook(self._read(), self.path)
+                if self.parameters:
+                    self._check_language(notebook)
+                    place_parameters(notebook, self.parameters)
+                clear_outputs(notebook)
+                if self.output is not None:
+                    self._check_folder(self.output.rpartition("/")[0])
+                return self._execute(notebook, progress)
+        except WorkError as error:
+            error.session_id = self.place.session_id
+            raise
+
+    def _execute(self, notebook: Notebook, progress: Progress) -> NotebookResult:
+        begin = time.monotonic()
+        end = None if self.timeout is None else Deadline(self.timeout)
+        cells = list(cells_to_execute(notebook))
+        truncated = False
+        with Kernel(self.place, name=kernel_name_of(notebook), path=self.path, kernel_id=None) as kernel:
+            try:
+                for done, (number, cell) in enumerate(cells):
+                    progress(f"{self.path}, cell {number}", done, len(cells))
+                    truncated |= self._execute_cell(kernel, number, cell, end).truncated
+                progress(self.path, len(cells), len(cells))
+                seconds = time.monotonic() - begin
+            except LauncherError as error:
+                if isinstance(error, (CellError, KernelDiedError, ExecuteTimeoutError)):
+                    error.notebook = notebook
+                self._write_after(error, notebook)
+                raise
+            self._write(notebook)
+        return NotebookResult(notebook=notebook, seconds=seconds, executed=len(cells), truncated=truncated)
+
+    def _execute_cell(self, kernel: Kernel, number: int, cell: Notebook, end: Deadline | None) -> ExecuteResult:
+        where = f"cell {number} of {self.path}"
+        left = math.inf if end is None else end.remaining()
+        seconds = left if self.cell_timeout is None else min(left, self.cell_timeout)
+        if not left:
+            msg = f"{self.path} did not end within {self.timeout:g} s; the time was over before its cell {number}"
+            raise ExecuteTimeoutError(msg, hint="give it more time", seconds=self.timeout or 0.0, cell=number)
+        try:
+            result = kernel.execute(cell["source"], timeout=None if seconds == math.inf else seconds, check=False)
+        except ExecuteTimeoutError as error:
+            if seconds == self.cell_timeout:
+                error.message = f"{where} did not end within {seconds:g} s, and was interrupted"
+            else:
+                error.message = f"{self.path} did not end within {self.timeout:g} s; its cell {number} was interrupted"
+                error.seconds = self.timeout or 0.0
+            error.cell = number
+            _keep_result(error.result, cell)
+            raise
+        except KernelDiedError as error:
+            error.message, error.cell = f"{where}: {error.message}", number
+            _keep_result(error.result, cell)
+            raise
+        except WorkError as error:
+            error.message = f"{where}: {error.message}"
+            raise
+        set_result(cell, result)
+        if result.status == "aborted":
+            msg = f"{where} was not executed: other code, which somebody sent to its kernel, has failed"
+            raise WorkError(msg, hint="run the notebook again, and leave its kernel alone meanwhile")
+        if result.error is not None and not has_tag(cell, _MAY_RAISE):
+            failure = result.error
+            msg = f"{where} raised {failure.ename}: {failure.evalue}"[:_SHOWN]
+            raise CellError(
+                msg,
+                hint="see the traceback; a cell that may raise needs the tag raises-exception",
+                ename=failure.ename,
+                evalue=failure.evalue,
+                traceback=failure.traceback,
+                result=result,
+                cell=number,
+            )
+        return result
+
+    def _check_language(self, notebook: Notebook) -> None:
+        """Refuse parameters for a kernel that is not of Python, as the server knows it."""
+        answer = self.request("GET", "api/kernelspecs")
+        found = _json_of(answer)
+        specs = found.get("kernelspecs") if isinstance(found, dict) else None
+        if answer.status != 200 or not isinstance(specs, dict):
+            _refuse("the server does not tell its kernel specs", answer, found)
+        name = kernel_name_of(notebook) or found.get("default")
+        if isinstance(name, str) and name in specs:  # else the start of the kernel refuses it
+            language = language_of(specs[name])
+            if language != "python":
+                seen = f"are given, and the language of {self.path} is {show_value(language)}"
+                refuse_option("parameters", seen, "only notebooks in Python take parameters")
+
+    def _read(self) -> str:
+        """The notebook's text."""
+        params = {"type": "file", "format": "text", "content": "1"}
+        answer = self.request("GET", _url_of(self.path), params=params, timeout=_FILE_SECONDS)
+        if answer.status == 404:
+            msg = f"there is no notebook {self.path} in the pipeline"
+            raise WorkError(msg, hint="give its path relative to the pipeline directory; hidden files are not shown")
+        found = _json_of(answer)
+        text = found.get("content") if isinstance(found, dict) else None
+        if answer.status == 200 and isinstance(text, str):
+            return text
+        return _refuse(f"{self.path} cannot be read", answer, found)
+
+    def _check_folder(self, folder: str) -> None:
+        """See that the output can be written, before the notebook takes its time."""
+        answer = self.request("GET", _url_of(folder), params={"type": "directory", "content": "0"})
+        if answer.status == 404:
+            msg = f"there is no folder {folder} in the pipeline for the output"
+            raise WorkError(msg, hint="make the folder first")
+        found = _json_of(answer)
+        if answer.status != 200 or not isinstance(found, dict):
+            _refuse(f"nothing can be written to {folder or 'the pipeline'}", answer, found)
+        if found.get("writable") is False:
+            msg = f"the session's user cannot write to {folder or 'the pipeline'}"
+            raise WorkError(msg, hint="give another folder for the output, or leave it out")
+
+    def _write(self, notebook: Notebook) -> None:
+        if self.output is None:
+            return
+        model = {"type": "file", "format": "text", "content": format_notebook(notebook)}
+        answer = self.request("PUT", _url_of(self.output), json=model, timeout=_FILE_SECONDS)
+        if answer.status not in (200, 201):
+            _refuse(f"the executed notebook cannot be written to {self.output}", answer, _json_of(answer))
+
+    def _write_after(self, error: LauncherError, notebook: Notebook) -> None:
+        """Write the notebook that failed; where that fails too, its error tells."""
+        try:
+            self._write(notebook)
+        except LauncherError as second:
+            error.hint = f"{error.hint}; {second.message}"
+
+
+def _keep_result(result: ExecuteResult | None, cell: Notebook) -> None:
+    if result is not None:
+        set_result(cell, result)
+
+
+def _url_of(path: str) -> str:
+    return f"api/contents/{quote(path)}" if path else "api/contents"
+
+
+def _json_of(answer: ApiResponse) -> Any:
+    """What the server said; None where it is no JSON."""
+    try:
+        return answer.json()
+    except ServerError:
+        return None
+
+
+def _refuse(what: str, answer: ApiResponse, found: object) -> NoReturn:
+    told = found.get("message") if isinstance(found, dict) else None
+    msg = f"{what}: the server answered {answer.status}, {show_value(told)}"
+    raise WorkError(msg, hint="see the session's log")
