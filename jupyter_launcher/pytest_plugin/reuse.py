@@ -10,7 +10,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -51,8 +51,9 @@ class Reuse:
         idle: the ids of the sessions that no test uses now.
     """
 
-    def __init__(self, folder: Path, namespace: str, lock: FileLock) -> None:
+    def __init__(self, folder: Path, root: Path, namespace: str, lock: FileLock) -> None:
         self.namespace = namespace
+        self._root = root
         self.pipeline_dir = folder / "pipeline-dir"
         self.pipeline_dir.mkdir(exist_ok=True)
         self.idle: set[str] = set()
@@ -79,7 +80,7 @@ class Reuse:
             return None
         status = root.stat()
         mark = hashlib.sha256(f"{root}\0{status.st_dev}:{status.st_ino}".encode()).hexdigest()[:12]
-        return cls(folder, f"pytest-reuse-{mark}-{worker}", lock)
+        return cls(folder, root, f"pytest-reuse-{mark}-{worker}", lock)
 
     def close(self) -> None:
         """Let the next run have them."""
@@ -89,8 +90,9 @@ class Reuse:
         """How many servers stay, and how to end them, in one line; none where none stays."""
         if not self.idle:
             return []
+        stay = "1 server stays" if len(self.idle) == 1 else f"{len(self.idle)} servers stay"
         end = f"jupyter-launcher --namespace {self.namespace} stop --all"
-        return [f"jupyter: {len(self.idle)} servers stay up to an hour for the next run; to stop them: {end}"]
+        return [f"jupyter: {stay} up to an hour for the next run; to stop them: {end}"]
 
     def prepare(self, launcher: Launcher) -> None:
         """See which sessions of the last run can be used, and stop the others."""
@@ -152,7 +154,9 @@ class Reuse:
             given["labels"] = {**(options.get("labels") or {}), _IMAGE_LABEL: engine.images.find(image) or ""}
         with self._ids:
             session_id = options.get("session_id")
-            session_id = _free_id(asked, taken) if session_id is None else check_name(session_id, "session_id")
+            if session_id is None:
+                session_id = _free_id({*asked, *self._name_folder(pipeline_dir)}, taken)
+            check_name(session_id, "session_id")
             given["session_id"] = session_id
             taken.add(session_id)
             was_idle = session_id in self.idle
@@ -171,6 +175,13 @@ class Reuse:
         if session.lease is not None and session.id not in self._renewers:
             self._renewers[session.id] = Renewer(session, session.lease)
         return session
+
+    def _name_folder(self, pipeline_dir: object) -> Iterator[str]:
+        """A word for a folder that the next run has too; none for a temporary one."""
+        if isinstance(pipeline_dir, (str, os.PathLike)):
+            path = Path(os.path.abspath(pipeline_dir))
+            if path != self.pipeline_dir and path.is_relative_to(self._root):
+                yield hashlib.sha256(os.fsencode(path)).hexdigest()[:8]
 
     def _renew(self, session: Session) -> None:
         now = time.monotonic()
@@ -210,8 +221,11 @@ def _clear(session: Session) -> bool:
     paths = [f"api/kernels/{quote(kernel.id, safe='')}" for kernel in session.kernels()]
     terminals = session.request("GET", "api/terminals", timeout=_API_SECONDS)
     if terminals.status == 200:  # an image may have none
-        listed = terminals.json()
-        names = [item.get("name") for item in listed if isinstance(item, dict)] if isinstance(listed, list) else []
-        paths += [f"api/terminals/{quote(str(name), safe='')}" for name in names]
+        paths += [f"api/terminals/{quote(name, safe='')}" for name in _names_in(terminals.json())]
     statuses = [session.request("DELETE", path, timeout=_API_SECONDS).status for path in paths]
     return all(status in (204, 404) for status in statuses)
+
+
+def _names_in(listed: object) -> list[str]:
+    items = listed if isinstance(listed, list) else []
+    return [item["name"] for item in items if isinstance(item, dict) and isinstance(item.get("name"), str)]
