@@ -14,7 +14,8 @@ from jupyter_launcher.engine.types import ContainerInfo
 from jupyter_launcher.errors import ExecError
 from jupyter_launcher.host.address import EngineAddress
 from jupyter_launcher.models import Gateway
-from jupyter_launcher.server.api import ExecApi, JupyterApi, NoAnswerError, parse_kernel_ids
+from jupyter_launcher.server.api import JupyterApi, NoAnswerError, parse_kernel_ids
+from jupyter_launcher.server.exec_api import ExecApi
 from jupyter_launcher.spec.container import KERNEL_MARK
 from jupyter_launcher.spec.server import read_script
 from jupyter_launcher.waiting import Deadline, NotYetError, attempts

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from jupyter_launcher.errors import ServerInfoError
+from jupyter_launcher.errors import ServerError, ServerInfoError
 
 __all__ = ["ApiResponse", "Gateway", "GatewaySummary", "RunningGateway", "ServerInfo"]
 
@@ -189,4 +189,8 @@ class ApiResponse:
         Raises:
             ServerError: it is none.
         """
-        raise NotImplementedError
+        try:
+            return json.loads(self.body)
+        except (ValueError, RecursionError, MemoryError) as error:
+            msg = f"the answer with status {self.status} and {len(self.body)} bytes is no JSON ({type(error).__name__})"
+        raise ServerError(msg, hint="look at its `status` and `body`")

@@ -141,7 +141,8 @@ class Reuse:
             engine: where the sessions are.
             pipeline_dir: of the session.
             options: of ``Launcher.start``.
-            asked: the names of what the test itself gave. Tests that give the same find the same session.
+            asked: the names of what the test itself gave, ``pipeline_dir`` too. Tests that give the same find the same
+                session.
             taken: the ids of the sessions that the test has already, to which this one is added.
 
         Raises:
@@ -155,7 +156,8 @@ class Reuse:
         with self._ids:
             session_id = options.get("session_id")
             if session_id is None:
-                session_id = _free_id({*asked, *self._name_folder(pipeline_dir)}, taken)
+                folder = self._name_folder(pipeline_dir) if "pipeline_dir" in asked else ()
+                session_id = _free_id({*asked, *folder}, taken)
             check_name(session_id, "session_id")
             given["session_id"] = session_id
             taken.add(session_id)
@@ -179,8 +181,8 @@ class Reuse:
     def _name_folder(self, pipeline_dir: object) -> Iterator[str]:
         """A word for a folder that the next run has too; none for a temporary one."""
         if isinstance(pipeline_dir, (str, os.PathLike)):
-            path = Path(os.path.abspath(pipeline_dir))
-            if path != self.pipeline_dir and path.is_relative_to(self._root):
+            path = Path(pipeline_dir).absolute()
+            if path.is_relative_to(self._root):
                 yield hashlib.sha256(os.fsencode(path)).hexdigest()[:8]
 
     def _renew(self, session: Session) -> None:

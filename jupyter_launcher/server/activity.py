@@ -12,7 +12,7 @@ from jupyter_launcher.models import Activity, KernelInfo
 from jupyter_launcher.server.api import JupyterApi, NoAnswerError, Response, parse_kernel_ids
 from jupyter_launcher.waiting import Deadline
 
-__all__ = ["parse_oom_kills", "read_activity"]
+__all__ = ["parse_kernels", "parse_oom_kills", "read_activity"]
 
 _SHOWN = 200  # characters of a kernel's name or state
 _MOST = 2**31
@@ -23,6 +23,18 @@ def parse_oom_kills(answer: Response) -> int | None:
     """How many processes of the session were killed for memory, by an answer of our server; None: not known."""
     text = answer.headers.get("x-jupyter-launcher-oom-kills", "")
     return int(text) if re.fullmatch("[0-9]{1,9}", text) else None
+
+
+def parse_kernels(answer: Response) -> tuple[KernelInfo, ...]:
+    """The kernels of a server, by its answer to ``api/kernels``; any error of parsing where they cannot be read."""
+    if answer.status != 200:
+        msg = "no answer with 200"
+        raise ValueError(msg)
+    found = tuple(_parse_kernel(item) for item in _parse_list(answer.body))
+    if parse_kernel_ids([item.id for item in found]) is None:
+        msg = "no ids"
+        raise ValueError(msg)
+    return found
 
 
 def read_activity(api: JupyterApi, deadline: Deadline) -> Activity:
@@ -49,15 +61,12 @@ def read_activity(api: JupyterApi, deadline: Deadline) -> Activity:
 
 
 def _parse_activity(status: Response, kernels: Response, terminals: Response) -> Activity:
-    if status.status != 200 or kernels.status != 200:
+    if status.status != 200:
         msg = "no answer with 200"
         raise ValueError(msg)
     # A server without terminals answers 404.
     open_terminals = _parse_list(terminals.body) if terminals.status == 200 else ()
-    found = tuple(_parse_kernel(item) for item in _parse_list(kernels.body))
-    if parse_kernel_ids([item.id for item in found]) is None:
-        msg = "no ids"
-        raise ValueError(msg)
+    found = parse_kernels(kernels)
     write = status.headers.get("x-jupyter-launcher-last-write", "")
     moments = (
         parse_time(status.body["started"]),

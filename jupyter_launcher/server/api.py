@@ -15,21 +15,31 @@ import json
 import re
 import socket
 import ssl
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import SplitResult, quote, urlsplit
 
 from jupyter_launcher.acts import close_on_cancel
-from jupyter_launcher.engine.protocol import Engine
-from jupyter_launcher.errors import ExecError
-from jupyter_launcher.models.options import HiddenTexts
-from jupyter_launcher.spec.server import read_script
 from jupyter_launcher.threads import map_at_once
 from jupyter_launcher.waiting import Deadline, call_within
 
-__all__ = ["CONTENTS", "LIMIT", "ExecApi", "JupyterApi", "NoAnswerError", "Response", "parse_kernel_ids"]
+__all__ = [
+    "CONTENTS",
+    "LIMIT",
+    "SHOWN",
+    "Channel",
+    "JupyterApi",
+    "NoAnswerError",
+    "Response",
+    "parse_json",
+    "parse_kernel_ids",
+    "shut",
+    "untracked",
+]
+
+T = TypeVar("T")
 
 CONTENTS = "api/contents?content=0"
 """A request that only our server answers: it needs the token, and the gateway takes no part in it."""
@@ -43,12 +53,11 @@ _KERNEL_ID = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9_.-]{1,128}")
 _MOST_KERNELS = 1000
 _WORKERS = 16
 _PIECE = 2**16
-_SHOWN = 200  # characters of what came in place of an answer
+SHOWN = 200
+"""Characters of what came in place of an answer."""
 _CONNECT_SECONDS = 3.0
 """For one address. Where nothing answers in this time, what is sent there is most likely lost."""
 _NAME_SECONDS = 6.0  # a resolver gives up its first server after 5
-_NOT_CONNECTED = 7
-"""The exit code of request.py where no connection could be made."""
 
 
 class NoAnswerError(Exception):
@@ -56,27 +65,58 @@ class NoAnswerError(Exception):
 
     Attributes:
         connected: False where the connection itself could not be made.
+        too_long: True where the answer had more bytes than it may have.
     """
 
-    def __init__(self, seen: str, *, connected: bool = True) -> None:
+    def __init__(self, seen: str, *, connected: bool = True, too_long: bool = False) -> None:
         super().__init__(seen)
         self.connected = connected
+        self.too_long = too_long
 
 
 class _RefusedError(Exception):
     """What cannot be asked, or is not read any further; its text is for people."""
 
 
+class _TooLongError(_RefusedError):
+    """An answer is longer than it may be."""
+
+
 @dataclass(frozen=True, slots=True)
 class Response:
-    """An HTTP answer: ``status`` and the JSON body, None where the body was no JSON.
+    """An HTTP answer: ``status`` and the JSON body, None where the body was no JSON, or longer than ``LIMIT``.
 
-    The names of the headers are in lower case; of those of one name, the last is kept.
+    The names of the headers are in lower case; of those of one name, the last is kept. ``content`` is the body as it
+    came.
     """
 
     status: int
     body: Any
     headers: Mapping[str, str] = field(default_factory=dict, compare=False)
+    content: bytes = field(default=b"", compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """A connection that the server has upgraded to a websocket, by an answer with these headers."""
+
+    sock: socket.socket
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Request:
+    """What is asked. ``tracked``: it counts as an activity of the session's user."""
+
+    method: str
+    path: str
+    authenticated: bool = True
+    read_body: bool = True
+    tracked: bool = False
+    content: bytes | None = None
+    limit: int = LIMIT
+    connection: str = "close"
+    headers: tuple[str, ...] = ()
 
 
 def parse_kernel_ids(found: Sequence[object]) -> tuple[str, ...] | None:
@@ -151,31 +191,78 @@ class JupyterApi:
         answer = self._ask("GET", CONTENTS, deadline)
         return answer if isinstance(answer, Response) and _is_ok(answer) else None
 
+    def send(
+        self, method: str, path: str, deadline: Deadline, *, content: bytes | None = None, limit: int = LIMIT
+    ) -> Response:
+        """As ``request``, for the session's user: it counts as an activity.
+
+        Args:
+            method: of HTTP.
+            path: below the server's URL, with its query.
+            deadline: for the whole answer.
+            content: JSON to send.
+            limit: the most bytes that the answer may have.
+        """
+        request = _Request(method=method, path=path, tracked=True, content=content, limit=limit)
+        answer = self._exchange(request, deadline, _receive)
+        if isinstance(answer, NoAnswerError):
+            raise answer
+        return answer
+
+    def open_channel(self, path: str, deadline: Deadline, key: str) -> Channel | Response:
+        """Ask for a websocket, with ``key`` as the key of its handshake; a response where the server refuses.
+
+        Raises:
+            NoAnswerError: no answer came.
+        """
+        headers = ("Upgrade: websocket", "Sec-WebSocket-Version: 13", f"Sec-WebSocket-Key: {key}")
+        request = _Request(method="GET", path=path, tracked=True, connection="Upgrade", headers=headers)
+        answer = self._exchange(request, deadline, _receive_channel)
+        if isinstance(answer, NoAnswerError):
+            raise answer
+        return answer
+
     def _ask(
         self, method: str, path: str, deadline: Deadline, *, authenticated: bool = True, read_body: bool = True
     ) -> Response | NoAnswerError:
+        request = _Request(method=method, path=path, authenticated=authenticated, read_body=read_body)
+        return self._exchange(request, deadline, _receive)
+
+    def _exchange(
+        self, request: _Request, deadline: Deadline, receive: Callable[[socket.socket, _Request, Deadline], T]
+    ) -> T | NoAnswerError:
         """The answer, or why there is none. Returned, since the frames of an error from here show the token."""
         connected = False
         try:
-            parts = _split(self.url + path, method)
-            with _connect(parts, deadline) as plain:
+            parts = _split(self.url + request.path, request)
+            with contextlib.ExitStack() as stack:
+                plain = stack.enter_context(_connect(parts, deadline))
                 connected = True
-                with _secure(plain, parts, deadline) as sock, close_on_cancel(functools.partial(_shut, sock)):
+                sock = stack.enter_context(_secure(plain, parts, deadline))
+                with close_on_cancel(functools.partial(shut, sock)):
                     sock.settimeout(_remaining(deadline))
-                    sock.sendall(self._head(method, parts, authenticated=authenticated))
-                    return _receive(sock, method, deadline, read_body=read_body)
+                    sock.sendall(self._head(request, parts) + (request.content or b""))
+                    answer = receive(sock, request, deadline)
+                if isinstance(answer, Channel):
+                    stack.pop_all()
+                return answer
         except Exception as error:  # noqa: BLE001 - what a hostile answer makes the standard library's parsers raise
             seen = str(error) if isinstance(error, _RefusedError) else type(error).__name__
-        return NoAnswerError(seen, connected=connected)
+            too_long = isinstance(error, _TooLongError)
+        return NoAnswerError(seen, connected=connected, too_long=too_long)
 
-    def _head(self, method: str, parts: SplitResult, *, authenticated: bool) -> bytes:
+    def _head(self, request: _Request, parts: SplitResult) -> bytes:
+        target = f"{parts.path}?{parts.query}" if parts.query else parts.path
+        has_content = request.content is not None or request.method != "GET"
         lines = [
-            f"{method} {parts.path}?{parts.query} HTTP/1.1" if parts.query else f"{method} {parts.path} HTTP/1.1",
+            f"{request.method} {target} HTTP/1.1",
             f"Host: {parts.netloc.rpartition('@')[2]}",
             "Accept-Encoding: identity",
-            "Connection: close",
-            *(["Content-Length: 0"] if method != "GET" else []),
-            *([f"Authorization: token {self._token}"] if authenticated and self._token else []),
+            f"Connection: {request.connection}",
+            *request.headers,
+            *(["Content-Type: application/json"] if request.content is not None else []),
+            *([f"Content-Length: {len(request.content or b'')}"] if has_content else []),
+            *([f"Authorization: token {self._token}"] if request.authenticated and self._token else []),
         ]
         if not all(line.isascii() and line.isprintable() for line in lines):
             msg = "the URL or the token has characters that HTTP cannot carry"
@@ -183,57 +270,19 @@ class JupyterApi:
         return "\r\n".join([*lines, "", ""]).encode("ascii")
 
 
-class ExecApi(JupyterApi):
-    """The REST API of a gateway, asked from inside a container: for one that this process does not reach.
-
-    Over https only from inside the gateway's own container: nobody looks whose certificate it is.
-    """
-
-    def __init__(self, engine: Engine, container: str, url: str, token: str | None = None) -> None:
-        super().__init__(url, token)
-        self._engine = engine
-        self._container = container
-
-    def _ask(
-        self,
-        method: str,
-        path: str,
-        deadline: Deadline,
-        *,
-        authenticated: bool = True,  # noqa: ARG002 - without a token of ours, that of the container's environment is taken
-        read_body: bool = True,  # noqa: ARG002 - its size is bounded
-    ) -> Response | NoAnswerError:
-        if deadline.expired():
-            return NoAnswerError(TimeoutError.__name__)
-        url, seconds = _untracked(self.url + path, method), f"{max(deadline.remaining(), 0.001):.3f}"
-        # The gateway's container asks itself.
-        trust = ["any-certificate"] if url.startswith("https:") else []
-        script = read_script("request.py")
-        command = ("sh", "-c", read_script("run_python.sh"), "run", script, method, url, seconds, *trust)
-        try:
-            token = HiddenTexts({"KG_AUTH_TOKEN": self._token} if self._token else {})
-            result = self._engine.exec(self._container, command, deadline, environment=token)
-        except ExecError as error:
-            if error.exit_code == _NOT_CONNECTED:
-                return NoAnswerError(error.output.strip()[-_SHOWN:], connected=False)
-            return NoAnswerError(error.message)
-        status, _, body = result.stdout.partition("\n")
-        if not re.fullmatch(r"[1-9][0-9]{2}", status):
-            return NoAnswerError(result.stdout[:_SHOWN])
-        return Response(int(status), _parse(body))
-
-
 class _Reader(io.RawIOBase):
     """What comes from a socket, until the deadline is over or the limit is passed."""
 
-    def __init__(self, sock: socket.socket, deadline: Deadline) -> None:
+    def __init__(self, sock: socket.socket, request: _Request, deadline: Deadline) -> None:
         self._sock = sock
         self._deadline = deadline
-        self._left = LIMIT
+        self._limit = self._left = request.limit
+        # A buffer would take what comes after the head, and a websocket has its first message there.
+        self._buffered = request.connection == "close"
 
-    def makefile(self, _: str) -> io.BufferedReader:
+    def makefile(self, _: str) -> io.BufferedIOBase | io.RawIOBase:
         """What ``HTTPResponse`` wants of a socket."""
-        return io.BufferedReader(self)
+        return io.BufferedReader(self) if self._buffered else self
 
     def readable(self) -> bool:
         return True
@@ -243,20 +292,21 @@ class _Reader(io.RawIOBase):
         count = self._sock.recv_into(buffer)
         self._left -= count
         if self._left < 0:
-            msg = f"more than {LIMIT} bytes"
-            raise _RefusedError(msg)
+            msg = f"more than {self._limit} bytes"
+            raise _TooLongError(msg)
         return count
 
 
-def _split(url: str, method: str) -> SplitResult:
-    parts = urlsplit(_untracked(url, method))
+def _split(url: str, request: _Request) -> SplitResult:
+    parts = urlsplit(url if request.tracked else untracked(url, request.method))
     if parts.scheme not in ("http", "https") or not parts.hostname or " " in url:
         msg = "no URL that can be asked"
         raise _RefusedError(msg)
     return parts
 
 
-def _untracked(url: str, method: str) -> str:
+def untracked(url: str, method: str) -> str:
+    """The URL of a look of the launcher's own, which is no activity of the session's user."""
     return f"{url}{'&' if '?' in url else '?'}{_UNTRACKED}" if method == "GET" else url
 
 
@@ -284,7 +334,7 @@ def _is_address(host: str | None) -> bool:
 def _connect_to(sock: socket.socket, address: Any, deadline: Deadline) -> socket.socket:
     try:
         sock.settimeout(_remaining(deadline.shortened(_CONNECT_SECONDS)))
-        with close_on_cancel(functools.partial(_shut, sock)):
+        with close_on_cancel(functools.partial(shut, sock)):
             sock.connect(address)
     except BaseException:
         sock.close()
@@ -292,7 +342,8 @@ def _connect_to(sock: socket.socket, address: Any, deadline: Deadline) -> socket
     return sock
 
 
-def _shut(sock: socket.socket) -> None:
+def shut(sock: socket.socket) -> None:
+    """End a connection, and a read of it in another thread."""
     with contextlib.suppress(OSError):  # nobody is connected, or not yet
         sock.shutdown(socket.SHUT_RDWR)
 
@@ -304,17 +355,32 @@ def _secure(sock: socket.socket, parts: SplitResult, deadline: Deadline) -> sock
     return ssl.create_default_context().wrap_socket(sock, server_hostname=parts.hostname)
 
 
-def _receive(sock: socket.socket, method: str, deadline: Deadline, *, read_body: bool) -> Response:
-    source: Any = _Reader(sock, deadline)  # its makefile is all of a socket that HTTPResponse uses
-    answer = http.client.HTTPResponse(source, method=method)
-    answer.begin()
-    if not read_body:
+def _receive(sock: socket.socket, request: _Request, deadline: Deadline) -> Response:
+    answer = _receive_head(sock, request, deadline)
+    if not request.read_body:
         return Response(answer.status, None)
     # In pieces, since space for all that the head promises would be taken at once.
     body = b"".join(iter(lambda: answer.read(_PIECE), b""))
     if answer.length:
         raise http.client.IncompleteRead(body, answer.length)
-    return Response(answer.status, _parse(body), {name.lower(): value for name, value in answer.getheaders()})
+    return Response(answer.status, parse_json(body) if len(body) <= LIMIT else None, _headers_of(answer), body)
+
+
+def _receive_channel(sock: socket.socket, request: _Request, deadline: Deadline) -> Channel | Response:
+    answer = _receive_head(sock, request, deadline)
+    headers = _headers_of(answer)
+    return Channel(sock, headers) if answer.status == 101 else Response(answer.status, None, headers)
+
+
+def _receive_head(sock: socket.socket, request: _Request, deadline: Deadline) -> http.client.HTTPResponse:
+    source: Any = _Reader(sock, request, deadline)  # its makefile is all of a socket that HTTPResponse uses
+    answer = http.client.HTTPResponse(source, method=request.method)
+    answer.begin()
+    return answer
+
+
+def _headers_of(answer: http.client.HTTPResponse) -> dict[str, str]:
+    return {name.lower(): value for name, value in answer.getheaders()}
 
 
 def _remaining(deadline: Deadline) -> float:
@@ -328,7 +394,8 @@ def _is_ok(answer: Response | NoAnswerError) -> bool:
     return isinstance(answer, Response) and answer.status == 200
 
 
-def _parse(body: bytes | str) -> Any:
+def parse_json(body: bytes | str) -> Any:
+    """What came as JSON; None where it is none."""
     try:
         return json.loads(body)
     except (ValueError, RecursionError, MemoryError):

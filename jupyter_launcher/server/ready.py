@@ -16,7 +16,8 @@ from jupyter_launcher.errors import (
     ServerTimeoutError,
 )
 from jupyter_launcher.models import Gateway, ServerInfo
-from jupyter_launcher.server.api import CONTENTS, ExecApi, JupyterApi, NoAnswerError
+from jupyter_launcher.server.api import CONTENTS, JupyterApi, NoAnswerError
+from jupyter_launcher.server.exec_api import ExecApi
 from jupyter_launcher.server.failures import describe_failure
 from jupyter_launcher.spec.checks import PIPELINE_TARGET, SERVER_PORT
 from jupyter_launcher.waiting import Deadline, NotYetError, attempts

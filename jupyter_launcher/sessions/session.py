@@ -72,6 +72,7 @@ class Session(SessionWork):
         warnings: tuple[str, ...] = (),
         joined: bool,
     ) -> None:
+        super().__init__()
         self._info = info
         self._labels = labels
         self._server_info = server_info
@@ -369,6 +370,7 @@ class Session(SessionWork):
         Raises:
             EngineError: the engine does not answer, or the container cannot be removed.
         """
+        self._kept.forget()
         return run_act(lambda: stop_session(self._context, self._info, self._labels, self._server_info))
 
 

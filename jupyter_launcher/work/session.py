@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 
+from jupyter_launcher.errors import OptionError
 from jupyter_launcher.models import ApiResponse, KernelInfo
 from jupyter_launcher.results import CommandResult, ExecuteResult, NotebookResult, Output
-from jupyter_launcher.work.kernels import Kernel
+from jupyter_launcher.spec.texts import check_inner_path
+from jupyter_launcher.work.kernels import KeptKernel, Kernel, check_kernel_id, list_kernels
 from jupyter_launcher.work.notebooks.run import run_notebook
 from jupyter_launcher.work.place import Place
+from jupyter_launcher.work.server import request
 
 __all__ = ["SessionWork"]
 
@@ -17,13 +20,16 @@ __all__ = ["SessionWork"]
 class SessionWork:
     """The part of a :class:`Session` that works in it. Each method forwards to a module of this room."""
 
+    def __init__(self) -> None:
+        self._kept = KeptKernel(self._place)
+
     def _place(self) -> Place:
         raise NotImplementedError
 
     @property
     def headers(self) -> dict[str, str]:
         """What a request to :attr:`url` needs: the header with the server's token. It is a secret."""
-        raise NotImplementedError
+        return {"Authorization": f"token {self._place().token}"}
 
     def request(
         self,
@@ -34,7 +40,7 @@ class SessionWork:
         params: Mapping[str, str] | None = None,
         timeout: float = 30.0,
     ) -> ApiResponse:
-        """Ask the session's server, with its token.
+        """Ask the session's server, with its token. It counts as a use of the session.
 
         Args:
             method: of HTTP, such as ``GET``.
@@ -51,7 +57,7 @@ class SessionWork:
             ServerTimeoutError: no answer came in time.
             ServerError: no answer came, or it was longer than 256 MiB.
         """
-        raise NotImplementedError
+        return request(self._place(), method, path, json=json, params=params, timeout=timeout)
 
     def execute(
         self,
@@ -81,11 +87,11 @@ class SessionWork:
             ServerError: the server does not answer, or refuses.
             OptionError: the extra is not installed, or an argument cannot work.
         """
-        raise NotImplementedError
+        return self._kept.execute(code, timeout=timeout, check=check, on_output=on_output)
 
     def close_kernel(self) -> None:
         """End the kernel of ``execute``, and with it all variables; nothing happens where there is none."""
-        raise NotImplementedError
+        self._kept.close()
 
     def kernel(
         self,
@@ -106,7 +112,15 @@ class SessionWork:
         Raises:
             OptionError: an argument cannot work, or the extra is not installed.
         """
-        raise NotImplementedError
+        if id is not None and (name is not None or path is not None):
+            msg = "id names a kernel that runs, and name and path say which one to start"
+            raise OptionError(msg, hint="give id alone, or leave it out")
+        return Kernel(
+            self._place(),
+            name=name,
+            path=None if path is None else check_inner_path(path, "path"),
+            kernel_id=None if id is None else check_kernel_id(id),
+        )
 
     def kernels(self) -> tuple[KernelInfo, ...]:
         """The kernels that the session's server holds, those of notebooks in JupyterLab too.
@@ -115,7 +129,7 @@ class SessionWork:
             ServerTimeoutError: the server does not answer in time.
             ServerError: what it answers cannot be read.
         """
-        raise NotImplementedError
+        return list_kernels(self._place())
 
     def run_notebook(
         self,

@@ -57,6 +57,7 @@ IMPORTERS = {
     "rich": {"cli.progress"},
     "pytest": {"pytest_plugin"},
     "filelock": {"pytest_plugin"},
+    "websocket": {"work.channels"},
 }
 
 

@@ -15,7 +15,8 @@ from jupyter_launcher.engine.traits import NetworkInfo
 from jupyter_launcher.engine.types import ContainerInfo
 from jupyter_launcher.gateway.kernels import MarkedKernels, find_marked_kernels, gateway_api, stop_kernels
 from jupyter_launcher.host.address import EngineAddress
-from jupyter_launcher.server.api import ExecApi, JupyterApi, NoAnswerError
+from jupyter_launcher.server.api import JupyterApi, NoAnswerError
+from jupyter_launcher.server.exec_api import ExecApi
 from jupyter_launcher.waiting import Deadline
 from tests.unit.fakes import (
     APART,

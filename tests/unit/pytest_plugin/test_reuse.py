@@ -34,6 +34,10 @@ class WithTerminals(FakeJupyter):
         self.terminals: set[str] = set()
 
     def answer(self, method: str, path: str, headers: dict[str, str]) -> tuple[int, bytes]:
+        if method == "GET" and path.partition("?")[0].endswith("/api/kernels"):
+            kernel = {"name": "python3", "execution_state": "idle", "last_activity": "2026-01-01T00:00:00Z"}
+            status = 200 if self.lists else 503
+            return status, json.dumps([{**kernel, "id": item, "connections": 0} for item in self.kernels]).encode()
         _, name, rest = path.partition("/api/terminals")
         if not name:
             return super().answer(method, path, headers)
@@ -234,6 +238,23 @@ def test_tests_that_ask_for_the_same_find_the_same(of_test: Any) -> None:
     session = two.start(memory="1g")
     assert (session.id, session.joined) == ("server-memory-2", False)
     assert two.end() == [True] * 2
+
+
+def test_a_folder_of_the_tests_has_its_own_server(
+    reuse: Reuse, launcher: Launcher, engine: FakeEngine, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    def find_id(folder: Path) -> str:
+        session = reuse.start(launcher, engine, folder, {}, asked={"pipeline_dir"}, taken=set())
+        reuse.release(session, stays=True)
+        return session.id
+
+    folders = [tmp_path / "one", tmp_path / "two", tmp_path_factory.mktemp("temporary")]
+    for folder in folders:
+        folder.mkdir(exist_ok=True)
+    one, two, temporary = map(find_id, folders)
+    assert re.fullmatch("server-[0-9a-f]{8}-pipeline_dir-1", one)
+    assert one != two
+    assert temporary == "server-pipeline_dir-1"
 
 
 def test_many_options_make_no_id_that_is_too_long(of_test: Any) -> None:

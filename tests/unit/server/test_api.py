@@ -24,12 +24,12 @@ from jupyter_launcher.server import api as api_module
 from jupyter_launcher.server.api import (
     CONTENTS,
     LIMIT,
-    ExecApi,
     JupyterApi,
     NoAnswerError,
     Response,
     parse_kernel_ids,
 )
+from jupyter_launcher.server.exec_api import ExecApi
 from jupyter_launcher.spec.server import read_script
 from jupyter_launcher.waiting import Deadline
 from tests.unit.fakes import TOKEN, FakeEngine, FakeJupyter, container, http_server, not_run, printed
