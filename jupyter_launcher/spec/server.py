@@ -79,6 +79,8 @@ def server_config(spec: SessionSpec, gateway: Gateway | None) -> str:
         "extension_manager": True,
         "ipython_folder": spec.tune,
         "reports": True,
+        "output_limits": True,
+        "resume": True,
         "partitioned_cookies": third_party,
         "login_cookies": third_party,
         "gateway_token": gateway is not None and gateway.token is not None,

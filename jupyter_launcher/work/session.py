@@ -164,7 +164,6 @@ class SessionWork:
         """
         return run_notebook(
             self._place(),
-            self.request,
             path,
             parameters=parameters,
             timeout=timeout,

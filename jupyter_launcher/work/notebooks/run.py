@@ -6,6 +6,7 @@ written as text: then the server makes no checkpoint of it, and marks no cell as
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import time
@@ -30,6 +31,8 @@ from jupyter_launcher.results import ExecuteResult, NotebookResult
 from jupyter_launcher.spec.checks import refuse_option
 from jupyter_launcher.spec.texts import check_inner_path
 from jupyter_launcher.waiting import Deadline
+from jupyter_launcher.work.channels import check_extra
+from jupyter_launcher.work.connection import KernelGoneError
 from jupyter_launcher.work.kernels import Kernel
 from jupyter_launcher.work.notebooks.ipynb import (
     Notebook,
@@ -44,18 +47,20 @@ from jupyter_launcher.work.notebooks.ipynb import (
     place_parameters,
     set_result,
 )
+from jupyter_launcher.work.outputs import Displays
 from jupyter_launcher.work.place import Place
+from jupyter_launcher.work.server import request
 
 __all__ = ["run_notebook"]
 
 _MAY_RAISE = "raises-exception"
-_FILE_SECONDS = 60.0
+_SECONDS = 30.0
+_FILE_SECONDS = 120.0
 _SHOWN = 500  # characters of what the session tells, in a message
 
 
 def run_notebook(
     place: Place,
-    request: Callable[..., ApiResponse],
     path: str | os.PathLike[str],
     *,
     parameters: Mapping[str, object] | None,
@@ -63,10 +68,10 @@ def run_notebook(
     cell_timeout: float | None,
     output: str | os.PathLike[str] | None,
 ) -> NotebookResult:
-    """Execute a notebook, as ``Session.run_notebook`` says; ``request`` is ``Session.request``."""
+    """Execute a notebook, as ``Session.run_notebook`` says."""
+    check_extra()
     work = _Work(
         place=place,
-        request=request,
         path=_check_file(path, "path"),
         parameters=check_parameters(parameters),
         timeout=_check_seconds(timeout, "timeout"),
@@ -98,7 +103,6 @@ class _Work:
     """One notebook, and what was asked for."""
 
     place: Place
-    request: Callable[..., ApiResponse]
     path: str
     parameters: Mapping[str, str]
     timeout: float | None
@@ -126,10 +130,12 @@ class _Work:
         cells = list(cells_to_execute(notebook))
         truncated = False
         with Kernel(self.place, name=kernel_name_of(notebook), path=self.path, kernel_id=None) as kernel:
+            displays: Displays = {}
+            execute = functools.partial(kernel.execute_cell, check=False, on_output=None, displays=displays)
             try:
                 for done, (number, cell) in enumerate(cells):
                     progress(f"{self.path}, cell {number}", done, len(cells))
-                    truncated |= self._execute_cell(kernel, number, cell, end).truncated
+                    truncated |= self._execute_cell(execute, number, cell, end).truncated
                 progress(self.path, len(cells), len(cells))
                 seconds = time.monotonic() - begin
             except LauncherError as error:
@@ -140,7 +146,9 @@ class _Work:
             self._write(notebook)
         return NotebookResult(notebook=notebook, seconds=seconds, executed=len(cells), truncated=truncated)
 
-    def _execute_cell(self, kernel: Kernel, number: int, cell: Notebook, end: Deadline | None) -> ExecuteResult:
+    def _execute_cell(
+        self, execute: Callable[..., ExecuteResult], number: int, cell: Notebook, end: Deadline | None
+    ) -> ExecuteResult:
         where = f"cell {number} of {self.path}"
         left = math.inf if end is None else end.remaining()
         seconds = left if self.cell_timeout is None else min(left, self.cell_timeout)
@@ -148,7 +156,8 @@ class _Work:
             msg = f"{self.path} did not end within {self.timeout:g} s; the time was over before its cell {number}"
             raise ExecuteTimeoutError(msg, hint="give it more time", seconds=self.timeout or 0.0, cell=number)
         try:
-            result = kernel.execute(cell["source"], timeout=None if seconds == math.inf else seconds, check=False)
+            limit = None if seconds == math.inf else seconds
+            result = execute(cell["source"], timeout=limit)
         except ExecuteTimeoutError as error:
             if seconds == self.cell_timeout:
                 error.message = f"{where} did not end within {seconds:g} s, and was interrupted"
@@ -162,6 +171,11 @@ class _Work:
             error.message, error.cell = f"{where}: {error.message}", number
             _keep_result(error.result, cell)
             raise
+        except KernelGoneError:
+            msg = f"the kernel ended before {where}"
+            raise KernelDiedError(
+                msg, hint="see why in the log of the session, and run the notebook again", cell=number
+            ) from None
         except WorkError as error:
             error.message = f"{where}: {error.message}"
             raise
@@ -185,7 +199,7 @@ class _Work:
 
     def _check_language(self, notebook: Notebook) -> None:
         """Refuse parameters for a kernel that is not of Python, as the server knows it."""
-        answer = self.request("GET", "api/kernelspecs")
+        answer = self._ask("GET", "api/kernelspecs")
         found = _json_of(answer)
         specs = found.get("kernelspecs") if isinstance(found, dict) else None
         if answer.status != 200 or not isinstance(specs, dict):
@@ -200,7 +214,7 @@ class _Work:
     def _read(self) -> str:
         """The notebook's text."""
         params = {"type": "file", "format": "text", "content": "1"}
-        answer = self.request("GET", _url_of(self.path), params=params, timeout=_FILE_SECONDS)
+        answer = self._ask("GET", _url_of(self.path), params=params, timeout=_FILE_SECONDS)
         if answer.status == 404:
             msg = f"there is no notebook {self.path} in the pipeline"
             raise WorkError(msg, hint="give its path relative to the pipeline directory; hidden files are not shown")
@@ -212,7 +226,7 @@ class _Work:
 
     def _check_folder(self, folder: str) -> None:
         """See that the output can be written, before the notebook takes its time."""
-        answer = self.request("GET", _url_of(folder), params={"type": "directory", "content": "0"})
+        answer = self._ask("GET", _url_of(folder), params={"type": "directory", "content": "0"})
         if answer.status == 404:
             msg = f"there is no folder {folder} in the pipeline for the output"
             raise WorkError(msg, hint="make the folder first")
@@ -227,9 +241,20 @@ class _Work:
         if self.output is None:
             return
         model = {"type": "file", "format": "text", "content": format_notebook(notebook)}
-        answer = self.request("PUT", _url_of(self.output), json=model, timeout=_FILE_SECONDS)
+        answer = self._ask("PUT", _url_of(self.output), json=model, timeout=_FILE_SECONDS)
         if answer.status not in (200, 201):
             _refuse(f"the executed notebook cannot be written to {self.output}", answer, _json_of(answer))
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        json: object = None,
+        params: Mapping[str, str] | None = None,
+        timeout: float = _SECONDS,
+    ) -> ApiResponse:
+        return request(self.place, method, path, json=json, params=params, timeout=timeout)
 
     def _write_after(self, error: LauncherError, notebook: Notebook) -> None:
         """Write the notebook that failed; where that fails too, its error tells."""

@@ -28,8 +28,10 @@ from jupyter_launcher import (
 from jupyter_launcher.acts import wait_for_cancel
 from jupyter_launcher.sessions.phases import PhaseReporter
 from jupyter_launcher.waiting import Deadline
+from jupyter_launcher.work.connection import KernelGoneError
 from jupyter_launcher.work.notebooks import run as run_module
 from jupyter_launcher.work.notebooks.run import run_notebook
+from jupyter_launcher.work.outputs import Displays
 from jupyter_launcher.work.place import Place
 from tests.unit.fakes import TOKEN, FakeEngine
 from tests.unit.work.notebook import code, notebook, text_cell
@@ -86,6 +88,7 @@ class FakeKernel:
         self.name, self.path = name, path
         self.executed: list[tuple[str, float | None]] = []
         self.ended = False
+        self.displays: dict[str, Displays] = {}
         self.made.append(self)
 
     def __enter__(self) -> FakeKernel:
@@ -96,8 +99,11 @@ class FakeKernel:
     ) -> None:
         self.ended = True
 
-    def execute(self, source: str, *, timeout: float | None = None, check: bool = True) -> ExecuteResult:
+    def execute_cell(
+        self, source: str, *, timeout: float | None, check: bool, on_output: object, displays: Displays
+    ) -> ExecuteResult:
         assert not check
+        assert displays is self.displays.setdefault("", displays), "all cells share them"
         assert not self.ended
         self.executed.append((source, timeout))
         found = self.codes[source](timeout) if source in self.codes else prints(source)
@@ -138,8 +144,10 @@ def kernels(monkeypatch: pytest.MonkeyPatch) -> list[FakeKernel]:
 
 
 @pytest.fixture
-def server() -> FakeServer:
-    return FakeServer()
+def server(monkeypatch: pytest.MonkeyPatch) -> FakeServer:
+    found = FakeServer()
+    monkeypatch.setattr(run_module, "request", lambda _, *given, **options: found.request(*given, **options))
+    return found
 
 
 @pytest.fixture
@@ -167,7 +175,7 @@ def run(server: FakeServer, kernels: list[FakeKernel], events: list[Event]) -> R
     def call(*cells: Any, path: str = "a.ipynb", metadata: Any = None, **options: Any) -> NotebookResult:
         if cells:
             server.files[path] = json.dumps(notebook(*cells, metadata=metadata or {}))
-        return run_notebook(place, server.request, path, **{**nothing, **options})
+        return run_notebook(place, path, **{**nothing, **options})
 
     return call
 
@@ -247,6 +255,18 @@ def test_a_kernel_that_dies_ends_it(run: Run, server: FakeServer, kernels: list[
     assert texts(error.notebook) == ["", "until then", ""]
     assert json.loads(server.files["out/a.ipynb"])["cells"][1]["outputs"]
     assert kernels[0].ended
+
+
+def test_a_kernel_that_is_gone_ends_it(run: Run, kernels: list[FakeKernel]) -> None:
+    def gone(_: float | None) -> ExecuteResult:
+        msg = "there is no kernel k any more"
+        raise KernelGoneError(msg, hint="start another one")
+
+    FakeKernel.codes["gone"] = gone
+    with pytest.raises(KernelDiedError, match=r"the kernel ended before cell 2 of a\.ipynb") as caught:
+        run(code("a"), code("gone"))
+    assert caught.value.notebook is not None
+    assert (caught.value.cell, texts(caught.value.notebook)) == (2, ["a", ""])
 
 
 @pytest.mark.parametrize(
