@@ -12,9 +12,10 @@ from docker import APIClient, DockerClient
 
 from jupyter_launcher.acts import leaves, run_act, shielded
 from jupyter_launcher.engine import connection, logs, podman, streams
+from jupyter_launcher.engine.attach import exchange
 from jupyter_launcher.engine.errors import describe_port, is_gone, is_port_conflict, translate_errors
 from jupyter_launcher.engine.images import ImageStore
-from jupyter_launcher.engine.protocol import NO_LOG, OUTPUT_LIMIT, Events
+from jupyter_launcher.engine.protocol import OUTPUT_LIMIT, Events, Exchange
 from jupyter_launcher.engine.shapes import parse_id, parse_list, parse_status
 from jupyter_launcher.engine.traits import EngineTraits, NetworkInfo
 from jupyter_launcher.engine.types import ContainerConfig, ContainerInfo, ExecResult, ListedContainer
@@ -32,9 +33,8 @@ if TYPE_CHECKING:
 __all__ = ["DockerEngine"]
 
 T = TypeVar("T")
-_REMOVAL_SECONDS = _TAIL_SECONDS = 5.0
+_REMOVAL_SECONDS = 5.0
 _PORT_TRIES = 4
-_TAIL_SIZE = 64 * 1024  # characters
 
 
 class DockerEngine:
@@ -296,14 +296,7 @@ class DockerEngine:
 
     def log_tail(self, container: str, lines: int = 40) -> str:
         """The last lines of the log for a message; see the protocol."""
-        text, deadline = "", Deadline(_TAIL_SECONDS)
-        try:
-            for piece in logs.read_log(self.api, self.endpoint, container, lines, deadline=deadline):
-                text = (text + piece)[-_TAIL_SIZE:]
-        except EngineError as error:
-            seen = f"it did not end within {deadline.seconds:g} s" if deadline.expired() else error.message
-            return f"{text}\n(the log breaks off: {seen})" if text else f"{NO_LOG}{seen})"
-        return text
+        return logs.read_tail(self.api, self.endpoint, container, lines)
 
     def read_log(self, container: str, tail: int | None = None, *, follow: bool = False) -> Iterator[str]:
         """As ``logs``, in pieces; ``follow``: and what the container writes from then on, until it ends.
@@ -350,6 +343,12 @@ class DockerEngine:
             deadline,
             check=check,
         )
+
+    def attach(
+        self, container: str, argv: Sequence[str], *, user: str | None = None
+    ) -> contextlib.AbstractContextManager[Exchange]:
+        """Run a command whose input and output stay open; see the protocol."""
+        return exchange.attach(self.api, self.endpoint, container, argv, user)
 
     def _url(self, path: str) -> str:
         return f"{self.api.base_url}/v{self.api.api_version}/{path}"

@@ -14,18 +14,21 @@ import requests
 from docker import APIClient
 
 from jupyter_launcher.engine.errors import translate_errors
+from jupyter_launcher.engine.protocol import NO_LOG
 from jupyter_launcher.engine.shapes import ContainerEvent, expect_shape
 from jupyter_launcher.engine.streams import open_stream, raise_for_status, read_frames, shut_stream, unlimit_read
 from jupyter_launcher.errors import EngineError, EngineUnavailableError
 from jupyter_launcher.models import Stats
 from jupyter_launcher.waiting import Deadline
 
-__all__ = ["EventStream", "decode_log", "parse_stats", "read_events", "read_log", "read_stats"]
+__all__ = ["EventStream", "decode_log", "parse_stats", "read_events", "read_log", "read_stats", "read_tail"]
 
 _PIECE = 2**16
 _LONGEST = 2**20
 """Bytes that one event may have."""
 _CLOSING_SECONDS = 2.0
+_TAIL_SECONDS = 5.0
+_TAIL_SIZE = 64 * 1024  # characters
 _LAST_TIME = 253402300799.0  # the end of the year 9999: engines refuse times that their clocks cannot tell
 _NO_LIMIT = 2**62  # bytes; control groups of version 1 have a number in place of none
 
@@ -78,6 +81,18 @@ def read_log(
             yield from decode_log(read_frames(response, deadline))
 
     return read_pieces()
+
+
+def read_tail(api: APIClient, endpoint: str, container: str, lines: int) -> str:
+    """The last lines of a log, as the protocol's ``log_tail`` says."""
+    text, deadline = "", Deadline(_TAIL_SECONDS)
+    try:
+        for piece in read_log(api, endpoint, container, lines, deadline=deadline):
+            text = (text + piece)[-_TAIL_SIZE:]
+    except EngineError as error:
+        seen = f"it did not end within {deadline.seconds:g} s" if deadline.expired() else error.message
+        return f"{text}\n(the log breaks off: {seen})" if text else f"{NO_LOG}{seen})"
+    return text
 
 
 def read_stats(api: APIClient, endpoint: str, container: str) -> Stats:

@@ -19,7 +19,7 @@ from jupyter_launcher.models import BuildOptions, Stats
 from jupyter_launcher.models.options import HiddenTexts
 from jupyter_launcher.waiting import Deadline
 
-__all__ = ["NO_LOG", "OUTPUT_LIMIT", "Engine", "Events", "Images", "Progress"]
+__all__ = ["NO_LOG", "OUTPUT_LIMIT", "Engine", "Events", "Exchange", "Images", "Progress"]
 
 NO_LOG = "(no log: "
 """How a message's log begins where the engine gave none."""
@@ -83,6 +83,23 @@ class Events(Protocol):
 
     def close(self) -> None:
         """End it, and a wait for the next event."""
+
+
+class Exchange(Protocol):
+    """A command in a container that is written to while it prints."""
+
+    def send(self, data: bytes) -> None:
+        """Let the next reads send it to the command's stdin, before they return."""
+
+    def read(self, deadline: Deadline) -> tuple[int, bytes] | None:
+        """A piece of what the command prints: 1 for stdout or 2 for stderr, and bytes; None: both have ended.
+
+        Nothing more is read from the connection before the next call, so who is slow makes the command wait.
+
+        Raises:
+            TimeoutError: nothing came before the deadline; what was to be sent may not be sent yet.
+            EngineUnavailableError: the connection is lost.
+        """
 
 
 class Engine(Protocol):
@@ -246,4 +263,22 @@ class Engine(Protocol):
                 was too long, was lost, or did not end before the deadline.
             EngineError: the engine, or a proxy before it, forbids execs.
             EngineUnavailableError: the engine does not answer.
+        """
+
+    def attach(
+        self, container: str, argv: Sequence[str], *, user: str | None = None
+    ) -> contextlib.AbstractContextManager[Exchange]:
+        """Run a command whose stdin stays open as long as the block, and no longer.
+
+        The command has to end when its stdin does: where the block is left before, that is waited for, for 12 s.
+
+        Args:
+            container: its id.
+            argv: the command.
+            user: ``uid[:gid]`` or a name; None: the container's.
+
+        Raises:
+            EngineError: the engine, or a proxy before it, refuses; with status 404 or 409 where the container is gone
+                or does not run.
+            EngineUnavailableError: the engine does not answer, or a proxy before it lets no input pass.
         """

@@ -18,6 +18,7 @@ __all__ = [
     "check_labels",
     "check_secrets",
     "check_token",
+    "check_variables",
 ]
 
 # Linux takes at most 128 KiB for one argument or variable, with a NUL at its end, and 2 MiB for all of
@@ -48,10 +49,17 @@ _HELD_ENVIRONMENT = ("JUPYTER_TOKEN", "JUPYTER_TOKEN_FILE", "JUPYTER_RUNTIME_DIR
 
 def check_environment(given: Mapping[str, str] | None, option: str) -> dict[str, str]:
     """Variables for the server; those that the launcher itself sets are refused."""
-    environment = _check_mapping(given, option)
-    for name, value in environment.items():
+    environment = check_variables(given, option)
+    for name in environment:
         if name in _HELD_ENVIRONMENT:
             refuse_option(option, f"sets {name}, which the launcher itself sets", "leave it out")
+    return environment
+
+
+def check_variables(given: Mapping[str, str] | None, option: str) -> dict[str, str]:
+    """Variables as Linux takes them."""
+    environment = _check_mapping(given, option)
+    for name, value in environment.items():
         if not name or "=" in name or not is_text(name + value):
             hint = "give a name that is not empty and has no '=', and characters that UTF-8 has, without NUL"
             refuse_option(option, f"has an unusable variable {show_value(name)}", hint)

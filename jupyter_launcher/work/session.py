@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 
+from jupyter_launcher.acts import run_act
 from jupyter_launcher.errors import OptionError
 from jupyter_launcher.models import ApiResponse, KernelInfo
 from jupyter_launcher.results import CommandResult, ExecuteResult, NotebookResult, Output
 from jupyter_launcher.spec.texts import check_inner_path
+from jupyter_launcher.work.commands import run_command
+from jupyter_launcher.work.files import download, upload
 from jupyter_launcher.work.kernels import KeptKernel, Kernel, check_kernel_id, list_kernels
 from jupyter_launcher.work.notebooks.run import run_notebook
 from jupyter_launcher.work.place import Place
@@ -204,7 +207,19 @@ class SessionWork:
             OptionError: an argument cannot work.
             EngineError: the engine does not answer.
         """
-        raise NotImplementedError
+        return run_act(
+            lambda: run_command(
+                self._place(),
+                argv,
+                cwd=cwd,
+                environment=environment,
+                given=input,
+                timeout=timeout,
+                check=check,
+                user=user,
+                on_output=on_output,
+            )
+        )
 
     def upload(self, local: str | os.PathLike[str], remote: str) -> None:
         """Copy a file or a folder of this machine into the session, as the session's user.
@@ -220,7 +235,7 @@ class SessionWork:
             SessionNotFoundError, ServerNotRunningError: the session has ended.
             EngineError: the engine does not answer.
         """
-        raise NotImplementedError
+        run_act(lambda: upload(self._place(), local, remote))
 
     def download(self, remote: str, local: str | os.PathLike[str]) -> None:
         """Copy a file or a folder of the session to this machine.
@@ -238,7 +253,7 @@ class SessionWork:
             SessionNotFoundError, ServerNotRunningError: the session has ended.
             EngineError: the engine does not answer.
         """
-        raise NotImplementedError
+        run_act(lambda: download(self._place(), remote, local))
 
     def install(self, *requirements: str, timeout: float | None = 600.0) -> CommandResult:
         """Install Python packages for the kernels beside the server, those that run too; the server has its own.

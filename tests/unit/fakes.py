@@ -8,7 +8,7 @@ import threading
 import uuid
 from collections import defaultdict, deque
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_network
@@ -28,7 +28,7 @@ from jupyter_launcher import (
     Timeouts,
 )
 from jupyter_launcher.acts import check_cancelled, shielded
-from jupyter_launcher.engine.protocol import OUTPUT_LIMIT, Engine, Images, Progress
+from jupyter_launcher.engine.protocol import OUTPUT_LIMIT, Engine, Exchange, Images, Progress
 from jupyter_launcher.engine.shapes import ContainerEvent
 from jupyter_launcher.engine.traits import EngineTraits, NetworkInfo
 from jupyter_launcher.engine.types import (
@@ -245,6 +245,7 @@ class FakeEngine:
         self.closed = False
         self.on_wait: Callable[[str], object] = lambda _: None
         self.on_start: Callable[[str], object] = lambda _: None
+        self.on_attach: Callable[[Sequence[str], str | None], AbstractContextManager[Exchange]] | None = None
         self._answers = list(answers)
         self.run = run
         self._faults: defaultdict[str, deque[BaseException]] = defaultdict(deque)
@@ -402,6 +403,14 @@ class FakeEngine:
     def events(self, *labels: str, since: float | None = None) -> FakeEvents:
         self._note("events", f"{' '.join(labels)} {since}")
         return self.happened
+
+    def attach(
+        self, container: str, argv: Sequence[str], *, user: str | None = None
+    ) -> AbstractContextManager[Exchange]:
+        self._note("attach", container)
+        self.execs.append(tuple(argv))
+        assert self.on_attach is not None
+        return self.on_attach(argv, user)
 
     def exec(
         self,

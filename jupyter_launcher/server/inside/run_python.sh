@@ -6,4 +6,5 @@ python=$(command -v python3) || for link in /proc/[0-9]*/exe; do
   python=
 done
 [ -n "$python" ] || { echo "no Python is here" >&2; exit 127; }
-exec "$python" -c "$@"
+# Neither the environment nor a file of the user's changes what it imports.
+exec "$python" -I -S -c "$@"

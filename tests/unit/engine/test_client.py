@@ -492,19 +492,19 @@ def test_the_end_of_a_log_for_a_message() -> None:
 
 
 def test_the_end_of_a_log_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "_TAIL_SIZE", 5)
+    monkeypatch.setattr(logs, "_TAIL_SIZE", 5)
     assert docker_engine(FakeApi(get=http_response(LOG))).log_tail("abc") == "\ntwo\n"
 
 
 def test_a_log_without_an_end_does_not_hold_up_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "_TAIL_SECONDS", 0.2)
+    monkeypatch.setattr(logs, "_TAIL_SECONDS", 0.2)
     with answer_on_a_socket(framed((1, b"one\n"))) as (response, _):
         tail = docker_engine(FakeApi(get=response)).log_tail("abc")
     assert tail == "one\n\n(the log breaks off: it did not end within 0.2 s)"
 
 
 def test_a_log_that_goes_on_and_on_does_not_hold_up_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "_TAIL_SECONDS", 0.0)
+    monkeypatch.setattr(logs, "_TAIL_SECONDS", 0.0)
     tail = docker_engine(FakeApi(get=http_response(LOG * 9))).log_tail("abc")
     assert tail == "(no log: it did not end within 0 s)"
 

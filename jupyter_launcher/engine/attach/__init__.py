@@ -1,0 +1,1 @@
+"""Commands in containers whose input and output stay open."""
