@@ -14,6 +14,7 @@ from jupyter_launcher.work.commands import run_command
 from jupyter_launcher.work.files import download, upload
 from jupyter_launcher.work.kernels import KeptKernel, Kernel, check_kernel_id, list_kernels
 from jupyter_launcher.work.notebooks.run import run_notebook
+from jupyter_launcher.work.packages import install_packages
 from jupyter_launcher.work.place import Place
 from jupyter_launcher.work.server import request
 
@@ -256,15 +257,27 @@ class SessionWork:
         run_act(lambda: download(self._place(), remote, local))
 
     def install(self, *requirements: str, timeout: float | None = 600.0) -> CommandResult:
-        """Install Python packages for the kernels beside the server, those that run too; the server has its own.
+        """Install Python packages for the kernels beside the server, those that run too.
+
+        Runs ``pip install`` with the Python of the default kernel, as the session's user, in the environment that the
+        server has. In the default image, the packages go to ``~/.local``, and kernels have them before those of the
+        image; the server never does. A kernel that runs imports what is new, but keeps what it has imported before.
 
         Args:
-            requirements: as pip has them, such as ``"pandas"`` or ``"scikit-learn==1.7"``.
-            timeout: seconds; None: no limit.
+            requirements: as pip has them, such as ``"pandas"`` or ``"scikit-learn==1.7"``; paths are relative to the
+                pipeline directory. Options of pip are none: give the session variables such as ``PIP_INDEX_URL``.
+            timeout: seconds for pip; None: no limit.
+
+        Returns:
+            What pip printed.
 
         Raises:
             OptionError: the session has a gateway, whose image has to be changed instead; or no such requirement.
-            CommandError: pip failed; its output tells why.
+            CommandError: pip failed, or the kernel's Python has none; the message has pip's words.
             CommandTimeoutError: the time is over.
+            WorkError: no Python kernel is there, or another program starts it.
+            SessionNotFoundError, ServerNotRunningError: the session has ended.
+            ServerTimeoutError, ServerError: the server does not answer.
+            EngineError: the engine does not answer.
         """
-        raise NotImplementedError
+        return install_packages(self._place(), self.run, requirements, timeout=timeout)
