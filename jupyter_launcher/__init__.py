@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 from jupyter_launcher._version import __version__
 
 if TYPE_CHECKING:
+    from jupyter_launcher.aio.launcher import AsyncLauncher
+    from jupyter_launcher.aio.session import AsyncKernel, AsyncSession
+    from jupyter_launcher.aio.warm import AsyncPreparation, AsyncWarmPool
     from jupyter_launcher.engine.images import DEFAULT_GATEWAY_IMAGE, DEFAULT_IMAGE
     from jupyter_launcher.errors import (
         AmbiguousNetworkError,
@@ -82,6 +85,11 @@ __all__ = [
     "Activity",
     "AmbiguousNetworkError",
     "ApiResponse",
+    "AsyncKernel",
+    "AsyncLauncher",
+    "AsyncPreparation",
+    "AsyncSession",
+    "AsyncWarmPool",
     "BuildOptions",
     "CellError",
     "CodeError",
@@ -165,9 +173,19 @@ def __getattr__(name: str) -> object:
             "warm.pool",
             "warm.preparation",
             "launcher",
+            # Last, since they need an extra.
+            "aio.session",
+            "aio.warm",
+            "aio.launcher",
         )
         for module in modules:
-            found = import_module(f"jupyter_launcher.{module}")
+            try:
+                found = import_module(f"jupyter_launcher.{module}")
+            except ModuleNotFoundError as error:
+                if error.name != "anyio":
+                    raise
+                msg = f"{name} needs anyio; pip install 'jupyter-launcher[async]'"
+                raise ImportError(msg, name="anyio") from error
             if name in found.__all__:
                 value: object = getattr(found, name)
                 return value

@@ -358,7 +358,7 @@ class Launcher:
         """The arguments of ``start`` by their names, as a call that can be made."""
         return StartCall.from_arguments(arguments, context=self._context, limit=self._limit, image=self.image)
 
-    def pool(self, *, size: int = 2, user: str | int, max_age: float = 3600.0, **options: Any) -> WarmPool:
+    def pool(self, /, *, size: int = 2, user: str | int, max_age: float = 3600.0, **options: Any) -> WarmPool:
         """A pool of servers that run before anybody asked for them: a context manager, for ``pool.start(directory)``.
 
         What is of one session is given to ``pool.start``: its directory, ``session_id``, ``labels`` and ``lease``.

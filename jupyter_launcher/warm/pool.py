@@ -122,6 +122,7 @@ class WarmPool:
 
     def start(
         self,
+        /,
         pipeline_dir: str | os.PathLike[str] | Volume,
         *,
         session_id: str | None = None,

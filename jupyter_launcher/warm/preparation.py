@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import atexit
+import math
 import os
 import threading
 from concurrent.futures import Future, wait
 
-from jupyter_launcher.acts import Cancel, begin_act, run_act
+from jupyter_launcher.acts import Cancel, begin_act, check_cancelled, run_act
 from jupyter_launcher.errors import EngineUnavailableError, ServerTimeoutError, StartCancelledError
 from jupyter_launcher.sessions.session import Session
 from jupyter_launcher.sessions.start import cancelled_start, check_request, remove_session, start_checked
 from jupyter_launcher.spec.checks import check_age
 from jupyter_launcher.spec.options import SessionSpec
 from jupyter_launcher.threads import map_at_once
+from jupyter_launcher.waiting import Deadline
 from jupyter_launcher.warm.call import StartCall
 
 __all__ = ["Preparation", "Preparations"]
 
 _AT_ONCE = 16
+_POLL = 0.05
 
 
 class Preparation:
@@ -83,11 +86,7 @@ class Preparation:
             EngineUnavailableError: this process is a fork of the one that prepares.
             LauncherError: as ``Launcher.start`` says: the same error at each call.
         """
-        self._refuse_fork()
-        seconds = None if timeout is None else min(check_age(timeout, "timeout"), threading.TIMEOUT_MAX)
-        if not wait([self._result], seconds).done:
-            msg = f"session {self._session_id} is not there after {timeout:g} s; its start goes on"
-            raise ServerTimeoutError(msg, hint="ask again, or cancel it", seconds=timeout or 0.0)
+        self.wait(timeout)
         session = self._result.result()
         with self._lock:
             if self._refused is not None:
@@ -95,6 +94,20 @@ class Preparation:
             self._is_taken = True
         self._preparations.discard(self)
         return self._preparations.note(session)
+
+    def wait(self, timeout: float | None) -> None:
+        """Wait until the start has ended, well or not. It takes nothing.
+
+        Raises:
+            OptionError, ServerTimeoutError, EngineUnavailableError: as :meth:`session` says.
+        """
+        self._refuse_fork()
+        deadline = Deadline(math.inf if timeout is None else check_age(timeout, "timeout"))
+        while not wait([self._result], min(_POLL, deadline.remaining())).done:
+            check_cancelled()
+            if deadline.expired():
+                msg = f"session {self._session_id} is not there after {timeout:g} s; its start goes on"
+                raise ServerTimeoutError(msg, hint="ask again, or cancel it", seconds=timeout or 0.0)
 
     def cancel(self) -> bool:
         """End the start, or stop the session that nobody has taken; returns when nothing of it is left.

@@ -33,7 +33,7 @@ FLOORS = (
     ("sessions",),
     ("warm",),
     ("launcher",),
-    ("cli", "pytest_plugin"),
+    ("aio", "cli", "pytest_plugin"),
     ("__main__",),
 )
 ROOMS = {room for floor in FLOORS for room in floor}
@@ -58,6 +58,7 @@ IMPORTERS = {
     "pytest": {"pytest_plugin"},
     "filelock": {"pytest_plugin"},
     "websocket": {"work.channels"},
+    "anyio": {"aio"},
 }
 
 
@@ -268,7 +269,8 @@ def test_public_names_are_documented() -> None:
 
 
 def test_importing_the_package_imports_nothing_heavy() -> None:
-    code = "import sys, jupyter_launcher; print(*{'docker', 'requests', 'tenacity', 'click'} & set(sys.modules))"
+    heavy = {"docker", "requests", "tenacity", "click", "anyio", "websocket"}
+    code = f"import sys, jupyter_launcher; print(*{heavy} & set(sys.modules))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.split() == []
 
@@ -277,6 +279,13 @@ def test_importing_what_is_asked_for_imports_no_engine() -> None:
     code = "import sys, jupyter_launcher.spec.plan; print(*{'docker', 'requests', 'urllib3'} & set(sys.modules))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.split() == []
+
+
+def test_without_its_extra_the_async_launcher_says_what_to_install() -> None:
+    code = "import sys; sys.modules['anyio'] = None; from jupyter_launcher import Launcher, AsyncLauncher"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    told = "ImportError: AsyncLauncher needs anyio; pip install 'jupyter-launcher[async]'"
+    assert run.stderr.strip().rpartition("\n")[2] == told
 
 
 @pytest.mark.parametrize("missing", ["click", "rich"])

@@ -1,0 +1,289 @@
+"""A call whose task is cancelled, whenever and however that is, leaves nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import threading
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from jupyter_launcher import (
+    AsyncLauncher,
+    AsyncSession,
+    Event,
+    EventKind,
+    Launcher,
+    Phase,
+    ServerTimeoutError,
+    Session,
+    StopMethod,
+    acts,
+)
+from jupyter_launcher.acts import wait_for_cancel
+from jupyter_launcher.aio.loop import Act, Loop
+from tests.unit.aio.conftest import Run
+from tests.unit.fakes import HASTY, FakeEngine, FakeJupyter, refusal
+
+PATIENCE = 30
+
+
+class Steps:
+    """Cancels a scope from inside an act, at its so manieth call to the engine, and only then lets the act go on."""
+
+    def __init__(self, engine: FakeEngine, at: int) -> None:
+        self.seen = 0
+        self.at = at
+        self.scope = anyio.CancelScope()
+        self._loop = Loop()
+        self._note = engine._note
+        engine._note = self  # type: ignore[method-assign]
+
+    def __call__(self, call: str, target: str = "") -> None:
+        self.seen += 1
+        if self.seen == self.at:
+            cancelled = threading.Event()
+            self._loop.soon(lambda: (self.scope.cancel(), cancelled.set()))
+            assert cancelled.wait(PATIENCE)
+        self._note(call, target)
+
+
+def test_a_start_that_is_cancelled_at_any_call_to_the_engine(
+    run: Run[int], launcher: AsyncLauncher, engine: FakeEngine, tmp_path: Path
+) -> None:
+    note = engine._note
+
+    async def main(at: int) -> int:
+        async with launcher:
+            engine._note = note  # type: ignore[method-assign]
+            steps = Steps(engine, at)
+            session = None
+            with steps.scope:
+                session = await launcher.start(tmp_path)
+            if session is None:
+                assert steps.scope.cancel_called
+                assert engine.known == {}, f"cancelled at call {at}"
+            else:
+                await session.stop()
+            return steps.seen
+
+    calls = run(lambda: main(0))
+    assert calls > 5
+    for at in range(1, calls):
+        run(lambda at=at: main(at))  # type: ignore[misc]
+
+
+@pytest.fixture
+def late(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """From its call on, a task learns that it was cancelled when the result of its call is there."""
+    wait = Act.wait
+
+    async def wait_late(act: Act[Any], **given: Any) -> None:
+        act.result.exception(PATIENCE)
+        await wait(act, **given)
+
+    return lambda: monkeypatch.setattr(Act, "wait", wait_late)
+
+
+@pytest.mark.parametrize("joined", [False, True])
+def test_a_session_that_comes_when_its_task_is_cancelled_is_stopped_unless_it_was_there(
+    run: Run[None],
+    launcher: AsyncLauncher,
+    engine: FakeEngine,
+    tmp_path: Path,
+    late: Callable[[], None],
+    *,
+    joined: bool,
+) -> None:
+    async def main() -> None:
+        async with launcher:
+            if joined:
+                await launcher.start(tmp_path, session_id="one")
+            late()
+            with anyio.CancelScope() as scope:
+                scope.cancel()
+                await launcher.start(tmp_path, session_id="one")
+            assert scope.cancelled_caught
+            assert ("create", "jupyter-server.unit.one") in engine.calls
+            assert len(engine.known) == joined
+
+    run(main)
+
+
+def test_what_cannot_be_undone_is_told(
+    run: Run[None], launcher: AsyncLauncher, engine: FakeEngine, tmp_path: Path, late: Callable[[], None], caplog: Any
+) -> None:
+    notes: list[str] = []
+
+    async def start() -> None:
+        try:
+            await launcher.start(tmp_path)
+        except BaseException as error:
+            notes.extend(getattr(error, "__notes__", ()))
+            raise
+
+    async def main() -> None:
+        async with launcher:
+            late()
+            engine.fail("remove", refusal(500, "busy"))
+            with anyio.CancelScope() as scope:
+                scope.cancel()
+                await start()
+
+    run(main)
+    assert "could not be undone: busy" in caplog.text
+    assert ("busy" in "".join(notes)) is (sys.version_info >= (3, 11))
+
+
+def test_a_clean_up_that_the_engine_holds_up_is_told(
+    run: Run[None], launcher: AsyncLauncher, engine: FakeEngine, tmp_path: Path, monkeypatch: Any, caplog: Any
+) -> None:
+    monkeypatch.setattr(acts, "_CLEAN_UP_SECONDS", 0.1)
+    hangs = threading.Event()
+    monkeypatch.setattr(engine, "remove", lambda _: hangs.wait(PATIENCE))
+
+    async def main() -> None:
+        scope, loop = anyio.CancelScope(), Loop()
+
+        def wait(_: str) -> None:
+            loop.soon(scope.cancel)
+            wait_for_cancel(PATIENCE)
+
+        engine.on_start = wait
+        async with launcher:
+            with scope:
+                await launcher.start(tmp_path, session_id="one")
+            hangs.set()
+
+    run(main)
+    assert "this may be left: container jupyter-server.unit.one" in caplog.text
+
+
+async def by_timeout(call: Callable[[], Awaitable[object]], started: asyncio.Event) -> None:
+    async def wait() -> None:
+        await started.wait()
+        raise TimeoutError
+
+    task = asyncio.ensure_future(call())
+    await started.wait()
+    with pytest.raises(asyncio.TimeoutError):
+        await asyncio.wait_for(task, 0)
+
+
+async def by_task(call: Callable[[], Awaitable[object]], started: asyncio.Event) -> None:
+    task = asyncio.ensure_future(call())
+    await started.wait()
+    for _ in range(3):  # somebody who does not let go
+        task.cancel()
+        await asyncio.sleep(0)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def by_sibling(call: Callable[[], Awaitable[object]], started: asyncio.Event) -> None:
+    async def fail() -> None:
+        await started.wait()
+        raise KeyError
+
+    with pytest.raises(BaseExceptionGroup) as caught:  # noqa: F821 - from Python 3.11 on
+        async with asyncio.TaskGroup() as group:
+            group.create_task(fail())
+            group.create_task(call())  # type: ignore[arg-type]
+    assert [type(error) for error in caught.value.exceptions] == [KeyError]
+
+
+async def by_interrupt(call: Callable[[], Awaitable[object]], started: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+    waiting = asyncio.ensure_future(started.wait())
+    waiting.add_done_callback(lambda _: loop.call_soon(os.kill, os.getpid(), signal.SIGINT))
+    await call()
+
+
+WAYS = [by_timeout, by_task]
+if sys.version_info >= (3, 11):
+    WAYS += [by_sibling, by_interrupt]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_ways_of_asyncio(launcher: AsyncLauncher, engine: FakeEngine, tmp_path: Path, way: Any) -> None:
+    async def main() -> None:
+        started, loop = asyncio.Event(), asyncio.get_running_loop()
+
+        def wait(_: str) -> None:
+            loop.call_soon_threadsafe(started.set)
+            wait_for_cancel(PATIENCE)
+
+        engine.on_start = wait
+        async with launcher:
+            await way(lambda: launcher.start(tmp_path), started)
+            assert engine.known == {}
+
+    if way is by_interrupt:
+        with pytest.raises(KeyboardInterrupt):
+            asyncio.run(main())
+    else:
+        asyncio.run(main())
+    assert engine.known == {}
+
+
+def test_leaving_a_session_in_a_task_that_is_cancelled_stops_it_gracefully(
+    run: Run[None], launcher: AsyncLauncher, engine: FakeEngine, jupyter: FakeJupyter, tmp_path: Path
+) -> None:
+    async def main() -> None:
+        with anyio.CancelScope() as scope:
+            async with launcher, await launcher.start(tmp_path, lease=600) as session:
+                assert session.lease == 600
+                scope.cancel()
+                await session.status()
+        assert scope.cancelled_caught
+
+    run(main)
+    assert ("POST", "/api/shutdown") in jupyter.asked
+    assert (engine.known, engine.closed) == ({}, True)
+
+
+def test_a_stop_in_a_task_that_is_cancelled_begins_and_kills(
+    run: Run[None], launcher: AsyncLauncher, engine: FakeEngine, jupyter: FakeJupyter, tmp_path: Path
+) -> None:
+    jupyter.heeds_shutdown = jupyter.heeds_sigterm = False
+    engine.on_wait = lambda _: wait_for_cancel(PATIENCE)
+
+    async def main() -> None:
+        async with launcher:
+            sessions = [await launcher.start(tmp_path), await launcher.start(tmp_path)]
+            with anyio.CancelScope() as scope:
+                scope.cancel()
+                await sessions[0].stop()
+            assert scope.cancelled_caught
+            assert list(engine.known) == [sessions[1].container_id]
+            with anyio.CancelScope() as scope:
+                scope.cancel()
+                await launcher.stop(sessions[1].id)
+            assert engine.known == {}
+
+    run(main)
+
+
+def test_a_coroutine_that_nobody_runs_any_more_cancels_its_act() -> None:
+    ended = threading.Event()
+
+    def work() -> None:
+        try:
+            wait_for_cancel(PATIENCE)
+        finally:
+            ended.set()
+
+    async def main() -> None:
+        item = Loop().call(work)
+        item.send(None)
+        item.close()
+        await asyncio.to_thread(ended.wait, PATIENCE)
+
+    asyncio.run(main())
+    assert ended.is_set()
