@@ -55,7 +55,7 @@ def printed(result: ExecuteResult | None) -> str:
 
 def solve(launcher: Launcher, data: Path, model: Model, answer: Path, **options: Any) -> None:
     """Let a model work with a copy of a file until it is done; ``answer`` is the ``answer.txt`` that it has written."""
-    with tempfile.TemporaryDirectory() as folder, launcher.start(folder, **LIMITS, **options) as session:
+    with tempfile.TemporaryDirectory() as folder, launcher.start(folder, **{**LIMITS, **options}) as session:
         session.upload(data, data.name)
         code = next(model)
         with contextlib.suppress(StopIteration):  # it is done
