@@ -43,7 +43,7 @@ def execute(session: Session, code: str) -> str:
     except KernelDiedError as error:
         why = "it needed more memory than it may have" if error.for_memory else "its process ended"
         text = f"{printed(error.result)}Your kernel is gone, with all variables: {why}."
-    except WorkError as error:  # such as input(), which nobody answers
+    except WorkError as error:  # such as a kernel that does not start
         text = error.message
     return text if len(text) <= MOST else f"{text[: MOST // 2]}\n[…]\n{text[-MOST // 2 :]}"
 

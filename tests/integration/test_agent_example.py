@@ -13,6 +13,7 @@ from tests.containers import nothing_left
 __all__ = ["nothing_left"]
 
 LONG = "print('a' * 9000)"
+DIED = "Your kernel is gone, with all variables: it needed more memory than it may have."
 FILLS = "print('before')\nkept = bytearray(2**30)\nfor at in range(0, 2**30, 4096): kept[at] = 1"
 
 
@@ -43,13 +44,11 @@ def test_a_model_is_told_of_its_mistakes_and_solves_its_task(
     raised, asked, stopped, kept, long, *died = told
     assert raised.startswith("one\n---")
     assert raised.endswith("ZeroDivisionError: division by zero")
-    assert asked == ""
+    assert asked.startswith("two\n---")
+    assert "input" in asked
     assert stopped == "It was stopped after 3 s. Your variables are still there."
     assert kept == "1"
     assert len(long) < 4100
-    assert (
-        died
-        == ["before\nYour kernel is gone, with all variables: it needed more memory than it may have."][: len(died)]
-    )
+    assert [text.endswith(DIED) for text in died] == [True] * enforces_limits  # what it printed last may be lost
     # It has seen that there is no pandas.
     assert data.with_name("answer.txt").read_text() == "The total is 42\n"
