@@ -39,7 +39,8 @@ class ExecuteResult:
         outputs: in nbformat's shape, in their order; what the code cleared or updated is as it was left.
         error: what the code raised, or None.
         execution_count: the kernel's number of this execution, as ``In [1]`` shows it; None where it tells none.
-        truncated: a server cut the output, because it has a limit.
+        truncated: output is missing: a server cut it, because it has a limit, or it had more than 256 MiB, or a lost
+            connection could not be resumed.
     """
 
     status: str

@@ -9,47 +9,30 @@ import contextlib
 import sys
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
-from click.shell_completion import CompletionItem, get_completion_class
+from click.shell_completion import get_completion_class
 
 from jupyter_launcher._version import __version__
-from jupyter_launcher.cli.options import NAME, CommandContext, LauncherGroup, directory_options, pass_context
+from jupyter_launcher.cli.options import (
+    ID,
+    NAME,
+    CommandContext,
+    LauncherGroup,
+    complete_id,
+    directory_options,
+    full_id,
+    pass_context,
+)
 from jupyter_launcher.cli.output import describe_session, error_document, format_columns, format_line, session_document
 from jupyter_launcher.cli.start import start
+from jupyter_launcher.cli.work import cp, execute, run
 from jupyter_launcher.errors import LauncherError, OptionError, SessionError
-
-if TYPE_CHECKING:
-    from jupyter_launcher.launcher import Launcher
 
 __all__ = ["cli"]
 
 _COMPLETE = "_JUPYTER_LAUNCHER_COMPLETE"
-
-
-def _complete_id(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    # An error during completion has no place to be shown.
-    with contextlib.suppress(LauncherError):
-        from jupyter_launcher.launcher import Launcher
-
-        state = ctx.ensure_object(CommandContext)
-        with Launcher(namespace=state.namespace, context=state.context) as launcher:
-            return [CompletionItem(found) for found in sorted(launcher.ids()) if found.startswith(incomplete)]
-    return []
-
-
-def _full_id(launcher: Launcher, given: str) -> str:
-    """The one session id that begins with what was given."""
-    known = launcher.ids()
-    found = [given] if given in known else sorted(item for item in known if item.startswith(given))
-    if len(found) > 1:
-        msg = f"{given!r} is the beginning of several session ids: {', '.join(found)}"
-        raise SessionError(msg, hint="give more of the id", session_id=given)
-    return found[0] if found else given
-
-
-_ID = click.argument("session_id", metavar="ID", shell_complete=_complete_id)
 
 
 @click.group(cls=LauncherGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -63,7 +46,8 @@ def cli() -> None:
     """
 
 
-cli.add_command(start)
+for _command in (start, execute, run, cp):
+    cli.add_command(_command)
 
 
 @cli.command("list", short_help="List the sessions.")
@@ -87,7 +71,7 @@ def list_(state: CommandContext, *, no_probe: bool) -> None:
 
 
 @cli.command(short_help="Show a running session.")
-@_ID
+@ID
 @click.option("--show-token", is_flag=True, help="The token too.")
 @pass_context
 def info(state: CommandContext, session_id: str, show_token: bool) -> None:
@@ -96,12 +80,12 @@ def info(state: CommandContext, session_id: str, show_token: bool) -> None:
     Example: jupyter-launcher info 3f2a --format json
     """
     with state.launcher() as launcher:
-        session = launcher.get(_full_id(launcher, session_id))
+        session = launcher.get(full_id(launcher, session_id))
         state.result(session_document(session, token=show_token), describe_session(session, token=show_token))
 
 
 @cli.command(short_help="Print a session's URL.")
-@_ID
+@ID
 @click.option("--show-token", is_flag=True, help="The token too; a pipe or a file gets it anyway.")
 @pass_context
 def url(state: CommandContext, session_id: str, show_token: bool) -> None:
@@ -110,7 +94,7 @@ def url(state: CommandContext, session_id: str, show_token: bool) -> None:
     Example: firefox "$(jupyter-launcher url 3f2a)"
     """
     with state.launcher() as launcher:
-        session = launcher.get(_full_id(launcher, session_id))
+        session = launcher.get(full_id(launcher, session_id))
         token = show_token or not sys.stdout.isatty()
         found = session.lab_url if token else f"{session.url}lab"
         state.result({"url": found}, found)
@@ -119,7 +103,7 @@ def url(state: CommandContext, session_id: str, show_token: bool) -> None:
 
 
 @cli.command(short_help="Print what a session's server printed.")
-@_ID
+@ID
 @click.option("-f", "--follow", is_flag=True, help="Continue until it ends, or Ctrl-C.")
 @click.option("--tail", type=click.IntRange(min=0), metavar="LINES", help="Only so many last lines.")
 @pass_context
@@ -132,7 +116,7 @@ def logs(state: CommandContext, session_id: str, follow: bool, tail: int | None)
         msg = "--follow cannot be used with --format json"
         raise click.UsageError(msg)
     with state.launcher() as launcher:
-        found = _full_id(launcher, session_id)
+        found = full_id(launcher, session_id)
         pieces = launcher.logs(found, tail=tail, follow=follow)
         if state.json:
             state.result({"session_id": found, "log": "".join(pieces)}, "")
@@ -159,7 +143,7 @@ def events(state: CommandContext) -> None:
 
 
 @cli.command(short_help="Stop sessions.")
-@click.argument("session_ids", nargs=-1, metavar="ID...", shell_complete=_complete_id)
+@click.argument("session_ids", nargs=-1, metavar="ID...", shell_complete=complete_id)
 @click.option("--all", "every", is_flag=True, help="Every session of the namespace.")
 @pass_context
 def stop(state: CommandContext, session_ids: tuple[str, ...], every: bool) -> None:
@@ -176,7 +160,7 @@ def stop(state: CommandContext, session_ids: tuple[str, ...], every: bool) -> No
     with state.launcher() as launcher:
         for given in launcher.ids() if every else session_ids:
             try:
-                session_id = _full_id(launcher, given)
+                session_id = full_id(launcher, given)
                 report = launcher.stop(session_id)
             except LauncherError as error:  # the next one is tried all the same
                 errors.append(error)
@@ -193,7 +177,7 @@ def stop(state: CommandContext, session_ids: tuple[str, ...], every: bool) -> No
 
 
 @cli.command(short_help="Pause a session.")
-@_ID
+@ID
 @pass_context
 def pause(state: CommandContext, session_id: str) -> None:
     """Stop all processes of a session where they are: it uses no core, keeps its memory, and answers nothing.
@@ -201,13 +185,13 @@ def pause(state: CommandContext, session_id: str) -> None:
     Example: jupyter-launcher pause 3f2a
     """
     with state.launcher() as launcher:
-        found = _full_id(launcher, session_id)
+        found = full_id(launcher, session_id)
         launcher.pause(found)
     state.result({"session_id": found, "state": "paused"}, f"{found}  paused")
 
 
 @cli.command(short_help="Let a paused session go on.")
-@_ID
+@ID
 @pass_context
 def resume(state: CommandContext, session_id: str) -> None:
     """Let a paused session go on, and start its lease anew if it has one.
@@ -215,7 +199,7 @@ def resume(state: CommandContext, session_id: str) -> None:
     Example: jupyter-launcher resume 3f2a
     """
     with state.launcher() as launcher:
-        found = launcher.resume(_full_id(launcher, session_id)).id
+        found = launcher.resume(full_id(launcher, session_id)).id
     state.result({"session_id": found, "state": "ready"}, f"{found}  ready")
 
 

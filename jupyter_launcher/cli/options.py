@@ -9,20 +9,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from jupyter_launcher.cli.output import error_document, format_document
-from jupyter_launcher.errors import LauncherError
+from jupyter_launcher.errors import LauncherError, SessionError
 
 if TYPE_CHECKING:
     from jupyter_launcher.cli.progress import Progress
     from jupyter_launcher.launcher import Launcher
 
 __all__ = [
+    "ID",
     "NAME",
     "CommandContext",
     "GlobalOptionsCommand",
     "LauncherGroup",
+    "complete_id",
     "directory_options",
+    "full_id",
     "pass_context",
     "root_options",
 ]
@@ -117,6 +121,31 @@ def _global_options() -> list[click.Option]:
         click.Option(["-v", "--verbose"], is_flag=True, help="Log what is done; show tracebacks.", **given),
         click.Option(["-q", "--quiet"], is_flag=True, help="Only results and errors.", **given),
     ]
+
+
+def complete_id(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """The session ids that begin so."""
+    # An error during completion has no place to be shown.
+    with contextlib.suppress(LauncherError):
+        from jupyter_launcher.launcher import Launcher
+
+        state = ctx.ensure_object(CommandContext)
+        with Launcher(namespace=state.namespace, context=state.context) as launcher:
+            return [CompletionItem(found) for found in sorted(launcher.ids()) if found.startswith(incomplete)]
+    return []
+
+
+def full_id(launcher: Launcher, given: str) -> str:
+    """The one session id that begins with what was given."""
+    known = launcher.ids()
+    found = [given] if given in known else sorted(item for item in known if item.startswith(given))
+    if len(found) > 1:
+        msg = f"{given!r} is the beginning of several session ids: {', '.join(found)}"
+        raise SessionError(msg, hint="give more of the id", session_id=given)
+    return found[0] if found else given
+
+
+ID = click.argument("session_id", metavar="ID", shell_complete=complete_id)
 
 
 def directory_options(command: Callable[..., Any]) -> Callable[..., Any]:

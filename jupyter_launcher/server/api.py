@@ -14,16 +14,15 @@ import io
 import json
 import re
 import socket
-import ssl
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from typing import Any, TypeVar
 from urllib.parse import SplitResult, quote, urlsplit
 
 from jupyter_launcher.acts import close_on_cancel
+from jupyter_launcher.server.connect import connect, remaining, secure, shut
 from jupyter_launcher.threads import map_at_once
-from jupyter_launcher.waiting import Deadline, call_within
+from jupyter_launcher.waiting import Deadline
 
 __all__ = [
     "CONTENTS",
@@ -35,7 +34,6 @@ __all__ = [
     "Response",
     "parse_json",
     "parse_kernel_ids",
-    "shut",
     "untracked",
 ]
 
@@ -55,9 +53,6 @@ _WORKERS = 16
 _PIECE = 2**16
 SHOWN = 200
 """Characters of what came in place of an answer."""
-_CONNECT_SECONDS = 3.0
-"""For one address. Where nothing answers in this time, what is sent there is most likely lost."""
-_NAME_SECONDS = 6.0  # a resolver gives up its first server after 5
 
 
 class NoAnswerError(Exception):
@@ -236,11 +231,11 @@ class JupyterApi:
         try:
             parts = _split(self.url + request.path, request)
             with contextlib.ExitStack() as stack:
-                plain = stack.enter_context(_connect(parts, deadline))
+                plain = stack.enter_context(connect(parts, deadline))
                 connected = True
-                sock = stack.enter_context(_secure(plain, parts, deadline))
+                sock = stack.enter_context(secure(plain, parts, deadline))
                 with close_on_cancel(functools.partial(shut, sock)):
-                    sock.settimeout(_remaining(deadline))
+                    sock.settimeout(remaining(deadline))
                     sock.sendall(self._head(request, parts) + (request.content or b""))
                     answer = receive(sock, request, deadline)
                 if isinstance(answer, Channel):
@@ -288,7 +283,7 @@ class _Reader(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        self._sock.settimeout(_remaining(self._deadline))
+        self._sock.settimeout(remaining(self._deadline))
         count = self._sock.recv_into(buffer)
         self._left -= count
         if self._left < 0:
@@ -308,51 +303,6 @@ def _split(url: str, request: _Request) -> SplitResult:
 def untracked(url: str, method: str) -> str:
     """The URL of a look of the launcher's own, which is no activity of the session's user."""
     return f"{url}{'&' if '?' in url else '?'}{_UNTRACKED}" if method == "GET" else url
-
-
-def _connect(parts: SplitResult, deadline: Deadline) -> socket.socket:
-    """A connection to the first of the host's addresses that takes one."""
-    _remaining(deadline)
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    find = functools.partial(socket.getaddrinfo, parts.hostname, port, type=socket.SOCK_STREAM)
-    *others, last = find() if _is_address(parts.hostname) else call_within(deadline.shortened(_NAME_SECONDS), find)
-    for family, kind, protocol, _, address in others:
-        with contextlib.suppress(OSError):
-            return _connect_to(socket.socket(family, kind, protocol), address, deadline)
-    family, kind, protocol, _, address = last
-    return _connect_to(socket.socket(family, kind, protocol), address, deadline)
-
-
-def _is_address(host: str | None) -> bool:
-    try:
-        ip_address(host or "")
-    except ValueError:
-        return False
-    return True
-
-
-def _connect_to(sock: socket.socket, address: Any, deadline: Deadline) -> socket.socket:
-    try:
-        sock.settimeout(_remaining(deadline.shortened(_CONNECT_SECONDS)))
-        with close_on_cancel(functools.partial(shut, sock)):
-            sock.connect(address)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
-
-
-def shut(sock: socket.socket) -> None:
-    """End a connection, and a read of it in another thread."""
-    with contextlib.suppress(OSError):  # nobody is connected, or not yet
-        sock.shutdown(socket.SHUT_RDWR)
-
-
-def _secure(sock: socket.socket, parts: SplitResult, deadline: Deadline) -> socket.socket:
-    if parts.scheme == "http":
-        return sock
-    sock.settimeout(_remaining(deadline))
-    return ssl.create_default_context().wrap_socket(sock, server_hostname=parts.hostname)
 
 
 def _receive(sock: socket.socket, request: _Request, deadline: Deadline) -> Response:
@@ -381,13 +331,6 @@ def _receive_head(sock: socket.socket, request: _Request, deadline: Deadline) ->
 
 def _headers_of(answer: http.client.HTTPResponse) -> dict[str, str]:
     return {name.lower(): value for name, value in answer.getheaders()}
-
-
-def _remaining(deadline: Deadline) -> float:
-    """Seconds that are left, for a socket to which 0 would mean not to wait at all."""
-    if deadline.expired():
-        raise TimeoutError
-    return max(deadline.remaining(), 0.001)
 
 
 def _is_ok(answer: Response | NoAnswerError) -> bool:

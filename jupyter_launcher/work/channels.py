@@ -20,7 +20,8 @@ from urllib.parse import quote
 
 from jupyter_launcher.acts import close_on_cancel
 from jupyter_launcher.errors import OptionError
-from jupyter_launcher.server.api import Channel, JupyterApi, NoAnswerError, shut
+from jupyter_launcher.server.api import Channel, JupyterApi, NoAnswerError
+from jupyter_launcher.server.connect import shut
 from jupyter_launcher.waiting import Deadline
 from jupyter_launcher.work.messages import Message, parse_message
 

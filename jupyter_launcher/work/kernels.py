@@ -17,6 +17,7 @@ from jupyter_launcher.results import ExecuteResult, Output
 from jupyter_launcher.server.api import parse_kernel_ids
 from jupyter_launcher.work.channels import check_extra
 from jupyter_launcher.work.connection import Connection, KernelGoneError
+from jupyter_launcher.work.execution import execute
 from jupyter_launcher.work.outputs import Displays, Outputs
 from jupyter_launcher.work.place import Place
 from jupyter_launcher.work.server import KernelServer, StartedKernel, check_seconds
@@ -90,7 +91,7 @@ class Kernel:
         """As ``execute``, for a cell that shares displays with other cells of its notebook."""
         _check_code(code, timeout)
         outputs, connection = Outputs(on_output, displays), self._connected()
-        result, asked_input = run_act(lambda: connection.execute(code, timeout, outputs))
+        result, asked_input = run_act(lambda: execute(connection, code, timeout, outputs))
         if check:
             self._check(result, asked_input=asked_input)
         return result
@@ -134,7 +135,9 @@ class Kernel:
         server, kernel = self._server, self._id
         self._connection = PerProcess(lambda: Connection(server, kernel))
         try:
-            self._connection.get().connect()
+            connection = self._connection.get()
+            with connection.turn():
+                connection.connect()
         except BaseException:
             with shielded():
                 self._leave()
@@ -148,7 +151,8 @@ class Kernel:
             return
         self._id = None
         try:
-            self._server.end(started)
+            with shielded():
+                self._server.end(started)
         except LauncherError as error:  # it ends with the session
             _log.warning("kernel %s of session %s was not ended: %s", started.id, self._server.session_id, error)
 

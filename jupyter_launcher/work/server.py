@@ -25,7 +25,7 @@ from jupyter_launcher.server.activity import parse_kernels, parse_oom_kills
 from jupyter_launcher.server.api import CONTENTS, JupyterApi, NoAnswerError, Response, parse_kernel_ids
 from jupyter_launcher.spec.checks import refuse_option
 from jupyter_launcher.spec.labels import is_gateway
-from jupyter_launcher.waiting import Deadline
+from jupyter_launcher.waiting import Deadline, NotYetError, attempts
 from jupyter_launcher.work.place import Place
 
 __all__ = ["KernelServer", "StartedKernel", "check_seconds", "request"]
@@ -37,6 +37,7 @@ _START_SECONDS = 120.0
 
 _REQUEST_LIMIT = 2**28
 _METHOD = re.compile("[A-Za-z]{1,20}")
+_PAUSE = 0.2
 _SHOWN = 200
 _READ_OOM_KILLS = "cat /sys/fs/cgroup/memory.events /sys/fs/cgroup/memory/memory.oom_control 2>/dev/null"
 
@@ -119,7 +120,11 @@ class KernelServer:
 
     def end(self, started: StartedKernel) -> None:
         """End a kernel that was started here; nothing happens where it is gone."""
-        answer = self._request("DELETE", started.path, _SECONDS)
+        for attempt in attempts(Deadline(_SECONDS), NotYetError, pause=_PAUSE):
+            with attempt:
+                answer = self._request("DELETE", started.path, _SECONDS)
+                if answer.status >= 500:  # jupyter_server cannot end a kernel that died, until it has started it anew
+                    raise NotYetError
         if answer.status not in (200, 204, 404, 410):
             self._refuse(f"the kernel {started.id} was not ended", answer)
 

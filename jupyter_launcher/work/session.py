@@ -10,8 +10,8 @@ from jupyter_launcher.errors import OptionError
 from jupyter_launcher.models import ApiResponse, KernelInfo
 from jupyter_launcher.results import CommandResult, ExecuteResult, NotebookResult, Output
 from jupyter_launcher.spec.texts import check_inner_path
-from jupyter_launcher.work.commands import run_command
-from jupyter_launcher.work.files import download, upload
+from jupyter_launcher.work.commands.files import download, upload
+from jupyter_launcher.work.commands.run import run_command
 from jupyter_launcher.work.kernels import KeptKernel, Kernel, check_kernel_id, list_kernels
 from jupyter_launcher.work.notebooks.run import run_notebook
 from jupyter_launcher.work.packages import install_packages

@@ -172,8 +172,6 @@ def test_a_time_that_is_over(place: Place) -> None:
         place.run("slow.ipynb", *cells, cell_timeout=1)
     assert caught.value.notebook is not None
     assert texts(caught.value.notebook)[0].startswith("before\n")
-    with pytest.raises(ExecuteTimeoutError, match=r"slow.ipynb did not end within 2 s; its cell 2 was interrupted"):
-        place.run("slow.ipynb", code("1"), cells[0], timeout=2)
     assert place.session.kernels() == ()
 
 
@@ -215,8 +213,8 @@ def test_two_runs_of_one_notebook_have_kernels_of_their_own(beside: Place) -> No
         ("ruby.ipynb", {"parameters": {"a": 1}}, WorkError, "ruby"),
         ("one.ipynb", {"output": "none/one.ipynb"}, WorkError, "there is no folder none"),
         ("one.ipynb", {"output": "text.ipynb/one.ipynb"}, WorkError, "text.ipynb"),
-        ("one.ipynb", {"output": "locked/one.ipynb"}, WorkError, "cannot write to locked"),
-        ("one.ipynb", {"output": "folder"}, WorkError, "cannot be written to folder"),
+        ("one.ipynb", {"output": "locked/one.ipynb"}, WorkError, "written to locked/one.ipynb: the session's user"),
+        ("one.ipynb", {"output": "folder"}, WorkError, "cannot be written to folder: it is a folder"),
         ("one.ipynb", {"output": "one.ipynb"}, OptionError, "is the notebook itself"),
     ],
 )

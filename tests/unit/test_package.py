@@ -57,8 +57,8 @@ IMPORTERS = {
     "rich": {"cli.progress"},
     "pytest": {"pytest_plugin"},
     "filelock": {"pytest_plugin"},
-    "websocket": {"work.channels"},
     "anyio": {"aio"},
+    "websocket": {"work.channels"},
 }
 
 

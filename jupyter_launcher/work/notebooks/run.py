@@ -118,7 +118,7 @@ class _Work:
                     place_parameters(notebook, self.parameters)
                 clear_outputs(notebook)
                 if self.output is not None:
-                    self._check_folder(self.output.rpartition("/")[0])
+                    self._check_output(self.output)
                 return self._execute(notebook, progress)
         except WorkError as error:
             error.session_id = self.place.session_id
@@ -224,8 +224,9 @@ class _Work:
             return text
         return _refuse(f"{self.path} cannot be read", answer, found)
 
-    def _check_folder(self, folder: str) -> None:
+    def _check_output(self, path: str) -> None:
         """See that the output can be written, before the notebook takes its time."""
+        folder = path.rpartition("/")[0]
         answer = self._ask("GET", _url_of(folder), params={"type": "directory", "content": "0"})
         if answer.status == 404:
             msg = f"there is no folder {folder} in the pipeline for the output"
@@ -233,9 +234,12 @@ class _Work:
         found = _json_of(answer)
         if answer.status != 200 or not isinstance(found, dict):
             _refuse(f"nothing can be written to {folder or 'the pipeline'}", answer, found)
-        if found.get("writable") is False:
-            msg = f"the session's user cannot write to {folder or 'the pipeline'}"
-            raise WorkError(msg, hint="give another folder for the output, or leave it out")
+        there = _json_of(self._ask("GET", _url_of(path), params={"content": "0"}))
+        is_folder = isinstance(there, dict) and there.get("type") == "directory"
+        if is_folder or found.get("writable") is False:
+            why = "it is a folder" if is_folder else "the session's user cannot write there"
+            msg = f"the output cannot be written to {path}: {why}"
+            raise WorkError(msg, hint="give another path for the output, or leave it out")
 
     def _write(self, notebook: Notebook) -> None:
         if self.output is None:

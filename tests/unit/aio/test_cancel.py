@@ -31,7 +31,7 @@ from jupyter_launcher.aio.loop import Act, Loop
 from tests.unit.aio.conftest import Run
 from tests.unit.fakes import HASTY, FakeEngine, FakeJupyter, refusal
 
-PATIENCE = 30
+PATIENCE = 10
 
 
 class Steps:
@@ -233,19 +233,45 @@ def test_the_ways_of_asyncio(launcher: AsyncLauncher, engine: FakeEngine, tmp_pa
 
 
 def test_leaving_a_session_in_a_task_that_is_cancelled_stops_it_gracefully(
-    run: Run[None], launcher: AsyncLauncher, engine: FakeEngine, jupyter: FakeJupyter, tmp_path: Path
+    run: Run[None], engine: FakeEngine, tmp_path: Path
 ) -> None:
+    events: list[Event] = []
+    engine.on_wait = lambda _: wait_for_cancel(0.2)  # longer than a cancel needs
+
     async def main() -> None:
         with anyio.CancelScope() as scope:
-            async with launcher, await launcher.start(tmp_path, lease=600) as session:
+            async with (
+                AsyncLauncher(namespace="unit", timeouts=HASTY, on_event=events.append) as launcher,
+                await launcher.start(tmp_path, lease=600) as session,
+            ):
                 assert session.lease == 600
                 scope.cancel()
                 await session.status()
         assert scope.cancelled_caught
 
     run(main)
-    assert ("POST", "/api/shutdown") in jupyter.asked
+    stop = [(event.kind, event.detail) for event in events if event.phase is Phase.STOP]
+    assert stop[-1] == (EventKind.FINISHED, StopMethod.API.value)
     assert (engine.known, engine.closed) == ({}, True)
+
+
+def test_the_loop_goes_on_while_a_cancelled_act_cleans_up(run: Run[None]) -> None:
+    async def main() -> None:
+        loop, scope, answered = Loop(), anyio.CancelScope(), threading.Event()
+
+        def work() -> None:
+            try:
+                loop.soon(scope.cancel)
+                wait_for_cancel(PATIENCE)
+            finally:
+                loop.soon(answered.set)
+                assert answered.wait(PATIENCE)
+
+        with scope:
+            await loop.call(work)
+        assert answered.is_set()
+
+    run(main)
 
 
 def test_a_stop_in_a_task_that_is_cancelled_begins_and_kills(

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from jupyter_launcher.acts import Cancel, run_act
 from jupyter_launcher.server import api as api_module
+from jupyter_launcher.server import connect as connect_module
 from jupyter_launcher.server.api import (
     CONTENTS,
     LIMIT,
@@ -420,7 +421,7 @@ def test_no_local_of_a_traceback_holds_the_token(kind: str, nowhere: str) -> Non
         assert [text for text in texts if TOKEN in text] == []
 
 
-@pytest.mark.parametrize("place", ["_connect", "_receive"])
+@pytest.mark.parametrize("place", ["connect", "_receive"])
 def test_no_local_holds_the_token_at_an_interrupt(monkeypatch: pytest.MonkeyPatch, place: str) -> None:
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
@@ -524,7 +525,7 @@ def black_hole() -> Iterator[str]:
 
 
 def test_a_connection_that_is_not_made_is_given_up(monkeypatch: pytest.MonkeyPatch, black_hole: str) -> None:
-    monkeypatch.setattr(api_module, "_CONNECT_SECONDS", 0.1)
+    monkeypatch.setattr(connect_module, "_CONNECT_SECONDS", 0.1)
     deadline = Deadline(60)
     with pytest.raises(NoAnswerError, match="TimeoutError") as caught:
         JupyterApi(black_hole).list_kernels(deadline)
@@ -539,7 +540,7 @@ def test_an_address_that_nobody_answers_leaves_time_for_the_next(
         (socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", urlsplit(url).port))
         for url in (black_hole, jupyter.url)
     ]
-    monkeypatch.setattr(api_module, "_CONNECT_SECONDS", 0.1)
+    monkeypatch.setattr(connect_module, "_CONNECT_SECONDS", 0.1)
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
     assert JupyterApi("http://name/").is_alive(Deadline(30))
 
@@ -551,7 +552,7 @@ def test_a_name_that_nobody_knows_in_time_is_given_up(monkeypatch: pytest.Monkey
         asked.set()
         end.wait(60)
 
-    monkeypatch.setattr(api_module, "_NAME_SECONDS", 0.1)
+    monkeypatch.setattr(connect_module, "_NAME_SECONDS", 0.1)
     monkeypatch.setattr(socket, "getaddrinfo", wait)
     deadline = Deadline(60)
     with pytest.raises(NoAnswerError, match="TimeoutError"):

@@ -63,9 +63,9 @@ class FakeServer:
             self.files[name] = json["content"]
             return answer(201, {})
         assert params is not None
-        if params["type"] == "directory" and name in self.folders:
-            return answer(200, {"writable": self.folders[name]})
-        if params["type"] == "file" and name in self.files:
+        if params.get("type") != "file" and name in self.folders:
+            return answer(200, {"type": "directory", "writable": self.folders[name]})
+        if params.get("type") != "directory" and name in self.files:
             return answer(200, {"content": self.files[name]})
         return answer(404, {"message": "nothing there"})
 
@@ -357,7 +357,8 @@ def test_a_notebook_that_cannot_be_read(
     ("output", "told"),
     [
         ("none/a.ipynb", "there is no folder none in the pipeline"),
-        ("locked/a.ipynb", "the session's user cannot write to locked"),
+        ("locked/a.ipynb", "cannot be written to locked/a.ipynb: the session's user cannot write there"),
+        ("out", "cannot be written to out: it is a folder"),
         ("odd/a.ipynb", "nothing can be written to odd: the server answered 400, 'odd is not a directory'"),
     ],
 )

@@ -1,9 +1,9 @@
 """A client of the launcher whose connection to a kernel was lost gets what it has missed.
 
-Such a client sends, as ``jupyter_launcher_seen`` in the query of its websocket and in each ping, how many messages it has
-got. What it has not got yet is kept. When its connection ends without a close, its place at the kernel is kept as well,
-on a gateway too, and it may come again with the same ``session_id``. The header ``X-Jupyter-Launcher-Next`` of the answer
-says with which message it goes on.
+Such a client sends how many messages it has got, as ``jupyter_launcher_seen`` in the query of its websocket and in each
+ping. What it has not got yet is kept. When its connection ends without a close, its place at the kernel is kept as
+well, on a gateway too, and it may come again with the same ``session_id``. The header ``X-Jupyter-Launcher-Next`` of
+the answer says with which message it goes on.
 
 Upstream: jupyter_server keeps messages from the moment on at which it notices that a connection has ended, where no
 other client is connected to the kernel, and with a gateway not at all.
@@ -25,6 +25,7 @@ except (ImportError, AttributeError):  # another jupyter_server
 else:
     import asyncio
     import collections
+    import contextlib
 
     from jupyter_core.utils import ensure_async
     from tornado import web
@@ -115,17 +116,16 @@ else:
             _on_close(handler)
 
     def _write(handler, message, binary):
-        try:
+        with contextlib.suppress(WebSocketClosedError):  # it is kept
             super(KernelWebsocketHandler, handler).write_message(message, binary)
-        except WebSocketClosedError:
-            pass  # it is kept
 
-    def _write_and_keep(self, message, binary=False):
+    def _keep_and_write(self, message, *args, **options):
         record = getattr(self, "_launcher_record", None)
         if record is None:
-            return super(KernelWebsocketHandler, self).write_message(message, binary)
-        record.add(message, binary)
-        _write(self, message, binary)
+            return super(KernelWebsocketHandler, self).write_message(message, *args, **options)
+        is_binary = isinstance(message, bytes)
+        record.add(message, is_binary)
+        return _write(self, message, is_binary)
 
     def _on_ping(self, data):
         record = getattr(self, "_launcher_record", None)
@@ -135,5 +135,5 @@ else:
     KernelWebsocketHandler.pre_get = _pre_get_or_find
     KernelWebsocketHandler.open = _open_or_resume
     KernelWebsocketHandler.on_close = _on_close_or_keep
-    KernelWebsocketHandler.write_message = _write_and_keep
+    KernelWebsocketHandler.write_message = _keep_and_write
     KernelWebsocketHandler.on_ping = _on_ping

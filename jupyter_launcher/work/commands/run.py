@@ -14,8 +14,8 @@ from jupyter_launcher.results import CommandResult
 from jupyter_launcher.spec.checks import PIPELINE_TARGET, check_callback, check_flag, check_user, refuse_option
 from jupyter_launcher.spec.texts import check_variables
 from jupyter_launcher.waiting import Deadline
+from jupyter_launcher.work.commands.remote import RemoteCommand, Request, open_command
 from jupyter_launcher.work.place import Place
-from jupyter_launcher.work.remote import RemoteCommand, Request, open_command
 
 __all__ = ["check_remote_path", "run_command"]
 
@@ -39,9 +39,10 @@ def run_command(
     timeout: float | None,
     check: bool,
     user: str | int | None,
-    on_output: OnOutput | None,
+    on_output: OnOutput | None = None,
+    on_bytes: Callable[[str, bytes], object] | None = None,
 ) -> CommandResult:
-    """Run a command, as ``Session.run`` says; ``given`` is its input."""
+    """Run a command, as ``Session.run`` says; ``given`` is its input, ``on_bytes`` gets what is decoded for others."""
     request = Request(
         argv=_check_argv(argv),
         cwd=check_remote_path(cwd, "cwd"),
@@ -52,7 +53,7 @@ def run_command(
     seconds = _check_timeout(timeout)
     check_flag(check, "check")
     check_callback(on_output, "on_output")
-    streams = {number: _Stream(name, on_output) for number, name in _NAMES.items()}
+    streams = {number: _Stream(name, on_output, on_bytes) for number, name in _NAMES.items()}
     with open_command(place, request) as command:
         is_late = _read_all(place, command, Deadline(seconds), streams)
     for stream in streams.values():
@@ -103,10 +104,11 @@ def _read_all(place: Place, command: RemoteCommand, deadline: Deadline, streams:
 class _Stream:
     """What came of one stream: its first bytes are kept, all of it goes to the caller's function as text."""
 
-    def __init__(self, name: str, on_output: OnOutput | None) -> None:
+    def __init__(self, name: str, on_output: OnOutput | None, on_bytes: Callable[[str, bytes], object] | None) -> None:
         self.truncated = False
         self._name = name
         self._on_output = on_output
+        self._on_bytes = on_bytes
         self._kept = bytearray()
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
 
@@ -114,6 +116,8 @@ class _Stream:
         room = KEPT - len(self._kept)
         self._kept += piece[:room]
         self.truncated = self.truncated or len(piece) > room
+        if self._on_bytes is not None:
+            self._on_bytes(self._name, piece)
         self._tell(self._decoder.decode(piece))
 
     def finish(self) -> None:

@@ -14,9 +14,9 @@ from jupyter_launcher.server.inside.copy_files import NOTHING, CopyError, descri
 from jupyter_launcher.spec.checks import refuse_option
 from jupyter_launcher.spec.server import read_script
 from jupyter_launcher.waiting import Deadline
-from jupyter_launcher.work.commands import check_remote_path
+from jupyter_launcher.work.commands.remote import RemoteCommand, Request, open_command
+from jupyter_launcher.work.commands.run import check_remote_path
 from jupyter_launcher.work.place import Place
-from jupyter_launcher.work.remote import RemoteCommand, Request, open_command
 
 __all__ = ["download", "upload"]
 

@@ -1,0 +1,137 @@
+"""What is done in a session: ``execute``, ``run``, ``cp``."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, TextIO
+
+import click
+
+from jupyter_launcher.acts import run_act
+from jupyter_launcher.cli.options import ID, CommandContext, GlobalOptionsCommand, full_id, pass_context
+from jupyter_launcher.cli.values import read_options
+from jupyter_launcher.errors import CodeError
+
+if TYPE_CHECKING:
+    from jupyter_launcher.results import Output
+
+__all__ = ["cp", "execute", "run"]
+
+_IN_SESSION = re.compile(r"([a-z0-9][a-z0-9_-]*):(.*)", re.DOTALL)
+
+
+@click.command(cls=GlobalOptionsCommand, short_help="Execute code in a session.")
+@ID
+@click.argument("file", type=click.File("r", encoding="utf-8"))
+@click.option("--kernel", "kernel_id", metavar="KERNEL", help="The id of a kernel that runs; else one of its own.")
+@click.option("--timeout", type=float, metavar="SECONDS", help="The code is interrupted then.")
+@pass_context
+def execute(state: CommandContext, session_id: str, file: TextIO, kernel_id: str | None, timeout: float | None) -> None:
+    """Execute the code in FILE, or on stdin where that is -, in a kernel of a session, and print what it shows.
+
+    Example: jupyter-launcher execute 3f2a steps/check.py --timeout 60
+    """
+    with state.launcher() as launcher:
+        session = launcher.get(full_id(launcher, session_id))
+        state.stop_drawing()
+        with session.kernel(id=kernel_id) as kernel:
+            try:
+                result = kernel.execute(file.read(), timeout=timeout, on_output=None if state.json else _show)
+            except CodeError as error:
+                if not state.json:
+                    click.echo(error.traceback, err=True)
+                raise
+    state.result(result, "")
+
+
+def _show(output: Output) -> None:
+    """Print what was printed where it belongs, and of all else the plain text."""
+    if output["output_type"] == "stream":
+        click.echo(output["text"], nl=False, err=output["name"] == "stderr")
+    elif output["output_type"] != "error":
+        click.echo(output["data"].get("text/plain", ""))
+
+
+@click.command(cls=GlobalOptionsCommand, short_help="Run a command in a session.")
+@ID
+@click.argument("argv", metavar="-- COMMAND...", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.option("-i", "--stdin", "reads", is_flag=True, help="It reads what comes on stdin, up to its end.")
+@click.option("--cwd", default="/pipeline-dir", show_default=True, metavar="FOLDER", help="Where it runs.")
+@click.option("--env", "environment", multiple=True, metavar="NAME[=TEXT]", help="A variable more.")
+@click.option("--user", metavar="UID[:GID]", help="Whom it runs as; the session's user otherwise.")
+@click.option("--timeout", type=float, metavar="SECONDS", help="It is ended then, with all that it started.")
+@pass_context
+def run(
+    state: CommandContext,
+    /,
+    session_id: str,
+    argv: tuple[str, ...],
+    reads: bool,
+    environment: tuple[str, ...],
+    **options: Any,
+) -> None:
+    """Run a command in a session, in the environment of its kernels. The exit code is the command's own.
+
+    Example: jupyter-launcher run 3f2a --timeout 60 -- python steps/train.py
+    """
+    from jupyter_launcher.work.commands.run import run_command
+
+    with state.launcher() as launcher:
+        session = launcher.get(full_id(launcher, session_id))
+        state.stop_drawing()
+        result = run_act(
+            lambda: run_command(
+                session._place(),  # noqa: SLF001 - the public call hands out texts, and a pipe wants the bytes
+                argv,
+                environment=read_options({"environment": environment})["environment"],
+                given=click.get_binary_stream("stdin").read() if reads else None,
+                check=False,
+                on_bytes=None if state.json else _write,
+                **options,
+            )
+        )
+    state.result(result, "")
+    click.get_current_context().exit(result.exit_code)
+
+
+def _write(stream: str, data: bytes) -> None:
+    target = click.get_binary_stream("stdout" if stream == "stdout" else "stderr")
+    target.write(data)
+    target.flush()
+
+
+@click.command(cls=GlobalOptionsCommand, short_help="Copy files into a session, or out of it.")
+@click.argument("source", metavar="SRC")
+@click.argument("target", metavar="DST")
+@pass_context
+def cp(state: CommandContext, source: str, target: str) -> None:
+    """Copy a file or a folder from SRC to DST, one of which is ID:PATH, relative to the pipeline directory.
+
+    A DST that ends with a slash, or is a folder here, gets the item under its own name; another DST is the item's new
+    name. A path of this machine with a colon begins with ./
+
+    Example: jupyter-launcher cp 3f2a:results/model.bin .
+    """
+    from_session, to_session = _IN_SESSION.fullmatch(source), _IN_SESSION.fullmatch(target)
+    if (from_session is None) == (to_session is None):
+        msg = "one of SRC and DST must be ID:PATH, and the other a path of this machine"
+        raise click.UsageError(msg)
+    with state.launcher() as launcher:
+        if from_session is not None:
+            session = launcher.get(full_id(launcher, from_session[1]))
+            path = from_session[2] or "/pipeline-dir"
+            place = Path(target, _name(path)) if target.endswith("/") or Path(target).is_dir() else Path(target)
+            session.download(path, place)
+        elif to_session is not None:
+            session = launcher.get(full_id(launcher, to_session[1]))
+            path = to_session[2]
+            place = path + _name(source) if path.endswith("/") or not path else path
+            session.upload(source, place)
+    state.result({"session_id": session.id, "source": source, "target": target}, "")
+
+
+def _name(path: str) -> str:
+    """The item's own name; of a folder that is named by dots, that of the folder it is."""
+    name = PurePosixPath(path).name
+    return name if name.strip(".") else Path(path).resolve().name

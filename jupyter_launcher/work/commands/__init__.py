@@ -1,0 +1,1 @@
+"""Commands in a session, and files that they carry in and out."""

@@ -1,0 +1,266 @@
+"""``execute``: send code to a kernel, and wait for its end, whatever happens to the kernel and to the connection.
+
+Answers are matched by the id of their request alone. Which process of a kernel has sent a message is told by the
+message's session: another one means that the kernel was started anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+from jupyter_launcher.acts import shielded
+from jupyter_launcher.errors import ExecuteTimeoutError, KernelDiedError, LauncherError, OptionError, WorkError
+from jupyter_launcher.results import ExecuteResult
+from jupyter_launcher.waiting import Deadline
+from jupyter_launcher.work.channels import ChannelsLostError
+from jupyter_launcher.work.connection import Connection, KernelDeadError
+from jupyter_launcher.work.messages import Message, build_request
+from jupyter_launcher.work.outputs import Outputs
+
+__all__ = ["execute"]
+
+_LOOK_SECONDS = 1.0
+"""How long a kernel may be silent before the server is asked what it does."""
+
+_PROBE_SECONDS = 10.0
+_RESUME_SECONDS = 60.0
+_BEGIN_SECONDS = 2.0
+_INTERRUPT_SECONDS = 10.0
+_POLL = 0.05
+_MOST_BYTES = 10 * 2**20 - 4096
+"""A server takes no longer message."""
+
+_DEAD = ("dead", "restarting", "autorestarting")
+
+
+def execute(connection: Connection, code: str, timeout: float | None, outputs: Outputs) -> tuple[ExecuteResult, bool]:
+    """Execute code, and return its result, and whether it asked for an input.
+
+    Raises:
+        KernelGoneError: there is no such kernel.
+        KernelDiedError: it ended meanwhile.
+        ExecuteTimeoutError: the time is over.
+        WorkError: what came of the code was lost.
+        ServerError: the server does not answer, or refuses.
+        OptionError: the code is too long.
+    """
+    with connection.turn():
+        connection.connect()
+        connection.count_oom_kills()
+        run = _Execution(connection, code, timeout, outputs)
+        try:
+            run.complete()
+        except KernelDeadError:
+            connection.close()
+            run.raise_died()
+        except LauncherError:
+            connection.close()
+            raise
+        except BaseException:
+            run.abandon()
+            raise
+        return run.result(), run.asked_input
+
+
+class _EndLostError(WorkError):
+    """The kernel is idle, and its answer has not come."""
+
+
+class _Execution:
+    """One execution."""
+
+    def __init__(self, connection: Connection, code: str, timeout: float | None, outputs: Outputs) -> None:
+        self.asked_input = False
+        self._connection = connection
+        self._code = code
+        self._timeout = timeout
+        self._outputs = outputs
+        self._deadline = Deadline(math.inf if timeout is None else timeout)
+        self._request = ""
+        self._begun = self._idle = False
+        self._reply: Mapping[str, Any] | None = None
+        self._idle_looks = 0
+        self._probes: dict[str, str] = {}
+        self._probed = time.monotonic()
+
+    @property
+    def _over(self) -> bool:
+        return self._idle and self._reply is not None
+
+    def result(self) -> ExecuteResult:
+        """What has come of the code."""
+        return self._outputs.result(self._reply or {})
+
+    def complete(self) -> None:
+        """Send the code, and take what comes until it is over."""
+        self._send_code()
+        while not self._over:
+            self._advance(_LOOK_SECONDS)
+            if self._deadline.expired() and not self._over:
+                self._end_at_limit()
+
+    def abandon(self) -> None:
+        """Whoever waited waits no longer: the code is interrupted."""
+        self._connection.close()
+        if self._request and not self._over:
+            with shielded(), contextlib.suppress(LauncherError):
+                self._connection.server.interrupt(self._connection.kernel, _INTERRUPT_SECONDS)
+
+    def raise_died(self) -> NoReturn:
+        """Raise that the kernel has died, and why."""
+        self._connection.died = True
+        for_memory = self._connection.died_for_memory()
+        msg = "the kernel died while it executed the code" + (", for want of memory" if for_memory else "")
+        hint = "give the session more memory" if for_memory else "its variables are gone; see the log: `Launcher.logs`"
+        raise KernelDiedError(
+            msg,
+            hint=hint,
+            session_id=self._connection.server.session_id,
+            kernel_id=self._connection.kernel,
+            for_memory=for_memory,
+            result=self.result(),
+        ) from None
+
+    def _send_code(self) -> None:
+        content = {
+            "code": self._code,
+            "silent": False,
+            "store_history": True,
+            "user_expressions": {},
+            "allow_stdin": False,
+            # What others have sent to this kernel is not thrown away where this code fails.
+            "stop_on_error": False,
+        }
+        self._request, text = build_request("execute_request", content, self._connection.session)
+        if len(text) > _MOST_BYTES:
+            msg = f"the code has {len(text)} bytes as a message, and a server takes {_MOST_BYTES}"
+            raise OptionError(msg, hint="upload data as a file, and let the code read it")
+        try:
+            self._connection.channels.send(text)
+        except ChannelsLostError:
+            self._resume()
+
+    def _advance(self, seconds: float) -> None:
+        """Take the next message, or look where none comes."""
+        try:
+            message = self._connection.channels.receive(max(min(seconds, self._deadline.remaining()), 0.001))
+            if message is not None:
+                self._take(message)
+            elif seconds >= _LOOK_SECONDS and not self._deadline.expired():
+                self._look()
+        except ChannelsLostError:
+            self._resume()
+
+    def _resume(self) -> None:
+        """Connect anew, and go on with what has come meanwhile; a session that is paused is waited for."""
+        connection, complete = self._connection, None
+        while True:
+            try:
+                complete = connection.resume(Deadline(min(_RESUME_SECONDS, self._deadline.remaining() + _LOOK_SECONDS)))
+                break
+            except ChannelsLostError as error:
+                if self._deadline.expired():
+                    self._raise_limit("the server does not answer, so nothing was interrupted")
+                if connection.server.check_running():
+                    connection.server.fail(f"kernel {connection.kernel}", str(error), _RESUME_SECONDS)
+        self._outputs.truncated |= complete is not True
+        self._probed = -math.inf
+
+    def _take(self, message: Message) -> None:
+        connection = self._connection
+        state = message.content.get("execution_state") if message.kind == "status" else None
+        if message.parent == self._request:
+            self._begun, self._idle_looks = True, 0
+            connection.process = connection.process or message.session
+            if message.kind == "execute_reply":
+                self._reply = message.content
+            elif state is not None:
+                self._idle = self._idle or state == "idle"
+            elif message.kind == "input_request":
+                self.asked_input = True
+                connection.server.interrupt(connection.kernel, _INTERRUPT_SECONDS)
+            else:
+                self._outputs.add(message, connection.process)
+        elif message.parent in self._probes and message.kind == "kernel_info_reply":
+            if connection.process and message.session != connection.process:
+                raise KernelDeadError
+            if self._probes.pop(message.parent) == "shell" and self._reply is None:
+                self._send_again()
+        elif state in _DEAD or (
+            state == "starting" and message.session not in (connection.process, connection.session)
+        ):
+            raise KernelDeadError
+
+    def _look(self) -> None:
+        """Nothing came: ask what the kernel does, and the kernel itself where the server may not know."""
+        state = self._connection.server.state(self._connection.kernel)
+        if state == "" or state in _DEAD:
+            raise KernelDeadError
+        if state is None:
+            self._connection.server.check_running()
+            return
+        self._idle_looks = self._idle_looks + 1 if state == "idle" else 0
+        if self._idle_looks > 1 and self._reply is not None:
+            self._idle = self._outputs.truncated = True  # the end of its outputs was lost
+        elif self._idle_looks > 1:
+            self._probe("shell")
+        elif time.monotonic() - self._probed > _PROBE_SECONDS:
+            self._probe("control")
+
+    def _probe(self, channel: str) -> None:
+        """Ask the kernel something: another process answers where it was started anew.
+
+        On the channel of the code, the answer comes after that of the code.
+        """
+        self._probed = time.monotonic()
+        self._probes[self._connection.send("kernel_info_request", {}, channel)] = channel
+
+    def _send_again(self) -> None:
+        """The kernel has answered what was asked after the code, so it does not execute the code."""
+        if not self._begun and self._connection.channels.complete:
+            self._send_code()  # it has never arrived
+            return
+        msg = "the connection was lost, and with it the end of what the code did"
+        hint = "the kernel is idle, and keeps its variables"
+        raise _EndLostError(msg, hint=hint, session_id=self._connection.server.session_id)
+
+    def _end_at_limit(self) -> NoReturn:
+        """The time is over: interrupt the code, and wait until the kernel is idle."""
+        server, kernel = self._connection.server, self._connection.kernel
+        self._deadline = Deadline(math.inf)
+        begin = Deadline(_BEGIN_SECONDS)
+        while not self._begun and not begin.expired():
+            self._advance(_POLL)
+        if not self._begun:
+            # Else the interrupt would hit what another client executes.
+            self._raise_limit("it has not begun: the kernel executes what another client sent, and then this code")
+        try:
+            server.interrupt(kernel, _INTERRUPT_SECONDS)
+        except LauncherError as error:
+            self._raise_limit(f"it could not be interrupted: {error.message}")
+        end = Deadline(_INTERRUPT_SECONDS)
+        try:
+            while not self._over and not end.expired():
+                self._advance(_LOOK_SECONDS)
+        except _EndLostError:  # a kernel that is interrupted between two messages may forget the second
+            self._raise_limit("it was interrupted")
+        if self._over:
+            self._raise_limit("it was interrupted")
+        self._connection.close()
+        server.restart(kernel)
+        self._raise_limit("it ignored the interrupt, so the kernel was restarted, and its variables are gone")
+
+    def _raise_limit(self, more: str) -> NoReturn:
+        seconds = self._timeout or 0.0
+        msg = f"the code did not end within {seconds:g} s; {more}"
+        raise ExecuteTimeoutError(
+            msg,
+            hint="give it more time; `result` has what came of it",
+            session_id=self._connection.server.session_id,
+            seconds=seconds,
+            result=self.result(),
+        ) from None
