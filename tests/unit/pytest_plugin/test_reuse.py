@@ -367,7 +367,9 @@ def test_sessions_of_the_last_run_that_cannot_be_used_are_stopped(
     launcher.start(tmp_path, session_id="without")
     ended = launcher.start(tmp_path, session_id="ended", lease=60)
     jupyter.engine.end(ended.container_id)
+    jupyter.kernels = {"k"}
     reuse.prepare(launcher)
+    assert jupyter.kernels == set()
     assert launcher.ids() == ["with"]
     assert reuse.idle == {"with"}
 
