@@ -49,14 +49,14 @@ class AsyncStream(Generic[T]):
                         check_cancelled()
                     loop.soon(functools.partial(push, piece))
 
-        self._room, self._receive = room, receive
+        self._room, self._send, self._receive = room, send, receive
         self._act = Act(loop, read)
         self._act.result.add_done_callback(lambda _: loop.soon(send.close))
         loop.streams.add(self)
 
     def __del__(self) -> None:
         self._act.cancel.set()
-        self._receive.close()
+        self._close()
 
     async def __aenter__(self) -> AsyncStream[T]:
         return self
@@ -89,4 +89,8 @@ class AsyncStream(Generic[T]):
         """End it, and let go of the connection. A task that waits for the next piece gets none."""
         self._act.cancel.set()
         await self._act.wait(is_shielded=True)
+        self._close()
+
+    def _close(self) -> None:
+        self._send.close()
         self._receive.close()
