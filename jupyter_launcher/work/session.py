@@ -146,13 +146,14 @@ class SessionWork:
     ) -> NotebookResult:
         """Execute a notebook of the pipeline with a kernel of its own, cell by cell, in the notebook's folder.
 
-        JupyterLab shows the kernel while it runs. ``on_event`` gets the progress. Needs the extra ``execute``.
+        JupyterLab shows the kernel while it runs, and it is ended afterwards. ``on_event`` gets the progress. A cell
+        with the tag ``skip-execution`` is left as it is. Needs the extra ``execute``.
 
         Args:
             path: relative to the pipeline directory.
             parameters: a name → a JSON value, set by a cell after the one tagged ``parameters``, else by the first,
                 as papermill does it; Python kernels only.
-            timeout: seconds for the whole notebook; None: no limit.
+            timeout: seconds for the whole notebook, the start of its kernel included; None: no limit.
             cell_timeout: seconds for each cell.
             output: where to write the executed notebook, relative to the pipeline directory; None: nowhere.
 
@@ -160,7 +161,7 @@ class SessionWork:
             CellError: a cell raised, and is not tagged ``raises-exception``.
             KernelDiedError: the kernel ended meanwhile.
             ExecuteTimeoutError: the time of the notebook or of a cell is over.
-            WorkError: there is no such notebook, it cannot be read, or the output cannot be written.
+            WorkError: there is no such notebook or kernel, it cannot be read, or the output cannot be written.
             ServerError: the server does not answer, or refuses.
             OptionError: an argument cannot work, or the extra is not installed.
 

@@ -21,6 +21,7 @@ from jupyter_launcher.host import process
 from jupyter_launcher.pytest_plugin import owner
 from tests.containers import eventually
 from tests.integration.test_images import CERTIFICATES
+from tests.unit.work.notebook import code, notebook, text_cell
 
 NO_ENGINE = "unix:///no/such.sock"
 
@@ -76,6 +77,7 @@ FAILS = """
     def test_passes(jupyter_server_factory):
         jupyter_server_factory(session_id="the-other")
 """
+WRITES = "print('before')\nopen('made.txt', 'w')"
 WAITS = """
     import pathlib, signal
 
@@ -182,6 +184,32 @@ def test_the_configuration_reaches_servers_and_gateway(
         client.images.remove("jupyter-launcher/test:own")
         network.disconnect(gateway)
         network.remove()
+
+
+@pytest.mark.usefixtures("of_runs")
+def test_notebooks_are_tests(pytester: pytest.Pytester) -> None:
+    steps = pytester.mkdir("steps")
+    (steps / "data.txt").write_text("of the folder")
+    for name, source in {"good": "assert open('data.txt').read() == 'of the folder'", "bad": WRITES}.items():
+        (steps / f"{name}.ipynb").write_text(json.dumps(notebook(text_cell("# Head"), code("x = 1"), code(source))))
+    before = {path.name: path.read_bytes() for path in steps.iterdir()}
+    result = run(pytester, "-n2", "--jupyter-notebooks=steps/*.ipynb", test_a="def test_it(): pass")
+    result.assert_outcomes(passed=2, failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "cell 3 of bad.ipynb raised OSError: *Read-only file system*",
+            "*- source -*",
+            "open('made.txt', 'w')",
+            "*- outputs -*",
+            "before",
+            "*- traceback -*",
+            "*OSError*",
+            "*jupyter session *",
+            "FAILED steps/bad.ipynb::bad - cell 3 of bad.ipynb *",
+        ]
+    )
+    result.stdout.no_fnmatch_line("*CellError*")
+    assert {path.name: path.read_bytes() for path in steps.iterdir()} == before
 
 
 @pytest.mark.parametrize(
