@@ -6,14 +6,15 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from jupyter_launcher.errors import CommandError, OptionError, ServerError, ServerTimeoutError, WorkError
+from jupyter_launcher.errors import CommandError, OptionError, WorkError
 from jupyter_launcher.models import Gateway
 from jupyter_launcher.models.options import show_value
 from jupyter_launcher.results import CommandResult
-from jupyter_launcher.server.api import JupyterApi, NoAnswerError
+from jupyter_launcher.server.api import NoAnswerError
 from jupyter_launcher.spec.server import RUN_DIR
 from jupyter_launcher.waiting import Deadline
 from jupyter_launcher.work.place import Place
+from jupyter_launcher.work.server import KernelServer
 
 __all__ = ["RunCommand", "find_python", "install_packages"]
 
@@ -21,7 +22,13 @@ _LOOK_SECONDS = 10.0
 _PYTHON = re.compile(r"(?:.*/)?(?:python|pypy)[0-9.]*")
 _OF_SERVER = re.compile(r"python[0-9.]*")
 """jupyter_client takes the server's own Python where a kernel spec has one of these."""
-_OPTIONS = ("--disable-pip-version-check", "--no-input", "--no-warn-script-location", "--progress-bar=off")
+_OPTIONS = (
+    "--disable-pip-version-check",
+    "--no-input",
+    "--no-color",
+    "--no-warn-script-location",
+    "--progress-bar=off",
+)
 _SHOWN = 1000  # characters of pip's words
 _HINT = "docs/packages.md says how packages get into images of each kind; pip's whole output is in the error's `result`"
 
@@ -100,12 +107,11 @@ def _refuse_gateway(place: Place, gateway: Gateway) -> OptionError:
 
 
 def _read_kernel_specs(place: Place) -> object:
+    server = KernelServer(place)
     try:
-        answer = JupyterApi(place.url, place.token).request("GET", "api/kernelspecs", Deadline(_LOOK_SECONDS))
+        answer = server.api.request("GET", "api/kernelspecs", Deadline(_LOOK_SECONDS))
     except NoAnswerError as error:
-        kind = ServerTimeoutError if error.connected else ServerError
-        msg = f"the server of session {place.session_id} does not say which kernels it has: {error}"
-        raise kind(msg, hint="try again, or see the session's log") from None
+        server.fail("GET api/kernelspecs", error, _LOOK_SECONDS)
     return answer.body if answer.status == 200 else None
 
 

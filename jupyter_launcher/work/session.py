@@ -281,4 +281,4 @@ class SessionWork:
             ServerTimeoutError, ServerError: the server does not answer.
             EngineError: the engine does not answer.
         """
-        return install_packages(self._place(), self.run, requirements, timeout=timeout)
+        return run_act(lambda: install_packages(self._place(), self.run, requirements, timeout=timeout))

@@ -80,7 +80,8 @@ THEME = "lab/api/settings/@jupyterlab/apputils-extension:themes"
 # In one process, as in a notebook: install a package, and import it.
 INSTALL = """
 import subprocess, sys
-subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-index", sys.argv[1]], check=True)
+install = ["install", "--quiet", "--no-warn-script-location", "--no-index"]
+subprocess.run([sys.executable, "-m", "pip", *install, sys.argv[1]], check=True)
 import tiny
 print(tiny.__file__)
 """

@@ -29,7 +29,7 @@ def test_packages_come_and_go_in_kernels_and_the_server_sees_none(start: ServerF
         # Over what the user has, and over what the image has.
         printed(kernel, "%pip install --quiet --upgrade tiny tornado")
         assert printed(kernel, "!tiny-program") == "2.0"
-        assert printed(kernel, SHOW_TORNADO) == "ImportError: a broken tornado"
+        assert "a broken tornado" in printed(kernel, SHOW_TORNADO)
         assert ":8888/" in printed(kernel, "!jupyter server list")
         # From outside, into a kernel that runs.
         assert "Successfully installed other-1.0" in session.install("other").stdout
@@ -38,5 +38,5 @@ def test_packages_come_and_go_in_kernels_and_the_server_sees_none(start: ServerF
             session.install("nothing")
         printed(kernel, "%pip uninstall --quiet --yes tiny tornado")
         assert printed(kernel, SHOW_TORNADO).startswith("/opt/jupyter/")
-        assert printed(kernel, "!python -c 'import tiny' 2>&1 | tail -n 1").startswith("ModuleNotFoundError")
+        assert "No module named" in printed(kernel, "!python -c 'import tiny' 2>&1 | tail -n 1")
     assert requests.get(f"{session.url}api/status", headers=authorized(session), timeout=20).status_code == 200
