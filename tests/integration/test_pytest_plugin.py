@@ -408,6 +408,66 @@ def test_the_first_failure_ends_the_run_cleanly(pytester: pytest.Pytester, of_ru
     assert of_runs() == {}
 
 
+REUSED = """
+    import json, pathlib
+
+    def test_it(jupyter_server, jupyter_pipeline_dir):
+        seen = [
+            jupyter_server.joined,
+            jupyter_server.container_id,
+            [path.name for path in jupyter_pipeline_dir.iterdir()],
+            [kernel.id for kernel in jupyter_server.kernels()],
+            jupyter_server.request("GET", "api/terminals").json(),
+        ]
+        pathlib.Path("seen.json").write_text(json.dumps(seen))
+        for path in ("api/kernels", "api/terminals"):
+            assert jupyter_server.request("POST", path).status in (200, 201)
+        (jupyter_pipeline_dir / "left").write_text("by an earlier test")
+"""
+
+
+@pytest.fixture
+def reused(client: Any) -> Iterator[Callable[[], list[str]]]:
+    """The ids of the servers that stay for a next run; no other test has some."""
+
+    def found() -> list[str]:
+        containers = client.api.containers(all=True, filters={"label": "jupyter-launcher.owner"})
+        return [item["Id"] for item in containers if item["Names"][0].startswith("/jupyter-server.pytest-reuse-")]
+
+    yield found
+    for container in found():
+        client.api.remove_container(container, force=True, v=True)
+
+
+def test_the_next_run_finds_its_servers(pytester: pytest.Pytester, reused: Callable[[], list[str]]) -> None:
+    def look(*options: str) -> tuple[bool, str, pytest.RunResult]:
+        result = pytester.runpytest_subprocess("--jupyter-reuse", *options)
+        result.assert_outcomes(passed=1)
+        joined, container, *found = json.loads((pytester.path / "seen.json").read_text())
+        assert found == [[], [], []], "files, kernels, terminals"
+        return joined, container, result
+
+    pytester.makepyfile(test_a=REUSED)
+    joined, first, _ = look()
+    assert not joined
+    assert look()[:2] == (True, first)
+    pytester.makeconftest("""
+        import dataclasses, pytest
+
+        @pytest.fixture(scope="session")
+        def jupyter_launcher_config(jupyter_launcher_config):
+            return dataclasses.replace(jupyter_launcher_config, options={"environment": {"STAGE": "test"}})
+    """)
+    joined, changed, result = look()
+    assert (joined, changed != first) == (False, True)
+    assert reused() == [changed]
+    # It ends as the run has said.
+    told = re.search(r"to stop them: jupyter-launcher (.*)", result.stdout.str())
+    assert told
+    subprocess.run([sys.executable, "-m", "jupyter_launcher", *told[1].split()], capture_output=True, check=True)
+    assert reused() == []
+
+
 def waiting(pytester: pytest.Pytester, *options: str) -> subprocess.Popen[str]:
     """A run whose test has a server and a gateway, and waits."""
     pytester.makepyfile(test_waits=WAITS)
