@@ -190,9 +190,7 @@ class _Execution:
                 raise KernelDeadError
             if self._probes.pop(message.parent) == "shell" and self._reply is None:
                 self._send_again()
-        elif state in _DEAD or (
-            state == "starting" and message.session not in (connection.process, connection.session)
-        ):
+        elif state in _DEAD or (state == "starting" and connection.process not in ("", message.session)):
             raise KernelDeadError
 
     def _look(self) -> None:
