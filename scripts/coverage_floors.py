@@ -29,7 +29,7 @@ FLOORS: tuple[tuple[str, float, tuple[str, ...]], ...] = (
     (
         "engine, the rest",
         90.0,
-        tuple(f"engine/{name}.py" for name in ("client", "connection", "images", "build/*", "reach/*")),
+        tuple(f"engine/{name}.py" for name in ("client", "connection", "images", "attach/*", "build/*", "reach/*")),
     ),
     (
         "errors, models, acts, waiting",

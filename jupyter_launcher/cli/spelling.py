@@ -13,7 +13,9 @@ _FLAGS = {
     **{name: spelling.flag for name, spelling in SPELLINGS.items()},
     "allow_engine_socket": "--allow-engine-socket",
     "context": "--context",
+    "cwd": "--cwd",
     "roots": "--root",
+    "timeout": "--timeout",
 }
 _NAMES = "|".join(sorted(_FLAGS, key=len, reverse=True))
 # A name in a path, in an address or in quotation marks is none of these.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -86,8 +87,8 @@ def run(
             lambda: run_command(
                 session._place(),  # noqa: SLF001 - the public call hands out texts, and a pipe wants the bytes
                 argv,
-                environment=read_options({"environment": environment})["environment"],
-                given=click.get_binary_stream("stdin").read() if reads else None,
+                environment=read_options({"environment": environment}).get("environment"),
+                given=sys.stdin.buffer.read() if reads else None,
                 check=False,
                 on_bytes=None if state.json else _write,
                 **options,
@@ -98,7 +99,7 @@ def run(
 
 
 def _write(stream: str, data: bytes) -> None:
-    target = click.get_binary_stream("stdout" if stream == "stdout" else "stderr")
+    target = sys.stdout.buffer if stream == "stdout" else sys.stderr.buffer
     target.write(data)
     target.flush()
 
@@ -127,9 +128,8 @@ def cp(state: CommandContext, source: str, target: str) -> None:
             session.download(path, place)
         elif to_session is not None:
             session = launcher.get(full_id(launcher, to_session[1]))
-            path = to_session[2]
-            place = path + _name(source) if path.endswith("/") or not path else path
-            session.upload(source, place)
+            remote = to_session[2]
+            session.upload(source, remote + _name(source) if remote.endswith("/") or not remote else remote)
     state.result({"session_id": session.id, "source": source, "target": target}, "")
 
 

@@ -279,6 +279,6 @@ class Engine(Protocol):
 
         Raises:
             EngineError: the engine, or a proxy before it, refuses; with status 404 or 409 where the container is gone
-                or does not run.
-            EngineUnavailableError: the engine does not answer, or a proxy before it lets no input pass.
+                or does not run, and 200 where a proxy lets no input pass.
+            EngineUnavailableError: the engine does not answer.
         """

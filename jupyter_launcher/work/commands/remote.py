@@ -6,7 +6,6 @@ import contextlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from jupyter_launcher.engine.protocol import Exchange
 from jupyter_launcher.errors import (
@@ -27,7 +26,6 @@ from jupyter_launcher.work.place import Place
 __all__ = ["RemoteCommand", "Request", "open_command"]
 
 _START_SECONDS = 60.0
-_TELL_SECONDS = 30.0
 _LAST_SECONDS = 5.0  # from the exit code to the end of the stream
 _MESSAGE = 2**16  # bytes of input in one message
 _WINDOW = 16  # messages that may be unanswered; more would keep a call to end the command from arriving
@@ -44,7 +42,7 @@ class Request:
         argv: the command; an empty first word is the Python inside, apart from the user's environment.
         cwd: an absolute path.
         environment: variables besides those of the session's kernels.
-        user: another one than the session's.
+        user: another one than the session's, who has the container's own variables in their place.
         input: pieces of what it reads; None: nothing.
     """
 
@@ -73,17 +71,11 @@ def open_command(place: Place, request: Request) -> Iterator[RemoteCommand]:
     user = request.user
     is_started = False
     try:
-        script = read_script("run_command.py")
-        argv: tuple[str, ...] = ("sh", "-c", read_script("run_python.sh"), "run", script, RUN_DIR)
-        message: dict[str, object] = {"argv": request.argv, "cwd": request.cwd, "more": dict(request.environment)}
-        message["input"] = request.input is not None
-        if user is not None:  # who may not read the session's own folder
-            told = _tell_environment(place, argv)
-            argv = (told["python"], "-I", "-S", "-c", script, RUN_DIR)
-            message |= {"umask": told["umask"], "environment": told["environment"]}
+        argv = ("sh", "-c", read_script("run_python.sh"), "run", read_script("run_command.py"), RUN_DIR)
         with place.engine.attach(place.container, argv, user=user) as exchange:
             command = RemoteCommand(exchange, request, place.session_id)
-            command.begin(json.dumps(message).encode(), Deadline(_START_SECONDS))
+            command.ask()
+            command.begin(Deadline(_START_SECONDS))
             is_started = True
             yield command
     except (EngineError, ExecError, _LostError) as error:
@@ -93,17 +85,6 @@ def open_command(place: Place, request: Request) -> Iterator[RemoteCommand]:
         if isinstance(error, _LostError):
             raise _not_seen(place, str(error), is_started=is_started) from None
         raise
-
-
-def _tell_environment(place: Place, argv: tuple[str, ...]) -> Mapping[str, Any]:
-    told = place.engine.exec(place.container, (*argv, "tell"), Deadline(_TELL_SECONDS), secret=True)
-    try:
-        found = json.loads(told.stdout)
-        texts = {str(name): str(value) for name, value in found["environment"].items()}
-        return {"python": str(found["python"]), "umask": str(found["umask"]), "environment": texts}
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        msg = "what it told of the environment cannot be read"
-    raise _LostError(msg)
 
 
 def _describe(error: Exception) -> str:
@@ -153,13 +134,24 @@ class RemoteCommand:
         self._inbox = bytearray()
         self._errors = b""
 
-    def begin(self, message: bytes, deadline: Deadline) -> None:
-        """Send what is to be run, and wait until it runs.
+    def ask(self) -> None:
+        """Send what is to be run; a local variable with that would show the environment in a traceback."""
+        request = self._request
+        message = {
+            "argv": request.argv,
+            "cwd": request.cwd,
+            "more": dict(request.environment),
+            "input": request.input is not None,
+            "other": request.user is not None,
+        }
+        self._send(json.dumps(message).encode())
+
+    def begin(self, deadline: Deadline) -> None:
+        """Wait until it runs.
 
         Raises:
             CommandError: there is no such program or folder.
         """
-        self._send(message)
         try:
             found = self._next(deadline)
         except TimeoutError:
