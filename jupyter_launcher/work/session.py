@@ -193,11 +193,11 @@ class SessionWork:
         Args:
             argv: the command and its arguments; no shell looks at them.
             cwd: where it runs.
-            environment: more variables; everyone who may ask the engine can read them while it runs.
+            environment: more variables; neither the engine nor the log shows them.
             input: what it reads from stdin; None: nothing.
             timeout: seconds, after which it is ended with all that it started; None: no limit.
             check: raise where its exit code is not 0.
-            user: ``uid[:gid]`` or a name that the image knows; None: the session's user.
+            user: ``uid[:gid]`` or a name that the image knows, with the container's own variables; None: the session's.
             on_output: called with ``"stdout"`` or ``"stderr"`` and a text, as it comes: all of it, also what the
                 result has no room for.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import os
 import signal
 import socket
@@ -263,12 +264,15 @@ def test_the_command_executes_a_file(beside: Place, tmp_path: Path) -> None:
         return found.exit_code, found.stdout, found.stderr
 
     assert execute("import sys\nprint('out')\nprint('err', file=sys.stderr)\n6 * 7") == (0, "out\n42\n", "err\n")
-    code, out, err = execute("1/0")
-    assert (code, out) == (9, "")
-    assert "ZeroDivisionError: division by zero" in err
-    code, out, _ = execute("'x'", "--format", "json")
-    assert (code, '"text": "\'x\'"' in out) == (0, True)
-    assert execute("import time; time.sleep(600)", "--timeout", "1")[0] == 9
+    with beside.session.kernel() as kernel:
+        running = ("--kernel", kernel.id)
+        code, out, err = execute("u = 1/0", *running)
+        assert (code, out) == (9, "")
+        assert "ZeroDivisionError: division by zero" in err
+        code, out, _ = execute("'x'", *running, "--format", "json")
+        assert (code, json.loads(out)["text"]) == (0, "'x'")
+        assert execute("import time; time.sleep(600)", *running, "--timeout", "1")[0] == 9
+        assert kernel.execute("1 + 1").text == "2"
 
 
 @pytest.mark.usefixtures("needs_limits")

@@ -78,7 +78,9 @@ def test_the_server_runs_in_the_environment_that_the_entrypoint_leaves(
         # The file is written whole before it has its name.
         connection.send(json.dumps(["stdin", "cat /proc/$$/environ >seen; mv seen environ\r"]))
         assert eventually((pipeline_dir / "environ").exists)
-    for text in (of_kernel, (pipeline_dir / "environ").read_text()):
+    of_command = session.run(["sh", "-c", "umask >&2; cat /proc/self/environ"])
+    assert of_command.stderr == "0027\n"
+    for text in (of_kernel, (pipeline_dir / "environ").read_text(), of_command.stdout):
         seen = dict(entry.split("=", 1) for entry in text.split("\0") if "=" in entry)
         assert seen["GREETING"] == "two\nlines"
         assert seen["MY_VAR"] == "1"

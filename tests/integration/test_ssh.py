@@ -86,6 +86,10 @@ def test_a_session_over_ssh(
         assert session.url.startswith(f"http://{ssh_host.partition('@')[2].partition(':')[0]}:")
         assert requests.get(session.lab_url, timeout=10).status_code == 200
         assert launcher.get(session.id).server_info == session.server_info
+        session.upload(__file__, "copy")
+        assert (
+            session.run(["sh", "-c", "cat; cat copy"], input="more\n").stdout == f"more\n{Path(__file__).read_text()}"
+        )
         kernel = start_kernel(session)
         report = session.stop()
         assert (report.method, report.kernels_gone) == (StopMethod.API, (kernel,))

@@ -1,7 +1,6 @@
 # Runs a command for the launcher, in the environment of the session's kernels, and ends it with all that it started.
 # Run by run_python.sh, in an exec whose standard input and output are the launcher's; `-c` is sys.argv[0].
-# sys.argv[1]: the session's own folder. With `tell` after it, prints the environment as JSON, for a command of another
-# user, who cannot read it.
+# sys.argv[1]: the session's own folder, which a command of another user does not look at.
 #
 # Messages come on stdin: a line with the number of bytes, and these bytes. The first is the request, as JSON; the
 # others are the command's input, up to one of 0 bytes, which is its end. The line `-` ends the command. At most 16
@@ -53,23 +52,26 @@ def read_environment(folder):
     return mask, {name: value for name, equals, value in pairs if name and equals and name not in left_out}
 
 
-def become_home(environment):
-    """HOME and the names are those of this user."""
+def own_environment():
+    """The umask and the variables of the container, with the HOME of this user."""
     import pwd
 
+    mask = os.umask(0o022)
+    found = {
+        name.decode("utf-8", "surrogateescape"): value.decode("utf-8", "surrogateescape")
+        for name, value in os.environb.items()
+    }
     try:
-        found = pwd.getpwuid(os.getuid())
-        environment.update(HOME=found.pw_dir, USER=found.pw_name, LOGNAME=found.pw_name)
+        entry = pwd.getpwuid(os.getuid())
+        found.update(HOME=entry.pw_dir, USER=entry.pw_name, LOGNAME=entry.pw_name)
     except KeyError:
-        environment["HOME"] = "/"
+        found["HOME"] = "/"
+    return "%04o" % mask, found
 
 
 def count_as_use(folder):
     """Show the server that a command runs, for as long as the file is open (patches/idle.py)."""
-    try:
-        file = os.open(folder + "/commands", os.O_WRONLY | os.O_CREAT, 0o600)
-    except OSError:  # of another user, and so is the folder
-        return None
+    file = os.open(folder + "/commands", os.O_WRONLY | os.O_CREAT, 0o600)
     fcntl.flock(file, fcntl.LOCK_SH)
     os.utime(file)
     return file
@@ -384,12 +386,11 @@ def main(folder):
         if not launcher.is_there:
             return
     request = json.loads(text)
-    if "environment" in request:
-        become_home(request["environment"])
-    else:
-        request["umask"], request["environment"] = read_environment(folder)
+    # What the session's user says must not decide what another user runs.
+    is_other = request["other"]
+    request["umask"], request["environment"] = own_environment() if is_other else read_environment(folder)
     request["environment"].update(request["more"])
-    use = count_as_use(folder)
+    use = None if is_other else count_as_use(folder)
     adopt_orphans()
     command = start(request, launcher)
     if command is not None:
@@ -407,9 +408,6 @@ def main(folder):
         command.leave()
 
 
-if sys.argv[2:] == ["tell"]:
-    found_mask, found = read_environment(sys.argv[1])
-    print(json.dumps({"umask": found_mask, "environment": found, "python": sys.executable}))
-elif __name__ == "__main__":
+if __name__ == "__main__":
     main(sys.argv[1])
     os._exit(0)

@@ -26,7 +26,6 @@ from jupyter_launcher.work.place import Place
 __all__ = ["RemoteCommand", "Request", "open_command"]
 
 _START_SECONDS = 60.0
-_TELL_SECONDS = 30.0
 _LAST_SECONDS = 5.0  # from the exit code to the end of the stream
 _MESSAGE = 2**16  # bytes of input in one message
 _WINDOW = 16  # messages that may be unanswered; more would keep a call to end the command from arriving
@@ -43,7 +42,7 @@ class Request:
         argv: the command; an empty first word is the Python inside, apart from the user's environment.
         cwd: an absolute path.
         environment: variables besides those of the session's kernels.
-        user: another one than the session's.
+        user: another one than the session's, who has the container's own variables in their place.
         input: pieces of what it reads; None: nothing.
     """
 
@@ -72,15 +71,10 @@ def open_command(place: Place, request: Request) -> Iterator[RemoteCommand]:
     user = request.user
     is_started = False
     try:
-        script = read_script("run_command.py")
-        argv: tuple[str, ...] = ("sh", "-c", read_script("run_python.sh"), "run", script, RUN_DIR)
-        told = None
-        if user is not None:  # who may not read the session's own folder
-            told = _tell_environment(place, argv)
-            argv = (told.python, "-I", "-S", "-c", script, RUN_DIR)
+        argv = ("sh", "-c", read_script("run_python.sh"), "run", read_script("run_command.py"), RUN_DIR)
         with place.engine.attach(place.container, argv, user=user) as exchange:
             command = RemoteCommand(exchange, request, place.session_id)
-            command.ask(told)
+            command.ask()
             command.begin(Deadline(_START_SECONDS))
             is_started = True
             yield command
@@ -91,32 +85,6 @@ def open_command(place: Place, request: Request) -> Iterator[RemoteCommand]:
         if isinstance(error, _LostError):
             raise _not_seen(place, str(error), is_started=is_started) from None
         raise
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Told:
-    """What run_command.py tells of the session: its Python, and the umask and the environment of the kernels."""
-
-    python: str
-    umask: str
-    environment: Mapping[str, str] = field(repr=False)
-
-
-def _tell_environment(place: Place, argv: tuple[str, ...]) -> _Told:
-    told = _parse_told(place.engine.exec(place.container, (*argv, "tell"), Deadline(_TELL_SECONDS), secret=True).stdout)
-    if told is None:
-        msg = "what it told of the environment cannot be read"
-        raise _LostError(msg)
-    return told
-
-
-def _parse_told(text: str) -> _Told | None:
-    try:
-        found = json.loads(text)
-        variables = {str(name): str(value) for name, value in found["environment"].items()}
-        return _Told(python=str(found["python"]), umask=str(found["umask"]), environment=variables)
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        return None
 
 
 def _describe(error: Exception) -> str:
@@ -166,7 +134,7 @@ class RemoteCommand:
         self._inbox = bytearray()
         self._errors = b""
 
-    def ask(self, told: _Told | None) -> None:
+    def ask(self) -> None:
         """Send what is to be run; a local variable with that would show the environment in a traceback."""
         request = self._request
         message = {
@@ -174,7 +142,7 @@ class RemoteCommand:
             "cwd": request.cwd,
             "more": dict(request.environment),
             "input": request.input is not None,
-            **({} if told is None else {"umask": told.umask, "environment": dict(told.environment)}),
+            "other": request.user is not None,
         }
         self._send(json.dumps(message).encode())
 

@@ -33,7 +33,7 @@ from jupyter_launcher.waiting import Deadline, NotYetError, attempts
 from jupyter_launcher.work.commands import run as commands
 from jupyter_launcher.work.commands.run import run_command
 from jupyter_launcher.work.place import Place
-from tests.unit.fakes import FakeEngine, container, printed, refusal
+from tests.unit.fakes import FakeEngine, container, refusal
 from tests.unit.strategies import error_of
 from tests.unit.work.local import CONTAINER, local_engine, make_place, write_environment
 
@@ -277,9 +277,14 @@ def test_what_prints_for_ever_in_the_background_is_not_waited_for(place: Place) 
     assert result.stdout.strip("y\n") == ""
 
 
-def test_another_user_gets_the_environment_too(place: Place) -> None:
-    result = shell(place, 'umask; echo "$GIVEN"; echo "$HOME"', user=0)
-    assert result.stdout == f"0027\nof the session\n{pwd.getpwuid(os.getuid()).pw_dir}\n"
+def test_another_user_has_the_variables_of_the_container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # What the session's user may have written decides nothing.
+    write_environment(tmp_path, PATH="/hostile", GIVEN="of the session")
+    monkeypatch.setenv("OF_CONTAINER", "yes")
+    script = 'echo "$GIVEN$OF_CONTAINER$MORE"; echo "$HOME"'
+    result = shell(make_place(local_engine(tmp_path)), script, user=0, environment={"MORE": "!"})
+    assert result.stdout == f"yes!\n{pwd.getpwuid(os.getuid()).pw_dir}\n"
+    assert not (tmp_path / "commands").exists()
 
 
 def fails(error: Exception) -> Any:
@@ -315,13 +320,6 @@ def test_a_user_who_is_not_there_is_an_option_that_cannot_work(place: Place) -> 
     gone = EngineUnavailableError("no answer", hint="see", endpoint="x")
     place.engine.on_attach = fails(gone)  # type: ignore[attr-defined]
     assert error_of(EngineUnavailableError, lambda: run(place, "true", user="nobody-else")) is gone
-
-
-@pytest.mark.parametrize("told", ["", "[]", '{"python": 1, "environment": 3}', "[" * 100_000])
-def test_an_environment_that_cannot_be_read_is_an_error(told: str) -> None:
-    engine = FakeEngine(container(id=CONTAINER), answers=[printed(told)])
-    with pytest.raises(OptionError, match="user is 0, as whom nothing can be run here: what it told"):
-        run(make_place(engine), "true", user=0)
 
 
 class Scripted:
@@ -394,6 +392,25 @@ def test_a_command_that_cannot_be_ended_is_an_error(monkeypatch: pytest.MonkeyPa
     engine.on_attach = lambda *_: contextlib.nullcontext(Silent())
     with pytest.raises(ExecError, match="it did not begin within 60 s"):
         run(make_place(engine), "true")
+
+
+def test_input_waits_for_answers() -> None:
+    class Counting(Scripted):
+        sent = 0
+
+        def send(self, data: bytes) -> None:
+            self.sent += 1
+
+        def read(self, deadline: Deadline) -> tuple[int, bytes] | None:
+            counts.append(self.sent)
+            return super().read(deadline)
+
+    counts: list[int] = []
+    answers = [message(b"a"), message(b"a"), message(b"e", b"0")]
+    engine = FakeEngine(container(id=CONTAINER))
+    engine.on_attach = lambda *_: contextlib.nullcontext(Counting(*((1, data) for data in (STARTED, *answers))))
+    run(make_place(engine), "true", given=b"x" * 2**23)
+    assert counts == [1, 17, 18, 19, 19]  # the request, a window of 16, and then one for each answer
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
 import threading
@@ -413,6 +414,24 @@ def test_an_idle_that_was_lost_is_not_waited_for(jupyter: FakeKernel, kernel: Ke
     jupyter.on_code = lambda channel, request, _: channel.say("execute_reply", request, status="ok")
     found = kernel.execute("1")
     assert (found.status, found.truncated) == ("ok", True)
+
+
+def test_outputs_that_come_late_are_waited_for(jupyter: FakeKernel, kernel: Kernel) -> None:
+    """A server with a gateway hands on the reply at once, and 50 MB of outputs when it has read them."""
+
+    def on_code(channel: Channel, request: str, _: str) -> None:
+        channel.say("execute_reply", request, status="ok")
+        jupyter.on_info = functools.partial(inform_late, request)
+
+    def inform_late(code: str, channel: Channel, request: str) -> None:
+        channel.say("kernel_info_reply", request, status="ok")
+        channel.say("stream", code, text="late")
+        channel.say("status", code, execution_state="idle")
+        channel.say("status", request, execution_state="idle")
+
+    jupyter.on_code = on_code
+    found = kernel.execute("1")
+    assert (found.text, found.truncated) == ("late", False)
 
 
 def test_a_connection_that_ended_between_two_calls_is_made_anew(jupyter: FakeKernel, kernel: Kernel) -> None:
