@@ -199,13 +199,13 @@ class SessionWork:
             check: raise where its exit code is not 0.
             user: ``uid[:gid]`` or a name that the image knows, with the container's own variables; None: the session's.
             on_output: called with ``"stdout"`` or ``"stderr"`` and a text, as it comes: all of it, also what the
-                result has no room for.
+                result has no room for. It is called in another thread than this method, which waits for it.
 
         Raises:
             CommandError: its exit code is not 0 and ``check`` is True, or there is no such program or folder.
             CommandTimeoutError: its time is over.
             SessionNotFoundError, ServerNotRunningError: the session has ended.
-            ExecError: nobody can tell whether it ran.
+            ExecError: the session is paused, or nobody can tell whether it ran to its end.
             OptionError: an argument cannot work.
             EngineError: the engine does not answer.
         """
@@ -227,13 +227,14 @@ class SessionWork:
         """Copy a file or a folder of this machine into the session, as the session's user.
 
         Args:
-            local: the file or the folder; links in it stay links.
+            local: the file or the folder. A link here is followed; links in a folder stay links.
             remote: where it will be: its new path, not the folder that it goes into. Relative to ``/pipeline-dir``.
-                What is there is replaced file by file.
+                Folders on the way are made. In a folder that is there, what comes replaces what has its name.
 
         Raises:
-            OptionError: there is nothing at ``local``, or ``remote`` cannot be a path.
-            WorkError: it cannot be written there.
+            OptionError: ``local`` cannot be read or holds pipes or the like, or ``remote`` cannot be a path.
+            WorkError: it cannot be written there; nothing of it is left.
+            ExecError: the session is paused, or the end of the copy was not seen.
             SessionNotFoundError, ServerNotRunningError: the session has ended.
             EngineError: the engine does not answer.
         """
@@ -243,15 +244,17 @@ class SessionWork:
         """Copy a file or a folder of the session to this machine.
 
         Nothing is written outside of ``local``, whatever the session sends: links that lead out of it, devices, and
-        the like are refused.
+        the like are refused. Only the disk limits how much comes.
 
         Args:
-            remote: the file or the folder, relative to ``/pipeline-dir``.
-            local: where it will be: its new path.
+            remote: the file or the folder, relative to ``/pipeline-dir``. A link here is followed.
+            local: where it will be: its new path, not the folder that it goes into. Folders on the way are made. In a
+                folder that is there, what comes replaces what has its name.
 
         Raises:
             OptionError: ``local`` cannot be written, or ``remote`` cannot be a path.
-            WorkError: there is nothing at ``remote``, it cannot be read, or what came is refused.
+            WorkError: there is nothing at ``remote``, it cannot be read, or what came is refused; nothing is left.
+            ExecError: the session is paused, or the end of the copy was not seen; nothing is left.
             SessionNotFoundError, ServerNotRunningError: the session has ended.
             EngineError: the engine does not answer.
         """

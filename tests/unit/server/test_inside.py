@@ -151,6 +151,28 @@ def test_kernels_get_what_the_container_had_set(monkeypatch: pytest.MonkeyPatch,
     assert (os.environ["JUPYTER_RUNTIME_DIR"], os.environ["PATH"]) == ("stays", path)
 
 
+@pytest.mark.parametrize("of_image", [b"", b"JUPYTER_RUNTIME_DIR=/image"])
+def test_commands_get_what_kernels_get_without_any_of_ours(
+    monkeypatch: pytest.MonkeyPatch, runtime_dir: Path, of_image: bytes
+) -> None:
+    (runtime_dir / "environ").write_bytes(of_image)
+    monkeypatch.setenv("OF_CONTAINER", str(runtime_dir / "environ"))
+    monkeypatch.setenv("GIVEN", "a=b\nc")
+    mask = os.umask(0o027)
+    try:
+        server_app(monkeypatch).write_server_info_file()
+        assert os.umask(mask) == 0o027
+    finally:
+        os.umask(mask)
+    path = runtime_dir.parent / "kernels.environment"
+    assert path.stat().st_mode & 0o777 == 0o600
+    first, *entries = path.read_bytes().split(b"\0")
+    assert first == b"0027"
+    assert b"GIVEN=a=b\nc" in entries
+    ours = (*(f"{name}=".encode() for name in OURS), b"JUPYTER_RUNTIME_DIR=")
+    assert [entry for entry in entries if entry.startswith(ours)] == ([of_image] if of_image else [])
+
+
 def test_without_a_look_at_the_containers_environment_ours_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
     app = server_app(monkeypatch)
     app.write_server_info_file()
