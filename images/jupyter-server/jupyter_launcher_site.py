@@ -1,20 +1,52 @@
 """Imported when Python starts: the server and Jupyter's commands see no packages of a user, so that none breaks them.
 
-Kernels and all else do. It runs before Python adds the user's folder.
+Kernels and all else take the packages of a user before those of this environment, which nobody can change in a session.
+So pip may install other versions there, and remove what it has installed. It runs before Python adds the user's folder.
 """
 
-import re
+import os
 import site
 import sys
 
-programs = [
-    found
-    for argument in sys.orig_argv[1:3]
-    if (found := re.fullmatch(r"(?:.*/)?(jupyter[a-z-]*)|/run/jupyter-launcher/launch\.py", argument))
-]
-if programs:
+HERE = os.path.dirname(os.path.abspath(__file__))
+SERVER = "/run/jupyter-launcher/launch.py"
+
+
+def find_program():
+    """What this Python runs: the path of a script, or the name of a module."""
+    arguments = iter(sys.orig_argv[1:])
+    for argument in arguments:
+        if argument == "-m":
+            return next(arguments, "")
+        if not argument.startswith("-"):
+            return argument
+    return ""
+
+
+def is_jupyters(program):
+    """Whether it is the server or a command of Jupyter's, and none that a user has installed."""
+    folder, name = os.path.split(program)
+    is_command = name.startswith("jupyter") and name.replace("-", "").isalpha()
+    return program == SERVER or (is_command and folder != f"{site.getuserbase()}/bin")
+
+
+def put_user_first(program):
+    """Let the packages of a user, if there may be any, be found before those of this environment."""
+    folder = site.getusersitepackages()
+    if os.path.isdir(folder):
+        sys.path.insert(sys.path.index(HERE), folder)
+    if os.path.basename(program).rstrip(".0123456789") in ("pip", "__pip-runner__.py") and not os.access(HERE, os.W_OK):
+        # In a virtual environment, pip replaces and removes nothing that a user has. In any other it does, and what it
+        # installs goes to the user's folder, since this one cannot be written.
+        sys.base_prefix = sys.prefix
+
+
+program = find_program()
+if is_jupyters(program):
     site.ENABLE_USER_SITE = False
-if any(program[1] in (None, "jupyter-lab") for program in programs):
+elif site.check_enableusersite():
+    put_user_first(program)
+if program == SERVER or os.path.basename(program) == "jupyter-lab":
     import jupyter_launcher_start
 
     jupyter_launcher_start.use()

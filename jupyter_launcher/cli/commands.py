@@ -27,7 +27,7 @@ from jupyter_launcher.cli.options import (
 )
 from jupyter_launcher.cli.output import describe_session, error_document, format_columns, format_line, session_document
 from jupyter_launcher.cli.start import start
-from jupyter_launcher.cli.work import cp, execute, run
+from jupyter_launcher.cli.work import cp, execute, run, run_notebook
 from jupyter_launcher.errors import LauncherError, OptionError, SessionError
 
 __all__ = ["cli"]
@@ -46,7 +46,7 @@ def cli() -> None:
     """
 
 
-for _command in (start, execute, run, cp):
+for _command in (start, execute, run_notebook, run, cp):
     cli.add_command(_command)
 
 

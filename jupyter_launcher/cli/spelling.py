@@ -13,8 +13,13 @@ _FLAGS = {
     **{name: spelling.flag for name, spelling in SPELLINGS.items()},
     "allow_engine_socket": "--allow-engine-socket",
     "context": "--context",
+    "cwd": "--cwd",
     "roots": "--root",
+    "timeout": "--timeout",
 }
+_OF_WORK = {"cell_timeout": "--cell-timeout", "output": "--output", "parameters": "--parameter", "timeout": "--timeout"}
+"""Options whose names are English words too, so they are respelled only where a message begins with them."""
+
 _NAMES = "|".join(sorted(_FLAGS, key=len, reverse=True))
 # A name in a path, in an address or in quotation marks is none of these.
 _BEFORE = r"(?<![\w/.'\"`=:@?&-])"
@@ -35,6 +40,8 @@ def respell(error: LauncherError) -> None:
     message = error.message
     if isinstance(error, OptionError) and error.option in _FLAGS and message.startswith(f"{error.option} "):
         message = _flag_of(error.option) + message.removeprefix(error.option)
+    elif isinstance(error, OptionError) and error.option in _OF_WORK and message.startswith(f"{error.option} "):
+        message = _OF_WORK[error.option] + message.removeprefix(error.option)
     if isinstance(error, OptionError) and error.option in SPELLINGS and "{" in error.hint:  # a mapping in Python
         error.hint = f"give {_flag_of(error.option)} {SPELLINGS[error.option].metavar}"
     error.message, error.hint = _respell_text(message), _respell_text(error.hint)

@@ -1,8 +1,10 @@
-"""What is done in a session: ``execute``, ``run``, ``cp``."""
+"""What is done in a session: ``execute``, ``run-notebook``, ``run``, ``cp``."""
 
 from __future__ import annotations
 
+import json
 import re
+import sys
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -11,12 +13,13 @@ import click
 from jupyter_launcher.acts import run_act
 from jupyter_launcher.cli.options import ID, CommandContext, GlobalOptionsCommand, full_id, pass_context
 from jupyter_launcher.cli.values import read_options
-from jupyter_launcher.errors import CodeError
+from jupyter_launcher.errors import CellError, CodeError, OptionError
+from jupyter_launcher.models.options import show_value
 
 if TYPE_CHECKING:
     from jupyter_launcher.results import Output
 
-__all__ = ["cp", "execute", "run"]
+__all__ = ["cp", "execute", "run", "run_notebook"]
 
 _IN_SESSION = re.compile(r"([a-z0-9][a-z0-9_-]*):(.*)", re.DOTALL)
 
@@ -84,8 +87,8 @@ def run(
             lambda: run_command(
                 session._place(),  # noqa: SLF001 - the public call hands out texts, and a pipe wants the bytes
                 argv,
-                environment=read_options({"environment": environment})["environment"],
-                given=click.get_binary_stream("stdin").read() if reads else None,
+                environment=read_options({"environment": environment}).get("environment"),
+                given=sys.stdin.buffer.read() if reads else None,
                 check=False,
                 on_bytes=None if state.json else _write,
                 **options,
@@ -96,9 +99,54 @@ def run(
 
 
 def _write(stream: str, data: bytes) -> None:
-    target = click.get_binary_stream("stdout" if stream == "stdout" else "stderr")
+    target = sys.stdout.buffer if stream == "stdout" else sys.stderr.buffer
     target.write(data)
     target.flush()
+
+
+@click.command("run-notebook", cls=GlobalOptionsCommand, short_help="Execute a notebook in a session.")
+@ID
+@click.argument("path", metavar="FILE")
+@click.option(
+    "--parameter",
+    "parameters",
+    multiple=True,
+    metavar="NAME=JSON",
+    help="A variable for the notebook, a text in double quotes; may be given more than once.",
+)
+@click.option("--output", metavar="FILE", help="Where to write the executed notebook; nowhere otherwise.")
+@click.option("--timeout", type=float, metavar="SECONDS", help="For the whole notebook, which is interrupted then.")
+@click.option("--cell-timeout", type=float, metavar="SECONDS", help="For each of its cells.")
+@pass_context
+def run_notebook(
+    state: CommandContext, /, session_id: str, path: str, parameters: tuple[str, ...], **options: Any
+) -> None:
+    """Execute a notebook of a session with a kernel of its own. FILE is relative to the pipeline directory.
+
+    Example: jupyter-launcher run-notebook 3f2a steps/report.ipynb --parameter 'year=2026' --output report.ipynb
+    """
+    given = dict(_read_parameter(word) for word in parameters)
+    with state.launcher() as launcher:
+        session = launcher.get(full_id(launcher, session_id))
+        try:
+            result = session.run_notebook(path, parameters=given, **options)
+        except CellError as error:
+            state.stop_drawing()
+            if not state.json:  # the document of the error has it too
+                click.echo(error.traceback, err=True)
+            raise
+    state.result(result, f"{path}: {result.executed} cells executed in {result.seconds:.2f} s")
+    if result.truncated:
+        state.note("the output of a cell was cut by a limit of the server")
+
+
+def _read_parameter(word: str) -> tuple[str, object]:
+    name, _, text = word.partition("=")
+    try:
+        return name, json.loads(text)
+    except (ValueError, RecursionError):
+        msg = f"--parameter is {show_value(word)}, and has no JSON after its name"
+    raise OptionError(msg, hint="give NAME=JSON, a text in double quotes: 'name=\"Ada\"'", option="parameters")
 
 
 @click.command(cls=GlobalOptionsCommand, short_help="Copy files into a session, or out of it.")
@@ -125,9 +173,8 @@ def cp(state: CommandContext, source: str, target: str) -> None:
             session.download(path, place)
         elif to_session is not None:
             session = launcher.get(full_id(launcher, to_session[1]))
-            path = to_session[2]
-            place = path + _name(source) if path.endswith("/") or not path else path
-            session.upload(source, place)
+            remote = to_session[2]
+            session.upload(source, remote + _name(source) if remote.endswith("/") or not remote else remote)
     state.result({"session_id": session.id, "source": source, "target": target}, "")
 
 

@@ -1,11 +1,12 @@
 """The pytest plugin: fixtures that give tests a real JupyterLab in a container.
 
-pytest loads this package, so the hooks and fixtures of ``plugin`` are named here.
+pytest loads this package, so the hooks and fixtures of ``plugin`` and ``options`` are named here.
 """
 
 from __future__ import annotations
 
 from jupyter_launcher.pytest_plugin.config import LauncherConfig
+from jupyter_launcher.pytest_plugin.options import pytest_addoption
 from jupyter_launcher.pytest_plugin.plugin import (
     ServerFactory,
     _jupyter_run,
@@ -16,7 +17,6 @@ from jupyter_launcher.pytest_plugin.plugin import (
     jupyter_pipeline_dir,
     jupyter_server,
     jupyter_server_factory,
-    pytest_addoption,
     pytest_collect_file,
     pytest_configure,
     pytest_report_collectionfinish,

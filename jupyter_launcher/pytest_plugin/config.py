@@ -43,12 +43,11 @@ def _check_names(options: Mapping[str, Any]) -> None:
     import difflib
 
     from jupyter_launcher.errors import OptionError
-    from jupyter_launcher.spec.options import SPELLINGS
+    from jupyter_launcher.spec.options import StartOptions
 
-    known = [*SPELLINGS, "cancel"]
     for name in options:
-        if name not in known:
-            near = difflib.get_close_matches(str(name), known, n=1)
+        if name not in StartOptions.__annotations__:
+            near = difflib.get_close_matches(str(name), StartOptions.__annotations__, n=1)
             hint = f"give {near[0]!r}" if near else "see the options of Launcher.start"
             msg = f"options has {name!r}, which is no option of Launcher.start"
             raise OptionError(msg, hint=hint, option="options")

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from jupyter_launcher.pytest_plugin.options import skip_or_fail
+
 if TYPE_CHECKING:
     from jupyter_launcher.pytest_plugin.plugin import ServerFactory
 
@@ -45,8 +47,6 @@ class NotebookItem(pytest.Function):
 
 
 def _run_notebook(request: pytest.FixtureRequest, jupyter_server_factory: ServerFactory) -> None:
-    from jupyter_launcher.pytest_plugin.plugin import skip_or_fail
-
     if importlib.util.find_spec("websocket") is None:
         needed = "a notebook needs websocket-client; pip install 'jupyter-launcher[execute]'"
         skip_or_fail(request.config, f"{request.path.name} is not run", needed)

@@ -3,7 +3,8 @@
 A run's mark is the ``owner`` of its sessions and gateways: the machine's boot, the pid namespace, the
 process id and the time at which that process started. A later run on the same machine sees from the mark
 whether the process lives. Where that cannot be seen (another machine, or another container), a container is
-removed only when it has ended and is a day old.
+removed only when it has ended and is a day old. Sessions that stay for the next run of the same tests have a lease,
+and only that ends them; what they leave then is removed as above.
 """
 
 from __future__ import annotations
@@ -21,12 +22,18 @@ __all__ = ["owner_id", "reap_dead_runs"]
 
 _MARK = "pytest"
 _KEPT_MARK = "pytest-keep"
+_REUSED_MARK = "pytest-reuse"
 _DAY = 86400.0
 
 
-def owner_id(*, keep: bool = False) -> str:
-    """The owner to give to containers of this process; ``keep``: no other run may remove them."""
-    return f"{_KEPT_MARK if keep else _MARK}:{process_mark()}"
+def owner_id(*, keep: bool = False, reuse: bool = False) -> str:
+    """The owner to give to containers of this process.
+
+    Args:
+        keep: no other run may remove them.
+        reuse: no other run may remove sessions that run and have a lease.
+    """
+    return f"{_KEPT_MARK if keep else _REUSED_MARK if reuse else _MARK}:{process_mark()}"
 
 
 def reap_dead_runs(engine: DockerEngine) -> list[str]:
@@ -38,12 +45,23 @@ def reap_dead_runs(engine: DockerEngine) -> list[str]:
 
 def _is_of_dead_run(engine: DockerEngine, item: ListedContainer) -> bool:
     kind, _, run = owner_of(item.labels).partition(":")
-    if kind != _MARK or run.count(":") != 3:
+    if kind not in (_MARK, _REUSED_MARK) or run.count(":") != 3:
+        return False
+    has_ended = item.state not in ("running", "paused", "restarting")
+    if kind == _REUSED_MARK and not has_ended and _has_lease(item):
         return False
     dead = is_process_dead(run)
     if dead is not None:
         return dead
-    return item.state not in ("running", "paused", "restarting") and engine.now() - item.created > _DAY
+    return has_ended and engine.now() - item.created > _DAY
+
+
+def _has_lease(item: ListedContainer) -> bool:
+    try:
+        labels = SessionLabels.of_session(item.labels, item.name)
+    except SessionUnreadableError:  # it is no session
+        return False
+    return labels.lease is not None
 
 
 def _end(engine: DockerEngine, item: ListedContainer) -> bool:

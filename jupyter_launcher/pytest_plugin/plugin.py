@@ -1,9 +1,9 @@
 """Fixtures that give tests a real JupyterLab in a container; nothing is imported or started until a test uses one.
 
 Session scope: ``jupyter_launcher``, ``jupyter_launcher_config``, ``jupyter_gateway``,
-``jupyter_gateway_dir``. Function scope: ``jupyter_pipeline_dir``, ``jupyter_server``,
-``jupyter_server_factory``. Each may be overridden. docker and requests are imported when one of them
-is used, so nothing that imports them stands at the top here.
+``jupyter_gateway_dir``. The scope of ``jupyter_scope``, which is function: ``jupyter_pipeline_dir``,
+``jupyter_server``, ``jupyter_server_factory``. Each may be overridden. docker and requests are imported when
+one of them is used, so nothing that imports them stands at the top here.
 """
 
 from __future__ import annotations
@@ -14,28 +14,44 @@ import shutil
 import uuid
 from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
 from jupyter_launcher.pytest_plugin.config import LauncherConfig
+from jupyter_launcher.pytest_plugin.options import (
+    check_options,
+    find_obstacle,
+    is_notebook,
+    may_reuse,
+    read_option,
+    read_scope,
+    read_start_timeout,
+    skip_or_fail,
+)
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from jupyter_launcher.launcher import Launcher
     from jupyter_launcher.models import RunningGateway, Volume
+    from jupyter_launcher.pytest_plugin.reuse import Reuse
     from jupyter_launcher.pytest_plugin.run import Run
     from jupyter_launcher.sessions.session import Session
+    from jupyter_launcher.spec.options import StartOptions
 
-__all__ = ["LauncherConfig", "ServerFactory", "skip_or_fail"]
+__all__ = ["LauncherConfig", "ServerFactory"]
 
-_CHOICES = {"docker": ("auto", "require", "skip"), "keep": ("never", "failed", "always")}
 _OUTPUT = "jupyter_launcher"
+_NOT_REUSED = "jupyter: no server is reused: "
 
 
 class ServerFactory(Protocol):
     """What ``jupyter_server_factory`` gives: ``Launcher.start`` with this test's defaults."""
 
-    def __call__(self, pipeline_dir: str | os.PathLike[str] | Volume | None = None, **options: Any) -> Session:
+    def __call__(
+        self, pipeline_dir: str | os.PathLike[str] | Volume | None = None, **options: Unpack[StartOptions]
+    ) -> Session:
         """Start a session; it is stopped when the test is over."""
 
 
@@ -59,72 +75,31 @@ _RUN = pytest.StashKey["Run"]()
 _FAILED = pytest.StashKey[bool]()
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """Each option is an ini option too: ``--jupyter-keep`` and ``jupyter_keep``."""
-    group = parser.getgroup("jupyter-launcher", "JupyterLab in containers")
-    for name, default, text in (
-        ("docker", "auto", "auto|require|skip: fail or skip without a Docker engine; auto fails where CI is set"),
-        ("image", "", "the server's image"),
-        ("gateway-image", "", "the gateway's image"),
-        ("keep", "never", "never|failed|always: which sessions to leave running after their test"),
-        ("start-timeout", "", "seconds for a server to be ready"),
-        ("notebooks", "", "GLOB of notebooks, such as '*.ipynb' or 'steps/*.ipynb': each of them is a test"),
-    ):
-        dest = f"jupyter_{name.replace('-', '_')}"
-        group.addoption(f"--jupyter-{name}", dest=dest, choices=_CHOICES.get(name), help=text)
-        parser.addini(dest, text, default=default)
-
-
-def _option(config: pytest.Config, name: str) -> str:
-    given = config.getoption(f"jupyter_{name}")
-    value = str(config.getini(f"jupyter_{name}") if given is None else given)
-    choices = _CHOICES.get(name, (value,))
-    if value not in choices:
-        msg = f"jupyter_{name} is {value!r}; give one of {', '.join(choices)}"
-        raise pytest.UsageError(msg)
-    return value
-
-
-def skip_or_fail(config: pytest.Config, what: str, why: str) -> NoReturn:
-    """End a test that cannot run here, as ``--jupyter-docker`` says."""
-    mode = _option(config, "docker")
-    if mode == "require" or (mode == "auto" and os.environ.get("CI")):
-        pytest.fail(f"{why} (--jupyter-docker=skip skips instead)", pytrace=False)
-    pytest.skip(f"{what}: {why} (--jupyter-docker=require fails instead)")
-
-
-def _start_timeout(config: pytest.Config) -> float | None:
-    text = _option(config, "start_timeout")
-    if not text:
+def _take_reused(request: pytest.FixtureRequest, worker: str) -> Reuse | None:
+    """The servers of earlier runs, until the fixture ends; None: none are to be reused."""
+    config = request.config
+    if not may_reuse(config):
         return None
-    with contextlib.suppress(ValueError):
-        if float(text) > 0:
-            return float(text)
-    msg = f"jupyter_start_timeout is {text!r}; give a number of seconds above 0"
-    raise pytest.UsageError(msg)
+    from jupyter_launcher.pytest_plugin.reuse import Reuse
 
-
-def _is_notebook(config: pytest.Config, path: Path) -> bool:
-    glob = _option(config, "notebooks")
-    try:
-        return bool(glob) and path.match(glob)
-    except ValueError:
-        msg = f"jupyter_notebooks is {glob!r}; give a pattern of paths, such as '*.ipynb'"
-        raise pytest.UsageError(msg) from None
+    cache: pytest.Cache = config.cache
+    found = Reuse.take(cache.mkdir("jupyter-launcher"), config.rootpath, worker)
+    if found is None:
+        config.stash[_SUMMARY].headers.append(f"{_NOT_REUSED}another run of these tests has them")
+    else:
+        request.addfinalizer(found.close)  # after the run's own end
+    return found
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Refuse unusable options before anything runs."""
-    for name in _CHOICES:
-        _option(config, name)
-    _start_timeout(config)
-    _is_notebook(config, config.rootpath)
+    check_options(config)
     config.stash[_SUMMARY] = _Summary(getattr(config, "workeroutput", None))
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
     """Notebooks are tests where the option names them; what JupyterLab keeps as their checkpoints is none."""
-    if not _is_notebook(parent.config, file_path) or ".ipynb_checkpoints" in file_path.parts:
+    if not is_notebook(parent.config, file_path) or ".ipynb_checkpoints" in file_path.parts:
         return None
     from jupyter_launcher.pytest_plugin.notebooks import NotebookFile
 
@@ -132,12 +107,21 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
 
 
 def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Item]) -> list[str]:
-    """The engine and the image, where a test needs them."""
-    if not any("_jupyter_run" in getattr(item, "fixturenames", ()) for item in items):
+    """The engine and the image, where a test needs them; and why no server is reused, where that is wanted."""
+    if not any(_uses_run(item) for item in items):
         return []
     from jupyter_launcher.pytest_plugin import run
 
-    return [run.describe_engine(_option(config, "image"))]
+    return [run.describe_engine(read_option(config, "image")), *_tell_obstacle(config)]
+
+
+def _tell_obstacle(config: pytest.Config) -> list[str]:
+    obstacle = find_obstacle(config)
+    return [_NOT_REUSED + obstacle] if obstacle else []
+
+
+def _uses_run(item: pytest.Item) -> bool:
+    return "_jupyter_run" in getattr(item, "fixturenames", ())
 
 
 @pytest.hookimpl(wrapper=True)
@@ -148,7 +132,9 @@ def pytest_runtest_makereport(
     report = yield
     run = item.config.stash.get(_RUN, None)
     if report.failed:
-        item.stash[_FAILED] = True
+        # Of a wider scope, a session belongs to the class, the module or what else has the test.
+        for node in item.listchain() if _uses_run(item) else [item]:
+            node.stash[_FAILED] = True
         if run is not None:
             report.sections += run.sections()
     if run is not None and call.when == "teardown":
@@ -184,32 +170,39 @@ def jupyter_launcher_config(pytestconfig: pytest.Config) -> LauncherConfig:
     One launcher serves all tests of a process, so override it where all of them see that.
     """
     return LauncherConfig(
-        image=_option(pytestconfig, "image") or None, gateway_image=_option(pytestconfig, "gateway_image") or None
+        image=read_option(pytestconfig, "image") or None,
+        gateway_image=read_option(pytestconfig, "gateway_image") or None,
     )
 
 
 @pytest.fixture(scope="session")
 def _jupyter_run(
-    jupyter_launcher_config: LauncherConfig, pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    jupyter_launcher_config: LauncherConfig,
+    pytestconfig: pytest.Config,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Run]:
     from jupyter_launcher.errors import EngineUnavailableError
     from jupyter_launcher.pytest_plugin.run import Run, describe_engine
 
     worker: Mapping[str, str] = getattr(pytestconfig, "workerinput", {})
+    name = worker.get("workerid", "main")
     summary = pytestconfig.stash[_SUMMARY]
     folder = tmp_path_factory.getbasetemp()
+    reuse = _take_reused(request, name)
     try:
         run = Run(
             jupyter_launcher_config,
-            namespace=f"pytest-{worker.get('testrunuid', uuid.uuid4().hex)[:12]}-{worker.get('workerid', 'main')}",
-            keep=_option(pytestconfig, "keep"),
-            start_timeout=_start_timeout(pytestconfig),
+            namespace=f"pytest-{worker.get('testrunuid', uuid.uuid4().hex)[:12]}-{name}",
+            keep=read_option(pytestconfig, "keep"),
+            start_timeout=read_start_timeout(pytestconfig),
             lock=(folder.parent if worker else folder) / "jupyter-launcher.lock",
+            reuse=reuse,
         )
     except EngineUnavailableError as error:
         skip_or_fail(pytestconfig, "no JupyterLab in a container", str(error))
     if worker:
-        summary.headers.append(describe_engine(run.launcher.image, jupyter_launcher_config))
+        summary.headers += [describe_engine(run.launcher.image, jupyter_launcher_config), *_tell_obstacle(pytestconfig)]
     pytestconfig.stash[_RUN] = run
     try:
         run.prepare()
@@ -218,6 +211,7 @@ def _jupyter_run(
         del pytestconfig.stash[_RUN]
         run.close()
         summary.kept += run.kept
+        summary.headers += [] if reuse is None else reuse.describe()
 
 
 @pytest.fixture(scope="session")
@@ -244,62 +238,91 @@ def jupyter_gateway(
         yield found
 
 
-@pytest.fixture
+def _uses_own_gateway(request: pytest.FixtureRequest, config: LauncherConfig) -> bool:
+    """Whether this test, and not only the configuration, decides on the gateway."""
+    return request.scope == "function" and config.gateway is None and "jupyter_gateway" in request.fixturenames
+
+
+@pytest.fixture(scope=read_scope)
 def jupyter_pipeline_dir(
-    request: pytest.FixtureRequest, jupyter_launcher_config: LauncherConfig, tmp_path: Path
+    request: pytest.FixtureRequest, jupyter_launcher_config: LauncherConfig, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Path]:
-    """An empty directory: ``tmp_path``.
+    """An empty directory: ``tmp_path``, or one for all tests of ``jupyter_scope``.
 
     For a test that asks for ``jupyter_gateway`` too, and gets one of ours, it is the directory that
     its kernels see; what is in it goes to ``tmp_path`` when the test is over, unless a session of
-    the test was kept.
+    the test was kept. With ``--jupyter-reuse`` it is always the same directory, which is emptied before each test.
     """
-    if "jupyter_gateway" not in request.fixturenames or jupyter_launcher_config.gateway is not None:
-        yield tmp_path
+    if _uses_own_gateway(request, jupyter_launcher_config):
+        folder: Path = request.getfixturevalue("jupyter_gateway_dir")
+        tmp_path: Path = request.getfixturevalue("tmp_path")
+        yield folder
+        run = request.config.stash.get(_RUN, None)
+        if run is None or folder not in run.kept_dirs:
+            for item in folder.iterdir():
+                shutil.move(item, tmp_path)
         return
-    folder: Path = request.getfixturevalue("jupyter_gateway_dir")
-    yield folder
-    run = request.config.stash.get(_RUN, None)
-    if run is None or folder not in run.kept_dirs:
-        for item in folder.iterdir():
-            shutil.move(item, tmp_path)
+    reuse: Reuse | None = request.getfixturevalue("_jupyter_run").reuse if may_reuse(request.config) else None
+    if reuse is not None:
+        yield _empty_dir(reuse)
+    elif request.scope == "function":
+        yield request.getfixturevalue("tmp_path")
+    else:
+        yield tmp_path_factory.mktemp("jupyter-pipeline")
 
 
-@pytest.fixture
+def _empty_dir(reuse: Reuse) -> Path:
+    try:
+        return reuse.empty_dir()
+    except OSError as error:
+        msg = f"what the last test left in {reuse.pipeline_dir} cannot be removed: {error}; remove it"
+        pytest.fail(msg, pytrace=False)
+
+
+@pytest.fixture(scope=read_scope)
 def jupyter_server_factory(
     request: pytest.FixtureRequest,
     _jupyter_run: Run,
-    jupyter_launcher: Launcher,
     jupyter_launcher_config: LauncherConfig,
     jupyter_pipeline_dir: Path,
 ) -> Iterator[ServerFactory]:
-    """Starts sessions, by default for the test's own pipeline dir; they are stopped when the test is over."""
+    """Starts sessions, by default for the test's own pipeline dir; they are stopped when the test is over.
+
+    With another ``jupyter_scope``, when all tests of that scope are over.
+    """
     from jupyter_launcher.errors import LauncherError
 
     defaults: dict[str, Any] = {"network": jupyter_launcher_config.network}
-    if "jupyter_gateway" in request.fixturenames or jupyter_launcher_config.gateway is not None:
+    if jupyter_launcher_config.gateway is not None or _uses_own_gateway(request, jupyter_launcher_config):
         defaults["gateway"] = request.getfixturevalue("jupyter_gateway")
     defaults |= jupyter_launcher_config.options
+    taken: set[str] = set()
+    node = request.node
     with contextlib.ExitStack() as stack:
 
-        def start(pipeline_dir: str | os.PathLike[str] | Volume | None = None, **options: Any) -> Session:
+        def start(
+            pipeline_dir: str | os.PathLike[str] | Volume | None = None, **options: Unpack[StartOptions]
+        ) -> Session:
             __tracebackhide__ = True
+            asked = {*options, *(() if pipeline_dir is None else ("pipeline_dir",))} - {"session_id"}
             try:
-                session = jupyter_launcher.start(pipeline_dir or jupyter_pipeline_dir, **{**defaults, **options})
+                session = _jupyter_run.start(
+                    pipeline_dir or jupyter_pipeline_dir, {**defaults, **options}, asked=asked, taken=taken
+                )
             except LauncherError as error:
                 if request.config.getoption("fulltrace"):
                     raise
                 # The message and the report say what failed; the traceback is long, and all in this library.
                 raise error.with_traceback(None) from None
             stack.callback(
-                lambda: _jupyter_run.finish(session, request.node.name, failed=request.node.stash.get(_FAILED, False))
+                lambda: _jupyter_run.finish(session, node.name or "all tests", failed=node.stash.get(_FAILED, False))
             )
             return session
 
         yield start
 
 
-@pytest.fixture
+@pytest.fixture(scope=read_scope)
 def jupyter_server(jupyter_server_factory: ServerFactory) -> Session:
-    """A running ``Session`` of this test's own."""
+    """A running ``Session`` of this test's own, or of all tests of ``jupyter_scope``."""
     return jupyter_server_factory()

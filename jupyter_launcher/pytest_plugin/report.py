@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from jupyter_launcher.engine.protocol import Engine
 from jupyter_launcher.engine.types import ContainerInfo
@@ -14,10 +14,12 @@ from jupyter_launcher.spec.labels import SessionLabels, gateway_filter
 __all__ = ["describe_container", "describe_namespace"]
 
 
-def describe_namespace(engine: Engine, namespace: str, *, log_lines: int) -> Iterator[tuple[str, str]]:
+def describe_namespace(
+    engine: Engine, namespace: str, *, log_lines: int, leave_out: Collection[str] = ()
+) -> Iterator[tuple[str, str]]:
     """A title and a text for each session of a namespace, and for each gateway that they use.
 
-    An error on the way is part of the text.
+    An error on the way is part of the text. ``leave_out``: ids of sessions.
     """
     try:
         sessions = engine.containers(*SessionLabels.filters(namespace))
@@ -32,6 +34,8 @@ def describe_namespace(engine: Engine, namespace: str, *, log_lines: int) -> Ite
             labels = SessionLabels.of_session(item.labels, item.name)
         except SessionUnreadableError as error:
             yield f"jupyter session {SessionLabels.claimed_id(item.labels)}", str(error)
+            continue
+        if labels.session_id in leave_out:
             continue
         if labels.gateway is not None and labels.gateway.container_id is not None:
             gateways[labels.gateway.container_id] = None

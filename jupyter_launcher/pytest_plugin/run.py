@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 
@@ -13,9 +15,10 @@ from jupyter_launcher.engine.client import DockerEngine
 from jupyter_launcher.engine.images import DEFAULT_GATEWAY_IMAGE, DEFAULT_IMAGE
 from jupyter_launcher.errors import LauncherError, SessionNotFoundError
 from jupyter_launcher.launcher import Launcher
-from jupyter_launcher.models import Event, EventKind, Phase, RunningGateway, SessionState, Timeouts
+from jupyter_launcher.models import Event, EventKind, Phase, RunningGateway, SessionState, Timeouts, Volume
 from jupyter_launcher.pytest_plugin import owner, report
 from jupyter_launcher.pytest_plugin.config import LauncherConfig
+from jupyter_launcher.pytest_plugin.reuse import Reuse
 from jupyter_launcher.sessions.session import Session
 from jupyter_launcher.spec.labels import container_name
 
@@ -50,6 +53,7 @@ class Run:
 
     Attributes:
         launcher: in a namespace of its own.
+        reuse: the servers that stay for the next run; None: none does.
         kept: lines about the sessions that were left running.
         kept_dirs: their pipeline dirs.
 
@@ -58,13 +62,22 @@ class Run:
     """
 
     def __init__(
-        self, config: LauncherConfig, *, namespace: str, keep: str, start_timeout: float | None, lock: Path
+        self,
+        config: LauncherConfig,
+        *,
+        namespace: str,
+        keep: str,
+        start_timeout: float | None,
+        lock: Path,
+        reuse: Reuse | None = None,
     ) -> None:
         self._config = config
+        self.reuse = reuse
         self._keep = keep
         self._lock = FileLock(lock)
         self._failed_starts: list[tuple[str, str]] = []
         self._kept_ids: set[str] = set()
+        self._gateways: set[str] = set()
         self._gateways_kept: set[str] = set()
         self.kept: list[str] = []
         self.kept_dirs: set[Path] = set()
@@ -76,8 +89,8 @@ class Run:
         self._engine = _connect(config)
         self.launcher = Launcher(
             **{
-                "namespace": namespace,
-                "owner": owner.owner_id(keep=keep != "never"),
+                "namespace": namespace if reuse is None else reuse.namespace,
+                "owner": owner.owner_id(keep=keep != "never", reuse=reuse is not None),
                 "image": config.image or DEFAULT_IMAGE,
                 **options,
                 "timeouts": timeouts,
@@ -90,12 +103,14 @@ class Run:
         with self._lock:  # of several workers one builds the image, and the others find it
             owner.reap_dead_runs(self._engine)
             self.launcher.ensure_image(pull=self._config.options.get("pull", "missing"))
+        if self.reuse is not None:
+            self.reuse.prepare(self.launcher)
 
     def close(self) -> None:
         """Stop the sessions that tests have left, and close the connections."""
         with contextlib.closing(self._engine), self.launcher as launcher:
             for item in launcher.list():
-                if item.session_id in self._kept_ids or item.state is SessionState.UNREADABLE:
+                if item.session_id in (self._kept_ids | self._idle()) or item.state is SessionState.UNREADABLE:
                     continue
                 if self._keep == "always":
                     self._report_kept(item.session_id, item.container_name, f"of {item.pipeline_dir}")
@@ -111,6 +126,7 @@ class Run:
             self.launcher.ensure_image(image)
         keep = None if self._keep == "never" else self._keep_gateway
         with self.launcher.run_gateway(folder, image=image, network=self._config.network, keep=keep) as found:
+            self._gateways.add(found.name)
             yield found
 
     def _keep_gateway(self, name: str) -> bool:
@@ -119,8 +135,38 @@ class Run:
             self.kept.append(f"their gateway: docker rm -f -v {name}")
         return kept
 
+    def start(
+        self,
+        pipeline_dir: str | os.PathLike[str] | Volume,
+        options: Mapping[str, Any],
+        *,
+        asked: Collection[str],
+        taken: set[str],
+    ) -> Session:
+        """Start a session for a test; where servers are reused, join the one that is there.
+
+        Args:
+            pipeline_dir: of the session.
+            options: of ``Launcher.start``.
+            asked: the names of what the test itself gave.
+            taken: the ids of the test's sessions, for :meth:`Reuse.start`.
+
+        Raises:
+            LauncherError: as ``Launcher.start`` says.
+        """
+        if self.reuse is None:
+            return self.launcher.start(pipeline_dir, **options)
+        return self.reuse.start(self.launcher, self._engine, pipeline_dir, options, asked=asked, taken=taken)
+
+    def _idle(self) -> set[str]:
+        return set() if self.reuse is None else self.reuse.idle
+
     def finish(self, session: Session, test: str, *, failed: bool) -> None:
-        """Stop a session when its test is over, or leave it running and report it."""
+        """Stop a session when its test is over, or leave it running: for the next test, or to report it."""
+        # A gateway of this run ends with it, and the session's kernels too.
+        stays = session.gateway is None or session.gateway.name not in self._gateways
+        if self.reuse is not None and self.reuse.release(session, stays=stays):
+            return
         if self._keep == "always" or (self._keep == "failed" and failed):
             self._kept_ids.add(session.id)
             if isinstance(session.pipeline_dir, Path):
@@ -141,7 +187,9 @@ class Run:
 
     def sections(self) -> list[tuple[str, str]]:
         """Titles and texts for the report of a failed test."""
-        there = report.describe_namespace(self._engine, self.launcher.namespace, log_lines=_LOG_LINES)
+        there = report.describe_namespace(
+            self._engine, self.launcher.namespace, log_lines=_LOG_LINES, leave_out=self._idle()
+        )
         return [*self._failed_starts, *there]
 
     def forget_failed_starts(self) -> None:

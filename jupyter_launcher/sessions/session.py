@@ -43,7 +43,7 @@ from jupyter_launcher.waiting import Deadline, call_within
 from jupyter_launcher.work.place import Place
 from jupyter_launcher.work.session import SessionWork
 
-__all__ = ["Session"]
+__all__ = ["Renewer", "Session"]
 
 _log = logging.getLogger("jupyter_launcher")
 
@@ -81,14 +81,14 @@ class Session(SessionWork):
         self._warnings = warnings
         self._joined = joined
         self._process = os.getpid()
-        self._renewer: _Renewer | None = None
+        self._renewer: Renewer | None = None
 
     def __repr__(self) -> str:
         return f"<Session {self.id} of {self.pipeline_dir} at {self.url}>"
 
     def __enter__(self) -> Session:
         self._process = os.getpid()
-        self._renewer = None if self.lease is None else _Renewer(self, self.lease)
+        self._renewer = None if self.lease is None else Renewer(self, self.lease)
         return self
 
     def __exit__(
@@ -374,7 +374,7 @@ class Session(SessionWork):
         return run_act(lambda: stop_session(self._context, self._info, self._labels, self._server_info))
 
 
-class _Renewer:
+class Renewer:
     """Renews a session's lease in the background, three times as often as needed."""
 
     def __init__(self, session: Session, lease: int) -> None:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import threading
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from jupyter_launcher.engine.types import LOG_SIZE
-from jupyter_launcher.models import Mount, RunningGateway, Secret, Volume
+from jupyter_launcher.models import Mount, RunningGateway, Secret, Timeouts, Volume
 from jupyter_launcher.models.options import HiddenTexts, Spelling
 from jupyter_launcher.spec import checks, texts
 from jupyter_launcher.spec.embedding import check_origin
@@ -41,19 +42,19 @@ from jupyter_launcher.spec.mounts import (
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-__all__ = ["SPELLINGS", "SessionSpec", "StartOptions", "differences"]
+__all__ = ["SPELLINGS", "SessionOptions", "SessionSpec", "StartOptions", "differences"]
 
 
 _OWN_IMAGE = re.compile(r"jupyter-launcher/jupyter-server:\d+(\.\d+)+\S*")
 """The default image of some version of the library."""
 
 
-class StartOptions(TypedDict, total=False):
+class SessionOptions(TypedDict, total=False):
     """The options of ``Launcher.start`` that make one session differ from another, as callers give them."""
 
     gateway: str | RunningGateway | None
     network: str | None
-    host_ip: str
+    host_ip: str | None
     host_port: int | None
     ports: Mapping[int | str, int | None] | None
     extra_hosts: Mapping[str, str] | None
@@ -62,12 +63,12 @@ class StartOptions(TypedDict, total=False):
     groups: Collection[int | str]
     umask: int | str | None
     environment: Mapping[str, str] | None
-    secrets: Mapping[str, str] | HiddenTexts | None
+    secrets: Mapping[str, str] | None
     mounts: Iterable[Mount]
     tmpfs: Mapping[str, int | str] | None
     home: str | os.PathLike[str] | Volume | None
-    token: Secret | None
-    pipeline_relabel: str | None
+    token: Secret | Callable[[], str] | None
+    pipeline_relabel: Literal["z", "Z"] | None
     pipeline_read_only: bool
     memory: int | str | None
     cpus: float | None
@@ -84,6 +85,17 @@ class StartOptions(TypedDict, total=False):
     lab_args: Iterable[str]
     container_options: Mapping[str, object] | None
     unsafe: bool
+
+
+class StartOptions(SessionOptions, total=False):
+    """All options of ``Launcher.start``, for what hands them on: ``**options: Unpack[StartOptions]``."""
+
+    session_id: str | None
+    image: str | None
+    pull: Literal["missing", "always", "never"]
+    user: str | int | None
+    timeouts: Timeouts | None
+    cancel: threading.Event | None
 
 
 def _option(
@@ -212,7 +224,7 @@ class SessionSpec:
         pipeline_dir_id: str | None = None,
         user: str,
         image: str,
-        **options: Unpack[StartOptions],
+        **options: Unpack[SessionOptions],
     ) -> SessionSpec:
         """Check the options of ``Launcher.start``.
 

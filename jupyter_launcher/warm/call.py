@@ -17,7 +17,7 @@ from jupyter_launcher.sessions.phases import StartLimit
 from jupyter_launcher.sessions.session import Session
 from jupyter_launcher.sessions.start import StartRequest, cancelled_start, remove_session, start_session
 from jupyter_launcher.spec.checks import check_instance
-from jupyter_launcher.spec.options import StartOptions
+from jupyter_launcher.spec.options import SessionOptions
 from jupyter_launcher.spec.texts import check_token
 
 __all__ = ["StartCall", "takes_what"]
@@ -73,7 +73,7 @@ class StartCall:
             options={
                 name: token if name == "token" else value
                 for name, value in given.items()
-                if name in StartOptions.__annotations__
+                if name in SessionOptions.__annotations__
             },
             cancel=cancel,
         )

@@ -25,7 +25,7 @@ from jupyter_launcher.sessions.start import StartRequest, cancelled_start, check
 from jupyter_launcher.sessions.stop import remove_containers
 from jupyter_launcher.spec.checks import PIPELINE_TARGET, check_age, check_instance, check_user, refuse_option
 from jupyter_launcher.spec.labels import SessionLabels, container_name
-from jupyter_launcher.spec.options import SessionSpec, StartOptions
+from jupyter_launcher.spec.options import SessionOptions, SessionSpec
 from jupyter_launcher.waiting import Deadline, NotYetError, attempts
 from jupyter_launcher.warm.claim import NotClaimedError, WarmServer, claim_server
 from jupyter_launcher.warm.mount import Mounter
@@ -282,6 +282,6 @@ def _check_options(given: Mapping[str, Any]) -> dict[str, Any]:
             refuse_option(name, "is of one session", "give it to WarmPool.start")
         if name in _OF_ONE_SESSION:
             refuse_option(name, "is of one session, before that begins", "start such sessions without a pool")
-        if name not in (*StartOptions.__annotations__, "image", "pull", "timeouts"):
+        if name not in (*SessionOptions.__annotations__, "image", "pull", "timeouts"):
             refuse_option(name, "is no option of a pool", "give those of Launcher.start that hold for all its sessions")
-    return {"host_ip": None, **{name: given[name] for name in given if name in StartOptions.__annotations__}}
+    return {"host_ip": None, **{name: given[name] for name in given if name in SessionOptions.__annotations__}}

@@ -191,7 +191,7 @@ class Connection:
                 msg = f"the server refuses a connection to kernel {self.kernel}: {error}"
                 raise ServerError(msg, hint="see its log: `Launcher.logs`") from None
             self.server.check_running()
-            if deadline.expired():
+            if deadline.remaining() < _RETRY_SECONDS:
                 raise
         wait_for_cancel(_RETRY_SECONDS)
         return None

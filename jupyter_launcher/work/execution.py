@@ -251,7 +251,10 @@ class _Execution:
         if self._over:
             self._raise_limit("it was interrupted")
         self._connection.close()
-        server.restart(kernel)
+        try:
+            server.restart(kernel)
+        except LauncherError as error:
+            self._raise_limit(f"it ignored the interrupt, and the kernel could not be restarted: {error.message}")
         self._raise_limit("it ignored the interrupt, so the kernel was restarted, and its variables are gone")
 
     def _raise_limit(self, more: str) -> NoReturn:

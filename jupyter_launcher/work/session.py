@@ -14,6 +14,7 @@ from jupyter_launcher.work.commands.files import download, upload
 from jupyter_launcher.work.commands.run import run_command
 from jupyter_launcher.work.kernels import KeptKernel, Kernel, check_kernel_id, list_kernels
 from jupyter_launcher.work.notebooks.run import run_notebook
+from jupyter_launcher.work.packages import install_packages
 from jupyter_launcher.work.place import Place
 from jupyter_launcher.work.server import request
 
@@ -145,13 +146,14 @@ class SessionWork:
     ) -> NotebookResult:
         """Execute a notebook of the pipeline with a kernel of its own, cell by cell, in the notebook's folder.
 
-        JupyterLab shows the kernel while it runs. ``on_event`` gets the progress. Needs the extra ``execute``.
+        JupyterLab shows the kernel while it runs, and it is ended afterwards. ``on_event`` gets the progress. A cell
+        with the tag ``skip-execution`` is left as it is. Needs the extra ``execute``.
 
         Args:
             path: relative to the pipeline directory.
             parameters: a name → a JSON value, set by a cell after the one tagged ``parameters``, else by the first,
                 as papermill does it; Python kernels only.
-            timeout: seconds for the whole notebook; None: no limit.
+            timeout: seconds for the whole notebook, the start of its kernel included; None: no limit.
             cell_timeout: seconds for each cell.
             output: where to write the executed notebook, relative to the pipeline directory; None: nowhere.
 
@@ -159,7 +161,7 @@ class SessionWork:
             CellError: a cell raised, and is not tagged ``raises-exception``.
             KernelDiedError: the kernel ended meanwhile.
             ExecuteTimeoutError: the time of the notebook or of a cell is over.
-            WorkError: there is no such notebook, it cannot be read, or the output cannot be written.
+            WorkError: there is no such notebook or kernel, it cannot be read, or the output cannot be written.
             ServerError: the server does not answer, or refuses.
             OptionError: an argument cannot work, or the extra is not installed.
 
@@ -256,15 +258,27 @@ class SessionWork:
         run_act(lambda: download(self._place(), remote, local))
 
     def install(self, *requirements: str, timeout: float | None = 600.0) -> CommandResult:
-        """Install Python packages for the kernels beside the server, those that run too; the server has its own.
+        """Install Python packages for the kernels beside the server, those that run too.
+
+        Runs ``pip install`` with the Python of the default kernel, as the session's user, in the environment that the
+        server has. In the default image, the packages go to ``~/.local``, and kernels have them before those of the
+        image; the server never does. A kernel that runs imports what is new, but keeps what it has imported before.
 
         Args:
-            requirements: as pip has them, such as ``"pandas"`` or ``"scikit-learn==1.7"``.
-            timeout: seconds; None: no limit.
+            requirements: as pip has them, such as ``"pandas"`` or ``"scikit-learn==1.7"``; paths are relative to the
+                pipeline directory. Options of pip are none: give the session variables such as ``PIP_INDEX_URL``.
+            timeout: seconds for pip; None: no limit.
+
+        Returns:
+            What pip printed.
 
         Raises:
             OptionError: the session has a gateway, whose image has to be changed instead; or no such requirement.
-            CommandError: pip failed; its output tells why.
+            CommandError: pip failed, or the kernel's Python has none; the message has pip's words.
             CommandTimeoutError: the time is over.
+            WorkError: no Python kernel is there, or another program starts it.
+            SessionNotFoundError, ServerNotRunningError: the session has ended.
+            ServerTimeoutError, ServerError: the server does not answer.
+            EngineError: the engine does not answer.
         """
-        raise NotImplementedError
+        return run_act(lambda: install_packages(self._place(), self.run, requirements, timeout=timeout))

@@ -31,7 +31,7 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (wheel,) = folder.glob("*.whl")
     venv.create(folder / "venv", with_pip=True)
     made = folder / "venv" / "bin" / "python"
-    packages = [f"{wheel}[pytest]", "jupyter-kernel-client", "pytest-xdist", "pytest-jupyter[server]"]
+    packages = [f"{wheel}[pytest,execute]", "pytest-xdist", "pytest-jupyter[server]"]
     subprocess.run([str(made), "-m", "pip", "--disable-pip-version-check", "install", "-q", *packages], check=True)
     return made
 

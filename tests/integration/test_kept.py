@@ -7,7 +7,6 @@ import os
 import secrets
 import socket
 import uuid
-import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ from jupyter_launcher import (
 )
 from jupyter_launcher.pytest_plugin import ServerFactory
 from tests.containers import owned, warnings_of
+from tests.integration.wheels import make_wheel
 
 MakeVolume = Callable[[], Volume]
 
@@ -80,21 +80,11 @@ THEME = "lab/api/settings/@jupyterlab/apputils-extension:themes"
 # In one process, as in a notebook: install a package, and import it.
 INSTALL = """
 import subprocess, sys
-subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-index", sys.argv[1]], check=True)
+install = ["install", "--quiet", "--no-warn-script-location", "--no-index"]
+subprocess.run([sys.executable, "-m", "pip", *install, sys.argv[1]], check=True)
 import tiny
 print(tiny.__file__)
 """
-
-
-def make_wheel(folder: Path) -> str:
-    """A package with a module ``tiny``; returns the name of its file."""
-    made = folder / "tiny-1.0-py3-none-any.whl"
-    with zipfile.ZipFile(made, "w") as file:
-        file.writestr("tiny/__init__.py", "")
-        file.writestr("tiny-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n")
-        file.writestr("tiny-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-        file.writestr("tiny-1.0.dist-info/RECORD", "")
-    return made.name
 
 
 def ask(session: Session, method: str, path: str, body: Any = None) -> Any:
@@ -119,10 +109,13 @@ def test_a_home_keeps_settings_and_packages(
     shown = run(client, first.container_id, script).splitlines()
     assert shown[:-1] == ["/home/jupyter-launcher", *sorted([first.id, other.id])]
     assert shown[-1].startswith(site)
+    broken = make_wheel(pipeline_dir, "tornado", "99.0", "raise ImportError('a broken tornado')")
+    run(client, first.container_id, f"pip install --quiet --no-index /pipeline-dir/{broken}")
     first.stop()
     again = start(home=home)
     assert ask(again, "GET", THEME)["raw"] == '{"theme":"JupyterLab Dark"}'
     assert run(client, again.container_id, "python -c 'import tiny; print(tiny.__file__)'").startswith(site)
+    assert "a broken tornado" in run(client, again.container_id, "python -c 'import tornado'")
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root may make a directory of somebody else's")

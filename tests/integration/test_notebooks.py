@@ -12,8 +12,10 @@ from typing import Any
 
 import nbformat
 import pytest
+from click.testing import CliRunner
 
 from jupyter_launcher import (
+    DEFAULT_GATEWAY_IMAGE,
     CellError,
     Event,
     ExecuteTimeoutError,
@@ -25,6 +27,7 @@ from jupyter_launcher import (
     Session,
     WorkError,
 )
+from jupyter_launcher.cli.commands import cli
 from tests.containers import eventually, owned
 from tests.unit.work.notebook import code, notebook, text_cell
 
@@ -35,9 +38,15 @@ SHOW = "from IPython.display import display\nshown = display({'text/plain': 'fir
 
 
 class Place:
-    """A session that all tests here share, and the directory that its kernels see."""
+    """A session that all tests here share, and the directory that its kernels see.
 
-    def __init__(self, session: Session, folder: Path, listeners: list[Listener]) -> None:
+    ``in_steps`` is where the kernel of a notebook in the folder ``steps`` works.
+    """
+
+    in_steps = "/pipeline-dir/steps"
+
+    def __init__(self, namespace: str, session: Session, folder: Path, listeners: list[Listener]) -> None:
+        self.namespace = namespace
         self.session = session
         self.folder = folder
         self.listeners = listeners
@@ -74,7 +83,7 @@ def shared(launcher: Launcher, name: str, folder: Path, **options: Any) -> Itera
         Launcher(namespace=f"{launcher.namespace}-{name}", owner=launcher.owner, on_event=hear) as own,
         own.start(folder, **options) as session,
     ):
-        yield Place(session, folder, listeners)
+        yield Place(own.namespace, session, folder, listeners)
 
 
 @pytest.fixture(scope="module")
@@ -84,8 +93,12 @@ def beside(launcher: Launcher, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 @pytest.fixture(scope="module")
-def on_gateway(launcher: Launcher, jupyter_gateway: RunningGateway, jupyter_gateway_dir: Path) -> Iterator[Place]:
+def on_gateway(
+    launcher: Launcher, jupyter_gateway: RunningGateway, jupyter_gateway_dir: Path, client: Any
+) -> Iterator[Place]:
     with shared(launcher, "on-gateway", jupyter_gateway_dir, gateway=jupyter_gateway) as place:
+        if DEFAULT_GATEWAY_IMAGE not in client.containers.get(jupyter_gateway.name).image.tags:
+            place.in_steps = "/pipeline-dir"  # one of others starts all kernels there
         yield place
 
 
@@ -97,7 +110,8 @@ def place(request: pytest.FixtureRequest) -> Place:
 
 def texts(found: Any) -> list[str]:
     outputs = [cell.get("outputs", []) for cell in found["cells"]]
-    return ["".join(item.get("text", item.get("data", {}).get("text/plain", "")) for item in of) for of in outputs]
+    found = [[item.get("text", item.get("data", {}).get("text/plain", "")) for item in of] for of in outputs]
+    return ["".join("".join(text) for text in of) for of in found]
 
 
 def test_a_notebook_is_executed_in_its_folder_as_jupyterlab_does_it(place: Place) -> None:
@@ -125,7 +139,7 @@ def test_a_notebook_is_executed_in_its_folder_as_jupyterlab_does_it(place: Place
         timeout=120,
         output="out/report.ipynb",
     )
-    shown = "/pipeline-dir/steps 41 ['ä', None, {'a': True}]\nwarned\n"
+    shown = f"{place.in_steps} 41 ['ä', None, {{'a': True}}]\nwarned\n"
     assert texts(result.notebook) == ["", "", "", shown, "second", "42", ""]
     assert [cell.get("execution_count") for cell in result.notebook["cells"]] == [None, 1, 2, 3, 4, 5, 6]
     assert result.notebook["cells"][6]["outputs"][0]["ename"] == "ZeroDivisionError"
@@ -166,13 +180,13 @@ def test_a_kernel_that_dies(place: Place) -> None:
     assert place.session.kernels() == ()
 
 
-def test_a_time_that_is_over(place: Place) -> None:
+def test_a_time_that_is_over(beside: Place) -> None:
     cells = [code("print('before', flush=True)\nwhile True: pass"), code("1")]
     with pytest.raises(ExecuteTimeoutError, match=r"cell 1 of slow.ipynb did not end within 1 s") as caught:
-        place.run("slow.ipynb", *cells, cell_timeout=1)
+        beside.run("slow.ipynb", *cells, cell_timeout=1)
     assert caught.value.notebook is not None
     assert texts(caught.value.notebook)[0].startswith("before\n")
-    assert place.session.kernels() == ()
+    assert beside.session.kernels() == ()
 
 
 def test_a_ctrl_c_leaves_no_kernel(beside: Place) -> None:
@@ -198,6 +212,16 @@ def test_two_runs_of_one_notebook_have_kernels_of_their_own(beside: Place) -> No
     assert first == second != again[0]
     assert again[0].strip().isdecimal()
     assert beside.session.kernels() == ()
+
+
+def test_the_command(beside: Place) -> None:
+    beside.write("command.ipynb", code("print(a)"), code("1 / 0"))
+    line = ["--namespace", beside.namespace, "--progress=plain", "run-notebook", beside.session.id, "command.ipynb"]
+    ended = CliRunner().invoke(cli, [*line, "--parameter", 'a={"x": 1}', "--output", "made.ipynb"])
+    assert (ended.exit_code, ended.stdout) == (9, "")
+    assert "ZeroDivisionError: division by zero\n" in ended.stderr
+    assert "jupyter-launcher: cell 3 of command.ipynb raised ZeroDivisionError" in ended.stderr
+    assert texts(json.loads((beside.folder / "made.ipynb").read_text()))[1] == "{'x': 1}\n"
 
 
 @pytest.mark.parametrize(

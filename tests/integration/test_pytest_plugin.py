@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -20,6 +21,7 @@ from jupyter_launcher.host import process
 from jupyter_launcher.pytest_plugin import owner
 from tests.containers import eventually
 from tests.integration.test_images import CERTIFICATES
+from tests.unit.work.notebook import code, notebook, text_cell
 
 NO_ENGINE = "unix:///no/such.sock"
 
@@ -75,6 +77,7 @@ FAILS = """
     def test_passes(jupyter_server_factory):
         jupyter_server_factory(session_id="the-other")
 """
+WRITES = "print('before')\nopen('made.txt', 'w')"
 WAITS = """
     import pathlib, signal
 
@@ -181,6 +184,32 @@ def test_the_configuration_reaches_servers_and_gateway(
         client.images.remove("jupyter-launcher/test:own")
         network.disconnect(gateway)
         network.remove()
+
+
+@pytest.mark.usefixtures("of_runs")
+def test_notebooks_are_tests(pytester: pytest.Pytester) -> None:
+    steps = pytester.mkdir("steps")
+    (steps / "data.txt").write_text("of the folder")
+    for name, source in {"good": "assert open('data.txt').read() == 'of the folder'", "bad": WRITES}.items():
+        (steps / f"{name}.ipynb").write_text(json.dumps(notebook(text_cell("# Head"), code("x = 1"), code(source))))
+    before = {path.name: path.read_bytes() for path in steps.iterdir()}
+    result = run(pytester, "-n2", "--jupyter-notebooks=steps/*.ipynb", test_a="def test_it(): pass")
+    result.assert_outcomes(passed=2, failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "cell 3 of bad.ipynb raised OSError: *Read-only file system*",
+            "*- source -*",
+            "open('made.txt', 'w')",
+            "*- outputs -*",
+            "before",
+            "*- traceback -*",
+            "*OSError*",
+            "*jupyter session *",
+            "FAILED steps/bad.ipynb::bad - cell 3 of bad.ipynb *",
+        ]
+    )
+    result.stdout.no_fnmatch_line("*CellError*")
+    assert {path.name: path.read_bytes() for path in steps.iterdir()} == before
 
 
 @pytest.mark.parametrize(
@@ -377,6 +406,66 @@ def test_workers_tell_of_failures_and_of_kept_sessions(
 def test_the_first_failure_ends_the_run_cleanly(pytester: pytest.Pytester, of_runs: Callable[[], object]) -> None:
     run(pytester, "-x", test_a=FAILS).assert_outcomes(failed=1)
     assert of_runs() == {}
+
+
+REUSED = """
+    import json, pathlib
+
+    def test_it(jupyter_server, jupyter_pipeline_dir):
+        seen = [
+            jupyter_server.joined,
+            jupyter_server.container_id,
+            [path.name for path in jupyter_pipeline_dir.iterdir()],
+            [kernel.id for kernel in jupyter_server.kernels()],
+            jupyter_server.request("GET", "api/terminals").json(),
+        ]
+        pathlib.Path("seen.json").write_text(json.dumps(seen))
+        for path in ("api/kernels", "api/terminals"):
+            assert jupyter_server.request("POST", path).status in (200, 201)
+        (jupyter_pipeline_dir / "left").write_text("by an earlier test")
+"""
+
+
+@pytest.fixture
+def reused(client: Any) -> Iterator[Callable[[], list[str]]]:
+    """The ids of the servers that stay for a next run; no other test has some."""
+
+    def found() -> list[str]:
+        containers = client.api.containers(all=True, filters={"label": "jupyter-launcher.owner"})
+        return [item["Id"] for item in containers if item["Names"][0].startswith("/jupyter-server.pytest-reuse-")]
+
+    yield found
+    for container in found():
+        client.api.remove_container(container, force=True, v=True)
+
+
+def test_the_next_run_finds_its_servers(pytester: pytest.Pytester, reused: Callable[[], list[str]]) -> None:
+    def look(*options: str) -> tuple[bool, str, pytest.RunResult]:
+        result = pytester.runpytest_subprocess("--jupyter-reuse", *options)
+        result.assert_outcomes(passed=1)
+        joined, container, *found = json.loads((pytester.path / "seen.json").read_text())
+        assert found == [[], [], []], "files, kernels, terminals"
+        return joined, container, result
+
+    pytester.makepyfile(test_a=REUSED)
+    joined, first, _ = look()
+    assert not joined
+    assert look()[:2] == (True, first)
+    pytester.makeconftest("""
+        import dataclasses, pytest
+
+        @pytest.fixture(scope="session")
+        def jupyter_launcher_config(jupyter_launcher_config):
+            return dataclasses.replace(jupyter_launcher_config, options={"environment": {"STAGE": "test"}})
+    """)
+    joined, changed, result = look()
+    assert (joined, changed != first) == (False, True)
+    assert reused() == [changed]
+    # It ends as the run has said.
+    told = re.search(r"to stop them: jupyter-launcher (.*)", result.stdout.str())
+    assert told
+    subprocess.run([sys.executable, "-m", "jupyter_launcher", *told[1].split()], capture_output=True, check=True)
+    assert reused() == []
 
 
 def waiting(pytester: pytest.Pytester, *options: str) -> subprocess.Popen[str]:

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from tests.integration.pages import README, ROOT, run_page
+from tests.integration.pages import DOCS, README, ROOT, read_blocks, run_page
 
 
 def test_the_examples_run(client: Any, tmp_path: Path, namespace: str) -> None:
@@ -14,6 +14,12 @@ def test_the_examples_run(client: Any, tmp_path: Path, namespace: str) -> None:
     assert re.match(r"http://127\.0\.0\.1:\d+/lab\?token=[0-9a-f]{64}\n", printed)
     assert re.search(r"http://1\d+\.\d+\.\d+\.\d+:8888\n", printed), printed
     assert "StopReport(method=<StopMethod.API: 'api'>" in printed
+    assert re.search(r"^NameError: name 'number' is not defined", printed, re.MULTILINE), printed
+
+
+def test_its_test_is_one_that_passes() -> None:
+    (shown,) = (block.text for block in read_blocks(README) if block.file)
+    assert any(shown in block.text for block in read_blocks(DOCS / "how-to.md"))
 
 
 def test_it_is_short() -> None:

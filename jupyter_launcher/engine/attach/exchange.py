@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
 import io
 import select
 import socket
@@ -36,7 +35,7 @@ class ExecExchange:
     """
 
     def __init__(self, api: APIClient, endpoint: str, exec_id: str, connection: socket.socket, read: bytes) -> None:
-        self.ended = False
+        self._ended = self._closed = False
         self._api = api
         self._endpoint = endpoint
         self._exec_id = exec_id
@@ -52,14 +51,14 @@ class ExecExchange:
     def read(self, deadline: Deadline) -> tuple[int, bytes] | None:
         """A piece of one of the streams; None: both have ended."""
         with self._translate():
-            while not self.ended:
+            while not self._ended:
                 if (frame := self._take_frame()) is not None:
                     return frame
                 if not self._wait(deadline):
                     break
                 self._write()
                 self._receive()
-            if self.ended:
+            if self._ended:
                 return None
         raise TimeoutError
 
@@ -85,14 +84,14 @@ class ExecExchange:
                 return True
             if not deadline.expired():
                 self._look()
-                if self.ended:
+                if self._ended:
                     return True
         return False
 
     def _look(self) -> None:
         """See that the engine and the command are there, since nothing came for long."""
         is_over = parse_exit_code(self._api.exec_inspect(self._exec_id)) is not None
-        self.ended = is_over and self._was_quiet
+        self._ended = is_over and self._was_quiet
         self._was_quiet = is_over
 
     def _write(self) -> None:
@@ -104,7 +103,17 @@ class ExecExchange:
         with contextlib.suppress(*_NOT_READY):
             data = self._connection.recv(_PIECE)
             self._inbox += data
-            self.ended = self.ended or not data
+            self._ended = self._ended or not data
+
+    def is_over(self) -> bool:
+        """Whether the command has ended, and not its connection alone."""
+        return self._ended and not self._closed
+
+    def close(self) -> None:
+        """End the command's input, and with it the command; another thread's read ends too."""
+        self._closed = True
+        with contextlib.suppress(OSError):
+            self._connection.shutdown(socket.SHUT_RDWR)
 
     def await_end(self) -> None:
         """Wait until a command whose connection was closed has ended."""
@@ -136,12 +145,12 @@ def attach(
             connection, read = _take_over(response)
         exchange = ExecExchange(api, endpoint, exec_id, connection, read)
         try:
-            with close_on_cancel(lambda: _shut_down(connection)):
+            with close_on_cancel(exchange.close):
                 yield exchange
         finally:
-            # The end of its input ends the command.
-            _shut_down(connection)
-            if not exchange.ended:
+            is_over = exchange.is_over()
+            exchange.close()
+            if not is_over:
                 _settle(exchange, container)
 
 
@@ -177,8 +186,7 @@ def _start(api: APIClient, exec_id: str) -> requests.Response:
 
 def _take_over(response: requests.Response) -> tuple[socket.socket, bytes]:
     """The connection of an answer that has changed to another protocol, and what of that was read with its head."""
-    head = getattr(response.raw, "_fp", None)
-    reader = head.fp if isinstance(head, http.client.HTTPResponse) else None
+    reader = getattr(getattr(response.raw, "_fp", None), "fp", None)
     if not isinstance(reader, io.BufferedReader) or not isinstance(reader.raw, socket.SocketIO):
         msg = "this transport to the engine cannot be written to"
         raise requests.ConnectionError(msg)
@@ -188,8 +196,3 @@ def _take_over(response: requests.Response) -> tuple[socket.socket, bytes]:
     with contextlib.suppress(*_NOT_READY):
         read = reader.peek()
     return connection, read
-
-
-def _shut_down(connection: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        connection.shutdown(socket.SHUT_RDWR)

@@ -113,7 +113,11 @@ def unpack(read: Callable[[int], bytes], target: bytes | str, *, links_out: bool
         while not os.path.lexists(beside):
             beside = os.path.dirname(beside)
     staging = os.path.join(beside, b".jupyter-launcher-" + os.urandom(6).hex().encode())
-    os.mkdir(staging, 0o700)
+    try:
+        os.mkdir(staging, 0o700)
+    except OSError as error:
+        error.filename = beside
+        raise
     try:
         item = os.path.join(staging, b"item")
         _Tree(item, links_out=links_out).receive(read)

@@ -6,7 +6,6 @@ import contextlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from jupyter_launcher.engine.protocol import Exchange
 from jupyter_launcher.errors import (
@@ -75,15 +74,14 @@ def open_command(place: Place, request: Request) -> Iterator[RemoteCommand]:
     try:
         script = read_script("run_command.py")
         argv: tuple[str, ...] = ("sh", "-c", read_script("run_python.sh"), "run", script, RUN_DIR)
-        message: dict[str, object] = {"argv": request.argv, "cwd": request.cwd, "more": dict(request.environment)}
-        message["input"] = request.input is not None
+        told = None
         if user is not None:  # who may not read the session's own folder
             told = _tell_environment(place, argv)
-            argv = (told["python"], "-I", "-S", "-c", script, RUN_DIR)
-            message |= {"umask": told["umask"], "environment": told["environment"]}
+            argv = (told.python, "-I", "-S", "-c", script, RUN_DIR)
         with place.engine.attach(place.container, argv, user=user) as exchange:
             command = RemoteCommand(exchange, request, place.session_id)
-            command.begin(json.dumps(message).encode(), Deadline(_START_SECONDS))
+            command.ask(told)
+            command.begin(Deadline(_START_SECONDS))
             is_started = True
             yield command
     except (EngineError, ExecError, _LostError) as error:
@@ -95,15 +93,30 @@ def open_command(place: Place, request: Request) -> Iterator[RemoteCommand]:
         raise
 
 
-def _tell_environment(place: Place, argv: tuple[str, ...]) -> Mapping[str, Any]:
-    told = place.engine.exec(place.container, (*argv, "tell"), Deadline(_TELL_SECONDS), secret=True)
-    try:
-        found = json.loads(told.stdout)
-        texts = {str(name): str(value) for name, value in found["environment"].items()}
-        return {"python": str(found["python"]), "umask": str(found["umask"]), "environment": texts}
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Told:
+    """What run_command.py tells of the session: its Python, and the umask and the environment of the kernels."""
+
+    python: str
+    umask: str
+    environment: Mapping[str, str] = field(repr=False)
+
+
+def _tell_environment(place: Place, argv: tuple[str, ...]) -> _Told:
+    told = _parse_told(place.engine.exec(place.container, (*argv, "tell"), Deadline(_TELL_SECONDS), secret=True).stdout)
+    if told is None:
         msg = "what it told of the environment cannot be read"
-    raise _LostError(msg)
+        raise _LostError(msg)
+    return told
+
+
+def _parse_told(text: str) -> _Told | None:
+    try:
+        found = json.loads(text)
+        variables = {str(name): str(value) for name, value in found["environment"].items()}
+        return _Told(python=str(found["python"]), umask=str(found["umask"]), environment=variables)
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return None
 
 
 def _describe(error: Exception) -> str:
@@ -153,13 +166,24 @@ class RemoteCommand:
         self._inbox = bytearray()
         self._errors = b""
 
-    def begin(self, message: bytes, deadline: Deadline) -> None:
-        """Send what is to be run, and wait until it runs.
+    def ask(self, told: _Told | None) -> None:
+        """Send what is to be run; a local variable with that would show the environment in a traceback."""
+        request = self._request
+        message = {
+            "argv": request.argv,
+            "cwd": request.cwd,
+            "more": dict(request.environment),
+            "input": request.input is not None,
+            **({} if told is None else {"umask": told.umask, "environment": dict(told.environment)}),
+        }
+        self._send(json.dumps(message).encode())
+
+    def begin(self, deadline: Deadline) -> None:
+        """Wait until it runs.
 
         Raises:
             CommandError: there is no such program or folder.
         """
-        self._send(message)
         try:
             found = self._next(deadline)
         except TimeoutError:

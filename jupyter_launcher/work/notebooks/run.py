@@ -185,7 +185,7 @@ class _Work:
             raise WorkError(msg, hint="run the notebook again, and leave its kernel alone meanwhile")
         if result.error is not None and not has_tag(cell, _MAY_RAISE):
             failure = result.error
-            msg = f"{where} raised {failure.ename}: {failure.evalue}"[:_SHOWN]
+            msg = " ".join(f"{where} raised {failure.ename}: {failure.evalue}".split())[:_SHOWN]
             raise CellError(
                 msg,
                 hint="see the traceback; a cell that may raise needs the tag raises-exception",

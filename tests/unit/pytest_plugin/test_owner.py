@@ -117,6 +117,32 @@ def test_a_session_of_a_dead_run_is_stopped() -> None:
     assert api.arguments("remove_container") == ("abc",)
 
 
+@pytest.mark.parametrize(
+    ("state", "lease", "removed"),
+    [("running", 3600, False), ("paused", 3600, False), ("exited", 3600, True), ("running", None, True)],
+)
+def test_only_its_lease_ends_a_session_for_the_next_run(
+    state: str,
+    lease: int | None,
+    removed: bool,  # noqa: FBT001 - pytest's
+) -> None:
+    mark = dead_owner().replace("pytest:", "pytest-reuse:")
+    labels = session_labels(owner=mark, lease=lease)
+    item = in_the_list(Names=[f"/{labels.name}"], Labels=labels.to_labels(), State=state)
+    raw = inspected(
+        Name=f"/{labels.name}",
+        Config={"Image": "image", "Labels": labels.to_labels(), "Env": []},
+        State={"Status": "exited", "ExitCode": 0},
+    )
+    names, _ = reaped(item, inspect_container=raw)
+    assert names == ([labels.name] if removed else [])
+
+
+def test_a_gateway_of_a_dead_run_that_reuses_its_servers_is_removed() -> None:
+    assert reaped(gateway(dead_owner().replace("pytest:", "pytest-reuse:")))[0] == [GATEWAY]
+    assert reaped(gateway(owner_id(reuse=True)))[0] == []
+
+
 def test_a_session_that_is_gone_meanwhile_is_done() -> None:
     labels = session_labels(owner=dead_owner())
     item = in_the_list(Names=[f"/{labels.name}"], Labels=labels.to_labels(), State="exited")

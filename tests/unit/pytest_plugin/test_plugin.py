@@ -114,7 +114,14 @@ def test_without_an_engine(
 
 
 @pytest.mark.parametrize(
-    "option", ["jupyter_docker=sometimes", "jupyter_keep=some", "jupyter_start_timeout=0", "jupyter_start_timeout=x"]
+    "option",
+    [
+        "jupyter_docker=sometimes",
+        "jupyter_keep=some",
+        "jupyter_scope=modul",
+        "jupyter_start_timeout=0",
+        "jupyter_start_timeout=x",
+    ],
 )
 def test_ini_options_that_cannot_be(pytester: pytest.Pytester, option: str) -> None:
     ended = inside(pytester, "def test_it(): pass", "-o", option)
@@ -129,6 +136,64 @@ def test_the_time_of_a_start_may_be_given(pytester: pytest.Pytester, engine: Fak
         "--jupyter-start-timeout=33",
     )
     ended.assert_outcomes(passed=1)
+
+
+ONE = """
+import pytest
+
+@pytest.fixture
+def of_one_test(jupyter_server_factory):
+    return jupyter_server_factory
+
+class TestIt:
+    def test_one(self, jupyter_server, jupyter_pipeline_dir, tmp_path):
+        assert jupyter_server.pipeline_dir == jupyter_pipeline_dir != tmp_path
+        (jupyter_pipeline_dir / jupyter_server.id).touch()
+
+    def test_two(self, jupyter_server, jupyter_pipeline_dir, of_one_test):
+        assert [path.name for path in jupyter_pipeline_dir.iterdir()] == [jupyter_server.id]
+        assert of_one_test().id != jupyter_server.id
+
+def test_three(jupyter_server, jupyter_pipeline_dir, jupyter_launcher):
+    print("servers:", len(jupyter_launcher.list(probe=False)), "files:", len(list(jupyter_pipeline_dir.iterdir())))
+"""
+
+
+@pytest.mark.parametrize(("scope", "seen"), [("class", "servers: 1 files: 0"), ("module", "servers: 2 files: 1")])
+def test_a_server_lasts_as_long_as_its_scope(
+    pytester: pytest.Pytester, engine: FakeEngine, scope: str, seen: str
+) -> None:
+    ended = inside(pytester, ONE, "-s", f"--jupyter-scope={scope}")
+    ended.assert_outcomes(passed=3)
+    ended.stdout.fnmatch_lines([f"*{seen}*"])
+    assert engine.known == {}
+
+
+WIDE = """
+def test_unused(): assert False
+
+def test_fails(jupyter_server): assert not jupyter_server.id
+
+def test_passes(jupyter_server): pass
+"""
+
+
+@pytest.mark.parametrize("scope", ["module", "package", "session"])
+def test_a_wider_scope_is_kept_if_one_of_its_tests_has_failed(
+    pytester: pytest.Pytester, engine: FakeEngine, scope: str
+) -> None:
+    ended = inside(pytester, WIDE, "-o", f"jupyter_scope={scope}", "--jupyter-keep=failed")
+    ended.assert_outcomes(failed=2, passed=1)
+    ended.stdout.fnmatch_lines(["*jupyter session *", "*the log*", "*jupyter sessions that were kept*", "*to remove*"])
+    assert len(engine.known) == 1
+    engine.known.clear()
+    inside(pytester, WIDE, "-o", f"jupyter_scope={scope}", "--jupyter-keep=failed", "--deselect=test_it.py::test_fails")
+    assert engine.known == {}
+
+
+def test_beyond_a_test_the_gateway_is_that_of_the_configuration(pytester: pytest.Pytester, engine: FakeEngine) -> None:
+    test = "def test_it(jupyter_gateway, jupyter_server):\n    assert jupyter_server.gateway is None"
+    inside(pytester, test, "--jupyter-scope=module").assert_outcomes(passed=1)
 
 
 GATEWAY = """

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import logging
+import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -249,6 +252,29 @@ def test_what_is_done_keeps_the_session(
 
     watched.on_look = use
     assert watched.run(50) is None
+
+
+@pytest.mark.parametrize("how", ["one that runs", "one after another"])
+def test_a_command_of_the_launchers_keeps_the_session(
+    watch: Callable[..., Watch], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, how: str
+) -> None:
+    watched = watch(idle_timeout=10)
+    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path / "jupyter"))
+    (tmp_path / "jupyter").mkdir()
+    assert watched.run(5) is None  # there was no command yet
+    lock = os.open(tmp_path / "commands", os.O_WRONLY | os.O_CREAT)
+
+    def use() -> None:
+        if how == "one that runs":
+            fcntl.flock(lock, fcntl.LOCK_SH)
+        else:
+            os.utime(lock, (watched.looks, watched.looks))
+
+    watched.on_look = use
+    assert watched.run(50) is None
+    watched.on_look = lambda: fcntl.flock(lock, fcntl.LOCK_UN)
+    assert watched.run(100) is not None
+    os.close(lock)
 
 
 def test_a_terminal_in_which_nothing_runs_keeps_nothing(

@@ -6,13 +6,13 @@ import inspect
 import json
 from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 
 from jupyter_launcher import Launcher, Mount, OptionError, Secret
 from jupyter_launcher.spec.checks import check_name
-from jupyter_launcher.spec.options import SPELLINGS, SessionSpec, StartOptions, differences
+from jupyter_launcher.spec.options import SPELLINGS, SessionOptions, SessionSpec, StartOptions, differences
 from tests.unit.fakes import session_spec
 from tests.unit.strategies import error_of
 
@@ -66,7 +66,7 @@ def test_what_the_origin_sets_is_not_set_twice(argument: str) -> None:
 
 
 ODD = [None, "", 5, -1, 2**70, 10**5000, float("nan"), float("inf"), "\u00b2", "\ud800", "a\0b", b"x", [], {}, object()]
-NAMES = (OF_THE_SESSION | set(StartOptions.__annotations__)) - {"pipeline_dir", "pipeline_dir_id"}
+NAMES = (OF_THE_SESSION | set(SessionOptions.__annotations__)) - {"pipeline_dir", "pipeline_dir_id"}
 
 
 @pytest.mark.parametrize("value", ODD, ids=lambda value: type(value).__name__)
@@ -303,8 +303,8 @@ def test_an_option_of_a_newer_version_is_a_difference() -> None:
 def test_start_takes_every_option_and_their_defaults_agree() -> None:
     parameters = inspect.signature(Launcher.start).parameters
     specified = {item.name: item for item in fields(SessionSpec)}
-    assert set(specified) == set(StartOptions.__annotations__) | OF_THE_SESSION
-    for name in StartOptions.__annotations__:
+    assert set(specified) == set(SessionOptions.__annotations__) | OF_THE_SESSION
+    for name in SessionOptions.__annotations__:
         parameter, item = parameters[name], specified[name]
         assert parameter.kind is inspect.Parameter.KEYWORD_ONLY
         default = item.default if item.default_factory is MISSING else item.default_factory()
@@ -314,9 +314,15 @@ def test_start_takes_every_option_and_their_defaults_agree() -> None:
         assert item.metadata["check"](parameter.default, name) == default
 
 
+def test_what_hands_options_on_takes_those_of_start() -> None:
+    options = get_type_hints(Launcher.start)
+    del options["pipeline_dir"], options["return"]
+    assert get_type_hints(StartOptions) == options
+
+
 def test_start_has_no_option_that_goes_nowhere() -> None:
     names = set(inspect.signature(Launcher.start).parameters) - {"self", "timeouts", "pull", "cancel"}
-    assert names == set(StartOptions.__annotations__) | OF_THE_SESSION - {"namespace", "pipeline_dir_id"}
+    assert names == set(SessionOptions.__annotations__) | OF_THE_SESSION - {"namespace", "pipeline_dir_id"}
 
 
 def test_which_directory_it_is_makes_no_other_session() -> None:

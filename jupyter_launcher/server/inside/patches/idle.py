@@ -1,7 +1,8 @@
 """The session ends when nobody uses it, and so does a kernel, as ``idle_timeout`` and ``idle_kernel_timeout`` say.
 
 Use is a kernel that is busy or has just been, a terminal in whose foreground something other than its shell runs, what
-is typed or printed in a terminal, and a write of contents. Requests are none, so an open tab alone is none.
+is typed or printed in a terminal, a command of ``Session.run``, for which run_command.py holds a lock on the file
+``commands``, and a write of contents. Requests are none, so an open tab alone is none.
 
 Upstream: jupyter/notebook#2963, jupyter_server#432: ``shutdown_no_activity_timeout`` ends a session with a job in a
 terminal, and never one with an open tab; it looks once a minute.
@@ -14,6 +15,7 @@ Goes when: jupyter_server's own limit counts the same as use.
 """
 
 import asyncio
+import fcntl
 import inspect
 import os
 import signal
@@ -35,6 +37,22 @@ def _has_job(terminal):
         return os.tcgetpgrp(terminal.ptyproc.fd) not in (terminal.ptyproc.pid, 0)
     except (AttributeError, OSError):  # it has ended
         return False
+
+
+def _look_at_commands():
+    """What changes with each command of the launcher's, and whether one runs."""
+    try:
+        file = os.open(os.environ.get("JUPYTER_RUNTIME_DIR", "") + "/../commands", os.O_RDWR)
+    except OSError:  # there was none yet
+        return None, False
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return None, True
+    else:
+        return os.fstat(file).st_mtime_ns, False
+    finally:
+        os.close(file)
 
 
 class _Idleness:
@@ -72,7 +90,8 @@ async def _look_for_use(app):
     kernels = {item["id"]: (item.get("execution_state") == "busy", str(item.get("last_activity"))) for item in models}
     terminals = dict(getattr(app.web_app.settings.get("terminal_manager"), "terminals", {}))
     others = {name: str(getattr(item, "last_activity", None)) for name, item in terminals.items()}
-    return kernels, (list(_writes), others), any(map(_has_job, terminals.values()))
+    commands, is_running = _look_at_commands()
+    return kernels, (list(_writes), others, commands), is_running or any(map(_has_job, terminals.values()))
 
 
 async def _shut_down_idle_kernels(app, idleness):

@@ -1,0 +1,233 @@
+"""Servers that stay for the next run of the same tests, for ``--jupyter-reuse``: ``Reuse``."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import itertools
+import math
+import os
+import shutil
+import threading
+import time
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from filelock import FileLock, Timeout
+
+from jupyter_launcher.engine.protocol import Engine
+from jupyter_launcher.errors import (
+    LauncherError,
+    ServerNotRunningError,
+    SessionConflictError,
+    SessionNotFoundError,
+)
+from jupyter_launcher.launcher import Launcher
+from jupyter_launcher.models import Volume
+from jupyter_launcher.sessions.session import Renewer, Session
+from jupyter_launcher.spec.checks import check_name
+
+__all__ = ["Reuse"]
+
+_LEASE = 3600
+_FRESH = 600.0  # a lease that was renewed since then needs no renewal
+_API_SECONDS = 10.0
+_LONGEST_ID = 40
+_IMAGE_LABEL = "pytest.image"
+"""The id of a session's image: an image that was built anew under the same name makes another session."""
+
+
+class Reuse:
+    """The servers and the pipeline directory of one worker, which no other run uses meanwhile.
+
+    A session that no test uses stays, with its lease. Its kernels and terminals are ended when a test ends, and those
+    that a killed run has left when the next run begins.
+
+    Attributes:
+        namespace: of the folder of the tests, and of the worker.
+        pipeline_dir: the one directory of ``jupyter_pipeline_dir``.
+        idle: the ids of the sessions that no test uses now.
+    """
+
+    def __init__(self, folder: Path, root: Path, namespace: str, lock: FileLock) -> None:
+        self.namespace = namespace
+        self._root = root
+        self.pipeline_dir = folder / "pipeline-dir"
+        self.pipeline_dir.mkdir(exist_ok=True)
+        self.idle: set[str] = set()
+        self._lock = lock
+        self._ids = threading.Lock()
+        self._renewed: dict[str, float] = {}
+        self._renewers: dict[str, Renewer] = {}
+
+    @classmethod
+    def take(cls, cache: Path, root: Path, worker: str) -> Reuse | None:
+        """The servers of this worker, until :meth:`close`; None where another run has them.
+
+        Args:
+            cache: a folder of pytest's cache.
+            root: the folder of the tests. Another folder at the same path, as in another container, is another one.
+            worker: of pytest-xdist, such as ``gw0``; ``main`` without it.
+        """
+        folder = cache / worker
+        folder.mkdir(exist_ok=True)
+        lock = FileLock(folder / "lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            return None
+        status = root.stat()
+        mark = hashlib.sha256(f"{root}\0{status.st_dev}:{status.st_ino}".encode()).hexdigest()[:12]
+        return cls(folder, root, f"pytest-reuse-{mark}-{worker}", lock)
+
+    def close(self) -> None:
+        """Let the next run have them."""
+        self._lock.release()
+
+    def describe(self) -> list[str]:
+        """How many servers stay, and how to end them, in one line; none where none stays."""
+        if not self.idle:
+            return []
+        stay = "1 server stays" if len(self.idle) == 1 else f"{len(self.idle)} servers stay"
+        end = f"jupyter-launcher --namespace {self.namespace} stop --all"
+        return [f"jupyter: {stay} up to an hour for the next run; to stop them: {end}"]
+
+    def prepare(self, launcher: Launcher) -> None:
+        """See which sessions of the last run can be used, and stop the others."""
+        for session_id in launcher.ids():
+            if self._is_usable(launcher, session_id):
+                self.idle.add(session_id)
+            else:  # what cannot be stopped either is told by the start that needs its name
+                with contextlib.suppress(LauncherError):
+                    launcher.stop(session_id)
+
+    def _is_usable(self, launcher: Launcher, session_id: str) -> bool:
+        try:
+            session = launcher.get(session_id)
+            # One without a lease is of a test of a killed run, which started it with the launcher.
+            return session.lease is not None and _clear(session)
+        except LauncherError:
+            return False
+
+    def empty_dir(self) -> Path:
+        """The pipeline directory, without what the last test has left there.
+
+        Raises:
+            OSError: something in it cannot be removed.
+        """
+        for item in self.pipeline_dir.iterdir():
+            if item.is_dir() and not item.is_symlink():
+                shutil.rmtree(item)
+            else:
+                item.unlink()
+        return self.pipeline_dir
+
+    def start(
+        self,
+        launcher: Launcher,
+        engine: Engine,
+        pipeline_dir: str | os.PathLike[str] | Volume,
+        options: Mapping[str, Any],
+        *,
+        asked: Collection[str],
+        taken: set[str],
+    ) -> Session:
+        """Start a session of a test, or join the one that an earlier test has left; one with other options is replaced.
+
+        Args:
+            launcher: of the run.
+            engine: where the sessions are.
+            pipeline_dir: of the session.
+            options: of ``Launcher.start``.
+            asked: the names of what the test itself gave, ``pipeline_dir`` too. Tests that give the same find the same
+                session.
+            taken: the ids of the sessions that the test has already, to which this one is added.
+
+        Raises:
+            LauncherError: as ``Launcher.start`` says.
+        """
+        image = options.get("image") or launcher.image
+        launcher.ensure_image(image, pull=options.get("pull", "missing"))
+        given = {"lease": _LEASE, **options}
+        if isinstance(options.get("labels") or {}, Mapping):  # else the start refuses it
+            given["labels"] = {**(options.get("labels") or {}), _IMAGE_LABEL: engine.images.find(image) or ""}
+        with self._ids:
+            session_id = options.get("session_id")
+            if session_id is None:
+                folder = self._name_folder(pipeline_dir) if "pipeline_dir" in asked else ()
+                session_id = _free_id({*asked, *folder}, taken)
+            check_name(session_id, "session_id")
+            given["session_id"] = session_id
+            taken.add(session_id)
+            was_idle = session_id in self.idle
+            self.idle.discard(session_id)
+        try:
+            session = launcher.start(pipeline_dir, **given)
+            if session.joined:
+                self._renew(session)
+        except (SessionConflictError, ServerNotRunningError):
+            if not was_idle:
+                raise
+            with contextlib.suppress(SessionNotFoundError):
+                launcher.stop(session_id)
+            session = launcher.start(pipeline_dir, **given)
+        self._renewed.setdefault(session.container_id, time.monotonic())
+        if session.lease is not None and session.id not in self._renewers:
+            self._renewers[session.id] = Renewer(session, session.lease)
+        return session
+
+    def _name_folder(self, pipeline_dir: object) -> Iterator[str]:
+        """A word for a folder that the next run has too; none for a temporary one."""
+        if isinstance(pipeline_dir, (str, os.PathLike)):
+            path = Path(pipeline_dir).absolute()
+            if path.is_relative_to(self._root):
+                yield hashlib.sha256(os.fsencode(path)).hexdigest()[:8]
+
+    def _renew(self, session: Session) -> None:
+        now = time.monotonic()
+        if now - self._renewed.get(session.container_id, -math.inf) > _FRESH:
+            session.renew()
+            self._renewed[session.container_id] = now
+
+    def release(self, session: Session, *, stays: bool) -> bool:
+        """A test has ended that used a session. False: it is to be stopped; ``stays``: it can be used again."""
+        renewer = self._renewers.pop(session.id, None)
+        if renewer is not None:
+            renewer.stop()
+        try:
+            is_kept = stays and session.lease is not None and _clear(session)
+        except LauncherError:  # the test has stopped it, or it does not answer
+            is_kept = False
+        if is_kept:
+            self.idle.add(session.id)
+        return is_kept
+
+
+def _free_id(asked: Collection[str], taken: Collection[str]) -> str:
+    """The first id that the test has not; made of names alone, so that no run leaves ids that no other run has."""
+    words = "-".join(["server", *sorted(asked)])
+    if len(words) > _LONGEST_ID:
+        words = f"server-{hashlib.sha256(words.encode()).hexdigest()[:12]}"
+    return next(name for number in itertools.count(1) if (name := f"{words}-{number}") not in taken)
+
+
+def _clear(session: Session) -> bool:
+    """End the kernels and the terminals of a session; False where its server does not do it.
+
+    Raises:
+        LauncherError: the server does not answer.
+    """
+    session.close_kernel()
+    paths = [f"api/kernels/{quote(kernel.id, safe='')}" for kernel in session.kernels()]
+    terminals = session.request("GET", "api/terminals", timeout=_API_SECONDS)
+    if terminals.status == 200:  # an image may have none
+        paths += [f"api/terminals/{quote(name, safe='')}" for name in _names_in(terminals.json())]
+    statuses = [session.request("DELETE", path, timeout=_API_SECONDS).status for path in paths]
+    return all(status in (204, 404) for status in statuses)
+
+
+def _names_in(listed: object) -> list[str]:
+    items = listed if isinstance(listed, list) else []
+    return [item["name"] for item in items if isinstance(item, dict) and isinstance(item.get("name"), str)]
