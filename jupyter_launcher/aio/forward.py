@@ -28,8 +28,9 @@ class Async(Generic[S]):
     def __init__(self, sync: S, loop: Loop) -> None:
         self._made = sync, loop
 
-    def __init_subclass__(cls, *, like: type) -> None:
-        for name, value in vars(cls).items():
+    def __init_subclass__(cls, *, like: type | None = None) -> None:
+        super().__init_subclass__()
+        for name, value in vars(cls).items() if like else ():
             if isinstance(value, property) and not name.startswith("_"):
                 value.__doc__ = getattr(getattr(like, name, None), "__doc__", None)
             elif hasattr(value, "__wrapped__"):

@@ -16,10 +16,12 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from jupyter_launcher import (
+    AsyncKernel,
     AsyncLauncher,
     Event,
     EventKind,
     Phase,
+    StartCancelledError,
     StopMethod,
     acts,
 )
@@ -142,6 +144,54 @@ def test_what_cannot_be_undone_is_told(
     run(main)
     assert "could not be undone: busy" in caplog.text
     assert ("busy" in "".join(notes)) is (sys.version_info >= (3, 11))
+
+
+class Block:
+    """In place of a kernel: whether it was entered, and left."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    def __enter__(self) -> Block:
+        self.calls.append("enter")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.calls.append("exit")
+
+
+def test_a_kernel_that_comes_when_its_task_is_cancelled_is_left(run: Run[None], late: Late) -> None:
+    async def main() -> None:
+        block: Any = Block()
+        async with AsyncKernel(block, Loop()):
+            assert block.calls == ["enter"]
+        assert block.calls == ["enter", "exit"]
+        with anyio.CancelScope() as scope:
+            late(scope)
+            async with AsyncKernel(block, Loop()):
+                block.calls.append("inside")
+        assert block.calls == ["enter", "exit"] * 2
+
+    run(main)
+
+
+def test_the_callers_own_event_cancels_a_start_too(
+    run: Run[None], launcher: AsyncLauncher, engine: FakeEngine, tmp_path: Path
+) -> None:
+    cancel = threading.Event()
+
+    def wait(_: str) -> None:
+        cancel.set()
+        wait_for_cancel(PATIENCE)
+
+    async def main() -> None:
+        engine.on_start = wait
+        async with launcher:
+            with pytest.raises(StartCancelledError):
+                await launcher.start(tmp_path, cancel=cancel)
+            assert engine.known == {}
+
+    run(main)
 
 
 def test_a_clean_up_that_the_engine_holds_up_is_told(

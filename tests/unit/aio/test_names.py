@@ -74,6 +74,14 @@ def test_it_is_made_with_the_same_arguments() -> None:
     assert inspect.signature(AsyncLauncher).parameters == inspect.signature(Launcher).parameters
 
 
+def test_a_user_may_have_a_subclass() -> None:
+    class Own(AsyncLauncher):
+        """Of a user's."""
+
+    assert Own.get is AsyncLauncher.get
+    assert Own.get.__qualname__ == "AsyncLauncher.get"
+
+
 if TYPE_CHECKING:
     from typing_extensions import assert_type
 
