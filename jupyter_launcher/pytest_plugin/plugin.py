@@ -251,7 +251,7 @@ def jupyter_pipeline_dir(
 
     For a test that asks for ``jupyter_gateway`` too, and gets one of ours, it is the directory that
     its kernels see; what is in it goes to ``tmp_path`` when the test is over, unless a session of
-    the test was kept. With ``--jupyter-reuse`` it is always the same directory, which is emptied before each test.
+    the test was kept. With ``--jupyter-reuse`` it is always the same directory, emptied before each test.
     """
     if _uses_own_gateway(request, jupyter_launcher_config):
         folder: Path = request.getfixturevalue("jupyter_gateway_dir")
@@ -264,19 +264,12 @@ def jupyter_pipeline_dir(
         return
     reuse: Reuse | None = request.getfixturevalue("_jupyter_run").reuse if may_reuse(request.config) else None
     if reuse is not None:
-        yield _empty_dir(reuse)
+        with reuse.directory() as folder:
+            yield folder
     elif request.scope == "function":
         yield request.getfixturevalue("tmp_path")
     else:
         yield tmp_path_factory.mktemp("jupyter-pipeline")
-
-
-def _empty_dir(reuse: Reuse) -> Path:
-    try:
-        return reuse.empty_dir()
-    except OSError as error:
-        msg = f"what the last test left in {reuse.pipeline_dir} cannot be removed: {error}; remove it"
-        pytest.fail(msg, pytrace=False)
 
 
 @pytest.fixture(scope=read_scope)
@@ -296,7 +289,6 @@ def jupyter_server_factory(
     if jupyter_launcher_config.gateway is not None or _uses_own_gateway(request, jupyter_launcher_config):
         defaults["gateway"] = request.getfixturevalue("jupyter_gateway")
     defaults |= jupyter_launcher_config.options
-    taken: set[str] = set()
     node = request.node
     with contextlib.ExitStack() as stack:
 
@@ -306,9 +298,7 @@ def jupyter_server_factory(
             __tracebackhide__ = True
             asked = {*options, *(() if pipeline_dir is None else ("pipeline_dir",))} - {"session_id"}
             try:
-                session = _jupyter_run.start(
-                    pipeline_dir or jupyter_pipeline_dir, {**defaults, **options}, asked=asked, taken=taken
-                )
+                session = _jupyter_run.start(pipeline_dir or jupyter_pipeline_dir, {**defaults, **options}, asked=asked)
             except LauncherError as error:
                 if request.config.getoption("fulltrace"):
                     raise

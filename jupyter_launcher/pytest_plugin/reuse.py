@@ -20,6 +20,7 @@ from filelock import FileLock, Timeout
 from jupyter_launcher.engine.protocol import Engine
 from jupyter_launcher.errors import (
     LauncherError,
+    PipelineDirError,
     ServerNotRunningError,
     SessionConflictError,
     SessionNotFoundError,
@@ -32,7 +33,6 @@ from jupyter_launcher.spec.checks import check_name
 __all__ = ["Reuse"]
 
 _LEASE = 3600
-_FRESH = 600.0  # a lease that was renewed since then needs no renewal
 _API_SECONDS = 10.0
 _LONGEST_ID = 40
 _IMAGE_LABEL = "pytest.image"
@@ -40,25 +40,25 @@ _IMAGE_LABEL = "pytest.image"
 
 
 class Reuse:
-    """The servers and the pipeline directory of one worker, which no other run uses meanwhile.
+    """The servers and the pipeline directories of one worker, which no other run uses meanwhile.
 
     A session that no test uses stays, with its lease. Its kernels and terminals are ended when a test ends, and those
     that a killed run has left when the next run begins.
 
     Attributes:
         namespace: of the folder of the tests, and of the worker.
-        pipeline_dir: the one directory of ``jupyter_pipeline_dir``.
         idle: the ids of the sessions that no test uses now.
     """
 
     def __init__(self, folder: Path, root: Path, namespace: str, lock: FileLock) -> None:
         self.namespace = namespace
-        self._root = root
-        self.pipeline_dir = folder / "pipeline-dir"
-        self.pipeline_dir.mkdir(exist_ok=True)
         self.idle: set[str] = set()
+        self._folder = folder
+        self._root = root
         self._lock = lock
         self._ids = threading.Lock()
+        self._used: set[str] = set()
+        self._dirs: set[Path] = set()
         self._renewed: dict[str, float] = {}
         self._renewers: dict[str, Renewer] = {}
 
@@ -111,18 +111,32 @@ class Reuse:
         except LauncherError:
             return False
 
-    def empty_dir(self) -> Path:
+    @contextlib.contextmanager
+    def directory(self) -> Iterator[Path]:
         """The pipeline directory, without what the last test has left there.
 
+        The next one has it too, once this one is left; of two at once, as of a package in a package, each has its own.
+
         Raises:
-            OSError: something in it cannot be removed.
+            PipelineDirError: something in it cannot be removed.
         """
-        for item in self.pipeline_dir.iterdir():
-            if item.is_dir() and not item.is_symlink():
-                shutil.rmtree(item)
-            else:
-                item.unlink()
-        return self.pipeline_dir
+        names = (self._folder / f"pipeline-dir-{number}" for number in itertools.count(1))
+        folder = next(path for path in names if path not in self._dirs)
+        try:
+            folder.mkdir(exist_ok=True)
+            for item in folder.iterdir():
+                if item.is_dir() and not item.is_symlink():
+                    shutil.rmtree(item)
+                else:
+                    item.unlink()
+        except OSError as error:
+            msg = f"what the last test left in {folder} cannot be removed: {error}"
+            raise PipelineDirError(msg, hint="remove it", path=str(folder)) from error
+        self._dirs.add(folder)
+        try:
+            yield folder
+        finally:
+            self._dirs.remove(folder)
 
     def start(
         self,
@@ -132,7 +146,6 @@ class Reuse:
         options: Mapping[str, Any],
         *,
         asked: Collection[str],
-        taken: set[str],
     ) -> Session:
         """Start a session of a test, or join the one that an earlier test has left; one with other options is replaced.
 
@@ -142,8 +155,7 @@ class Reuse:
             pipeline_dir: of the session.
             options: of ``Launcher.start``.
             asked: the names of what the test itself gave, ``pipeline_dir`` too. Tests that give the same find the same
-                session.
-            taken: the ids of the sessions that the test has already, to which this one is added.
+                session, unless it is in use.
 
         Raises:
             LauncherError: as ``Launcher.start`` says.
@@ -157,12 +169,31 @@ class Reuse:
             session_id = options.get("session_id")
             if session_id is None:
                 folder = self._name_folder(pipeline_dir) if "pipeline_dir" in asked else ()
-                session_id = _free_id({*asked, *folder}, taken)
+                session_id = _free_id({*asked, *folder}, self._used)
             check_name(session_id, "session_id")
             given["session_id"] = session_id
-            taken.add(session_id)
-            was_idle = session_id in self.idle
+            was_used, was_idle = session_id in self._used, session_id in self.idle
+            self._used.add(session_id)
             self.idle.discard(session_id)
+        try:
+            session = self._join_or_make(launcher, pipeline_dir, given, was_idle=was_idle)
+        except BaseException:
+            if not was_used:
+                self._used.discard(session_id)
+            raise
+        self._renewed.setdefault(session.container_id, time.monotonic())
+        if session.lease is not None and session.id not in self._renewers:
+            self._renewers[session.id] = Renewer(session, session.lease)
+        return session
+
+    def _join_or_make(
+        self,
+        launcher: Launcher,
+        pipeline_dir: str | os.PathLike[str] | Volume,
+        given: Mapping[str, Any],
+        *,
+        was_idle: bool,
+    ) -> Session:
         try:
             session = launcher.start(pipeline_dir, **given)
             if session.joined:
@@ -171,11 +202,8 @@ class Reuse:
             if not was_idle:
                 raise
             with contextlib.suppress(SessionNotFoundError):
-                launcher.stop(session_id)
+                launcher.stop(given["session_id"])
             session = launcher.start(pipeline_dir, **given)
-        self._renewed.setdefault(session.container_id, time.monotonic())
-        if session.lease is not None and session.id not in self._renewers:
-            self._renewers[session.id] = Renewer(session, session.lease)
         return session
 
     def _name_folder(self, pipeline_dir: object) -> Iterator[str]:
@@ -186,13 +214,15 @@ class Reuse:
                 yield hashlib.sha256(os.fsencode(path)).hexdigest()[:8]
 
     def _renew(self, session: Session) -> None:
+        """Renew a lease of which a sixth may have passed: the next renewal comes after a third."""
         now = time.monotonic()
-        if now - self._renewed.get(session.container_id, -math.inf) > _FRESH:
+        if session.lease and now - self._renewed.get(session.container_id, -math.inf) > session.lease / 6:
             session.renew()
             self._renewed[session.container_id] = now
 
     def release(self, session: Session, *, stays: bool) -> bool:
         """A test has ended that used a session. False: it is to be stopped; ``stays``: it can be used again."""
+        self._used.discard(session.id)
         renewer = self._renewers.pop(session.id, None)
         if renewer is not None:
             renewer.stop()
@@ -205,12 +235,12 @@ class Reuse:
         return is_kept
 
 
-def _free_id(asked: Collection[str], taken: Collection[str]) -> str:
-    """The first id that the test has not; made of names alone, so that no run leaves ids that no other run has."""
+def _free_id(asked: Collection[str], used: Collection[str]) -> str:
+    """The first id that is not used; made of names alone, so that no run leaves ids that no other run has."""
     words = "-".join(["server", *sorted(asked)])
     if len(words) > _LONGEST_ID:
         words = f"server-{hashlib.sha256(words.encode()).hexdigest()[:12]}"
-    return next(name for number in itertools.count(1) if (name := f"{words}-{number}") not in taken)
+    return next(name for number in itertools.count(1) if (name := f"{words}-{number}") not in used)
 
 
 def _clear(session: Session) -> bool:

@@ -141,7 +141,6 @@ class Run:
         options: Mapping[str, Any],
         *,
         asked: Collection[str],
-        taken: set[str],
     ) -> Session:
         """Start a session for a test; where servers are reused, join the one that is there.
 
@@ -149,14 +148,13 @@ class Run:
             pipeline_dir: of the session.
             options: of ``Launcher.start``.
             asked: the names of what the test itself gave.
-            taken: the ids of the test's sessions, for :meth:`Reuse.start`.
 
         Raises:
             LauncherError: as ``Launcher.start`` says.
         """
         if self.reuse is None:
             return self.launcher.start(pipeline_dir, **options)
-        return self.reuse.start(self.launcher, self._engine, pipeline_dir, options, asked=asked, taken=taken)
+        return self.reuse.start(self.launcher, self._engine, pipeline_dir, options, asked=asked)
 
     def _idle(self) -> set[str]:
         return set() if self.reuse is None else self.reuse.idle

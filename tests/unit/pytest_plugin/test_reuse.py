@@ -6,15 +6,25 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from jupyter_launcher import DEFAULT_IMAGE, Launcher, OptionError, ServerNotRunningError, Session, SessionConflictError
+from jupyter_launcher import (
+    DEFAULT_IMAGE,
+    EngineError,
+    Launcher,
+    OptionError,
+    PipelineDirError,
+    ServerNotRunningError,
+    Session,
+    SessionConflictError,
+)
 from jupyter_launcher.engine.client import DockerEngine
 from jupyter_launcher.pytest_plugin import reuse as reuse_module
 from jupyter_launcher.pytest_plugin.reuse import Reuse
-from tests.unit.fakes import HASTY, FakeEngine, FakeJupyter
+from tests.unit.fakes import HASTY, FakeEngine, FakeJupyter, refusal
 
 NOT_ON_CI = ("CI", "PYTEST_XDIST_WORKER", "PYTEST_XDIST_TESTRUNUID", "PYTEST_ADDOPTS")
 USES_IT = "def test_it(jupyter_server):\n    print('joined:', jupyter_server.joined)"
@@ -86,13 +96,12 @@ class OfTest:
 
     def __init__(self, reuse: Reuse, launcher: Launcher, engine: FakeEngine, folder: Path) -> None:
         self._known = (reuse, launcher, engine, folder)
-        self._taken: set[str] = set()
         self._sessions: list[Any] = []
 
     def start(self, **options: Any) -> Any:
         reuse, launcher, engine, folder = self._known
         asked = {*options} - {"session_id"}
-        self._sessions.append(reuse.start(launcher, engine, folder, options, asked=asked, taken=self._taken))
+        self._sessions.append(reuse.start(launcher, engine, folder, options, asked=asked))
         return self._sessions[-1]
 
     def end(self, *, stays: bool = True) -> list[bool]:
@@ -154,20 +163,38 @@ def test_each_test_finds_the_directory_empty(pytester: pytest.Pytester, engine: 
     for _ in range(2):
         ended = inside(pytester, FILES)
         ended.assert_outcomes(passed=2)
-        ended.stdout.fnmatch_lines(["*found: */.pytest_cache/d/jupyter-launcher/main/pipeline-dir []"])
+        ended.stdout.fnmatch_lines(["*found: */.pytest_cache/d/jupyter-launcher/main/pipeline-dir-1 []"])
 
 
-def test_a_directory_that_cannot_be_emptied_is_an_error(
-    pytester: pytest.Pytester, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(reuse: Reuse) -> Path:
-        msg = "denied"
-        raise PermissionError(msg)
+def test_a_directory_that_cannot_be_emptied_is_an_error(reuse: Reuse, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(path: Path) -> None:
+        raise PermissionError(path)
 
-    monkeypatch.setattr(Reuse, "empty_dir", fail)
-    ended = inside(pytester, USES_IT)
-    ended.assert_outcomes(errors=1)
-    ended.stdout.fnmatch_lines(["*what the last test left in *pipeline-dir cannot be removed: denied; remove it"])
+    with reuse.directory() as folder:
+        (folder / "left").mkdir()
+    monkeypatch.setattr(reuse_module, "shutil", SimpleNamespace(rmtree=fail))
+    with pytest.raises(PipelineDirError, match="cannot be removed") as caught, reuse.directory():
+        pass
+    assert (caught.value.path, caught.value.hint) == (str(folder), "remove it")
+
+
+def test_two_at_once_have_their_own(reuse: Reuse, of_test: Any) -> None:
+    """As those of a package and of one that is in it."""
+    with reuse.directory() as one, reuse.directory() as two:
+        outer, inner = of_test(), of_test()
+        assert one != two
+        assert outer.start().id != inner.start().id
+        outer.end()
+        inner.end()
+    with reuse.directory() as again:
+        assert again == one
+
+
+def test_an_id_is_free_again_after_a_start_that_failed(of_test: Any, engine: FakeEngine) -> None:
+    engine.fail("create", refusal(500))
+    with pytest.raises(EngineError):
+        of_test().start()
+    assert of_test().start().id == "server-1"
 
 
 @pytest.mark.parametrize(
@@ -244,7 +271,7 @@ def test_a_folder_of_the_tests_has_its_own_server(
     reuse: Reuse, launcher: Launcher, engine: FakeEngine, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     def find_id(folder: Path) -> str:
-        session = reuse.start(launcher, engine, folder, {}, asked={"pipeline_dir"}, taken=set())
+        session = reuse.start(launcher, engine, folder, {}, asked={"pipeline_dir"})
         reuse.release(session, stays=True)
         return session.id
 
@@ -301,22 +328,22 @@ def test_options_that_cannot_be_are_refused(of_test: Any, engine: FakeEngine, op
     assert engine.known == {}
 
 
-def test_a_lease_is_renewed_when_it_is_old(
-    of_test: Any, jupyter: WithTerminals, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_lease_is_renewed_when_it_is_old(of_test: Any, jupyter: WithTerminals, reuse: Reuse) -> None:
     for _ in range(2):
         test = of_test()
         test.start()
         test.end()
     assert jupyter.leases == ["3600"]  # by the start
-    monkeypatch.setattr(reuse_module, "_FRESH", -1.0)
+    reuse._renewed.clear()
     test = of_test()
     test.start()
     test.end()
     assert jupyter.leases == ["3600"] * 2
 
 
-def test_a_session_whose_lease_is_just_over_is_made_anew(of_test: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_session_whose_lease_is_just_over_is_made_anew(
+    of_test: Any, reuse: Reuse, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(session: Session) -> None:
         msg = "it is ending"
         raise ServerNotRunningError(msg, hint="start it again")
@@ -324,7 +351,7 @@ def test_a_session_whose_lease_is_just_over_is_made_anew(of_test: Any, monkeypat
     one, two = of_test(), of_test()
     one.start()
     one.end()
-    monkeypatch.setattr(reuse_module, "_FRESH", -1.0)
+    reuse._renewed.clear()
     monkeypatch.setattr(Session, "renew", fail)
     assert not two.start().joined
     two.end()
