@@ -1,6 +1,6 @@
 """Measure this library beside its peers, and write the tables and the picture of docs/performance.md.
 
-python -m benchmarks [--rounds 7] [--parts starts,apart,together,lookups,imports] [--again]
+python -m benchmarks [--rounds 7] [--parts starts,apart,together,lookups,code,imports] [--again]
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 import docker
 
-from benchmarks import apart, images, imports, lookups, starts, together
+from benchmarks import apart, code, images, imports, lookups, starts, together
 from benchmarks.candidate import LABEL, Setting, Start
 from benchmarks.containers import in_testcontainers
 from benchmarks.hub import dockerspawner, running_hub
@@ -32,7 +32,7 @@ ROOT = Path(__file__).parent.parent
 SAMPLES = ROOT / "benchmarks/samples.json"
 PAGE = ROOT / "docs/performance.md"
 PICTURE = Path("pictures/bench.svg")  # as the page names it
-PARTS = ("starts", "apart", "together", "lookups", "imports")
+PARTS = ("starts", "apart", "together", "lookups", "code", "imports")
 BEST_BOUND = 2
 
 
@@ -107,6 +107,8 @@ def setting_of(client: Any) -> Iterator[Setting]:
 
 
 def in_containers(results: Results, setting: Setting, options: argparse.Namespace) -> None:
+    if "code" in options.parts:
+        code.measure(results, setting, 10 * options.rounds)
     users = max(options.counts)
     with running_hub(setting, users) as hub, setting.launcher.run_gateway(setting.folder) as gateway:
         results.versions.update(versions_inside(setting))

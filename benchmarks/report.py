@@ -54,6 +54,7 @@ def report(results: Results, picture: str = "") -> str:
         together(results),
         single(results, "stop", "a stop, until the container is gone"),
         lookups(results),
+        code(results),
         imports(results),
         goals_met(results),
         better(results),
@@ -155,6 +156,14 @@ def lookups(results: Results) -> str:
     return table(["milliseconds, with so many sessions", *map(str, counts)], rows) if rows else ""
 
 
+def code(results: Results) -> str:
+    rows = [
+        (NAMES[name], span(results, f"code/{name}", 1000, 1), ratio(results, "code", name))
+        for name in results.candidates("code")
+    ]
+    return table(("`1 + 1` on a kernel that runs", "milliseconds", "ours / it"), rows) if rows else ""
+
+
 def imports(results: Results) -> str:
     keys = [f"import/{name}" for name in LINES if f"import/{name}" in results.samples]
     if not keys:
@@ -190,6 +199,7 @@ def better(results: Results) -> str:
     what_of = {
         "start": "a start",
         "stop": "a stop",
+        "code": "code",
         **{f"together/{count}": f"{count} at once" for count in results.counts("together")},
         **{
             f"{what}/{count}": f"{text}, of {count}" for what, text in LOOKUPS.items() for count in results.counts(what)

@@ -26,6 +26,7 @@ NAMES = {
     "testcontainers-10ms": "testcontainers, looks each 10 ms",
     "dockerspawner": "JupyterHub with DockerSpawner",
     "raw": "raw docker-py",
+    "bare": "a bare websocket client",
 }
 
 
@@ -116,6 +117,7 @@ def goals() -> list[Goal]:
             ),
             ("get-again/100/session", "get-again/100/raw", 1.5, "`get` again / raw inspect and one request"),
             ("list/100/session", "list/100/raw", 1.3, "`list` of 100 / raw list that inspects each"),
+            ("code/session", "code/bare", 2.0, "`execute` of `1 + 1` / a bare websocket client"),
         )
     ]
 

@@ -39,7 +39,7 @@ FLOORS: tuple[tuple[str, float, tuple[str, ...]], ...] = (
     ("host", 90.0, ("host/*.py",)),
     ("server", 90.0, ("server/*.py",)),
     ("gateway", 90.0, ("gateway/*.py",)),
-    ("work, commands", 90.0, ("work/commands/*.py",)),
+    ("work", 90.0, ("work/*.py",)),
     ("sessions", 90.0, ("sessions/*.py",)),
     ("warm", 90.0, ("warm/*.py",)),
     ("launcher", 90.0, ("launcher.py",)),

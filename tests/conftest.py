@@ -23,6 +23,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 GROUPS = {
     "tests/faults/": "faults",
     "tests/browser/": "browser",
+    "tests/integration/test_code.py": "code",
     "tests/integration/test_ssh.py": "ssh",
     "tests/integration/test_pytest_plugin.py": "nested runs",
     "tests/integration/test_example_project.py": "nested runs",

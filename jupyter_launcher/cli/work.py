@@ -48,10 +48,12 @@ def execute(state: CommandContext, session_id: str, file: TextIO, kernel_id: str
 
 def _show(output: Output) -> None:
     """Print what was printed where it belongs, and of all else the plain text."""
-    if output["output_type"] == "stream":
-        click.echo(output["text"], nl=False, err=output["name"] == "stderr")
-    elif output["output_type"] != "error":
-        click.echo(output["data"].get("text/plain", ""))
+    if output["output_type"] == "error":
+        return
+    is_stream = output["output_type"] == "stream"
+    text = output["text"] if is_stream else str(output["data"].get("text/plain", ""))
+    # A kernel may send half of a character.
+    click.echo(text.encode("utf-8", "replace"), nl=not is_stream, err=output.get("name") == "stderr")
 
 
 @click.command(cls=GlobalOptionsCommand, short_help="Run a command in a session.")

@@ -17,7 +17,7 @@ from jupyter_launcher.work.channels import Channels, ChannelsLostError
 from jupyter_launcher.work.messages import build_request
 from jupyter_launcher.work.server import KernelServer
 
-__all__ = ["Connection", "KernelDeadError", "KernelGoneError"]
+__all__ = ["Connection", "KernelDeadError", "KernelGoneError", "hold"]
 
 _CONNECT_SECONDS = 90.0
 """A server holds a websocket back until the kernel answers it, for a minute at most."""
@@ -36,6 +36,17 @@ class KernelGoneError(WorkError):
 
 class KernelDeadError(Exception):
     """The kernel's process has ended. Raised inside this room, never seen outside."""
+
+
+@contextlib.contextmanager
+def hold(lock: threading.Lock) -> Iterator[None]:
+    """Have a lock; an act that is cancelled waits for it no longer."""
+    while not lock.acquire(timeout=_POLL):
+        check_cancelled()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 class Connection:
@@ -80,14 +91,12 @@ class Connection:
         if self._holder == threading.get_ident():
             msg = "this kernel executes the code whose output is just being handed over"
             raise WorkError(msg, hint="use the kernel after that, or another one", session_id=self.server.session_id)
-        while not self._lock.acquire(timeout=_POLL):
-            check_cancelled()
-        self._holder = threading.get_ident()
-        try:
-            yield
-        finally:
-            self._holder = None
-            self._lock.release()
+        with hold(self._lock):
+            self._holder = threading.get_ident()
+            try:
+                yield
+            finally:
+                self._holder = None
 
     def connect(self) -> None:
         """Wait until the kernel answers; what has come since its last use is dropped.
@@ -200,7 +209,7 @@ class Connection:
         """Wait until what the kernel answers comes back on all ways.
 
         A kernel that has just started may not be heard yet, so it is asked again. One that executes the code of another
-        client answers later; the code waits for it just as well.
+        client answers later, and code waits for that just as well.
         """
         probes: set[str] = set()
         answered = idle = False
@@ -220,7 +229,8 @@ class Connection:
                 look_at, state = time.monotonic(), self.server.state(self.kernel)
                 if state in ("", "dead"):
                     raise KernelDeadError
-                looks = looks + 1 if state == "busy" else 0
+                # Of a process that has died, a server tells that it is busy, until another one says otherwise.
+                looks = looks + 1 if state == "busy" and not self.died else 0
                 if looks > 1:
                     return
             if message is not None and message.parent in probes:

@@ -185,15 +185,22 @@ class _Execution:
                 connection.server.interrupt(connection.kernel, _INTERRUPT_SECONDS)
             else:
                 self._outputs.add(message, connection.process)
-        elif message.parent in self._probes and message.kind == "kernel_info_reply":
-            if connection.process and message.session != connection.process:
-                raise KernelDeadError
-            if self._probes.pop(message.parent) == "shell" and self._reply is None:
-                self._send_again()
-        elif state in _DEAD or (
-            state == "starting" and message.session not in (connection.process, connection.session)
-        ):
+        elif message.parent in self._probes:
+            self._take_of_probe(message, state)
+        elif state in _DEAD or (state == "starting" and connection.process not in ("", message.session)):
             raise KernelDeadError
+
+    def _take_of_probe(self, message: Message, state: object) -> None:
+        """What answers a probe comes after all that answers the code, on each of the two ways."""
+        is_shell = self._probes[message.parent] == "shell"
+        if message.kind == "kernel_info_reply":
+            if self._connection.process and message.session != self._connection.process:
+                raise KernelDeadError
+            if is_shell and self._reply is None:
+                self._probes.clear()
+                self._send_again()
+        elif is_shell and state == "idle" and self._reply is not None:
+            self._idle = self._outputs.truncated = True  # the end of its outputs was lost
 
     def _look(self) -> None:
         """Nothing came: ask what the kernel does, and the kernel itself where the server may not know."""
@@ -204,18 +211,13 @@ class _Execution:
             self._connection.server.check_running()
             return
         self._idle_looks = self._idle_looks + 1 if state == "idle" else 0
-        if self._idle_looks > 1 and self._reply is not None:
-            self._idle = self._outputs.truncated = True  # the end of its outputs was lost
-        elif self._idle_looks > 1:
+        if self._idle_looks > 1:
             self._probe("shell")
         elif time.monotonic() - self._probed > _PROBE_SECONDS:
             self._probe("control")
 
     def _probe(self, channel: str) -> None:
-        """Ask the kernel something: another process answers where it was started anew.
-
-        On the channel of the code, the answer comes after that of the code.
-        """
+        """Ask the kernel something: another process answers where it was started anew."""
         self._probed = time.monotonic()
         self._probes[self._connection.send("kernel_info_request", {}, channel)] = channel
 

@@ -10,13 +10,20 @@ from types import TracebackType
 from typing import NoReturn
 
 from jupyter_launcher.acts import run_act, shielded
-from jupyter_launcher.errors import CodeError, LauncherError, OptionError, WorkError
+from jupyter_launcher.errors import (
+    CodeError,
+    LauncherError,
+    OptionError,
+    ServerNotRunningError,
+    SessionNotFoundError,
+    WorkError,
+)
 from jupyter_launcher.forks import PerProcess
 from jupyter_launcher.models import KernelInfo
 from jupyter_launcher.results import ExecuteResult, Output
 from jupyter_launcher.server.api import parse_kernel_ids
 from jupyter_launcher.work.channels import check_extra
-from jupyter_launcher.work.connection import Connection, KernelGoneError
+from jupyter_launcher.work.connection import Connection, KernelGoneError, hold
 from jupyter_launcher.work.execution import execute
 from jupyter_launcher.work.outputs import Displays, Outputs
 from jupyter_launcher.work.place import Place
@@ -152,6 +159,8 @@ class Kernel:
         self._id = None
         try:
             self._server.end(started)
+        except (ServerNotRunningError, SessionNotFoundError):
+            pass  # it has ended with the session
         except LauncherError as error:  # it ends with the session
             _log.warning("kernel %s of session %s was not ended: %s", started.id, self._server.session_id, error)
 
@@ -226,14 +235,14 @@ class KeptKernel:
             kernel.forget()
 
     def _find(self) -> Kernel:
-        with self._starting.get():
+        with hold(self._starting.get()):
             if self._kernel is None:
                 kernel = Kernel(self._place(), name=None, path=None, kernel_id=None)
                 self._kernel = kernel.__enter__()
             return self._kernel
 
     def _drop(self, kernel: Kernel) -> None:
-        with self._starting.get():
+        with hold(self._starting.get()):
             if self._kernel is kernel:
                 self._kernel = None
                 kernel.__exit__(None, None, None)
@@ -250,6 +259,14 @@ def check_kernel_id(kernel_id: object) -> str:
         msg = f"no kernel id: {kernel_id!r}"
         raise OptionError(msg, hint="`Session.kernels()` has those of the session")
     return kernel_id
+
+
+def check_kernel_name(name: object) -> str:
+    """The name of a kernel spec, as a caller gives it."""
+    if not isinstance(name, str) or not name or not name.isprintable():
+        msg = f"no name of a kernel spec: {name!r}"
+        raise OptionError(msg, hint="give one such as 'python3', or None for the server's default")
+    return name
 
 
 def _check_code(code: object, timeout: object) -> None:

@@ -16,6 +16,7 @@ Displays = dict[str, list[dict[str, Any]]]
 
 _MOST_BYTES = 2**28
 _MOST_OUTPUTS = 100_000
+_STATUSES = {"ok": "ok", "aborted": "aborted", "abort": "aborted"}
 _COLOURS = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
 _CUT = re.compile(r"IOPub (?:data|message) rate exceeded\.\n")
 
@@ -54,12 +55,12 @@ class Outputs:
     def result(self, reply: Mapping[str, Any]) -> ExecuteResult:
         """All that has come, and the kernel's reply."""
         self._join()
-        status, count = reply.get("status"), reply.get("execution_count")
+        status, count = _STATUSES.get(str(reply.get("status")), "error"), reply.get("execution_count")
         return ExecuteResult(
-            status=status if status in ("ok", "aborted") else "error",
+            status=status,
             text=_text_of(self._outputs),
             outputs=tuple(self._outputs),
-            error=self._failure(reply) if status == "error" else None,
+            error=self._failure(reply) if reply and status == "error" else None,
             execution_count=count if isinstance(count, int) else None,
             truncated=self.truncated,
         )

@@ -12,7 +12,7 @@ from jupyter_launcher.results import CommandResult, ExecuteResult, NotebookResul
 from jupyter_launcher.spec.texts import check_inner_path
 from jupyter_launcher.work.commands.files import download, upload
 from jupyter_launcher.work.commands.run import run_command
-from jupyter_launcher.work.kernels import KeptKernel, Kernel, check_kernel_id, list_kernels
+from jupyter_launcher.work.kernels import KeptKernel, Kernel, check_kernel_id, check_kernel_name, list_kernels
 from jupyter_launcher.work.place import Place
 from jupyter_launcher.work.server import request
 
@@ -119,7 +119,7 @@ class SessionWork:
             raise OptionError(msg, hint="give id alone, or leave it out")
         return Kernel(
             self._place(),
-            name=name,
+            name=None if name is None else check_kernel_name(name),
             path=None if path is None else check_inner_path(path, "path"),
             kernel_id=None if id is None else check_kernel_id(id),
         )

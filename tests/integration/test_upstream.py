@@ -123,6 +123,33 @@ LEANS_ON = {
         # Gone when writes count by themselves.
         assert "last_write" not in inspect.getsource(APIStatusHandler)
     """,
+    "output_limits": """
+        import inspect
+        from jupyter_server.serverapp import ServerApp
+        from jupyter_server.services.kernels.connection.channels import ZMQChannelsWebsocketConnection
+        names = {"iopub_data_rate_limit", "iopub_msg_rate_limit"}
+        for owner in (ServerApp, ZMQChannelsWebsocketConnection):
+            assert names <= set(owner.class_trait_names(config=True))
+        source = inspect.getsource(ZMQChannelsWebsocketConnection._limit_rate)
+        assert all(f"self.{name} > 0 and" in source for name in names)
+        assert callable(ServerApp.init_configurables)
+    """,
+    "resume": """
+        import inspect
+        from jupyter_server.gateway.connections import GatewayWebSocketConnection
+        from jupyter_server.services.kernels.connection.channels import ZMQChannelsWebsocketConnection
+        from jupyter_server.services.kernels.websocket import KernelWebsocketHandler
+        from tornado.websocket import WebSocketHandler
+        assert list(inspect.signature(KernelWebsocketHandler.pre_get).parameters) == ["self"]
+        assert "await self.connection.connect()" in inspect.getsource(KernelWebsocketHandler.open)
+        assert "self.connection.disconnect()" in inspect.getsource(KernelWebsocketHandler.on_close)
+        assert 'is_authorized(self, user, "execute", "kernels")' in inspect.getsource(KernelWebsocketHandler)
+        assert "write_message" not in vars(KernelWebsocketHandler) and "on_ping" not in vars(KernelWebsocketHandler)
+        assert callable(WebSocketHandler.on_ping) and callable(WebSocketHandler.write_message)
+        for connection in (ZMQChannelsWebsocketConnection, GatewayWebSocketConnection):
+            assert "websocket_handler" in connection.class_trait_names()
+            assert "self.websocket_handler.write_message" in inspect.getsource(connection)
+    """,
     "claim": """
         import inspect
         from jupyter_server.serverapp import ServerApp

@@ -106,6 +106,8 @@ def test_a_configuration_has_the_patches_that_the_session_needs_and_no_others() 
         "extension_manager",
         "ipython_folder",
         "reports",
+        "output_limits",
+        "resume",
     )
     gateway = ("gateway_kernels", "gateway_shutdown", "gateway_websocket", "gateway_messages")
     assert server_config(session_spec(), None) == patches(*always)

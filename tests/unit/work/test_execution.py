@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
 import threading
@@ -309,6 +310,29 @@ def test_a_kernel_that_was_killed_for_memory_is_told(counts: list[str], told: bo
     assert caught.value.for_memory is told
 
 
+def test_the_next_process_is_waited_for_whatever_the_server_says_of_the_last(
+    jupyter: FakeKernel, kernel: Kernel
+) -> None:
+    def on_code(channel: Channel, request: str, code: str) -> None:
+        says_nothing(channel, request, code)
+        jupyter.on_info = starts_late
+        channel.say("status", session="server", execution_state="restarting")
+
+    def starts_late(channel: Channel, request: str) -> None:
+        asked.append(request)
+        if len(asked) == 6:
+            jupyter.process = "new process"
+            channel.say("status", execution_state="starting")
+            FakeKernel.inform(channel, request)
+
+    asked: list[str] = []
+    jupyter.on_code = on_nth(on_code, prints("next"))
+    with pytest.raises(KernelDiedError):
+        kernel.execute("1")
+    assert kernel.execute("2").text == "next"
+    assert len(asked) == 6
+
+
 def test_the_kept_kernel_is_started_anew_where_it_is_gone(jupyter: FakeKernel) -> None:
     jupyter.on_code = on_nth(prints("first"), lambda *_: setattr(jupyter, "state", ""), prints("next"))
     with jupyter.serve() as url:
@@ -392,6 +416,24 @@ def test_an_idle_that_was_lost_is_not_waited_for(jupyter: FakeKernel, kernel: Ke
     assert (found.status, found.truncated) == ("ok", True)
 
 
+def test_outputs_that_come_late_are_waited_for(jupyter: FakeKernel, kernel: Kernel) -> None:
+    """A server with a gateway hands on the reply at once, and 50 MB of outputs when it has read them."""
+
+    def on_code(channel: Channel, request: str, _: str) -> None:
+        channel.say("execute_reply", request, status="ok")
+        jupyter.on_info = functools.partial(inform_late, request)
+
+    def inform_late(code: str, channel: Channel, request: str) -> None:
+        channel.say("kernel_info_reply", request, status="ok")
+        channel.say("stream", code, text="late")
+        channel.say("status", code, execution_state="idle")
+        channel.say("status", request, execution_state="idle")
+
+    jupyter.on_code = on_code
+    found = kernel.execute("1")
+    assert (found.text, found.truncated) == ("late", False)
+
+
 def test_a_connection_that_ended_between_two_calls_is_made_anew(jupyter: FakeKernel, kernel: Kernel) -> None:
     jupyter.on_code = prints("x")
     kernel.execute("1")
@@ -409,7 +451,7 @@ def test_a_server_that_says_nothing_any_more_is_lost(
     jupyter.pongs = False
     jupyter.on_code = says_nothing
     jupyter.refuses = 500
-    with pytest.raises(ServerTimeoutError, match="refused it with status 500"):
+    with pytest.raises(ServerTimeoutError, match="the server did not answer"):
         kernel.execute("1")
     assert jupyter.pings[0] == "3"
 
@@ -636,6 +678,8 @@ def test_an_answer_that_is_no_json_is_told(jupyter: FakeKernel) -> None:
 def test_id_goes_with_nothing_else() -> None:
     with pytest.raises(OptionError, match="id names a kernel that runs"):
         Work("http://127.0.0.1:1/").kernel(name="python3", id="x")
+    with pytest.raises(OptionError, match="no name of a kernel spec"):
+        Work("http://127.0.0.1:1/").kernel(name=["python3"])  # type: ignore[arg-type]
     with pytest.raises(OptionError, match=r"path is '/a\.ipynb'"):
         Work("http://127.0.0.1:1/").kernel(path="/a.ipynb")
 

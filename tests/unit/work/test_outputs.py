@@ -96,7 +96,9 @@ def test_an_error_is_told_without_colours_and_from_the_output_where_the_reply_ha
     assert failure is not None
     assert failure.traceback == "a"
     assert collect().result({"status": "aborted"}).status == "aborted"
-    assert collect().result({}).status == "error"
+    assert collect().result({"status": "abort"}).status == "aborted"
+    assert (collect().result({}).status, collect().result({}).error) == ("error", None)
+    assert collect().result({"status": "strange"}).error is not None
 
 
 def test_only_a_server_cuts_outputs() -> None:
