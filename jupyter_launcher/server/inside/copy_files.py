@@ -38,7 +38,7 @@ def _show(path: bytes | str) -> str:
 
 
 def pack(path: bytes | str) -> Iterator[bytes]:
-    """The pieces of a tar stream: the item itself is `.`, and what a folder holds is `name`, `name/name` …
+    """The pieces of a tar stream: the item itself is `.`, and what a folder holds is `name`, `name/name`, ...
 
     A link at the path is followed, others stay links. What vanishes meanwhile is left out.
 

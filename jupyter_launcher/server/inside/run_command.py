@@ -176,7 +176,7 @@ class Command:
         self._input = None if process.stdin is None else process.stdin.fileno()
         self._inputs = collections.deque()
         self._outputs = {process.stdout.fileno(): b"1", process.stderr.fileno(): b"2"}
-        self._left = {}  # of a command that has ended: a pipe → the bytes in it
+        self._left = {}  # of a command that has ended: a pipe to the bytes in it
         self._process = process
         self._terminated = None
         for descriptor in (self._input, *self._outputs):
@@ -232,7 +232,7 @@ class Command:
         self._inputs.append(message)
 
     def watched(self):
-        """What to wait for: a descriptor → events."""
+        """What to wait for: a descriptor to events."""
         wanted = {}
         if len(self._launcher.outbox) < FULL:
             wanted = dict.fromkeys(self._outputs if self.code is None else self._left, select.POLLIN)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from jupyter_launcher.errors import LauncherError, WorkError
+from jupyter_launcher.errors import ExecError, LauncherError, WorkError
 from jupyter_launcher.models.options import show_value
 from jupyter_launcher.server.inside.copy_files import NOTHING, CopyError, describe, pack, unpack
 from jupyter_launcher.spec.checks import refuse_option
@@ -21,6 +20,7 @@ from jupyter_launcher.work.place import Place
 __all__ = ["download", "upload"]
 
 _KEPT = 4096  # bytes of what the other side says
+_STALL_SECONDS = 300.0
 _LAST_READS = 4
 _LAST_SECONDS = 5.0
 
@@ -33,7 +33,7 @@ def upload(place: Place, local: str | os.PathLike[str], remote: str) -> None:
     first = next(pieces)  # what is not there at all is seen before anything is run
     with open_command(place, _request("receive", target, _chain(first, pieces))) as command:
         said = _Said()
-        while (found := command.read(Deadline(math.inf))) is not None:
+        while (found := _read(command, place)) is not None:
             said.add(*found)
     if command.exit_code:
         msg = f"{source} was not copied to {target} in session {place.session_id}: {said.text(command)}"
@@ -57,6 +57,15 @@ def download(place: Place, remote: str, local: str | os.PathLike[str]) -> None:
         except OSError as error:
             refuse_option("local", f"cannot be written: {describe(error)}", "give a path that this user can write to")
         reader.finish()
+
+
+def _read(command: RemoteCommand, place: Place) -> tuple[int, bytes] | None:
+    try:
+        return command.read(Deadline(_STALL_SECONDS), renew=True)
+    except TimeoutError:
+        msg = f"a copy has not moved on for {_STALL_SECONDS:g} s in session {place.session_id}"
+        hint = "see whether the session is paused, or a disk does not answer"
+        raise ExecError(msg, hint=hint, started=True) from None
 
 
 def _request(action: str, path: str, pieces: Iterator[bytes] | None = None) -> Request:
@@ -124,7 +133,7 @@ class _Reader:
     def read(self, size: int) -> bytes:
         """At most so many bytes; none: it has ended well."""
         while not self._rest:
-            found = self._command.read(Deadline(math.inf))
+            found = _read(self._command, self._place)
             if found is None:
                 self._raise_for_code()
                 return b""

@@ -164,13 +164,17 @@ class RemoteCommand:
         for _ in range(_WINDOW):
             self._feed()
 
-    def read(self, deadline: Deadline) -> tuple[int, bytes] | None:
+    def read(self, deadline: Deadline, *, renew: bool = False) -> tuple[int, bytes] | None:
         """A piece of its stdout (1) or stderr (2); None: it has ended, and ``exit_code`` is there.
+
+        Args:
+            deadline: for a piece.
+            renew: it begins anew whenever a piece of input was used.
 
         Raises:
             TimeoutError: nothing came before the deadline.
         """
-        while (found := self._next(deadline)) is not None:
+        while (found := self._next(Deadline(deadline.seconds) if renew else deadline)) is not None:
             kind, data = found
             if kind in (b"1", b"2"):
                 return int(kind), data

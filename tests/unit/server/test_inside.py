@@ -61,6 +61,11 @@ def test_every_file_is_python_3_8(name: str) -> None:
     ast.parse(read_script(name), feature_version=(3, 8))
 
 
+@pytest.mark.parametrize("name", ["copy_files.py", "run_command.py"])
+def test_what_is_an_argument_of_a_python_is_ascii(name: str) -> None:
+    assert read_script(name).isascii()  # whatever the locale of an image is
+
+
 @pytest.mark.parametrize("name", sorted(path.name for path in INSIDE.glob("*.sh")))
 def test_every_script_is_shell(name: str) -> None:
     assert (

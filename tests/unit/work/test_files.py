@@ -12,6 +12,8 @@ import pytest
 
 from jupyter_launcher import CommandError, ExecError, OptionError, WorkError
 from jupyter_launcher.engine.protocol import Exchange
+from jupyter_launcher.waiting import Deadline
+from jupyter_launcher.work.commands import files
 from jupyter_launcher.work.commands.files import download, upload
 from jupyter_launcher.work.place import Place
 from tests.unit.fakes import FakeEngine, container
@@ -138,6 +140,32 @@ def answering(*frames: tuple[int, bytes]) -> Place:
 
     engine.on_attach = attach
     return make_place(engine)
+
+
+def test_a_copy_that_does_not_move_on_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stuck(Scripted):
+        answers = 100
+
+        def read(self, deadline: Deadline) -> tuple[int, bytes] | None:
+            assert deadline not in deadlines  # it begins anew with each answer
+            deadlines.append(deadline)
+            if self.frames:
+                return self.frames.pop(0)
+            self.answers -= 1
+            if not self.answers:
+                raise TimeoutError
+            return 1, message(b"a")
+
+    deadlines: list[Deadline] = []
+
+    engine = FakeEngine(container(id=CONTAINER))
+    engine.on_attach = lambda *_: contextlib.nullcontext(Stuck((1, message(b"s"))))
+    monkeypatch.setattr(files, "_STALL_SECONDS", 7.0)
+    with pytest.raises(ExecError, match="has not moved on for 7 s in session one"):
+        upload(make_place(engine), __file__, "x")
+    with pytest.raises(ExecError, match="has not moved on"):
+        download(make_place(engine), "x", tmp_path / "target")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_download_that_breaks_off_leaves_nothing(tmp_path: Path) -> None:
