@@ -25,9 +25,9 @@ async def work(launcher: AsyncLauncher, session: AsyncSession) -> None:
     answers: list[str] = []
 
     async def call(number: int) -> None:
-        if number % 8 == 0:
+        if number % 16 == 0:
             answers.append((await session.run(["echo", str(number)])).stdout)
-        elif number % 2 == 0:
+        elif number % 4 == 0:
             answers.append((await session.execute(f"print({number})")).text)
         else:
             found = await launcher.get(session.id)
@@ -58,9 +58,6 @@ def test_work_in_a_session(namespace: str, pipeline_dir: Path) -> None:
             session = await launcher.start(pipeline_dir, session_id="one")
             await work(launcher, session)
             await session.close_kernel()
-            async with session.kernel() as kernel:
-                assert [item.id for item in await session.kernels()] == [kernel.id]
-                assert (await kernel.execute("print(6 * 7)")).text == "42\n"
             assert await session.kernels() == ()
 
     async def end() -> None:
