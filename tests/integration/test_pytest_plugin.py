@@ -19,6 +19,7 @@ import requests
 from jupyter_launcher import DEFAULT_IMAGE, Launcher, SessionState
 from jupyter_launcher.host import process
 from jupyter_launcher.pytest_plugin import owner
+from jupyter_launcher.pytest_plugin.reuse import Reuse
 from tests.containers import eventually
 from tests.integration.test_images import CERTIFICATES
 from tests.unit.work.notebook import code, notebook, text_cell
@@ -427,12 +428,15 @@ REUSED = """
 
 
 @pytest.fixture
-def reused(client: Any) -> Iterator[Callable[[], list[str]]]:
-    """The ids of the servers that stay for a next run; no other test has some."""
+def reused(client: Any, pytester: pytest.Pytester, tmp_path: Path) -> Iterator[Callable[[], list[str]]]:
+    """The ids of the servers that stay for a next run of this test's folder."""
+    known = Reuse.take(tmp_path, pytester.path, "main")
+    assert known is not None
+    known.close()
 
     def found() -> list[str]:
-        containers = client.api.containers(all=True, filters={"label": "jupyter-launcher.owner"})
-        return [item["Id"] for item in containers if item["Names"][0].startswith("/jupyter-server.pytest-reuse-")]
+        filters = {"label": f"jupyter-launcher.namespace={known.namespace}"}
+        return [item["Id"] for item in client.api.containers(all=True, filters=filters)]
 
     yield found
     for container in found():
