@@ -122,8 +122,9 @@ def test_the_examples_run(client: Any, page: Path, tmp_path: Path, namespace: st
 @named([page for page in PAGES if any(block.file.startswith("test_") for block in read_blocks(page))])
 @pytest.mark.usefixtures("limits_of_page")
 def test_the_tests_pass(page: Path, files: Path) -> None:
-    tests = sum(len(re.findall(r"^def test_", path.read_text(), re.MULTILINE)) for path in files.glob("test_*.py"))
+    tests = sum(path.read_text().count("\ndef test_") for path in files.glob("test_*.py"))
     assert f"{tests} passed" in run_pytest(files)
+    assert page == DOCS / "testing.md"
 
 
 def test_the_image_is_made_from_the_default_one() -> None:
