@@ -34,7 +34,6 @@ from tests.containers import owned
 
 LINES = 1500
 COUNT = f"import time\nfor line in range({LINES}):\n    print(line, flush=True)\n    time.sleep(0.001)"
-# 100 MB and a bit, in a kernel that has 600 beside it.
 EATS = "rows = []\nwhile True:\n    rows.append(b'x' * 10**7)"
 
 
@@ -283,7 +282,7 @@ def test_the_command_executes_a_file(beside: Place, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("needs_limits")
 def test_a_kernel_without_memory_and_a_limit_of_the_users_are_told(start: Callable[..., Session]) -> None:
     limit = "--ServerApp.iopub_data_rate_limit=100000"
-    session = start(memory="600m", lab_args=(limit,))
+    session = start(memory="400m", lab_args=(limit,))
     cut = session.execute("for number in range(40): print('x' * 99_999)")
     assert cut.truncated
     assert len(cut.text) < 4_000_000

@@ -61,7 +61,7 @@ else:
     async def _pre_get_or_find(self):
         key = self.kernel_id, self.get_argument("session_id", "")
         seen = self.get_argument("jupyter_launcher_seen", "")
-        if not (key[1] and seen.isdigit()):
+        if not (key[1] and seen.isdecimal()):
             await _pre_get(self)
             return
         record = _records.get(key)
