@@ -79,14 +79,18 @@ class SessionWork:
             code: as in a cell of a notebook.
             timeout: seconds, without the time that other calls need. The code is interrupted then; None: no limit.
             check: raise where the code does. False: the result tells.
-            on_output: called with each output as it comes.
+            on_output: called with each output as it comes, of a stream with each piece, from a thread of this call.
+                What it raises interrupts the code.
 
         Raises:
-            CodeError: the code raised, and ``check`` is True.
-            KernelDiedError: the kernel ended meanwhile. The next call starts another.
-            ExecuteTimeoutError: the time is over. The code was interrupted, and the kernel is idle again.
-            WorkError: there is no such kernel, or the code asked for an input.
+            CodeError: the code raised or asked for an input, and ``check`` is True.
+            KernelDiedError: the kernel ended meanwhile. The next call has another process, without its variables.
+            ExecuteTimeoutError: the time is over. The code was interrupted, and the kernel is idle again; where it
+                ignored that, the kernel was started anew. The message says which.
+            WorkError: the kernel did not execute the code, because code of another client failed just before, and
+                ``check`` is True; or the server has no kernel to start; or what came of the code was lost.
             ServerError: the server does not answer, or refuses.
+            SessionNotFoundError: the session has ended.
             OptionError: the extra is not installed, or an argument cannot work.
         """
         return self._kept.execute(code, timeout=timeout, check=check, on_output=on_output)
@@ -103,12 +107,13 @@ class SessionWork:
     ) -> Kernel:
         """A kernel of its own, as a context manager; leaving it ends a kernel that it started, and no other.
 
-        Needs the extra ``execute``.
+        Entering it waits until the kernel answers, and raises WorkError where there is no such kernel or kernel spec,
+        and ServerError where the server does not answer. Needs the extra ``execute``.
 
         Args:
             name: of the kernel spec; None: the server's default.
-            path: of a notebook, relative to the pipeline directory: JupyterLab shows the kernel as that notebook's,
-                and it runs in its folder. It need not exist.
+            path: of a notebook, relative to the pipeline directory: JupyterLab shows the kernel as that notebook's
+                unless it has another one for it, and the kernel runs in its folder. It need not exist.
             id: of a kernel that runs, in place of both.
 
         Raises:

@@ -273,6 +273,12 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
     assert run.stdout.split() == []
 
 
+def test_the_package_of_an_extra_is_imported_where_it_is_used() -> None:
+    code = "import sys; from jupyter_launcher import Kernel, Session; print('websocket' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "False"
+
+
 def test_importing_what_is_asked_for_imports_no_engine() -> None:
     code = "import sys, jupyter_launcher.spec.plan; print(*{'docker', 'requests', 'urllib3'} & set(sys.modules))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -21,7 +21,8 @@ else:
             owners = ("ServerApp", "NotebookApp", "LabApp", "ZMQChannelsWebsocketConnection")
             if not any(name in self.config[owner] for owner in owners):
                 self.config.ZMQChannelsWebsocketConnection[name] = 0
-                self.set_trait(name, 0)
+                if self.has_trait(name):
+                    self.set_trait(name, 0)
         _init_before_limits(self)
 
     ServerApp.init_configurables = _init_without_limits
