@@ -71,7 +71,7 @@ def test_a_command_runs_as_in_a_terminal_of_the_session(session: Session) -> Non
 
 def test_much_goes_both_ways(session: Session) -> None:
     # With the keys by which Podman would detach from it.
-    given = (b"\x10\x11" + bytes(range(256))) * 40_000
+    given = (b"\x10\x11" + bytes(range(256))) * 20_000
     seen = {"stdout": 0}
 
     def count(stream: str, text: str) -> None:

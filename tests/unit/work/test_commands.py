@@ -62,10 +62,10 @@ def shell(place: Place, script: str, **options: Any) -> CommandResult:
     return run(place, "sh", "-c", script, **options)
 
 
-def carriers(mark: str) -> list[str]:
-    """The processes that have a text in their environment."""
+def carriers(mark: str, where: str = "environ") -> list[str]:
+    """The processes that have a text in their environment, or in their command line."""
     found = []
-    for path in Path("/proc").glob("[0-9]*/environ"):
+    for path in Path("/proc").glob(f"[0-9]*/{where}"):
         with contextlib.suppress(OSError):
             if mark.encode() in path.read_bytes():
                 found.append(path.parent.name)
@@ -269,6 +269,19 @@ def test_what_it_leaves_in_the_background_goes_on_and_may_print(place: Place, tm
             if not (tmp_path / "done").exists():
                 raise NotYetError
     assert (tmp_path / "done").exists()
+
+
+def test_nothing_stays_that_would_read_for_nobody(place: Place, tmp_path: Path) -> None:
+    shell(place, "echo out; exec >&- 2>&-; exit 0")
+    assert carriers(str(tmp_path), "cmdline") == []
+    pid = shell(place, "sleep 1000 & echo $!").stdout
+    assert len(carriers(str(tmp_path), "cmdline")) == 1  # what reads for the background
+    os.kill(int(pid), 9)
+    for attempt in attempts(Deadline(10), NotYetError):
+        with attempt:
+            if carriers(str(tmp_path), "cmdline"):
+                raise NotYetError
+    assert carriers(str(tmp_path), "cmdline") == []
 
 
 def test_what_prints_for_ever_in_the_background_is_not_waited_for(place: Place) -> None:
