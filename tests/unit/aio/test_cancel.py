@@ -146,6 +146,21 @@ def test_what_cannot_be_undone_is_told(
     assert ("busy" in "".join(notes)) is (sys.version_info >= (3, 11))
 
 
+def test_a_prepared_session_that_comes_when_its_task_is_cancelled_stays_prepared(
+    run: Run[None], launcher: AsyncLauncher, engine: FakeEngine, tmp_path: Path, late: Late
+) -> None:
+    async def main() -> None:
+        async with launcher:
+            item = await launcher.prepare(tmp_path)
+            with anyio.CancelScope() as scope:
+                late(scope)
+                await item.session()
+            assert await item.cancel() is True
+            assert engine.known == {}
+
+    run(main)
+
+
 class Block:
     """In place of a kernel: whether it was entered, and left."""
 

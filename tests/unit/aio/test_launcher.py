@@ -261,10 +261,12 @@ class Waits(FakeEvents):
     def __init__(self, *events: ContainerEvent) -> None:
         super().__init__(*events)
         self.changed = threading.Event()
+        self.timed_out = False
 
     def __next__(self) -> ContainerEvent:
         while not self.events:
-            if not self.changed.wait(PATIENCE) or self.closed:
+            self.timed_out = not self.changed.wait(PATIENCE)
+            if self.timed_out or self.closed:
                 raise StopIteration
             self.changed.clear()
         return self.events.popleft()
@@ -304,7 +306,7 @@ def test_events_are_waited_for_and_a_wait_that_is_cancelled_loses_none(
             elif end == "nobody":
                 del events
                 await anyio.to_thread.run_sync(lambda: eventually(lambda: waits.closed))
-        assert waits.closed
+        assert (waits.closed, waits.timed_out) == (True, False)
 
     run(main)
 

@@ -226,6 +226,26 @@ def test_a_cancel_in_the_middle_leaves_nothing(
     assert launcher._preparations._open == set()
 
 
+def test_a_wait_ends_with_the_act_that_it_is_part_of(
+    launcher: Launcher, tmp_path: Path, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(acts, "_CLEAN_UP_SECONDS", 2.0)
+    item, cancel, ended = launcher.prepare(tmp_path), threading.Event(), threading.Event()
+
+    def wait() -> None:
+        cancel.set()
+        try:
+            item.session()
+        finally:
+            ended.set()
+
+    with pytest.raises(KeyError):
+        acts.run_act(wait, cancel=acts.Cancel(cancel, KeyError))
+    assert ended.is_set()
+    gate.opened.set()
+    assert item.session().id == item.session_id
+
+
 def test_a_session_that_nobody_took_is_stopped(
     launcher: Launcher, engine: FakeEngine, jupyter: FakeJupyter, tmp_path: Path
 ) -> None:
