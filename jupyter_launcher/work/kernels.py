@@ -158,7 +158,8 @@ class Kernel:
             return
         self._id = None
         try:
-            self._server.end(started)
+            with shielded():  # nothing is left behind
+                self._server.end(started)
         except (ServerNotRunningError, SessionNotFoundError):
             pass  # it has ended with the session
         except LauncherError as error:  # it ends with the session
