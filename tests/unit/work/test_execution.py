@@ -625,7 +625,7 @@ def test_what_is_no_id_is_refused(given: object) -> None:
 
 def test_without_the_extra_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(OptionError, match=r"pip install 'jupyter_launcher\[execute\]'"):
+    with pytest.raises(OptionError, match=r"pip install 'jupyter-launcher\[execute\]'"):
         Kernel(place_of("http://127.0.0.1:1/"), name=None, path=None, kernel_id=None)
 
 
