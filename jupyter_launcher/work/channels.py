@@ -56,7 +56,7 @@ def check_extra() -> None:
     """Raise OptionError where the extra is not installed."""
     if importlib.util.find_spec("websocket") is None:
         msg = "kernels need the package websocket-client"
-        raise OptionError(msg, hint="pip install 'jupyter_launcher[execute]'")
+        raise OptionError(msg, hint="pip install 'jupyter-launcher[execute]'")
 
 
 class Channels:

@@ -14,7 +14,7 @@ from jupyter_launcher.acts import check_cancelled, wait_for_cancel
 from jupyter_launcher.errors import ServerError, WorkError
 from jupyter_launcher.waiting import Deadline
 from jupyter_launcher.work.channels import Channels, ChannelsLostError
-from jupyter_launcher.work.messages import build_request
+from jupyter_launcher.work.messages import Message, build_request
 from jupyter_launcher.work.server import KernelServer
 
 __all__ = ["Connection", "KernelDeadError", "KernelGoneError", "hold"]
@@ -211,34 +211,55 @@ class Connection:
         A kernel that has just started may not be heard yet, so it is asked again. One that executes the code of another
         client answers later, and code waits for that just as well.
         """
-        probes: set[str] = set()
-        answered = idle = False
+        greeting = _Greeting()
         pauses = iter(_ASK_AGAIN_SECONDS)
         pause, looks = 0.0, 0
         ask_at = look_at = time.monotonic()
-        while not (answered and idle):
+        while not greeting.over:
             if deadline.expired():
                 msg = f"the kernel has not answered for {deadline.seconds:g} s"
                 raise ChannelsLostError(msg)
             if time.monotonic() >= ask_at:
-                probes.add(self.send("kernel_info_request", {}))
+                greeting.probes.add(self.send("kernel_info_request", {}))
                 pause = next(pauses, _ASK_AGAIN_SECONDS[-1])
                 ask_at = time.monotonic() + pause
             message = self.channels.receive(min(pause, _LOOK_SECONDS))
-            if message is None and time.monotonic() > look_at + _LOOK_SECONDS:
+            if message is not None:
+                greeting.take(message)
+            elif time.monotonic() > look_at + _LOOK_SECONDS:
                 look_at, state = time.monotonic(), self.server.state(self.kernel)
                 if state in ("", "dead"):
                     raise KernelDeadError
                 # Of a process that has died, a server tells that it is busy, until another one says otherwise.
                 looks = looks + 1 if state == "busy" and not self.died else 0
                 if looks > 1:
-                    return
-            if message is not None and message.parent in probes:
-                if message.kind == "kernel_info_reply":
-                    answered, self.process = True, message.session
-                elif message.kind == "status":
-                    idle = idle or message.content.get("execution_state") == "idle"
+                    break
+        self.process = greeting.process
 
     def _raise_gone(self) -> NoReturn:
-        msg = f"there is no kernel {self.kernel} any more"
-        raise KernelGoneError(msg, hint="start another one", session_id=self.server.session_id)
+        msg = f"kernel {self.kernel} is gone, or its process does not start"
+        hint = "start another one; the log may tell why it ended: `Launcher.logs`"
+        raise KernelGoneError(msg, hint=hint, session_id=self.server.session_id)
+
+
+class _Greeting:
+    """What a kernel answers to the first question, and to the same one again."""
+
+    def __init__(self) -> None:
+        self.probes: set[str] = set()
+        self.process = ""
+        self._idle = False
+
+    @property
+    def over(self) -> bool:
+        return bool(self.process) and self._idle
+
+    def take(self, message: Message) -> None:
+        state = message.content.get("execution_state") if message.kind == "status" else None
+        if message.parent not in self.probes:
+            if state == "dead":
+                raise KernelDeadError
+        elif message.kind == "kernel_info_reply":
+            self.process = message.session
+        else:
+            self._idle = self._idle or state == "idle"

@@ -158,7 +158,7 @@ class Kernel:
             return
         self._id = None
         try:
-            with shielded():
+            with shielded():  # nothing is left behind
                 self._server.end(started)
         except (ServerNotRunningError, SessionNotFoundError):
             pass  # it has ended with the session

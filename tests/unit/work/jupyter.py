@@ -160,7 +160,10 @@ class FakeKernel:
         with contextlib.suppress(OSError, EOFError), connection:
             head = b""
             while not head.endswith(b"\r\n\r\n"):
-                head += connection.recv(1) or b"\r\n\r\n"
+                piece = connection.recv(1)
+                if not piece:  # the client has thought better of it
+                    return
+                head += piece
             lines = head.decode().split("\r\n")
             headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines[1:])}
             size = int(headers.get("content-length", "0"))

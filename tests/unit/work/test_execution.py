@@ -462,7 +462,9 @@ def test_the_server_learns_what_has_arrived(
     monkeypatch.setattr(channels, "_ACKNOWLEDGE", 1000)
     jupyter.on_code = prints("x" * 5000, "y", "z" * 5000)
     kernel.execute("1")
-    assert jupyter.pings == ["3", "5"]
+    jupyter.on_code = prints("next")
+    kernel.execute("2")  # the server has read the ping by then
+    assert jupyter.pings[:2] == ["3", "5"]
 
 
 @pytest.mark.parametrize(
@@ -601,6 +603,13 @@ def test_a_kernel_that_is_busy_is_connected_to_all_the_same(jupyter: FakeKernel)
         assert kernel.execute("1").text == "at last"
 
 
+def test_a_kernel_that_does_not_start_is_told_and_ended(jupyter: FakeKernel) -> None:
+    jupyter.on_info = lambda channel, _: channel.say("status", session="server", execution_state="dead")
+    with jupyter.serve() as url, pytest.raises(WorkError, match="its process does not start"):
+        Kernel(place_of(url), name=None, path=None, kernel_id=None).__enter__()
+    assert jupyter.asked[-1] == f"DELETE /api/kernels/{jupyter.id}"
+
+
 def test_interrupt_and_restart_reach_the_server(jupyter: FakeKernel, kernel: Kernel) -> None:
     kernel.interrupt()
     kernel.restart()
@@ -616,7 +625,7 @@ def test_what_is_no_id_is_refused(given: object) -> None:
 
 def test_without_the_extra_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(OptionError, match=r"pip install 'jupyter_launcher\[execute\]'"):
+    with pytest.raises(OptionError, match=r"pip install 'jupyter-launcher\[execute\]'"):
         Kernel(place_of("http://127.0.0.1:1/"), name=None, path=None, kernel_id=None)
 
 
