@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -94,12 +95,19 @@ def beside(launcher: Launcher, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 @pytest.fixture(scope="module")
 def on_gateway(
-    launcher: Launcher, jupyter_gateway: RunningGateway, jupyter_gateway_dir: Path, client: Any
+    launcher: Launcher,
+    jupyter_gateway: RunningGateway,
+    jupyter_gateway_dir: Path,
+    client: Any,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Place]:
     with shared(launcher, "on-gateway", jupyter_gateway_dir, gateway=jupyter_gateway) as place:
-        if DEFAULT_GATEWAY_IMAGE not in client.containers.get(jupyter_gateway.name).image.tags:
+        tags = client.containers.get(jupyter_gateway.name).image.tags
+        if not any(tag.endswith(DEFAULT_GATEWAY_IMAGE) for tag in tags):  # Podman's have a registry
             place.in_steps = "/pipeline-dir"  # one of others starts all kernels there
         yield place
+    for item in jupyter_gateway_dir.iterdir():  # other modules use it too
+        shutil.move(item, tmp_path_factory.mktemp("left"))
 
 
 @pytest.fixture(params=["beside", pytest.param("on_gateway", marks=pytest.mark.gateway)])
