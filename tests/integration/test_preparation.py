@@ -81,8 +81,8 @@ def test_a_cancel_at_any_moment_leaves_nothing(
         assert ready(item)
         if phase is not Phase.SERVER:
             assert item.cancel() is True
-    label = f"jupyter-launcher.session-id={item.session_id}"
-    assert client.containers.list(all=True, filters={"label": label}) == []
+    labels = [f"jupyter-launcher.session-id={item.session_id}", f"jupyter-launcher.namespace={namespace}"]
+    assert client.containers.list(all=True, filters={"label": labels}) == []
     with pytest.raises(StartCancelledError):
         item.session()
 
@@ -98,5 +98,5 @@ def test_the_end_of_the_process_leaves_nothing(client: Any, namespace: str, pipe
     line = [sys.executable, "-c", code, namespace, str(pipeline_dir)]
     ended = subprocess.run(line, capture_output=True, text=True, timeout=120, check=True)
     assert (ended.stdout, ended.stderr) == ("True\n", "")
-    label = "jupyter-launcher.session-id=prepared"
-    assert client.containers.list(all=True, filters={"label": label}) == []
+    labels = ["jupyter-launcher.session-id=prepared", f"jupyter-launcher.namespace={namespace}"]
+    assert client.containers.list(all=True, filters={"label": labels}) == []
