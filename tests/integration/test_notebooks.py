@@ -255,7 +255,7 @@ def test_what_cannot_be(beside: Place, name: str, options: Any, kind: type[Excep
     for inside in ("folder", "locked"):
         (folder / inside).mkdir(exist_ok=True)
     owned(folder / "folder")
-    (folder / "locked").chmod(0o755)
+    (folder / "locked").chmod(0o555)
     (folder / "bytes.ipynb").write_bytes(b"\xff\xfe")
     (folder / "text.ipynb").write_text("x = 1")
     (folder / "old.ipynb").write_text(json.dumps({"nbformat": 3, "worksheets": []}))

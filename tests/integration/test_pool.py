@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import docker
 import pytest
 import requests
 from run_pipeline import kernel_client
@@ -30,7 +31,7 @@ from jupyter_launcher.spec.options import SessionSpec
 from jupyter_launcher.threads import map_at_once
 from jupyter_launcher.warm import mount
 from jupyter_launcher.warm.claim import NotClaimedError, claim_server
-from tests.containers import OWNER, eventually, held_by_engine, owned
+from tests.containers import OWNER, eventually, held_by_engine, owned, user_inside
 from tests.integration.test_lease import RUN_DIR, wait_for_another_second
 from tests.integration.test_session import authorized, in_container, printed, start_kernel
 
@@ -61,8 +62,8 @@ def folder(tmp_path: Path) -> Callable[[str], Path]:
 
 
 def user_of(folder: Path) -> str:
-    status = folder.stat()
-    return f"{status.st_uid}:{status.st_gid}"
+    with contextlib.closing(docker.from_env()) as client:
+        return user_inside(client, folder)
 
 
 @contextlib.contextmanager
