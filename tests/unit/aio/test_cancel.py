@@ -457,34 +457,43 @@ def test_an_interrupt_while_a_stream_begins(run: Run[None], interrupt: Callable[
     assert events.closed
 
 
-def test_a_piece_that_comes_when_its_task_is_cancelled_is_kept(run: Run[None]) -> None:
+@pytest.mark.parametrize("first", ["piece", "cancel"])
+def test_a_piece_that_comes_when_its_task_is_cancelled_is_kept(first: str) -> None:
+    most, go_on = 100, threading.Semaphore(0)
+
+    def pieces() -> Iterator[int]:
+        for number in range(most):
+            assert go_on.acquire(timeout=PATIENCE)
+            yield number
+
     async def main() -> None:
-        loop, scope, go_on = Loop(), anyio.CancelScope(), threading.Semaphore(0)
-        soon, most = loop._soon, 100
+        loop, taken, cancelled = Loop(), list[int](), 0
+        soon = loop._soon
+        task = asyncio.ensure_future(asyncio.sleep(0, 0))
 
         def cancel_at_once(call: Callable[[], object]) -> object:
             def both() -> None:
+                if first == "cancel":
+                    task.cancel()
                 call()
-                scope.cancel()
+                task.cancel()
 
             return soon(both)
 
-        def pieces() -> Iterator[int]:
-            for number in range(most):
-                assert go_on.acquire(timeout=PATIENCE)
-                yield number
-
         loop._soon = cancel_at_once
-        taken: list[int] = []
+        stream = AsyncStream(pieces(), loop)
         with anyio.fail_after(PATIENCE):
-            stream = AsyncStream(pieces(), loop)
             for _ in range(most):
-                with anyio.CancelScope() as scope:
-                    go_on.release()
-                    taken.append(await anext(stream))
-                if scope.cancelled_caught:
+                task = asyncio.ensure_future(stream.__anext__())
+                await asyncio.sleep(0)
+                go_on.release()
+                try:
+                    taken.append(await task)
+                except asyncio.CancelledError:
+                    cancelled += 1
                     taken.append(await anext(stream))
             assert taken == list(range(most))
+            assert cancelled > 0
             await stream.close()
 
-    run(main)
+    asyncio.run(main())
