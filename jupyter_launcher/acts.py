@@ -217,15 +217,17 @@ def begin_act(
     *,
     undo: Callable[[T], object] | None = None,
     cancel: Cancel | None = None,
+    first: threading.Lock | None = None,
 ) -> None:
     """Run an act in the background, as :func:`run_act` runs it, and give its result, or what it raises, to ``result``.
 
     It is no part of an act that runs here. A future that was cancelled before the act begins prevents it. Where no
-    thread can be started, the act runs at once.
+    thread can be started, the act runs at once. Of those that are begun with the same lock ``first`` only one runs: for
+    a caller who cannot know whether it has begun, since a signal has raised meanwhile.
     """
 
     def run() -> None:
-        if not result.set_running_or_notify_cancel():
+        if (first is not None and not first.acquire(blocking=False)) or not result.set_running_or_notify_cancel():
             return
         try:
             result.set_result(run_act(call, undo=undo, cancel=cancel))

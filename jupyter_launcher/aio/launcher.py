@@ -42,16 +42,20 @@ class AsyncLauncher(Async[Launcher], like=Launcher):
     @taking(Launcher.__init__)
     def __init__(self, **options: Any) -> None:
         inspect.signature(Launcher).bind(**options)
-        if options.get("on_event") is not None:
-            check_plain(options["on_event"], "on_event")
+        if callable(options.get("on_event")):
+            options["on_event"] = check_plain(options["on_event"], "on_event")
         self._options = options
 
     async def __aenter__(self) -> AsyncLauncher:
-        if self._made is None:
+        while self._made is None:
             loop, options = Loop(), dict(self._options)
             if callable(options.get("on_event")):
                 options["on_event"] = functools.partial(loop.tell, options["on_event"])
-            self._made = await loop.call(functools.partial(Launcher, **options), undo=Launcher.close), loop
+            launcher = await loop.call(functools.partial(Launcher, **options), undo=Launcher.close)
+            self._made = self._made or (launcher, loop)
+            if self._made[0] is not launcher:  # another task was faster
+                await loop.call(launcher.close, is_shielded=True)
+        self._made[1].check()
         return self
 
     async def __aexit__(
@@ -61,6 +65,7 @@ class AsyncLauncher(Async[Launcher], like=Launcher):
 
     async def close(self) -> None:  # noqa: D102 - as Launcher's
         if self._made is not None:
+            self._made[1].check()
             (launcher, loop), self._made = self._made, None
             async with contextlib.AsyncExitStack() as ends:
                 ends.push_async_callback(loop.call, launcher.close, is_shielded=True)

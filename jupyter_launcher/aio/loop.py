@@ -22,7 +22,7 @@ import anyio
 from anyio.lowlevel import current_token
 
 from jupyter_launcher.acts import Cancel, begin_act, check_cancelled
-from jupyter_launcher.errors import OptionError
+from jupyter_launcher.errors import EngineUnavailableError, OptionError
 from jupyter_launcher.models import Event
 from jupyter_launcher.models.options import hide_secrets
 
@@ -42,27 +42,26 @@ class LeftError(Exception):
 
 
 class Act(Generic[T]):
-    """An act that an event loop waits for."""
+    """An act that an event loop waits for. It begins once: by ``begin``, or when it is waited for."""
 
     def __init__(self, loop: Loop, call: Callable[[], T], undo: Callable[[T], object] | None = None) -> None:
         self.cancel = threading.Event()
         self.result: Future[T] = Future()
         self._done = done = anyio.Event()
         self.result.add_done_callback(lambda _: loop.soon(done.set))
-        begin_act(call, self.result, undo=undo, cancel=Cancel(self.cancel, LeftError))
+        self._first = first = threading.Lock()
+        cancel = Cancel(self.cancel, LeftError)
+        self._begin = functools.partial(begin_act, call, self.result, undo=undo, cancel=cancel, first=first)
 
-    async def wait(self, *, is_shielded: bool = False) -> None:
-        """Wait for its end. If the waiting task is cancelled, so is the act, unless it is shielded; it ends first."""
-        try:
-            await self._done.wait()
-        except GeneratorExit:  # the loop has ended, so nobody can wait
-            self.cancel.set()
-            raise
-        except BaseException:
-            if not is_shielded:
-                self.cancel.set()
-            await self.finish()
-            raise
+    def begin(self) -> None:
+        """Begin it, if it has not begun."""
+        if not self._first.locked():
+            self._begin()
+
+    async def wait(self) -> None:
+        """Wait for its end."""
+        self.begin()
+        await self._done.wait()
 
     async def finish(self) -> None:
         """Wait for its end, whatever comes meanwhile: for a task that has been cancelled."""
@@ -71,22 +70,32 @@ class Act(Generic[T]):
                 contextlib.suppress(Exception, KeyboardInterrupt, anyio.get_cancelled_exc_class()),
                 anyio.CancelScope(shield=True),
             ):
-                await self._done.wait()
+                await self.wait()
 
 
 class Loop:
     """The event loop of an :class:`AsyncLauncher`, as the threads of its acts know it."""
 
     def __init__(self) -> None:
-        token: Any = current_token()
-        native = getattr(token, "native_token", token)  # from anyio 4.11 on
-        # asyncio's, or trio's; both keep the order.
+        self._native = native = _running()
+        self._is_asyncio = hasattr(native, "call_soon_threadsafe")  # else it is trio's; both keep the order
         self._soon: Callable[[Callable[[], object]], object] = (
-            native.call_soon_threadsafe if hasattr(native, "call_soon_threadsafe") else native.run_sync_soon
+            native.call_soon_threadsafe if self._is_asyncio else native.run_sync_soon
         )
         self._context = contextvars.copy_context()
         self._limits: defaultdict[str, anyio.CapacityLimiter] = defaultdict(lambda: anyio.CapacityLimiter(_AT_ONCE))
         self.streams: WeakSet[Any] = WeakSet()  # of AsyncStream, which is above
+
+    def check(self) -> None:
+        """Refuse another loop, in which nobody would be told that an act has ended.
+
+        Raises:
+            EngineUnavailableError: another one runs here.
+        """
+        if _running() is not self._native:
+            msg = "this belongs to another event loop, whose `async with` block of an AsyncLauncher it is from"
+            hint = "await it in that loop, or make an AsyncLauncher in this one, and find the session with its `get`"
+            raise EngineUnavailableError(msg, hint=hint)
 
     def soon(self, call: Callable[[], object]) -> None:
         """Let the loop call something, from any thread; nothing happens where it has ended."""
@@ -104,7 +113,7 @@ class Loop:
         def run() -> None:
             try:
                 answer.set_result(self._context.copy().run(call, *given))
-            except Exception as error:  # noqa: BLE001 - raised again in the act
+            except BaseException as error:  # noqa: BLE001 - raised again in the act, so by the call
                 answer.set_exception(error)
 
         self._soon(run)
@@ -113,13 +122,18 @@ class Loop:
         return answer.result()
 
     def tell(self, listener: Callable[[Event], object], event: Event) -> None:
-        """Let the loop call a listener of events. Nobody waits for that, so a loop that has ended holds nothing up."""
+        """Let the loop call a listener of events. Nobody waits for that, so a loop that has ended holds nothing up.
+
+        What ends a process ends asyncio's loop; trio has no way for that.
+        """
 
         def run() -> None:
             try:
                 self._context.copy().run(listener, event)
-            except Exception:  # noqa: BLE001 - as the sessions' own reporter does
+            except BaseException as error:
                 _log.exception("on_event failed for %s", event)
+                if self._is_asyncio and isinstance(error, KeyboardInterrupt | SystemExit):
+                    raise
 
         self.soon(run)
 
@@ -147,14 +161,22 @@ class Loop:
             kind: at most 64 calls of one kind run at once; empty: it begins at once, in a task that is cancelled too.
             undo: called with the result that nobody gets, because the task was cancelled when it was there.
             is_shielded: it is not cancelled, but comes to its end before its task is told.
+
+        Raises:
+            EngineUnavailableError: this is not the loop that runs here.
         """
+        self.check()
         async with self._limits[kind] if kind else contextlib.nullcontext():
             act = Act(self, call, undo)
             try:
-                await act.wait(is_shielded=is_shielded)
-            except GeneratorExit:
+                await act.wait()
+            except GeneratorExit:  # the loop has ended, so nobody can wait
+                act.cancel.set()
                 raise
             except BaseException as reason:
+                if not is_shielded:
+                    act.cancel.set()
+                await act.finish()
                 await self._take_back(act.result, undo, reason)
                 raise
             try:
@@ -178,12 +200,31 @@ class Loop:
 
 
 def check_plain(value: Callable[..., T], option: str) -> Callable[..., T]:
-    """Refuse a function of the caller's that has to be awaited.
+    """The same function of the caller's, which raises where it has to be awaited after all.
 
     Raises:
-        OptionError: it has.
+        OptionError: it has to be, as can be seen of it.
     """
-    if inspect.iscoroutinefunction(value):
-        msg = f"{option} is {value!r}, which has to be awaited"
-        raise OptionError(msg, hint="give a plain function; it may begin a task, or fill a queue", option=option)
-    return value
+    msg = f"{option} is {value!r}, which has to be awaited"
+    error = functools.partial(
+        OptionError, msg, hint="give a plain function; it may begin a task, or fill a queue", option=option
+    )
+    if any(
+        inspect.iscoroutinefunction(item) or inspect.isasyncgenfunction(item) for item in (value, type(value).__call__)
+    ):
+        raise error()
+
+    def plain(*given: Any) -> T:
+        result = value(*given)
+        if inspect.iscoroutine(result):
+            result.close()
+            raise error()
+        return result
+
+    return plain
+
+
+def _running() -> Any:
+    """The event loop that runs here: asyncio's, or trio's token of it."""
+    token: Any = current_token()
+    return getattr(token, "native_token", token)  # from anyio 4.11 on

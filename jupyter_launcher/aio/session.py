@@ -48,7 +48,9 @@ class AsyncSession(Async[Session], like=Session):
     """
 
     async def __aenter__(self) -> AsyncSession:
-        self._parts[0].__enter__()  # it blocks nothing; and a task that is cancelled here would not leave the block
+        session, loop = self._parts
+        loop.check()
+        session.__enter__()  # it blocks nothing; and a task that is cancelled here would not leave the block
         return self
 
     async def __aexit__(

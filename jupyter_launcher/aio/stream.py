@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import math
 import threading
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import wait
 from types import TracebackType
 from typing import Generic, TypeVar, cast
 
 import anyio
+from anyio.lowlevel import checkpoint
 
 from jupyter_launcher.acts import check_cancelled, close_on_cancel
 from jupyter_launcher.aio.loop import Act, LeftError, Loop
@@ -24,6 +26,27 @@ _POLL = 0.05
 T = TypeVar("T")
 
 
+class _Pieces(Generic[T]):
+    """The pieces that have come and were not taken. Only the loop touches them."""
+
+    def __init__(self) -> None:
+        self.kept: deque[T] = deque()
+        self.changed = anyio.Event()
+        self.are_all = False
+
+    def push(self, piece: T) -> None:
+        self.kept.append(piece)
+        self._wake()
+
+    def end(self) -> None:
+        self.are_all = True
+        self._wake()
+
+    def _wake(self) -> None:
+        self.changed.set()
+        self.changed = anyio.Event()
+
+
 class AsyncStream(Generic[T]):
     """What a call tells piece by piece: an async iterator, which ``close`` ends, and so does leaving its block.
 
@@ -32,11 +55,7 @@ class AsyncStream(Generic[T]):
 
     def __init__(self, found: Iterator[T], loop: Loop) -> None:
         room = threading.Semaphore(_MOST_PIECES)
-        send, receive = anyio.create_memory_object_stream[T](math.inf)
-
-        def push(piece: T) -> None:
-            with contextlib.suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):  # nobody has it any more
-                send.send_nowait(piece)
+        pieces = _Pieces[T]()
 
         def read() -> None:  # it knows nothing of the iterator, or that would never be let go
             with contextlib.ExitStack() as stack:
@@ -47,16 +66,21 @@ class AsyncStream(Generic[T]):
                 for piece in found:
                     while not room.acquire(timeout=_POLL):
                         check_cancelled()
-                    loop.soon(functools.partial(push, piece))
+                    loop.soon(functools.partial(pieces.push, piece))
 
-        self._room, self._send, self._receive = room, send, receive
+        self._room, self._pieces, self._loop = room, pieces, loop
         self._act = Act(loop, read)
-        self._act.result.add_done_callback(lambda _: loop.soon(send.close))
+        self._act.result.add_done_callback(lambda _: loop.soon(pieces.end))
         loop.streams.add(self)
+        try:
+            self._act.begin()
+        except BaseException:  # Ctrl-C
+            self._act.cancel.set()
+            self._act.begin()  # it closes what it would have read
+            raise
 
     def __del__(self) -> None:
         self._act.cancel.set()
-        self._close()
 
     async def __aenter__(self) -> AsyncStream[T]:
         return self
@@ -76,10 +100,13 @@ class AsyncStream(Generic[T]):
             StopAsyncIteration: there is none, or it was closed.
             LauncherError: what the call raises when it goes on.
         """
-        with contextlib.suppress(anyio.EndOfStream, anyio.ClosedResourceError):
-            piece = await self._receive.receive()
+        self._loop.check()
+        await checkpoint()
+        while not self._pieces.kept and not self._pieces.are_all:
+            await self._pieces.changed.wait()
+        if self._pieces.kept:  # only now is it taken: a task that is cancelled while it waits takes none
             self._room.release()
-            return piece
+            return self._pieces.kept.popleft()
         error = self._act.result.exception() if self._act.result.done() else None
         if error is None or isinstance(error, LeftError):
             raise StopAsyncIteration
@@ -87,10 +114,7 @@ class AsyncStream(Generic[T]):
 
     async def close(self) -> None:
         """End it, and let go of the connection. A task that waits for the next piece gets none."""
+        self._loop.check()
         self._act.cancel.set()
-        await self._act.wait(is_shielded=True)
-        self._close()
-
-    def _close(self) -> None:
-        self._send.close()
-        self._receive.close()
+        await self._loop.call(functools.partial(wait, [self._act.result]), is_shielded=True)
+        self._pieces.kept.clear()

@@ -7,17 +7,19 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import pytest
 from anyio.lowlevel import checkpoint
 
 from jupyter_launcher import (
     AsyncKernel,
     AsyncLauncher,
+    AsyncSession,
     Event,
     EventKind,
     Phase,
@@ -27,8 +29,11 @@ from jupyter_launcher import (
 )
 from jupyter_launcher.acts import wait_for_cancel
 from jupyter_launcher.aio.loop import Act, Loop
+from jupyter_launcher.aio.stream import AsyncStream
+from jupyter_launcher.sessions.events import SessionEvents
+from tests.containers import eventually
 from tests.unit.aio.conftest import Run
-from tests.unit.fakes import HASTY, FakeEngine, FakeJupyter, refusal
+from tests.unit.fakes import HASTY, FakeEngine, FakeEvents, FakeJupyter, refusal
 
 PATIENCE = 10
 
@@ -87,7 +92,8 @@ def late(monkeypatch: pytest.MonkeyPatch) -> Late:
     """From its call on, a scope is cancelled just when the result of the next call is there."""
 
     def cancel_late(scope: anyio.CancelScope) -> None:
-        async def wait_late(act: Act[Any], **_: Any) -> None:
+        async def wait_late(act: Act[Any]) -> None:
+            act.begin()
             act.result.exception(PATIENCE)
             monkeypatch.undo()
             scope.cancel()
@@ -394,3 +400,100 @@ def test_a_coroutine_that_nobody_runs_any_more_cancels_its_act() -> None:
 
     asyncio.run(main())
     assert ended.is_set()
+
+
+@pytest.fixture(params=["before", "after"])
+def interrupt(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """From its call on, Ctrl-C comes where the next thread of an act is started."""
+    start = threading.Thread.start
+
+    def interrupted(thread: threading.Thread) -> None:
+        if thread.name != "jupyter-launcher" or threading.current_thread() is not threading.main_thread():
+            start(thread)
+            return
+        monkeypatch.undo()
+        if request.param == "after":
+            start(thread)
+        raise KeyboardInterrupt
+
+    def begin() -> None:
+        monkeypatch.setattr(threading.Thread, "start", interrupted)
+
+    return begin
+
+
+def test_an_interrupt_while_a_call_begins(
+    run: Run[None], launcher: AsyncLauncher, engine: FakeEngine, tmp_path: Path, interrupt: Callable[[], None]
+) -> None:
+    async def interrupted(call: Awaitable[object]) -> None:
+        interrupt()
+        with anyio.fail_after(PATIENCE), pytest.raises(KeyboardInterrupt):
+            await call
+
+    async def leave(session: AsyncSession) -> None:
+        async with session:
+            interrupt()
+
+    async def main() -> None:
+        async with launcher:
+            await interrupted(launcher.start(tmp_path))
+            assert engine.known == {}
+            await interrupted(leave(await launcher.start(tmp_path)))
+            assert engine.known == {}
+
+    run(main)
+
+
+def test_an_interrupt_while_a_stream_begins(run: Run[None], interrupt: Callable[[], None]) -> None:
+    events = FakeEvents()
+
+    async def main() -> None:
+        interrupt()
+        with pytest.raises(KeyboardInterrupt):
+            AsyncStream(SessionEvents(events), Loop())
+        await anyio.to_thread.run_sync(lambda: eventually(lambda: events.closed))
+
+    run(main)
+    assert events.closed
+
+
+@pytest.mark.parametrize("first", ["piece", "cancel"])
+def test_a_piece_that_comes_when_its_task_is_cancelled_is_kept(first: str) -> None:
+    most, go_on = 100, threading.Semaphore(0)
+
+    def pieces() -> Iterator[int]:
+        for number in range(most):
+            assert go_on.acquire(timeout=PATIENCE)
+            yield number
+
+    async def main() -> None:
+        loop, taken, cancelled = Loop(), list[int](), 0
+        soon = loop._soon
+        task = asyncio.ensure_future(asyncio.sleep(0, 0))
+
+        def cancel_at_once(call: Callable[[], object]) -> object:
+            def both() -> None:
+                if first == "cancel":
+                    task.cancel()
+                call()
+                task.cancel()
+
+            return soon(both)
+
+        loop._soon = cancel_at_once
+        stream = AsyncStream(pieces(), loop)
+        with anyio.fail_after(PATIENCE):
+            for _ in range(most):
+                task = asyncio.ensure_future(stream.__anext__())
+                await asyncio.sleep(0)
+                go_on.release()
+                try:
+                    taken.append(await task)
+                except asyncio.CancelledError:
+                    cancelled += 1
+                    taken.append(await anext(stream))
+            assert taken == list(range(most))
+            assert cancelled > 0
+            await stream.close()
+
+    asyncio.run(main())
