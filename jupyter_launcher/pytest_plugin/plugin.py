@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from jupyter_launcher.sessions.session import Session
     from jupyter_launcher.spec.options import StartOptions
 
-__all__ = ["LauncherConfig", "ServerFactory"]
+__all__ = ["LauncherConfig", "ServerFactory", "has_failed"]
 
 _OUTPUT = "jupyter_launcher"
 _NOT_REUSED = "jupyter: no server is reused: "
@@ -122,6 +122,11 @@ def _tell_obstacle(config: pytest.Config) -> list[str]:
 
 def _uses_run(item: pytest.Item) -> bool:
     return "_jupyter_run" in getattr(item, "fixturenames", ())
+
+
+def has_failed(node: pytest.Item | pytest.Collector) -> bool:
+    """Whether a test has failed, or one of those in a class, a module or what else has tests."""
+    return node.stash.get(_FAILED, False)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -304,9 +309,7 @@ def jupyter_server_factory(
                     raise
                 # The message and the report say what failed; the traceback is long, and all in this library.
                 raise error.with_traceback(None) from None
-            stack.callback(
-                lambda: _jupyter_run.finish(session, node.name or "all tests", failed=node.stash.get(_FAILED, False))
-            )
+            stack.callback(lambda: _jupyter_run.finish(session, node.name or "all tests", failed=has_failed(node)))
             return session
 
         yield start
