@@ -8,6 +8,8 @@ import itertools
 import math
 import os
 import shutil
+import stat
+import tempfile
 import threading
 import time
 from collections.abc import Collection, Iterator, Mapping
@@ -70,17 +72,23 @@ class Reuse:
             cache: a folder of pytest's cache.
             root: the folder of the tests. Another folder at the same path, as in another container, is another one.
             worker: of pytest-xdist, such as ``gw0``; ``main`` without it.
+
+        Raises:
+            OSError: the cache cannot be written, or the folder of the locks is not this user's own.
         """
-        folder = cache / worker
-        folder.mkdir(exist_ok=True)
-        lock = FileLock(folder / "lock")
+        # Not in the cache: `--cache-clear` of another run would take the lock away.
+        locks = _find_locks()
+        status = root.stat()
+        words = f"{root}\0{status.st_dev}:{status.st_ino}\0{locks}"  # who finds the same sessions has the same lock
+        name = f"{hashlib.sha256(os.fsencode(words)).hexdigest()[:12]}-{worker}"
+        folder = cache / name
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(locks / f"{name}.lock")
         try:
             lock.acquire(timeout=0)
         except Timeout:
             return None
-        status = root.stat()
-        mark = hashlib.sha256(f"{root}\0{status.st_dev}:{status.st_ino}".encode()).hexdigest()[:12]
-        return cls(folder, root, f"pytest-reuse-{mark}-{worker}", lock)
+        return cls(folder, root, f"pytest-reuse-{name}", lock)
 
     def close(self) -> None:
         """Let the next run have them."""
@@ -123,7 +131,7 @@ class Reuse:
         names = (self._folder / f"pipeline-dir-{number}" for number in itertools.count(1))
         folder = next(path for path in names if path not in self._dirs)
         try:
-            folder.mkdir(exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)  # another run may have cleared the cache
             for item in folder.iterdir():
                 if item.is_dir() and not item.is_symlink():
                     shutil.rmtree(item)
@@ -233,6 +241,21 @@ class Reuse:
         if is_kept:
             self.idle.add(session.id)
         return is_kept
+
+
+def _find_locks() -> Path:
+    """The folder of this user's locks. It is in a directory that others can write, so it may be somebody else's.
+
+    Raises:
+        OSError: it is, or it cannot be made.
+    """
+    folder = Path(tempfile.gettempdir()) / f"jupyter-launcher-pytest-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    status = folder.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o022:
+        msg = f"{folder} is no folder that only this user can write"
+        raise PermissionError(msg)
+    return folder
 
 
 def _free_id(asked: Collection[str], used: Collection[str]) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +16,7 @@ import pytest
 from jupyter_launcher import (
     DEFAULT_IMAGE,
     EngineError,
+    EngineUnavailableError,
     Launcher,
     OptionError,
     PipelineDirError,
@@ -31,9 +34,13 @@ USES_IT = "def test_it(jupyter_server):\n    print('joined:', jupyter_server.joi
 
 
 @pytest.fixture(autouse=True)
-def _outside(monkeypatch: pytest.MonkeyPatch) -> None:
+def locks(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the locks are. Not on CI, and not a worker of ours."""
     for name in NOT_ON_CI:
         monkeypatch.delenv(name, raising=False)
+    folder = tmp_path_factory.mktemp("locks")
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder / f"jupyter-launcher-pytest-{os.getuid()}"
 
 
 class WithTerminals(FakeJupyter):
@@ -163,7 +170,7 @@ def test_each_test_finds_the_directory_empty(pytester: pytest.Pytester, engine: 
     for _ in range(2):
         ended = inside(pytester, FILES)
         ended.assert_outcomes(passed=2)
-        ended.stdout.fnmatch_lines(["*found: */.pytest_cache/d/jupyter-launcher/main/pipeline-dir-1 []"])
+        ended.stdout.fnmatch_lines(["*found: */.pytest_cache/d/jupyter-launcher/*-main/pipeline-dir-1 []"])
 
 
 def test_a_directory_that_cannot_be_emptied_is_an_error(reuse: Reuse, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,6 +237,64 @@ def test_another_run_at_the_same_time_has_servers_of_its_own(pytester: pytest.Py
     ended.stdout.fnmatch_lines(["*joined: False*", "jupyter: no server is reused: another run of these tests has them"])
     assert len(engine.known) == 1
     held.close()
+
+
+def test_another_run_that_clears_the_cache_takes_nothing_but_files(
+    pytester: pytest.Pytester, engine: FakeEngine
+) -> None:
+    held = Reuse.take(pytester.path / ".pytest_cache" / "d" / "jupyter-launcher", pytester.path, "main")
+    assert held is not None
+    with held.directory() as before:
+        ended = inside(pytester, USES_IT, "--cache-clear")
+        assert not before.exists()
+    ended.stdout.fnmatch_lines(["jupyter: no server is reused: another run of these tests has them"])
+    assert engine.known == {}
+    with held.directory() as after:
+        assert (after, list(after.iterdir())) == (before, [])
+    held.close()
+
+
+def test_a_cache_that_cannot_be_written(pytester: pytest.Pytester, engine: FakeEngine) -> None:
+    (pytester.path / "file").touch()
+    ended = inside(pytester, USES_IT, "-W", "ignore::pytest.PytestCacheWarning", "-o", "cache_dir=file/cache")
+    ended.assert_outcomes(passed=1)
+    ended.stdout.fnmatch_lines(["*joined: False*", "jupyter: no server is reused: *file*"])
+    assert engine.known == {}
+
+
+def test_locks_that_others_can_write_are_not_trusted(
+    pytester: pytest.Pytester, engine: FakeEngine, locks: Path
+) -> None:
+    locks.mkdir()
+    locks.chmod(0o777)
+    ended = inside(pytester, USES_IT)
+    ended.assert_outcomes(passed=1)
+    ended.stdout.fnmatch_lines([f"jupyter: no server is reused: {locks} is no folder that only this user can write"])
+    locks.rmdir()
+    locks.symlink_to(pytester.path)
+    inside(pytester, USES_IT).stdout.fnmatch_lines(["jupyter: no server is reused: *"])
+
+
+def test_runs_with_one_cache_have_directories_of_their_own(tmp_path: Path) -> None:
+    folders = [tmp_path / "one", tmp_path / "two"]
+    for folder in folders:
+        folder.mkdir()
+    one, two = (Reuse.take(tmp_path / "cache", folder, "main") for folder in folders)
+    assert one is not None
+    assert two is not None
+    with one.directory() as first, two.directory() as second:
+        assert first != second
+    one.close()
+    two.close()
+
+
+def test_the_directory_alone_needs_no_engine(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(**_: object) -> None:
+        msg = "nothing listens there"
+        raise EngineUnavailableError(msg, hint="start Docker")
+
+    monkeypatch.setattr(DockerEngine, "connect", fail)
+    inside(pytester, FILES).assert_outcomes(passed=2)
 
 
 def test_servers_that_no_test_uses_are_not_in_the_report(pytester: pytest.Pytester, engine: FakeEngine) -> None:
