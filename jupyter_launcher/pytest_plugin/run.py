@@ -105,7 +105,7 @@ class Run:
             owner.reap_dead_runs(self._engine)
             self.launcher.ensure_image(pull=self._config.options.get("pull", "missing"))
         if self.reuse is not None:
-            self.reuse.prepare(self.launcher)
+            self.reuse.prepare(self.launcher, self._engine)
 
     def close(self) -> None:
         """Stop the sessions that tests have left, and close the connections."""

@@ -27,6 +27,7 @@ from jupyter_launcher import (
 from jupyter_launcher.engine.client import DockerEngine
 from jupyter_launcher.pytest_plugin import reuse as reuse_module
 from jupyter_launcher.pytest_plugin.reuse import Reuse
+from jupyter_launcher.server.api import JupyterApi
 from tests.unit.fakes import HASTY, FakeEngine, FakeJupyter, refusal
 
 NOT_ON_CI = ("CI", "PYTEST_XDIST_WORKER", "PYTEST_XDIST_TESTRUNUID", "PYTEST_ADDOPTS")
@@ -446,7 +447,27 @@ def test_a_session_that_does_not_answer_any_more_does_not_stay(
     test.start()
     jupyter.lists = False
     assert test.end() == [False]
-    assert (reuse.idle, reuse.describe()) == (set(), [])
+    told = "jupyter: server server-1 does not stay for the next test: it does not list api/kernels (status 503)"
+    assert (reuse.idle, reuse.describe()) == (set(), [told])
+
+
+def test_a_session_that_a_test_leaves_paused_is_not_asked(
+    pytester: pytest.Pytester, jupyter: WithTerminals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Session, "close_kernel", lambda _: pytest.fail("it would wait for an answer"))
+    monkeypatch.setattr(Session, "request", lambda *_, **__: pytest.fail("it would wait for an answer"))
+    ended = inside(pytester, "def test_it(jupyter_server):\n    jupyter_server.pause()")
+    ended.assert_outcomes(passed=1)
+    told = "jupyter: server server-1 does not stay for the next test: it does not answer (its state is paused)"
+    ended.stdout.fnmatch_lines([told])
+    assert jupyter.engine.known == {}
+
+
+def test_that_a_test_has_stopped_its_session_is_not_told(of_test: Any, reuse: Reuse) -> None:
+    test = of_test()
+    test.start().stop()
+    assert test.end() == [False]
+    assert reuse.describe() == []
 
 
 # The next run
@@ -460,10 +481,30 @@ def test_sessions_of_the_last_run_that_cannot_be_used_are_stopped(
     ended = launcher.start(tmp_path, session_id="ended", lease=60)
     jupyter.engine.end(ended.container_id)
     jupyter.kernels = {"k"}
-    reuse.prepare(launcher)
+    reuse.prepare(launcher, jupyter.engine)
     assert jupyter.kernels == set()
     assert launcher.ids() == ["with"]
     assert reuse.idle == {"with"}
+
+
+def test_a_server_of_the_last_run_that_does_not_answer_is_not_waited_for(
+    pytester: pytest.Pytester, jupyter: WithTerminals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside(pytester, USES_IT)
+    (before,) = jupyter.engine.known
+    monkeypatch.setattr(JupyterApi, "is_alive", lambda *_: False)
+    monkeypatch.setattr(Launcher, "get", lambda *_: pytest.fail("it would wait for an answer"))
+    monkeypatch.setattr(Launcher, "stop", lambda *_: pytest.fail("it would wait for an answer"))
+    ended = inside(pytester, USES_IT)
+    ended.assert_outcomes(passed=1)
+    ended.stdout.fnmatch_lines(
+        [
+            "*joined: False*",
+            "jupyter: server server-1 of an earlier run was stopped: it does not answer (its state is starting)",
+            "jupyter: 1 server stays *",
+        ]
+    )
+    assert before not in jupyter.engine.known
 
 
 def test_another_folder_at_the_same_path_is_another_one(tmp_path: Path) -> None:
