@@ -9,6 +9,7 @@ from jupyter_launcher.pytest_plugin.config import LauncherConfig
 from jupyter_launcher.pytest_plugin.options import pytest_addoption
 from jupyter_launcher.pytest_plugin.plugin import (
     ServerFactory,
+    _jupyter_reuse,
     _jupyter_run,
     jupyter_gateway,
     jupyter_gateway_dir,
@@ -28,6 +29,7 @@ from jupyter_launcher.pytest_plugin.plugin import (
 __all__ = [
     "LauncherConfig",
     "ServerFactory",
+    "_jupyter_reuse",
     "_jupyter_run",
     "jupyter_gateway",
     "jupyter_gateway_dir",

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from jupyter_launcher.pytest_plugin.options import skip_or_fail
+from jupyter_launcher.pytest_plugin.plugin import has_failed
 
 if TYPE_CHECKING:
     from jupyter_launcher.pytest_plugin.plugin import ServerFactory
+    from jupyter_launcher.pytest_plugin.run import Run
 
 __all__ = ["NotebookFile", "describe_failure"]
 
@@ -46,11 +48,14 @@ class NotebookItem(pytest.Function):
         return str(self.path), None, self.name
 
 
-def _run_notebook(request: pytest.FixtureRequest, jupyter_server_factory: ServerFactory) -> None:
+def _run_notebook(request: pytest.FixtureRequest, _jupyter_run: Run, jupyter_server_factory: ServerFactory) -> None:
     if importlib.util.find_spec("websocket") is None:
         needed = "a notebook needs websocket-client; pip install 'jupyter-launcher[execute]'"
         skip_or_fail(request.config, f"{request.path.name} is not run", needed)
     session = jupyter_server_factory(request.path.parent, pipeline_read_only=True)
+    node = request.node
+    # The factory ends it with its scope, which may be all tests.
+    request.addfinalizer(lambda: _jupyter_run.finish(session, node.name, failed=has_failed(node)))
     session.run_notebook(request.path.name)
 
 

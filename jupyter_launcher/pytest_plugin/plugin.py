@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from jupyter_launcher.sessions.session import Session
     from jupyter_launcher.spec.options import StartOptions
 
-__all__ = ["LauncherConfig", "ServerFactory"]
+__all__ = ["LauncherConfig", "ServerFactory", "has_failed"]
 
 _OUTPUT = "jupyter_launcher"
 _NOT_REUSED = "jupyter: no server is reused: "
@@ -75,20 +75,26 @@ _RUN = pytest.StashKey["Run"]()
 _FAILED = pytest.StashKey[bool]()
 
 
-def _take_reused(request: pytest.FixtureRequest, worker: str) -> Reuse | None:
-    """The servers of earlier runs, until the fixture ends; None: none are to be reused."""
-    config = request.config
+def _take_reused(config: pytest.Config) -> Reuse | None:
+    """The servers of earlier runs; None: none are to be reused, or they cannot be, which the summary tells."""
     if not may_reuse(config):
         return None
     from jupyter_launcher.pytest_plugin.reuse import Reuse
 
     cache: pytest.Cache = config.cache
-    found = Reuse.take(cache.mkdir("jupyter-launcher"), config.rootpath, worker)
+    found, why = None, "another run of these tests has them"
+    try:
+        found = Reuse.take(cache.mkdir("jupyter-launcher"), config.rootpath, _worker_of(config))
+    except OSError as error:
+        why = str(error)
     if found is None:
-        config.stash[_SUMMARY].headers.append(f"{_NOT_REUSED}another run of these tests has them")
-    else:
-        request.addfinalizer(found.close)  # after the run's own end
+        config.stash[_SUMMARY].headers.append(_NOT_REUSED + why)
     return found
+
+
+def _worker_of(config: pytest.Config) -> str:
+    """The worker of pytest-xdist, such as ``gw0``; ``main`` without it."""
+    return str(getattr(config, "workerinput", {}).get("workerid", "main"))
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -122,6 +128,11 @@ def _tell_obstacle(config: pytest.Config) -> list[str]:
 
 def _uses_run(item: pytest.Item) -> bool:
     return "_jupyter_run" in getattr(item, "fixturenames", ())
+
+
+def has_failed(node: pytest.Item | pytest.Collector) -> bool:
+    """Whether a test has failed, or one of those in a class, a module or what else has tests."""
+    return node.stash.get(_FAILED, False)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -176,8 +187,16 @@ def jupyter_launcher_config(pytestconfig: pytest.Config) -> LauncherConfig:
 
 
 @pytest.fixture(scope="session")
+def _jupyter_reuse(pytestconfig: pytest.Config) -> Iterator[Reuse | None]:
+    """What is reused; None: nothing is. It needs no engine, since a test may ask for the directory alone."""
+    found = _take_reused(pytestconfig)
+    with contextlib.nullcontext() if found is None else contextlib.closing(found):
+        yield found
+
+
+@pytest.fixture(scope="session")
 def _jupyter_run(
-    request: pytest.FixtureRequest,
+    _jupyter_reuse: Reuse | None,
     jupyter_launcher_config: LauncherConfig,
     pytestconfig: pytest.Config,
     tmp_path_factory: pytest.TempPathFactory,
@@ -186,18 +205,16 @@ def _jupyter_run(
     from jupyter_launcher.pytest_plugin.run import Run, describe_engine
 
     worker: Mapping[str, str] = getattr(pytestconfig, "workerinput", {})
-    name = worker.get("workerid", "main")
     summary = pytestconfig.stash[_SUMMARY]
     folder = tmp_path_factory.getbasetemp()
-    reuse = _take_reused(request, name)
     try:
         run = Run(
             jupyter_launcher_config,
-            namespace=f"pytest-{worker.get('testrunuid', uuid.uuid4().hex)[:12]}-{name}",
+            namespace=f"pytest-{worker.get('testrunuid', uuid.uuid4().hex)[:12]}-{_worker_of(pytestconfig)}",
             keep=read_option(pytestconfig, "keep"),
             start_timeout=read_start_timeout(pytestconfig),
             lock=(folder.parent if worker else folder) / "jupyter-launcher.lock",
-            reuse=reuse,
+            reuse=_jupyter_reuse,
         )
     except EngineUnavailableError as error:
         skip_or_fail(pytestconfig, "no JupyterLab in a container", str(error))
@@ -211,7 +228,7 @@ def _jupyter_run(
         del pytestconfig.stash[_RUN]
         run.close()
         summary.kept += run.kept
-        summary.headers += [] if reuse is None else reuse.describe()
+        summary.headers += [] if _jupyter_reuse is None else _jupyter_reuse.describe()
 
 
 @pytest.fixture(scope="session")
@@ -245,7 +262,10 @@ def _uses_own_gateway(request: pytest.FixtureRequest, config: LauncherConfig) ->
 
 @pytest.fixture(scope=read_scope)
 def jupyter_pipeline_dir(
-    request: pytest.FixtureRequest, jupyter_launcher_config: LauncherConfig, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    _jupyter_reuse: Reuse | None,
+    jupyter_launcher_config: LauncherConfig,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Path]:
     """An empty directory: ``tmp_path``, or one for all tests of ``jupyter_scope``.
 
@@ -262,9 +282,8 @@ def jupyter_pipeline_dir(
             for item in folder.iterdir():
                 shutil.move(item, tmp_path)
         return
-    reuse: Reuse | None = request.getfixturevalue("_jupyter_run").reuse if may_reuse(request.config) else None
-    if reuse is not None:
-        with reuse.directory() as folder:
+    if _jupyter_reuse is not None:
+        with _jupyter_reuse.directory() as folder:
             yield folder
     elif request.scope == "function":
         yield request.getfixturevalue("tmp_path")
@@ -304,9 +323,7 @@ def jupyter_server_factory(
                     raise
                 # The message and the report say what failed; the traceback is long, and all in this library.
                 raise error.with_traceback(None) from None
-            stack.callback(
-                lambda: _jupyter_run.finish(session, node.name or "all tests", failed=node.stash.get(_FAILED, False))
-            )
+            stack.callback(lambda: _jupyter_run.finish(session, node.name or "all tests", failed=has_failed(node)))
             return session
 
         yield start

@@ -8,6 +8,8 @@ import itertools
 import math
 import os
 import shutil
+import stat
+import tempfile
 import threading
 import time
 from collections.abc import Collection, Iterator, Mapping
@@ -21,12 +23,13 @@ from jupyter_launcher.engine.protocol import Engine
 from jupyter_launcher.errors import (
     LauncherError,
     PipelineDirError,
+    ServerError,
     ServerNotRunningError,
     SessionConflictError,
     SessionNotFoundError,
 )
 from jupyter_launcher.launcher import Launcher
-from jupyter_launcher.models import Volume
+from jupyter_launcher.models import SessionState, Volume
 from jupyter_launcher.sessions.session import Renewer, Session
 from jupyter_launcher.spec.checks import check_name
 
@@ -35,6 +38,8 @@ __all__ = ["Reuse"]
 _LEASE = 3600
 _API_SECONDS = 10.0
 _LONGEST_ID = 40
+_HINT = "there is a new server in its place"
+_SILENT = (SessionState.STARTING, SessionState.UNRESPONSIVE)
 _IMAGE_LABEL = "pytest.image"
 """The id of a session's image: an image that was built anew under the same name makes another session."""
 
@@ -58,6 +63,7 @@ class Reuse:
         self._lock = lock
         self._ids = threading.Lock()
         self._used: set[str] = set()
+        self._told: dict[str, None] = {}
         self._dirs: set[Path] = set()
         self._renewed: dict[str, float] = {}
         self._renewers: dict[str, Renewer] = {}
@@ -70,46 +76,67 @@ class Reuse:
             cache: a folder of pytest's cache.
             root: the folder of the tests. Another folder at the same path, as in another container, is another one.
             worker: of pytest-xdist, such as ``gw0``; ``main`` without it.
+
+        Raises:
+            OSError: the cache cannot be written, or the folder of the locks is not this user's own.
         """
-        folder = cache / worker
-        folder.mkdir(exist_ok=True)
-        lock = FileLock(folder / "lock")
+        # Not in the cache: `--cache-clear` of another run would take the lock away.
+        locks = _find_locks()
+        status = root.stat()
+        words = f"{root}\0{status.st_dev}:{status.st_ino}\0{locks}"  # who finds the same sessions has the same lock
+        name = f"{hashlib.sha256(os.fsencode(words)).hexdigest()[:12]}-{worker}"
+        folder = cache / name
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(locks / f"{name}.lock")
         try:
             lock.acquire(timeout=0)
         except Timeout:
             return None
-        status = root.stat()
-        mark = hashlib.sha256(f"{root}\0{status.st_dev}:{status.st_ino}".encode()).hexdigest()[:12]
-        return cls(folder, root, f"pytest-reuse-{mark}-{worker}", lock)
+        return cls(folder, root, f"pytest-reuse-{name}", lock)
 
     def close(self) -> None:
         """Let the next run have them."""
         self._lock.release()
 
     def describe(self) -> list[str]:
-        """How many servers stay, and how to end them, in one line; none where none stays."""
+        """Lines: which servers could not stay, and why; how many stay, and how to end them."""
         if not self.idle:
-            return []
+            return [*self._told]
         stay = "1 server stays" if len(self.idle) == 1 else f"{len(self.idle)} servers stay"
         end = f"jupyter-launcher --namespace {self.namespace} stop --all"
-        return [f"jupyter: {stay} up to an hour for the next run; to stop them: {end}"]
+        return [*self._told, f"jupyter: {stay} up to an hour for the next run; to stop them: {end}"]
 
-    def prepare(self, launcher: Launcher) -> None:
+    def prepare(self, launcher: Launcher, engine: Engine) -> None:
         """See which sessions of the last run can be used, and stop the others."""
-        for session_id in launcher.ids():
-            if self._is_usable(launcher, session_id):
-                self.idle.add(session_id)
-            else:  # what cannot be stopped either is told by the start that needs its name
-                with contextlib.suppress(LauncherError):
-                    launcher.stop(session_id)
+        for item in launcher.list():  # it gives each server 2 s, where a look at one by its id may take a start's time
+            if item.state is SessionState.UNREADABLE:
+                continue
+            if self._is_usable(launcher, item.session_id, item.state):
+                self.idle.add(item.session_id)
+                continue
+            # What cannot be stopped either is told by the start that needs its name.
+            with contextlib.suppress(LauncherError):
+                if item.state in _SILENT and item.gateway is None:  # a stop would ask it first, and wait half a minute
+                    engine.remove(item.container_id)
+                else:
+                    launcher.stop(item.session_id)
 
-    def _is_usable(self, launcher: Launcher, session_id: str) -> bool:
+    def _is_usable(self, launcher: Launcher, session_id: str, state: SessionState) -> bool:
         try:
+            _check_answers(state)
             session = launcher.get(session_id)
-            # One without a lease is of a test of a killed run, which started it with the launcher.
-            return session.lease is not None and _clear(session)
-        except LauncherError:
+            if session.lease is None:  # it is of a test of a killed run, which started it with the launcher
+                return False
+            _clear(session)
+        except LauncherError as error:
+            self._tell(f"server {session_id} of an earlier run was stopped", error)
             return False
+        return True
+
+    def _tell(self, what: str, error: LauncherError) -> None:
+        """Say in the summary what was slow to find out; that a session has ended by itself is none of it."""
+        if not isinstance(error, (ServerNotRunningError, SessionNotFoundError)):
+            self._told[f"jupyter: {what}: {error.message}"] = None
 
     @contextlib.contextmanager
     def directory(self) -> Iterator[Path]:
@@ -123,7 +150,7 @@ class Reuse:
         names = (self._folder / f"pipeline-dir-{number}" for number in itertools.count(1))
         folder = next(path for path in names if path not in self._dirs)
         try:
-            folder.mkdir(exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)  # another run may have cleared the cache
             for item in folder.iterdir():
                 if item.is_dir() and not item.is_symlink():
                     shutil.rmtree(item)
@@ -226,13 +253,30 @@ class Reuse:
         renewer = self._renewers.pop(session.id, None)
         if renewer is not None:
             renewer.stop()
+        if not stays or session.lease is None:
+            return False
         try:
-            is_kept = stays and session.lease is not None and _clear(session)
-        except LauncherError:  # the test has stopped it, or it does not answer
-            is_kept = False
-        if is_kept:
-            self.idle.add(session.id)
-        return is_kept
+            _clear(session)
+        except LauncherError as error:
+            self._tell(f"server {session.id} does not stay for the next test", error)
+            return False
+        self.idle.add(session.id)
+        return True
+
+
+def _find_locks() -> Path:
+    """The folder of this user's locks. It is in a directory that others can write, so it may be somebody else's.
+
+    Raises:
+        OSError: it is, or it cannot be made.
+    """
+    folder = Path(tempfile.gettempdir()) / f"jupyter-launcher-pytest-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    status = folder.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o022:
+        msg = f"{folder} is no folder that only this user can write"
+        raise PermissionError(msg)
+    return folder
 
 
 def _free_id(asked: Collection[str], used: Collection[str]) -> str:
@@ -243,21 +287,44 @@ def _free_id(asked: Collection[str], used: Collection[str]) -> str:
     return next(name for number in itertools.count(1) if (name := f"{words}-{number}") not in used)
 
 
-def _clear(session: Session) -> bool:
-    """End the kernels and the terminals of a session; False where its server does not do it.
+def _check_answers(state: SessionState) -> None:
+    """Refuse a session of which a look says that it cannot be used, so that no request waits for it.
 
     Raises:
-        LauncherError: the server does not answer.
+        ServerNotRunningError: it has ended.
+        ServerError: it does not answer.
     """
+    if state in (SessionState.CREATED, SessionState.EXITED, SessionState.GONE):
+        msg = f"its state is {state.value}"
+        raise ServerNotRunningError(msg, hint=_HINT)
+    if state is not SessionState.READY:
+        msg = f"it does not answer (its state is {state.value})"
+        raise ServerError(msg, hint=_HINT)
+
+
+def _clear(session: Session) -> None:
+    """End the kernels and the terminals of a session.
+
+    Raises:
+        LauncherError: the server does not do it, or does not answer.
+    """
+    _check_answers(session.status().state)
     session.close_kernel()
-    paths = [f"api/kernels/{quote(kernel.id, safe='')}" for kernel in session.kernels()]
-    terminals = session.request("GET", "api/terminals", timeout=_API_SECONDS)
-    if terminals.status == 200:  # an image may have none
-        paths += [f"api/terminals/{quote(name, safe='')}" for name in _names_in(terminals.json())]
-    statuses = [session.request("DELETE", path, timeout=_API_SECONDS).status for path in paths]
-    return all(status in (204, 404) for status in statuses)
+    paths = []
+    for path, key in (("api/kernels", "id"), ("api/terminals", "name")):
+        listed = session.request("GET", path, timeout=_API_SECONDS)
+        if listed.status == 200:
+            paths += [f"{path}/{quote(name, safe='')}" for name in _words_in(listed.json(), key)]
+        elif key == "id":  # an image may have no terminals
+            msg = f"it does not list {path} (status {listed.status})"
+            raise ServerError(msg, hint=_HINT)
+    for path in paths:
+        status = session.request("DELETE", path, timeout=_API_SECONDS).status
+        if status not in (204, 404):
+            msg = f"it does not end {path} (status {status})"
+            raise ServerError(msg, hint=_HINT)
 
 
-def _names_in(listed: object) -> list[str]:
+def _words_in(listed: object, key: str) -> list[str]:
     items = listed if isinstance(listed, list) else []
-    return [item["name"] for item in items if isinstance(item, dict) and isinstance(item.get("name"), str)]
+    return [item[key] for item in items if isinstance(item, dict) and isinstance(item.get(key), str)]

@@ -77,6 +77,7 @@ class Run:
         self._lock = FileLock(lock)
         self._failed_starts: list[tuple[str, str]] = []
         self._kept_ids: set[str] = set()
+        self._finished: set[Session] = set()
         self._gateways: set[str] = set()
         self._gateways_kept: set[str] = set()
         self.kept: list[str] = []
@@ -104,7 +105,7 @@ class Run:
             owner.reap_dead_runs(self._engine)
             self.launcher.ensure_image(pull=self._config.options.get("pull", "missing"))
         if self.reuse is not None:
-            self.reuse.prepare(self.launcher)
+            self.reuse.prepare(self.launcher, self._engine)
 
     def close(self) -> None:
         """Stop the sessions that tests have left, and close the connections."""
@@ -160,7 +161,13 @@ class Run:
         return set() if self.reuse is None else self.reuse.idle
 
     def finish(self, session: Session, test: str, *, failed: bool) -> None:
-        """Stop a session when its test is over, or leave it running: for the next test, or to report it."""
+        """Stop a session when its test is over, or leave it running: for the next test, or to report it.
+
+        Of a session that is finished already, nothing is done: a test may end it before the scope does.
+        """
+        if session in self._finished:
+            return
+        self._finished.add(session)
         # A gateway of this run ends with it, and the session's kernels too.
         stays = session.gateway is None or session.gateway.name not in self._gateways
         if self.reuse is not None and self.reuse.release(session, stays=stays):

@@ -107,6 +107,38 @@ def test_a_notebook_that_fails_shows_the_cell(pytester: pytest.Pytester, execute
     inside(pytester, "--full-trace", "--jupyter-notebooks=a.ipynb").stdout.fnmatch_lines(["*raise failure()*"])
 
 
+@pytest.mark.parametrize("scope", ["package", "session"])
+@pytest.mark.usefixtures("folder")
+def test_its_session_ends_with_the_notebook_in_every_scope(
+    pytester: pytest.Pytester,
+    engine: FakeEngine,
+    executed: list[tuple[object, ...]],
+    monkeypatch: pytest.MonkeyPatch,
+    scope: str,
+) -> None:
+    there: list[int] = []
+    run_notebook = Session.run_notebook
+
+    def count(session: Session, path: str) -> NotebookResult:
+        there.append(len(engine.known))
+        return run_notebook(session, path)
+
+    monkeypatch.setattr(Session, "run_notebook", count)
+    inside(pytester, f"--jupyter-scope={scope}", "--jupyter-notebooks=*.ipynb").assert_outcomes(passed=2)
+    assert there == [1, 1]
+    assert engine.known == {}
+
+
+def test_the_session_of_one_that_failed_is_kept_by_its_name(
+    pytester: pytest.Pytester, folder: Path, engine: FakeEngine, executed: list[tuple[object, ...]]
+) -> None:
+    (folder / "a.ipynb").write_text("fails")
+    ended = inside(pytester, "--jupyter-scope=session", "--jupyter-keep=failed", "--jupyter-notebooks=*.ipynb")
+    ended.stdout.fnmatch_lines(["*jupyter sessions that were kept*", "a: http*"])
+    ended.stdout.no_fnmatch_line("b: http*")
+    assert len(engine.known) == 1
+
+
 @pytest.mark.usefixtures("folder", "engine")
 def test_without_the_option_they_are_none(pytester: pytest.Pytester, executed: list[tuple[object, ...]]) -> None:
     assert inside(pytester).ret == pytest.ExitCode.NO_TESTS_COLLECTED

@@ -260,7 +260,7 @@ def test_what_a_crashed_worker_left_is_reaped(monkeypatch: pytest.MonkeyPatch) -
 def test_the_plugin_hands_on_every_hook_and_fixture() -> None:
     from jupyter_launcher import pytest_plugin
 
-    names = {name for name in vars(plugin) if name.startswith(("pytest_", "jupyter_", "_jupyter_run"))}
+    names = {name for name in vars(plugin) if name.startswith(("pytest_", "jupyter_", "_jupyter_"))}
     assert names - {"pytest_plugin"} <= set(pytest_plugin.__all__)
     assert Path(plugin.__file__).name == "plugin.py"
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +16,7 @@ import pytest
 from jupyter_launcher import (
     DEFAULT_IMAGE,
     EngineError,
+    EngineUnavailableError,
     Launcher,
     OptionError,
     PipelineDirError,
@@ -24,6 +27,7 @@ from jupyter_launcher import (
 from jupyter_launcher.engine.client import DockerEngine
 from jupyter_launcher.pytest_plugin import reuse as reuse_module
 from jupyter_launcher.pytest_plugin.reuse import Reuse
+from jupyter_launcher.server.api import JupyterApi
 from tests.unit.fakes import HASTY, FakeEngine, FakeJupyter, refusal
 
 NOT_ON_CI = ("CI", "PYTEST_XDIST_WORKER", "PYTEST_XDIST_TESTRUNUID", "PYTEST_ADDOPTS")
@@ -31,9 +35,13 @@ USES_IT = "def test_it(jupyter_server):\n    print('joined:', jupyter_server.joi
 
 
 @pytest.fixture(autouse=True)
-def _outside(monkeypatch: pytest.MonkeyPatch) -> None:
+def locks(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the locks are. Not on CI, and not a worker of ours."""
     for name in NOT_ON_CI:
         monkeypatch.delenv(name, raising=False)
+    folder = tmp_path_factory.mktemp("locks")
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder / f"jupyter-launcher-pytest-{os.getuid()}"
 
 
 class WithTerminals(FakeJupyter):
@@ -163,7 +171,7 @@ def test_each_test_finds_the_directory_empty(pytester: pytest.Pytester, engine: 
     for _ in range(2):
         ended = inside(pytester, FILES)
         ended.assert_outcomes(passed=2)
-        ended.stdout.fnmatch_lines(["*found: */.pytest_cache/d/jupyter-launcher/main/pipeline-dir-1 []"])
+        ended.stdout.fnmatch_lines(["*found: */.pytest_cache/d/jupyter-launcher/*-main/pipeline-dir-1 []"])
 
 
 def test_a_directory_that_cannot_be_emptied_is_an_error(reuse: Reuse, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,6 +238,64 @@ def test_another_run_at_the_same_time_has_servers_of_its_own(pytester: pytest.Py
     ended.stdout.fnmatch_lines(["*joined: False*", "jupyter: no server is reused: another run of these tests has them"])
     assert len(engine.known) == 1
     held.close()
+
+
+def test_another_run_that_clears_the_cache_takes_nothing_but_files(
+    pytester: pytest.Pytester, engine: FakeEngine
+) -> None:
+    held = Reuse.take(pytester.path / ".pytest_cache" / "d" / "jupyter-launcher", pytester.path, "main")
+    assert held is not None
+    with held.directory() as before:
+        ended = inside(pytester, USES_IT, "--cache-clear")
+        assert not before.exists()
+    ended.stdout.fnmatch_lines(["jupyter: no server is reused: another run of these tests has them"])
+    assert engine.known == {}
+    with held.directory() as after:
+        assert (after, list(after.iterdir())) == (before, [])
+    held.close()
+
+
+def test_a_cache_that_cannot_be_written(pytester: pytest.Pytester, engine: FakeEngine) -> None:
+    (pytester.path / "file").touch()
+    ended = inside(pytester, USES_IT, "-W", "ignore::pytest.PytestCacheWarning", "-o", "cache_dir=file/cache")
+    ended.assert_outcomes(passed=1)
+    ended.stdout.fnmatch_lines(["*joined: False*", "jupyter: no server is reused: *file*"])
+    assert engine.known == {}
+
+
+def test_locks_that_others_can_write_are_not_trusted(
+    pytester: pytest.Pytester, engine: FakeEngine, locks: Path
+) -> None:
+    locks.mkdir()
+    locks.chmod(0o777)
+    ended = inside(pytester, USES_IT)
+    ended.assert_outcomes(passed=1)
+    ended.stdout.fnmatch_lines([f"jupyter: no server is reused: {locks} is no folder that only this user can write"])
+    locks.rmdir()
+    locks.symlink_to(pytester.path)
+    inside(pytester, USES_IT).stdout.fnmatch_lines(["jupyter: no server is reused: *"])
+
+
+def test_runs_with_one_cache_have_directories_of_their_own(tmp_path: Path) -> None:
+    folders = [tmp_path / "one", tmp_path / "two"]
+    for folder in folders:
+        folder.mkdir()
+    one, two = (Reuse.take(tmp_path / "cache", folder, "main") for folder in folders)
+    assert one is not None
+    assert two is not None
+    with one.directory() as first, two.directory() as second:
+        assert first != second
+    one.close()
+    two.close()
+
+
+def test_the_directory_alone_needs_no_engine(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(**_: object) -> None:
+        msg = "nothing listens there"
+        raise EngineUnavailableError(msg, hint="start Docker")
+
+    monkeypatch.setattr(DockerEngine, "connect", fail)
+    inside(pytester, FILES).assert_outcomes(passed=2)
 
 
 def test_servers_that_no_test_uses_are_not_in_the_report(pytester: pytest.Pytester, engine: FakeEngine) -> None:
@@ -381,7 +447,27 @@ def test_a_session_that_does_not_answer_any_more_does_not_stay(
     test.start()
     jupyter.lists = False
     assert test.end() == [False]
-    assert (reuse.idle, reuse.describe()) == (set(), [])
+    told = "jupyter: server server-1 does not stay for the next test: it does not list api/kernels (status 503)"
+    assert (reuse.idle, reuse.describe()) == (set(), [told])
+
+
+def test_a_session_that_a_test_leaves_paused_is_not_asked(
+    pytester: pytest.Pytester, jupyter: WithTerminals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Session, "close_kernel", lambda _: pytest.fail("it would wait for an answer"))
+    monkeypatch.setattr(Session, "request", lambda *_, **__: pytest.fail("it would wait for an answer"))
+    ended = inside(pytester, "def test_it(jupyter_server):\n    jupyter_server.pause()")
+    ended.assert_outcomes(passed=1)
+    told = "jupyter: server server-1 does not stay for the next test: it does not answer (its state is paused)"
+    ended.stdout.fnmatch_lines([told])
+    assert jupyter.engine.known == {}
+
+
+def test_that_a_test_has_stopped_its_session_is_not_told(of_test: Any, reuse: Reuse) -> None:
+    test = of_test()
+    test.start().stop()
+    assert test.end() == [False]
+    assert reuse.describe() == []
 
 
 # The next run
@@ -395,10 +481,30 @@ def test_sessions_of_the_last_run_that_cannot_be_used_are_stopped(
     ended = launcher.start(tmp_path, session_id="ended", lease=60)
     jupyter.engine.end(ended.container_id)
     jupyter.kernels = {"k"}
-    reuse.prepare(launcher)
+    reuse.prepare(launcher, jupyter.engine)
     assert jupyter.kernels == set()
     assert launcher.ids() == ["with"]
     assert reuse.idle == {"with"}
+
+
+def test_a_server_of_the_last_run_that_does_not_answer_is_not_waited_for(
+    pytester: pytest.Pytester, jupyter: WithTerminals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside(pytester, USES_IT)
+    (before,) = jupyter.engine.known
+    monkeypatch.setattr(JupyterApi, "is_alive", lambda *_: False)
+    monkeypatch.setattr(Launcher, "get", lambda *_: pytest.fail("it would wait for an answer"))
+    monkeypatch.setattr(Launcher, "stop", lambda *_: pytest.fail("it would wait for an answer"))
+    ended = inside(pytester, USES_IT)
+    ended.assert_outcomes(passed=1)
+    ended.stdout.fnmatch_lines(
+        [
+            "*joined: False*",
+            "jupyter: server server-1 of an earlier run was stopped: it does not answer (its state is starting)",
+            "jupyter: 1 server stays *",
+        ]
+    )
+    assert before not in jupyter.engine.known
 
 
 def test_another_folder_at_the_same_path_is_another_one(tmp_path: Path) -> None:
