@@ -58,11 +58,12 @@ def _open(name: bytes, flags: int, parent: int | None = None) -> Iterator[int]:
 
 @contextlib.contextmanager
 def _naming(path: bytes) -> Iterator[None]:
-    """Errors name the whole path, and not a name in a folder."""
+    """Errors of the system name the whole path, and not a name in a folder."""
     try:
         yield
     except OSError as error:
-        error.filename, error.filename2 = path, None
+        if error.errno:
+            error.filename, error.filename2 = path, None
         raise
 
 
