@@ -13,6 +13,7 @@ import tarfile
 import tempfile
 import tracemalloc
 from collections.abc import Callable, Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -240,6 +241,29 @@ def test_a_link_in_place_of_a_folder_that_stays_is_not_followed(
     assert list(other.iterdir()) == []
 
 
+@pytest.mark.parametrize("changes", ["sub", ".jupyter-launcher-*/item", ".jupyter-launcher-*/item/sub"])
+def test_what_becomes_a_link_before_it_is_opened_is_not_followed(
+    changes: str, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other, target = tmp_path / "other", tmp_path / "target"
+    other.mkdir()
+    (target / "sub").mkdir(parents=True)
+    real = os.open
+
+    def open_late(path: bytes, *fields: Any, dir_fd: int | None = None) -> int:
+        if dir_fd is not None:
+            item = Path(f"/proc/self/fd/{dir_fd}").resolve() / os.fsdecode(path)
+            if fnmatch(str(item.relative_to(target)), changes) and not item.is_symlink():
+                exchange(item, other)
+        return real(path, *fields, dir_fd=dir_fd)
+
+    data = packed(source)
+    monkeypatch.setattr("os.open", open_late)
+    with pytest.raises(NotADirectoryError):
+        unpacked(data, target)
+    assert list(other.iterdir()) == []
+
+
 @pytest.mark.parametrize("changes", ["empty", "sub"])
 def test_what_becomes_a_link_while_it_is_read_is_not_followed(
     changes: str, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -307,6 +331,8 @@ def test_folders_that_may_not_be_written_to(bound: Path) -> None:
         unpacked(packed(source), target)
     assert caught.value.filename == os.fsencode(target / "sub")
     assert (target / "before").read_text() == "old"
+    closed = stream(member(".", tarfile.DIRTYPE, mode=0), member("a", tarfile.DIRTYPE, mode=0), member("a/b", mode=0))
+    assert stat.S_IMODE((unpacked(closed, bound / "closed") / "a").stat().st_mode) == 0o500
 
 
 # What a session may send.
