@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
+import shutil
 import stat
 import subprocess
 import sys
 import tarfile
+import tempfile
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jupyter_launcher.server.inside.copy_files import CopyError, pack, unpack
+from jupyter_launcher.server.inside.copy_files import DEEPEST, CopyError, pack, unpack
 from jupyter_launcher.spec.server import read_script
 
 Member = tuple[tarfile.TarInfo, bytes]
@@ -116,12 +121,26 @@ def test_a_file_and_a_folder_do_not_replace_each_other(
 
 
 def test_another_file_system_below_the_target(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def rename(*_: object) -> None:
-        raise OSError(18, "Invalid cross-device link")
+    """Renames fail but for those within one folder."""
+    rename = os.rename
 
-    monkeypatch.setattr("os.rename", rename)
-    (source / "closed").rmdir()
-    assert (unpacked(packed(source), tmp_path / "target") / "empty").exists()
+    def rename_within(*names: bytes, src_dir_fd: int, dst_dir_fd: int) -> None:
+        if not os.path.samestat(os.stat("..", dir_fd=src_dir_fd), os.stat(dst_dir_fd)):
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        rename(*names, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
+
+    monkeypatch.setattr("os.rename", rename_within)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "target" / "sub").mkdir(parents=True)
+    (tmp_path / "target" / "sub" / "program").symlink_to(tmp_path / "other")
+    target = unpacked(packed(source), tmp_path / "target")
+    assert list((tmp_path / "other").iterdir()) == []
+    found, before = listing(target), listing(source)
+    assert {name: found[name] for name in ("sub/up", "sub/ä\n", "closed")} == {
+        name: before[name] for name in ("sub/up", "sub/ä\n", "closed")
+    }
+    assert (target / "sub" / "program").read_text() == "#!/bin/sh\n"
+    assert not list(tmp_path.rglob(".jupyter-launcher*"))
 
 
 def test_what_is_no_file_is_refused_by_its_name(source: Path) -> None:
@@ -154,6 +173,166 @@ def test_a_stream_that_is_cut_off_leaves_nothing(source: Path, tmp_path: Path) -
         with pytest.raises(CopyError, match=r"cut off|no tar stream"):
             unpacked(data[:size], tmp_path / "target")
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
+# What a session may do meanwhile, in a folder that it can write to.
+
+
+def exchange(path: Path, target: Path) -> Path:
+    """Put a link in place of a folder, and give the new path of that."""
+    away = path.with_name("away")
+    path.rename(away)
+    path.symlink_to(target)
+    return away
+
+
+def test_a_link_in_place_of_the_new_folder_is_not_followed(source: Path, tmp_path: Path) -> None:
+    other, place = tmp_path / "other", tmp_path / "place"
+    (other / "item").mkdir(parents=True)
+    (other / "item" / "file").write_text("theirs")
+    place.mkdir()
+    data = io.BytesIO(packed(source))
+
+    def read(size: int) -> bytes:
+        for staging in place.glob(".jupyter-launcher-*/item/sub"):
+            exchange(staging.parent.parent, other)
+        return data.read(min(size, 512))
+
+    before = listing(other)
+    unpack(read, str(place / "target"))
+    assert listing(other) == before
+    assert listing(place / "target").keys() == listing(source).keys()
+    assert list((place / "away").iterdir()) == []
+
+
+def test_a_link_in_place_of_a_folder_that_comes_is_not_followed(source: Path, tmp_path: Path) -> None:
+    other, place = tmp_path / "other", tmp_path / "place"
+    other.mkdir()
+    place.mkdir()
+    data = io.BytesIO(packed(source))
+
+    def read(size: int) -> bytes:
+        for sub in place.glob(".jupyter-launcher-*/item/sub"):
+            if not sub.is_symlink():
+                exchange(sub, other)
+        return data.read(min(size, 512))
+
+    unpack(read, str(place / "target"))
+    assert list(other.iterdir()) == []
+
+
+def test_a_link_in_place_of_a_folder_that_stays_is_not_followed(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other, target = tmp_path / "other", tmp_path / "target"
+    other.mkdir()
+    (target / "sub").mkdir(parents=True)
+    rename = os.rename
+
+    def rename_late(*names: bytes, **fields: Any) -> None:
+        if not (target / "sub").is_symlink() and b"sub" not in names:
+            monkeypatch.setattr("os.rename", rename)
+            exchange(target / "sub", other)
+        rename(*names, **fields)
+
+    monkeypatch.setattr("os.rename", rename_late)
+    with pytest.raises((OSError, CopyError)):
+        unpacked(packed(source), target)
+    assert list(other.iterdir()) == []
+
+
+@pytest.mark.parametrize("changes", ["sub", ".jupyter-launcher-*/item", ".jupyter-launcher-*/item/sub"])
+def test_what_becomes_a_link_before_it_is_opened_is_not_followed(
+    changes: str, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other, target = tmp_path / "other", tmp_path / "target"
+    other.mkdir()
+    (target / "sub").mkdir(parents=True)
+    real = os.open
+
+    def open_late(path: bytes, *fields: Any, dir_fd: int | None = None) -> int:
+        if dir_fd is not None:
+            item = Path(f"/proc/self/fd/{dir_fd}").resolve() / os.fsdecode(path)
+            if fnmatch(str(item.relative_to(target)), changes) and not item.is_symlink():
+                exchange(item, other)
+        return real(path, *fields, dir_fd=dir_fd)
+
+    data = packed(source)
+    monkeypatch.setattr("os.open", open_late)
+    with pytest.raises(NotADirectoryError):
+        unpacked(data, target)
+    assert list(other.iterdir()) == []
+
+
+@pytest.mark.parametrize("changes", ["empty", "sub"])
+def test_what_becomes_a_link_while_it_is_read_is_not_followed(
+    changes: str, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "secret").write_text("theirs")
+    real = os.open
+
+    def open_late(path: bytes, flags: int, **fields: Any) -> int:
+        item = source / changes
+        if Path(os.fsdecode(path)).name == changes and not item.is_symlink():
+            exchange(item, tmp_path / "other" / ("secret" if changes == "empty" else ""))
+        return real(path, flags, **fields)
+
+    monkeypatch.setattr("os.open", open_late)
+    with pytest.raises((CopyError, OSError), match=f"/source/{changes}"):
+        packed(source)
+
+
+def test_a_file_that_does_not_tell_its_size_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CopyError, match="/proc/self/status does not tell its size"):
+        packed(Path("/proc/self/status"))
+
+
+def test_the_deepest_folder(tmp_path: Path) -> None:
+    (tmp_path / "source" / "/".join("d" * DEEPEST)).mkdir(parents=True)
+    for _ in range(2):
+        unpacked(packed(tmp_path / "source"), tmp_path / "target")
+    assert (tmp_path / "target" / "/".join("d" * DEEPEST)).exists()
+    (tmp_path / "source" / "/".join("d" * (DEEPEST + 1))).mkdir()
+    with pytest.raises(CopyError, match="/d/d is in more than 256 folders"):
+        packed(tmp_path / "source")
+
+
+@pytest.fixture
+def bound() -> Iterator[Path]:
+    """A folder of a user whom modes bind: root acts as another."""
+    folder, user = Path(tempfile.mkdtemp()), os.geteuid()
+    if user == 0:
+        os.chown(folder, 65534, -1)
+        os.seteuid(65534)
+    try:
+        yield folder
+    finally:
+        os.seteuid(user)
+        subprocess.run(["chmod", "-R", "u+w", folder], check=True)
+        shutil.rmtree(folder)
+
+
+def test_folders_that_may_not_be_written_to(bound: Path) -> None:
+    source, target = bound / "source", bound / "target"
+    (source / "sub").mkdir(parents=True)
+    (source / "sub" / "file").write_text("new")
+    (source / "before").write_text("new")
+    for folder in (source / "sub", source):
+        folder.chmod(0o555)
+    for place in (target / "new", target):
+        unpacked(packed(source), place)
+        assert {name: found for name, found in listing(place).items() if name in listing(source)} == (
+            listing(source) if place.name == "new" else {**listing(source), ".": listing(target)["."]}
+        )
+    (target / "sub" / "file").chmod(0o600)
+    (target / "before").write_text("old")
+    with pytest.raises(PermissionError) as caught:
+        unpacked(packed(source), target)
+    assert caught.value.filename == os.fsencode(target / "sub")
+    assert (target / "before").read_text() == "old"
+    closed = stream(member(".", tarfile.DIRTYPE, mode=0), member("a", tarfile.DIRTYPE, mode=0), member("a/b", mode=0))
+    assert stat.S_IMODE((unpacked(closed, bound / "closed") / "a").stat().st_mode) == 0o500
 
 
 # What a session may send.
@@ -217,6 +396,9 @@ def link(name: str, target: str) -> Member:
         [TOP, member("a", pax_headers={"size": "-5"})],
         [TOP, member("a", pax_headers={"path": "b\0c"})],
         [TOP, member("a", pax_headers={"comment": "x" * 2**21})],
+        [member("g", tarfile.XGLTYPE, data=b"11 a=bcdef\n"), TOP],
+        [TOP, member("g", tarfile.XGLTYPE, data=b"11 a=bcdef\n"), member("a")],
+        [],
         [TOP, *(member("/".join("d" * depth), tarfile.DIRTYPE) for depth in range(1, 400))],
     ],
 )

@@ -12,6 +12,7 @@ import pytest
 
 from jupyter_launcher import CommandError, ExecError, OptionError, WorkError
 from jupyter_launcher.engine.protocol import Exchange
+from jupyter_launcher.server.inside.copy_files import pack
 from jupyter_launcher.waiting import Deadline
 from jupyter_launcher.work.commands import files
 from jupyter_launcher.work.commands.files import download, upload
@@ -175,6 +176,10 @@ def test_a_download_that_breaks_off_leaves_nothing(tmp_path: Path) -> None:
         download(answering((1, message(b"s") + message(b"e", b"3"))), "x", tmp_path / "target")
     with pytest.raises(WorkError, match="what came"):
         download(answering((1, message(b"s") + message(b"e", b"0"))), "x", tmp_path / "target")
+    nothing = b"".join(pack(__file__))[-1536:]  # its last member alone
+    with pytest.raises(WorkError, match="what came holds nothing") as caught:
+        download(answering((1, message(b"s") + message(b"1", nothing) + message(b"e", b"0"))), "x", tmp_path / "target")
+    assert "nothing was written" in caught.value.hint
     refused = message(b"f", b'{"what": "program", "code": 127, "text": "no"}')
     with pytest.raises(CommandError):
         download(answering((1, refused)), "x", tmp_path / "target")
