@@ -90,7 +90,8 @@ def run(
                 session._place(),  # noqa: SLF001 - the public call hands out texts, and a pipe wants the bytes
                 argv,
                 environment=read_options({"environment": environment}).get("environment"),
-                given=sys.stdin.buffer.read() if reads else None,
+                given=b"" if reads else None,
+                given_by=sys.stdin.fileno() if reads and sys.stdin is not None else None,
                 check=False,
                 on_bytes=None if state.json else _write,
                 **options,

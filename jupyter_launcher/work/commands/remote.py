@@ -43,14 +43,16 @@ class Request:
         cwd: an absolute path.
         environment: variables besides those of the session's kernels.
         user: another one than the session's, who has the container's own variables in their place.
-        input: pieces of what it reads; None: nothing.
+        input: pieces of what it reads; None: nothing. A piece that is None: the next one is not there yet.
+        wake: a descriptor that can be read when the next piece is there.
     """
 
     argv: tuple[str, ...]
     cwd: str
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     user: str | None = None
-    input: Iterator[bytes] | None = field(default=None, repr=False)
+    input: Iterator[bytes | None] | None = field(default=None, repr=False)
+    wake: int | None = None
 
 
 class _LostError(Exception):
@@ -131,6 +133,7 @@ class RemoteCommand:
         self._request = request
         self._session_id = session_id
         self._input = None if request.input is None else _batch(request.input)
+        self._room = 0  # messages of input that may be sent before one is answered
         self._inbox = bytearray()
         self._errors = b""
 
@@ -161,8 +164,8 @@ class RemoteCommand:
             raise _LostError(self._said())
         if found[0] == b"f":
             raise self._describe_refusal(found[1])
-        for _ in range(_WINDOW):
-            self._feed()
+        self._room = _WINDOW
+        self._feed()
 
     def read(self, deadline: Deadline, *, renew: bool = False) -> tuple[int, bytes] | None:
         """A piece of its stdout (1) or stderr (2); None: it has ended, and ``exit_code`` is there.
@@ -179,6 +182,7 @@ class RemoteCommand:
             if kind in (b"1", b"2"):
                 return int(kind), data
             if kind == b"a":
+                self._room += 1
                 self._feed()
             elif kind == b"e" and data.isdigit() and len(data) < 4:
                 self.exit_code = int(data)
@@ -203,21 +207,26 @@ class RemoteCommand:
                 found = bytes(self._inbox[:1]), bytes(self._inbox[_HEAD : _HEAD + size])
                 del self._inbox[: _HEAD + size]
                 return found
-            frame = self._exchange.read(deadline)
+            frame = self._exchange.read(deadline, wake=self._request.wake if self._input and self._room else None)
             if frame is None:
                 return None
-            if frame[0] == 1:
+            if frame == (0, b""):
+                self._feed()
+            elif frame[0] == 1:
                 self._inbox += frame[1]
             else:
                 self._errors = (self._errors + frame[1])[-_KEPT:]
 
     def _feed(self) -> None:
-        if self._input is None:
-            return
-        piece = next(self._input, b"")
-        if not piece:
-            self._input = None
-        self._send(piece)
+        """Send as much input as is there, and as may wait."""
+        while self._room and self._input is not None:
+            piece = next(self._input, b"")
+            if piece is None:
+                return
+            if not piece:
+                self._input = None
+            self._room -= 1
+            self._send(piece)
 
     def _send(self, data: bytes) -> None:
         # Podman looks for the keys that detach a terminal, 16 and 17, in the input of every exec.
@@ -245,10 +254,14 @@ class RemoteCommand:
         return CommandError(msg, hint=hint, session_id=self._session_id, exit_code=code, result=result)
 
 
-def _batch(pieces: Iterator[bytes]) -> Iterator[bytes]:
+def _batch(pieces: Iterator[bytes | None]) -> Iterator[bytes | None]:
     """The same bytes in larger pieces, since each is answered."""
     waiting = bytearray()
     for piece in pieces:
+        if piece is None:
+            yield bytes(waiting) or None
+            waiting.clear()
+            continue
         waiting += piece
         while len(waiting) >= _MESSAGE:
             yield bytes(waiting[:_MESSAGE])

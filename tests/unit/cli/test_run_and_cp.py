@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
+import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -25,7 +28,10 @@ def session(jupyter: FakeJupyter, tmp_path: Path) -> None:
 
 
 def run_with(text: bytes, *line: str) -> Result:
-    return CliRunner().invoke(cli, ["--namespace", "unit", *line], input=text)
+    with tempfile.TemporaryFile() as file:
+        file.write(text)
+        file.seek(0)
+        return CliRunner().invoke(cli, ["--namespace", "unit", *line], input=file)
 
 
 def test_what_a_command_prints_and_its_exit_code_are_the_commands(run: Run) -> None:
@@ -38,6 +44,12 @@ def test_a_command_reads_stdin_where_that_is_asked_for() -> None:
     line = ("run", "one", "--cwd", "/")
     assert run_with(b"\xff", *line, "-i", "--", "od", "-An", "-tx1").stdout == " ff\n"
     assert run_with(b"text", *line, "--", "cat").stdout == ""
+
+
+def test_a_stdin_that_is_closed_is_empty(monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
+    monkeypatch.setattr("jupyter_launcher.cli.work.sys", SimpleNamespace(stdin=None, stdout=sys.stdout))
+    result = run("run", "one", "--cwd", "/", "--format", "json", "-i", "--", "cat")
+    assert (result.exit_code, json.loads(result.stdout)["stdout"]) == (0, "")
 
 
 def test_variables_of_a_command(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -151,6 +151,48 @@ def test_a_command_that_does_not_read_its_input_is_not_waited_for(place: Place) 
     assert run(place, "cat").stdout == ""
 
 
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    reader, writer = os.pipe()
+    yield reader, writer
+    os.close(reader)
+    with contextlib.suppress(OSError):
+        os.close(writer)
+
+
+def test_input_is_read_while_the_command_runs(place: Place, pipe: tuple[int, int]) -> None:
+    reader, writer = pipe
+    seen: list[bytes] = []
+
+    def answer(_: str, piece: bytes) -> None:
+        seen.append(piece)
+        if len(seen) < 40:  # more than may be unanswered
+            os.write(writer, b"%d\n" % len(seen))
+        else:
+            os.close(writer)
+
+    os.write(writer, b"0\n")
+    assert run(place, "cat", given_by=reader, on_bytes=answer).exit_code == 0
+    assert b"".join(seen).split() == [b"%d" % number for number in range(40)]
+
+
+def test_input_that_does_not_come_is_not_waited_for(place: Place, pipe: tuple[int, int], mark: str) -> None:
+    assert run(place, "true", given_by=pipe[0]).exit_code == 0
+    with pytest.raises(CommandTimeoutError):
+        run(place, "cat", given_by=pipe[0], timeout=0.05, environment={"MARK": mark})
+
+
+def test_input_without_an_end(place: Place) -> None:
+    with Path("/dev/zero").open("rb") as zeros:
+        assert run(place, "head", "-c", "3", given_by=zeros.fileno()).stdout == "\0\0\0"
+
+
+def test_input_that_cannot_be_read(place: Place, pipe: tuple[int, int]) -> None:
+    with pytest.raises(OptionError, match="input cannot be read: Bad file descriptor"):
+        run(place, "cat", given_by=pipe[1])
+    assert place.engine.execs == []  # type: ignore[attr-defined] # a FakeEngine
+
+
 def test_output_comes_as_text_of_whole_characters(monkeypatch: pytest.MonkeyPatch) -> None:
     found: list[tuple[str, str]] = []
     stream = commands._Stream("stdout", lambda *given: found.append(given), None)
@@ -343,7 +385,7 @@ class Scripted:
 
     def send(self, data: bytes) -> None: ...
 
-    def read(self, deadline: Deadline) -> tuple[int, bytes] | None:
+    def read(self, deadline: Deadline, *, wake: int | None = None) -> tuple[int, bytes] | None:
         return self.frames.pop(0) if self.frames else None
 
 
@@ -393,7 +435,7 @@ def test_output_that_breaks_off_or_lies_is_an_error(
 
 def test_a_command_that_cannot_be_ended_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     class Silent(Scripted):
-        def read(self, deadline: Deadline) -> tuple[int, bytes] | None:
+        def read(self, deadline: Deadline, *, wake: int | None = None) -> tuple[int, bytes] | None:
             if self.frames:
                 return self.frames.pop(0)
             raise TimeoutError
@@ -414,9 +456,9 @@ def test_input_waits_for_answers() -> None:
         def send(self, data: bytes) -> None:
             self.sent += 1
 
-        def read(self, deadline: Deadline) -> tuple[int, bytes] | None:
+        def read(self, deadline: Deadline, *, wake: int | None = None) -> tuple[int, bytes] | None:
             counts.append(self.sent)
-            return super().read(deadline)
+            return super().read(deadline, wake=wake)
 
     counts: list[int] = []
     answers = [message(b"a"), message(b"a"), message(b"e", b"0")]
