@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from jupyter_launcher.acts import wait_for_cancel
 from jupyter_launcher.engine.protocol import Exchange
 from jupyter_launcher.errors import (
     CommandError,
@@ -27,6 +28,8 @@ __all__ = ["RemoteCommand", "Request", "open_command"]
 
 _START_SECONDS = 60.0
 _LAST_SECONDS = 5.0  # from the exit code to the end of the stream
+_STATE_SECONDS = 5.0  # from the end of its processes until the engine knows that a container has ended
+_PAUSE = 0.2
 _MESSAGE = 2**16  # bytes of input in one message
 _WINDOW = 16  # messages that may be unanswered; more would keep a call to end the command from arriving
 _MOST = 2**20  # bytes of a message from inside
@@ -82,6 +85,11 @@ def open_command(place: Place, request: Request) -> Iterator[RemoteCommand]:
             yield command
     except (EngineError, ExecError, _LostError) as error:
         _raise_for_state(place, error)
+        if isinstance(error, _LostError):  # the processes of a container end before its state changes
+            deadline = Deadline(_STATE_SECONDS)
+            while not deadline.expired():
+                wait_for_cancel(_PAUSE)
+                _raise_for_state(place, error)
         if user is not None and not is_started and not isinstance(error, EngineUnavailableError):
             refuse_option("user", f"is {user}, as whom nothing can be run here: {_describe(error)}", "give a uid")
         if isinstance(error, _LostError):

@@ -103,10 +103,13 @@ def _read_all(place: Place, command: RemoteCommand, deadline: Deadline, streams:
             is_late, deadline = True, Deadline(_END_SECONDS)
             command.end()
             continue
+        left = deadline.remaining()  # the caller's function takes none of it
         if found is None:
             return is_late
         number, piece = found
         streams[number].add(piece)
+        if is_late:
+            deadline = Deadline(left)
 
 
 class _Stream:

@@ -30,6 +30,7 @@ from jupyter_launcher import (
 from jupyter_launcher.engine.protocol import Exchange
 from jupyter_launcher.spec.server import read_script
 from jupyter_launcher.waiting import Deadline, NotYetError, attempts
+from jupyter_launcher.work.commands import remote
 from jupyter_launcher.work.commands import run as commands
 from jupyter_launcher.work.commands.run import run_command
 from jupyter_launcher.work.place import Place
@@ -270,8 +271,8 @@ class WhenReady(Deadline):
 def test_what_was_printed_before_the_time_limit_is_there(
     place: Place, mark: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    limits: list[Deadline] = [WhenReady(1), Deadline(20)]
-    monkeypatch.setattr(commands, "Deadline", lambda _: limits.pop(0))
+    limits: list[Deadline] = [WhenReady(1)]
+    monkeypatch.setattr(commands, "Deadline", lambda seconds: limits.pop(0) if limits else Deadline(seconds))
     # One that ends when it is asked to, and says so.
     script = "trap 'echo asked; exit 5' TERM; echo ready; sleep 1000 & wait"
     with pytest.raises(CommandTimeoutError) as caught:
@@ -426,11 +427,67 @@ def test_messages_may_come_in_any_pieces() -> None:
     ],
 )
 def test_output_that_breaks_off_or_lies_is_an_error(
-    frames: list[tuple[int, bytes]], started: object, told: str
+    frames: list[tuple[int, bytes]], started: object, told: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(remote, "_STATE_SECONDS", 0.0)
     with pytest.raises(ExecError, match=told) as caught:
         run(scripted(*frames), "true")
     assert caught.value.started is started
+
+
+@pytest.mark.parametrize(("change", "kind"), [("exited", ServerNotRunningError), ("gone", SessionNotFoundError)])
+@pytest.mark.parametrize("frames", [[], [(1, STARTED)]])
+def test_the_state_of_a_session_that_ends_changes_later_than_its_commands(
+    frames: list[tuple[int, bytes]], change: str, kind: type[LauncherError], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = scripted(*frames)
+    engine: FakeEngine = place.engine  # type: ignore[assignment]
+
+    def wait(_: float) -> None:
+        assert engine.calls[-1][0] == "inspect"
+        engine.end(CONTAINER, 137) if change == "exited" else engine.known.clear()
+
+    monkeypatch.setattr(remote, "wait_for_cancel", wait)
+    with pytest.raises(kind) as caught:
+        run(place, "true")
+    assert getattr(caught.value, "exit_code", 137) == 137
+
+
+class Clock:
+    """A time that moves when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+def test_a_slow_function_takes_no_time_from_the_end_of_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Late(Scripted):
+        """Each frame comes after a second."""
+
+        def read(self, deadline: Deadline, *, wake: int | None = None) -> tuple[int, bytes] | None:
+            clock.now += 1
+            if deadline.expired():
+                raise TimeoutError
+            return super().read(deadline)
+
+    def take(_: str, text: str) -> None:
+        clock.now += 15
+
+    clock = Clock()
+    monkeypatch.setattr("jupyter_launcher.waiting.time", clock)
+    engine = FakeEngine(container(id=CONTAINER))
+    pieces = [(1, message(b"1", b"x"))] * 4
+    engine.on_attach = lambda *_: contextlib.nullcontext(Late((1, STARTED), *pieces, (1, message(b"e", b"143"))))
+    with pytest.raises(CommandTimeoutError) as caught:
+        run(make_place(engine), "true", timeout=5, on_output=take)
+    assert caught.value.result is not None
+    assert caught.value.result.stdout == "xxxx"
+    engine.on_attach = lambda *_: contextlib.nullcontext(Late((1, STARTED), *pieces * 10))
+    with pytest.raises(ExecError, match="has not ended 20 s after its time was over"):
+        run(make_place(engine), "true", timeout=5, on_output=take)
 
 
 def test_a_command_that_cannot_be_ended_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -445,6 +502,7 @@ def test_a_command_that_cannot_be_ended_is_an_error(monkeypatch: pytest.MonkeyPa
     with pytest.raises(ExecError, match="has not ended 20 s after its time was over"):
         run(make_place(engine), "true", timeout=1)
     engine.on_attach = lambda *_: contextlib.nullcontext(Silent())
+    monkeypatch.setattr(remote, "_STATE_SECONDS", 0.0)
     with pytest.raises(ExecError, match="it did not begin within 60 s"):
         run(make_place(engine), "true")
 
