@@ -34,6 +34,8 @@ _MESSAGE = 2**16  # bytes of input in one message
 _WINDOW = 16  # messages that may be unanswered; more would keep a call to end the command from arriving
 _MOST = 2**20  # bytes of a message from inside
 _HEAD = 5
+_NO_PYTHON = "no Python is here"  # of run_python.sh
+_HINT_WITHOUT_PYTHON = "leave it out, or take an image with python3 on its PATH: another user sees no Python that runs"
 _KEPT = 4096  # bytes of what the runtime, or run_command.py itself, prints
 
 
@@ -91,7 +93,9 @@ def open_command(place: Place, request: Request) -> Iterator[RemoteCommand]:
                 wait_for_cancel(_PAUSE)
                 _raise_for_state(place, error)
         if user is not None and not is_started and not isinstance(error, EngineUnavailableError):
-            refuse_option("user", f"is {user}, as whom nothing can be run here: {_describe(error)}", "give a uid")
+            seen = _describe(error)
+            hint = _HINT_WITHOUT_PYTHON if _NO_PYTHON in seen else "give a uid"
+            refuse_option("user", f"is {user}, as whom nothing can be run here: {seen}", hint)
         if isinstance(error, _LostError):
             raise _not_seen(place, str(error), is_started=is_started) from None
         raise

@@ -114,11 +114,25 @@ def test_where_an_upload_goes(
     assert found == [(source, path)]
 
 
-def test_where_a_download_of_everything_goes(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [("", "pipeline-dir"), (".", "pipeline-dir"), ("x/..", "pipeline-dir"), ("x/y/..", "x"), ("/usr/.", "usr")],
+)
+def test_a_download_into_a_folder_has_the_name_that_it_has_in_the_session(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, name: str
+) -> None:
     found: list[Any] = []
     monkeypatch.setattr("jupyter_launcher.work.session.download", lambda *given: found.append(given[1:]))
-    assert run("cp", "one:", str(tmp_path)).exit_code == 0
-    assert found == [("/pipeline-dir", tmp_path / "pipeline-dir")]
+    assert run("cp", f"one:{path}", str(tmp_path)).exit_code == 0
+    assert found == [(path or "/pipeline-dir", tmp_path / name)]
+
+
+@pytest.mark.parametrize("line", [("one:/", "new/"), ("one:..", "new/"), ("/", "one:new/")])
+def test_what_has_no_name_needs_one(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: list[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = run("cp", *line)
+    assert (result.exit_code, "has no name of its own" in result.stderr) == (2, True)
+    assert list(tmp_path.glob("new*")) == []
 
 
 @pytest.mark.parametrize("line", [("a", "b"), ("one:a", "one:b"), ("./one:a", "b")])

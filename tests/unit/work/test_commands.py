@@ -9,7 +9,7 @@ import struct
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -376,6 +376,21 @@ def test_a_user_who_is_not_there_is_an_option_that_cannot_work(place: Place) -> 
     gone = EngineUnavailableError("no answer", hint="see", endpoint="x")
     place.engine.on_attach = fails(gone)  # type: ignore[attr-defined]
     assert error_of(EngineUnavailableError, lambda: run(place, "true", user="nobody-else")) is gone
+
+
+def test_another_user_in_an_image_without_a_python_on_its_path(place: Place, tmp_path: Path) -> None:
+    # No capability: /proc shows this user no program of others.
+    script = read_script("run_python.sh").replace("/proc/", f"{tmp_path}/")
+    attach = local_engine(tmp_path).on_attach
+
+    def attach_without(argv: Sequence[str], user: str | None) -> contextlib.AbstractContextManager[Exchange]:
+        assert argv[2] == read_script("run_python.sh")
+        return attach(["env", f"PATH={tmp_path}", "/bin/sh", "-c", script, *argv[3:]], user)
+
+    place.engine.on_attach = attach_without  # type: ignore[attr-defined] # a FakeEngine
+    with pytest.raises(OptionError, match="user is 0, as whom nothing can be run here: no Python is here") as caught:
+        run(place, "true", user=0)
+    assert "an image with python3 on its PATH" in caught.value.hint
 
 
 class Scripted:
