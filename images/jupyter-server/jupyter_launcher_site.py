@@ -13,13 +13,22 @@ SERVER = "/run/jupyter-launcher/launch.py"
 
 
 def find_program():
-    """What this Python runs: the path of a script, or the name of a module."""
+    """What this Python runs: the path of a script, or the name of a module; empty for the code of `-c`."""
     arguments = iter(sys.orig_argv[1:])
     for argument in arguments:
-        if argument == "-m":
-            return next(arguments, "")
-        if not argument.startswith("-"):
+        if argument == "-" or not argument.startswith("-"):
             return argument
+        if argument.startswith("--"):
+            if argument == "--check-hash-based-pycs":
+                next(arguments, "")
+            continue
+        # Options of one letter may stand together; the rest of the word, or the next one, is the value of the last.
+        for at, letter in enumerate(argument):
+            if letter in "cmWX":
+                value = argument[at + 1 :] or next(arguments, "")
+                if letter in "cm":
+                    return value if letter == "m" else ""
+                break
     return ""
 
 

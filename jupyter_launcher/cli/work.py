@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import posixpath
 import re
 import sys
 from pathlib import Path, PurePosixPath
@@ -15,6 +16,7 @@ from jupyter_launcher.cli.options import ID, CommandContext, GlobalOptionsComman
 from jupyter_launcher.cli.values import read_options
 from jupyter_launcher.errors import CellError, CodeError, OptionError
 from jupyter_launcher.models.options import show_value
+from jupyter_launcher.spec.checks import PIPELINE_TARGET
 
 if TYPE_CHECKING:
     from jupyter_launcher.results import Output
@@ -61,7 +63,7 @@ def _show(output: Output) -> None:
 @click.command(cls=GlobalOptionsCommand, short_help="Run a command in a session.")
 @ID
 @click.argument("argv", metavar="-- COMMAND...", nargs=-1, required=True, type=click.UNPROCESSED)
-@click.option("-i", "--stdin", "reads", is_flag=True, help="It reads what comes on stdin, up to its end.")
+@click.option("-i", "--stdin", "reads", is_flag=True, help="It reads what comes on stdin.")
 @click.option("--cwd", default="/pipeline-dir", show_default=True, metavar="FOLDER", help="Where it runs.")
 @click.option("--env", "environment", multiple=True, metavar="NAME[=TEXT]", help="A variable more.")
 @click.option("--user", metavar="UID[:GID]", help="Whom it runs as; the session's user otherwise.")
@@ -90,7 +92,8 @@ def run(
                 session._place(),  # noqa: SLF001 - the public call hands out texts, and a pipe wants the bytes
                 argv,
                 environment=read_options({"environment": environment}).get("environment"),
-                given=sys.stdin.buffer.read() if reads else None,
+                given=b"" if reads else None,
+                given_by=sys.stdin.fileno() if reads and sys.stdin is not None else None,
                 check=False,
                 on_bytes=None if state.json else _write,
                 **options,
@@ -170,17 +173,25 @@ def cp(state: CommandContext, source: str, target: str) -> None:
     with state.launcher() as launcher:
         if from_session is not None:
             session = launcher.get(full_id(launcher, from_session[1]))
-            path = from_session[2] or "/pipeline-dir"
-            place = Path(target, _name(path)) if target.endswith("/") or Path(target).is_dir() else Path(target)
+            path = from_session[2] or PIPELINE_TARGET
+            place = Path(target)
+            if target.endswith("/") or place.is_dir():
+                place /= _name(posixpath.normpath(posixpath.join(PIPELINE_TARGET, path)), source)
             session.download(path, place)
         elif to_session is not None:
             session = launcher.get(full_id(launcher, to_session[1]))
             remote = to_session[2]
-            session.upload(source, remote + _name(source) if remote.endswith("/") or not remote else remote)
+            if remote.endswith("/") or not remote:
+                name = PurePosixPath(source).name
+                # A folder that is named by dots has the name of the folder that it is.
+                remote += _name(source if name.strip(".") else str(Path(source).resolve()), source)
+            session.upload(source, remote)
     state.result({"session_id": session.id, "source": source, "target": target}, "")
 
 
-def _name(path: str) -> str:
-    """The item's own name; of a folder that is named by dots, that of the folder it is."""
-    name = PurePosixPath(path).name
-    return name if name.strip(".") else Path(path).resolve().name
+def _name(path: str, source: str) -> str:
+    """The own name of the item at a path."""
+    if name := PurePosixPath(path).name:
+        return name
+    msg = f"SRC is {show_value(source)}, which has no name of its own; give the new path of the copy as DST"
+    raise click.UsageError(msg)

@@ -91,10 +91,14 @@ class Exchange(Protocol):
     def send(self, data: bytes) -> None:
         """Let the next reads send it to the command's stdin, before they return."""
 
-    def read(self, deadline: Deadline) -> tuple[int, bytes] | None:
+    def read(self, deadline: Deadline, *, wake: int | None = None) -> tuple[int, bytes] | None:
         """A piece of what the command prints: 1 for stdout or 2 for stderr, and bytes; None: both have ended.
 
         Nothing more is read from the connection before the next call, so who is slow makes the command wait.
+
+        Args:
+            deadline: for a piece.
+            wake: a descriptor; once that can be read, 0 and no bytes are returned.
 
         Raises:
             TimeoutError: nothing came before the deadline; what was to be sent may not be sent yet.

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from jupyter_launcher.errors import CommandError, OptionError, WorkError
 from jupyter_launcher.models import Gateway
-from jupyter_launcher.models.options import show_value
+from jupyter_launcher.models.options import is_text, show_value
 from jupyter_launcher.results import CommandResult
 from jupyter_launcher.server.api import NoAnswerError
 from jupyter_launcher.spec.server import RUN_DIR
@@ -83,7 +83,7 @@ def install_packages(
 
 def _check_requirements(requirements: tuple[str, ...]) -> None:
     for item in requirements:
-        if not isinstance(item, str) or not item.strip() or "\0" in item:
+        if not is_text(item) or not item.strip():
             msg = f"a requirement is {show_value(item)}"
             raise OptionError(msg, hint="give texts such as 'pandas' or 'scikit-learn==1.7'", option="requirements")
         if item.strip().startswith("-"):

@@ -112,8 +112,9 @@ def test_at_the_time_limit_nothing_of_it_stays(session: Session, mark: str) -> N
 def test_a_launcher_that_ends_leaves_nothing(session: Session, mark: str, number: int, launcher: Launcher) -> None:
     line = [sys.executable, "-c", "import signal; signal.signal(2, signal.default_int_handler)\n", "--namespace"]
     line[2] += "from jupyter_launcher.__main__ import main; main()"
-    line += [f"{launcher.namespace}-commands", "run", "one", "--env", f"MARK={mark}", "--", "sh", "-c", SLOW]
-    with subprocess.Popen(line, stdout=subprocess.PIPE) as process:
+    line += [f"{launcher.namespace}-commands", "run", "one", "-i", "--env", f"MARK={mark}", "--", "sh", "-c", SLOW]
+    # As at a terminal, nothing comes on its stdin, and no end.
+    with subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"
         process.send_signal(number)

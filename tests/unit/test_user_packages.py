@@ -80,7 +80,18 @@ def test_a_user_without_packages(prefix: Path) -> None:
     assert folders[0] == str(prefix / python_folder())
 
 
-@pytest.mark.parametrize("argv", [["-m", "pip"], ["{prefix}/bin/pip3.13"], ["{prefix}/lib/pip/__pip-runner__.py"]])
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["-m", "pip"],
+        ["-W", "ignore", "-m", "pip"],
+        ["-Wignore", "-X", "utf8", "-mpip"],
+        ["-bX", "utf8", "-Bm", "pip"],
+        ["--check-hash-based-pycs", "always", "-m", "pip"],
+        ["{prefix}/bin/pip3.13"],
+        ["{prefix}/lib/pip/__pip-runner__.py"],
+    ],
+)
 def test_pip_may_replace_what_it_cannot_write(prefix: Path, argv: list[str]) -> None:
     (prefix / "lib" / "pip").mkdir()
     argv = [text.format(prefix=prefix) for text in argv]
@@ -89,4 +100,5 @@ def test_pip_may_replace_what_it_cannot_write(prefix: Path, argv: list[str]) -> 
     # Root, who may run this, could write everywhere; in a session it has no capability.
     (prefix / python_folder() / "first.pth").write_text("import os; os.access = lambda *_: False")
     assert show(prefix, *argv)[2] is True
-    assert show(prefix, "-c", SHOW)[2] is False
+    for other in (["-c", SHOW], ["-c", SHOW + "# /pip"], ["-W", "ignore", "-c", SHOW, "pip"]):
+        assert show(prefix, *other)[2] is False, other

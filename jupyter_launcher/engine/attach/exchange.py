@@ -52,14 +52,17 @@ class ExecExchange:
         """Let the next reads send it."""
         self._outbox += data
 
-    def read(self, deadline: Deadline) -> tuple[int, bytes] | None:
-        """A piece of one of the streams; None: both have ended."""
+    def read(self, deadline: Deadline, *, wake: int | None = None) -> tuple[int, bytes] | None:
+        """A piece of one of the streams; None: both have ended; 0 and no bytes: ``wake`` can be read."""
         with self._translate():
             while not self._ended:
                 if (frame := self._take_frame()) is not None:
                     return frame
-                if not self._wait(deadline):
+                ready = self._wait(deadline, wake)
+                if not ready:
                     break
+                if wake in ready:
+                    return 0, b""
                 self._write()
                 self._receive()
             if self._ended:
@@ -77,20 +80,23 @@ class ExecExchange:
         del self._inbox[:end]
         return frame
 
-    def _wait(self, deadline: Deadline) -> bool:
-        """Wait until something can be read or sent; False: the deadline has passed."""
+    def _wait(self, deadline: Deadline, wake: int | None) -> list[int]:
+        """Wait until something can be read or sent; which descriptors, and none where the deadline has passed."""
+        own = self._connection.fileno()
         if isinstance(self._connection, ssl.SSLSocket) and self._connection.pending():
-            return True
+            return [own]
         poll = select.poll()
-        poll.register(self._connection, select.POLLIN | (select.POLLOUT if self._outbox else 0))
+        poll.register(own, select.POLLIN | (select.POLLOUT if self._outbox else 0))
+        if wake is not None:
+            poll.register(wake, select.POLLIN)
         while not deadline.expired():
-            if poll.poll(min(deadline.remaining(), _QUIET_SECONDS) * 1000):
-                return True
+            if ready := poll.poll(min(deadline.remaining(), _QUIET_SECONDS) * 1000):
+                return [descriptor for descriptor, _ in ready]
             if not deadline.expired():
                 self._look()
                 if self._ended:
-                    return True
-        return False
+                    return [own]
+        return []
 
     def _look(self) -> None:
         """See that the engine and the command are there, since nothing came for long."""

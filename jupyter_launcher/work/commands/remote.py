@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from jupyter_launcher.acts import wait_for_cancel
 from jupyter_launcher.engine.protocol import Exchange
 from jupyter_launcher.errors import (
     CommandError,
@@ -27,10 +28,14 @@ __all__ = ["RemoteCommand", "Request", "open_command"]
 
 _START_SECONDS = 60.0
 _LAST_SECONDS = 5.0  # from the exit code to the end of the stream
+_STATE_SECONDS = 5.0  # from the end of its processes until the engine knows that a container has ended
+_PAUSE = 0.2
 _MESSAGE = 2**16  # bytes of input in one message
 _WINDOW = 16  # messages that may be unanswered; more would keep a call to end the command from arriving
 _MOST = 2**20  # bytes of a message from inside
 _HEAD = 5
+_NO_PYTHON = "no Python is here"  # of run_python.sh
+_HINT_WITHOUT_PYTHON = "leave it out, or take an image with python3 on its PATH: another user sees no Python that runs"
 _KEPT = 4096  # bytes of what the runtime, or run_command.py itself, prints
 
 
@@ -43,14 +48,16 @@ class Request:
         cwd: an absolute path.
         environment: variables besides those of the session's kernels.
         user: another one than the session's, who has the container's own variables in their place.
-        input: pieces of what it reads; None: nothing.
+        input: pieces of what it reads; None: nothing. A piece that is None: the next one is not there yet.
+        wake: a descriptor that can be read when the next piece is there.
     """
 
     argv: tuple[str, ...]
     cwd: str
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     user: str | None = None
-    input: Iterator[bytes] | None = field(default=None, repr=False)
+    input: Iterator[bytes | None] | None = field(default=None, repr=False)
+    wake: int | None = None
 
 
 class _LostError(Exception):
@@ -80,8 +87,15 @@ def open_command(place: Place, request: Request) -> Iterator[RemoteCommand]:
             yield command
     except (EngineError, ExecError, _LostError) as error:
         _raise_for_state(place, error)
+        if isinstance(error, _LostError):  # the processes of a container end before its state changes
+            deadline = Deadline(_STATE_SECONDS)
+            while not deadline.expired():
+                wait_for_cancel(_PAUSE)
+                _raise_for_state(place, error)
         if user is not None and not is_started and not isinstance(error, EngineUnavailableError):
-            refuse_option("user", f"is {user}, as whom nothing can be run here: {_describe(error)}", "give a uid")
+            seen = _describe(error)
+            hint = _HINT_WITHOUT_PYTHON if _NO_PYTHON in seen else "give a uid"
+            refuse_option("user", f"is {user}, as whom nothing can be run here: {seen}", hint)
         if isinstance(error, _LostError):
             raise _not_seen(place, str(error), is_started=is_started) from None
         raise
@@ -131,6 +145,7 @@ class RemoteCommand:
         self._request = request
         self._session_id = session_id
         self._input = None if request.input is None else _batch(request.input)
+        self._room = 0  # messages of input that may be sent before one is answered
         self._inbox = bytearray()
         self._errors = b""
 
@@ -161,8 +176,8 @@ class RemoteCommand:
             raise _LostError(self._said())
         if found[0] == b"f":
             raise self._describe_refusal(found[1])
-        for _ in range(_WINDOW):
-            self._feed()
+        self._room = _WINDOW
+        self._feed()
 
     def read(self, deadline: Deadline, *, renew: bool = False) -> tuple[int, bytes] | None:
         """A piece of its stdout (1) or stderr (2); None: it has ended, and ``exit_code`` is there.
@@ -179,6 +194,7 @@ class RemoteCommand:
             if kind in (b"1", b"2"):
                 return int(kind), data
             if kind == b"a":
+                self._room += 1
                 self._feed()
             elif kind == b"e" and data.isdigit() and len(data) < 4:
                 self.exit_code = int(data)
@@ -203,21 +219,26 @@ class RemoteCommand:
                 found = bytes(self._inbox[:1]), bytes(self._inbox[_HEAD : _HEAD + size])
                 del self._inbox[: _HEAD + size]
                 return found
-            frame = self._exchange.read(deadline)
+            frame = self._exchange.read(deadline, wake=self._request.wake if self._input and self._room else None)
             if frame is None:
                 return None
-            if frame[0] == 1:
+            if frame == (0, b""):
+                self._feed()
+            elif frame[0] == 1:
                 self._inbox += frame[1]
             else:
                 self._errors = (self._errors + frame[1])[-_KEPT:]
 
     def _feed(self) -> None:
-        if self._input is None:
-            return
-        piece = next(self._input, b"")
-        if not piece:
-            self._input = None
-        self._send(piece)
+        """Send as much input as is there, and as may wait."""
+        while self._room and self._input is not None:
+            piece = next(self._input, b"")
+            if piece is None:
+                return
+            if not piece:
+                self._input = None
+            self._room -= 1
+            self._send(piece)
 
     def _send(self, data: bytes) -> None:
         # Podman looks for the keys that detach a terminal, 16 and 17, in the input of every exec.
@@ -245,10 +266,14 @@ class RemoteCommand:
         return CommandError(msg, hint=hint, session_id=self._session_id, exit_code=code, result=result)
 
 
-def _batch(pieces: Iterator[bytes]) -> Iterator[bytes]:
+def _batch(pieces: Iterator[bytes | None]) -> Iterator[bytes | None]:
     """The same bytes in larger pieces, since each is answered."""
     waiting = bytearray()
     for piece in pieces:
+        if piece is None:
+            yield bytes(waiting) or None
+            waiting.clear()
+            continue
         waiting += piece
         while len(waiting) >= _MESSAGE:
             yield bytes(waiting[:_MESSAGE])

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import codecs
 import math
+import os
 import posixpath
+import select
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import PurePath
 
@@ -36,19 +38,25 @@ def run_command(
     cwd: str,
     environment: Mapping[str, str] | None,
     given: bytes | str | None,
+    given_by: int | None = None,
     timeout: float | None,
     check: bool,
     user: str | int | None,
     on_output: OnOutput | None = None,
     on_bytes: Callable[[str, bytes], object] | None = None,
 ) -> CommandResult:
-    """Run a command, as ``Session.run`` says; ``given`` is its input, ``on_bytes`` gets what is decoded for others."""
+    """Run a command, as ``Session.run`` says.
+
+    ``given`` is its input; from ``given_by``, a descriptor, that is read while it runs. ``on_bytes`` gets what is
+    decoded for others.
+    """
     request = Request(
         argv=_check_argv(argv),
         cwd=check_remote_path(cwd, "cwd"),
         environment=check_variables(environment, "environment"),
         user=None if user is None else check_user(user, "user"),
-        input=_cut(given),
+        input=_cut(given) if given_by is None else _read_input(given_by),
+        wake=given_by,
     )
     seconds = _check_timeout(timeout)
     check_flag(check, "check")
@@ -95,10 +103,13 @@ def _read_all(place: Place, command: RemoteCommand, deadline: Deadline, streams:
             is_late, deadline = True, Deadline(_END_SECONDS)
             command.end()
             continue
+        left = deadline.remaining()  # the caller's function takes none of it
         if found is None:
             return is_late
         number, piece = found
         streams[number].add(piece)
+        if is_late:
+            deadline = Deadline(left)
 
 
 class _Stream:
@@ -174,3 +185,25 @@ def _cut(given: object) -> Iterator[bytes] | None:
         refuse_option("input", f"is {show_value(given)}", "give bytes, a text, or None")
     view = memoryview(given if not isinstance(given, memoryview) else given.tobytes())
     return (bytes(view[at : at + _PIECE]) for at in range(0, len(view), _PIECE))
+
+
+def _read_input(descriptor: int) -> Iterator[bytes | None]:
+    """What can be read of a descriptor, up to its end; None where a read would wait."""
+    _read(descriptor, 0)
+
+    def pieces() -> Iterator[bytes | None]:
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        while (piece := _read(descriptor, _PIECE) if poll.poll(0) else None) != b"":
+            yield piece
+
+    return pieces()
+
+
+def _read(descriptor: int, size: int) -> bytes | None:
+    try:
+        return os.read(descriptor, size)
+    except BlockingIOError:
+        return None
+    except OSError as error:
+        refuse_option("input", f"cannot be read: {error.strerror}", "give a file, a pipe or a terminal")

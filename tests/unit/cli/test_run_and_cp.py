@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
+import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -25,7 +28,10 @@ def session(jupyter: FakeJupyter, tmp_path: Path) -> None:
 
 
 def run_with(text: bytes, *line: str) -> Result:
-    return CliRunner().invoke(cli, ["--namespace", "unit", *line], input=text)
+    with tempfile.TemporaryFile() as file:
+        file.write(text)
+        file.seek(0)
+        return CliRunner().invoke(cli, ["--namespace", "unit", *line], input=file)
 
 
 def test_what_a_command_prints_and_its_exit_code_are_the_commands(run: Run) -> None:
@@ -38,6 +44,12 @@ def test_a_command_reads_stdin_where_that_is_asked_for() -> None:
     line = ("run", "one", "--cwd", "/")
     assert run_with(b"\xff", *line, "-i", "--", "od", "-An", "-tx1").stdout == " ff\n"
     assert run_with(b"text", *line, "--", "cat").stdout == ""
+
+
+def test_a_stdin_that_is_closed_is_empty(monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
+    monkeypatch.setattr("jupyter_launcher.cli.work.sys", SimpleNamespace(stdin=None, stdout=sys.stdout))
+    result = run("run", "one", "--cwd", "/", "--format", "json", "-i", "--", "cat")
+    assert (result.exit_code, json.loads(result.stdout)["stdout"]) == (0, "")
 
 
 def test_variables_of_a_command(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,11 +114,25 @@ def test_where_an_upload_goes(
     assert found == [(source, path)]
 
 
-def test_where_a_download_of_everything_goes(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [("", "pipeline-dir"), (".", "pipeline-dir"), ("x/..", "pipeline-dir"), ("x/y/..", "x"), ("/usr/.", "usr")],
+)
+def test_a_download_into_a_folder_has_the_name_that_it_has_in_the_session(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, name: str
+) -> None:
     found: list[Any] = []
     monkeypatch.setattr("jupyter_launcher.work.session.download", lambda *given: found.append(given[1:]))
-    assert run("cp", "one:", str(tmp_path)).exit_code == 0
-    assert found == [("/pipeline-dir", tmp_path / "pipeline-dir")]
+    assert run("cp", f"one:{path}", str(tmp_path)).exit_code == 0
+    assert found == [(path or "/pipeline-dir", tmp_path / name)]
+
+
+@pytest.mark.parametrize("line", [("one:/", "new/"), ("one:..", "new/"), ("/", "one:new/")])
+def test_what_has_no_name_needs_one(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: list[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = run("cp", *line)
+    assert (result.exit_code, "has no name of its own" in result.stderr) == (2, True)
+    assert list(tmp_path.glob("new*")) == []
 
 
 @pytest.mark.parametrize("line", [("a", "b"), ("one:a", "one:b"), ("./one:a", "b")])

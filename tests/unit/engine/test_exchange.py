@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 import socket
 import ssl
@@ -154,6 +155,27 @@ def test_a_frame_may_come_in_pieces() -> None:
             found.read(Deadline(0.05))
         going.set()
         assert read_all(found) == [(1, b"whole")]
+
+
+def test_a_read_wakes_for_another_descriptor(certificate: Path | None) -> None:
+    going = threading.Event()
+
+    def talk(connection: socket.socket) -> None:
+        going.wait(5)
+        connection.sendall(framed((1, b"out")))
+
+    reader, writer = os.pipe()
+    with engine(talk, certificate=certificate) as made, made.attach() as found:
+        with pytest.raises(TimeoutError):
+            found.read(Deadline(0.05), wake=reader)
+        os.write(writer, b"x")
+        assert found.read(Deadline(5), wake=reader) == (0, b"")
+        assert os.read(reader, 10) == b"x"
+        going.set()
+        assert found.read(Deadline(5), wake=reader) == (1, b"out")
+        os.close(writer)  # its end wakes too
+        assert found.read(Deadline(5), wake=reader) in ((0, b""), None)
+    os.close(reader)
 
 
 def test_leaving_the_block_closes_the_input_and_waits_for_the_end(certificate: Path | None) -> None:

@@ -37,13 +37,16 @@ class LocalExchange:
         assert b"\x10" not in data  # Podman would look whether 17 follows
         self._outbox += data
 
-    def read(self, deadline: Deadline) -> tuple[int, bytes] | None:
+    def read(self, deadline: Deadline, *, wake: int | None = None) -> tuple[int, bytes] | None:
         while self._outputs:
             seconds = min(deadline.remaining(), 60)
-            readable, writable, _ = select.select(self._outputs, [self._input] if self._outbox else [], [], seconds)
+            watched = [*self._outputs, *([] if wake is None else [wake])]
+            readable, writable, _ = select.select(watched, [self._input] if self._outbox else [], [], seconds)
             if writable:
                 with contextlib.suppress(BrokenPipeError):
                     del self._outbox[: os.write(self._input, self._outbox[:65536])]
+            if wake in readable:
+                return 0, b""
             if not readable and deadline.expired():
                 raise TimeoutError
             for output in readable:

@@ -9,7 +9,7 @@ import struct
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from jupyter_launcher import (
 from jupyter_launcher.engine.protocol import Exchange
 from jupyter_launcher.spec.server import read_script
 from jupyter_launcher.waiting import Deadline, NotYetError, attempts
+from jupyter_launcher.work.commands import remote
 from jupyter_launcher.work.commands import run as commands
 from jupyter_launcher.work.commands.run import run_command
 from jupyter_launcher.work.place import Place
@@ -151,6 +152,48 @@ def test_a_command_that_does_not_read_its_input_is_not_waited_for(place: Place) 
     assert run(place, "cat").stdout == ""
 
 
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    reader, writer = os.pipe()
+    yield reader, writer
+    os.close(reader)
+    with contextlib.suppress(OSError):
+        os.close(writer)
+
+
+def test_input_is_read_while_the_command_runs(place: Place, pipe: tuple[int, int]) -> None:
+    reader, writer = pipe
+    seen: list[bytes] = []
+
+    def answer(_: str, piece: bytes) -> None:
+        seen.append(piece)
+        if len(seen) < 40:  # more than may be unanswered
+            os.write(writer, b"%d\n" % len(seen))
+        else:
+            os.close(writer)
+
+    os.write(writer, b"0\n")
+    assert run(place, "cat", given_by=reader, on_bytes=answer).exit_code == 0
+    assert b"".join(seen).split() == [b"%d" % number for number in range(40)]
+
+
+def test_input_that_does_not_come_is_not_waited_for(place: Place, pipe: tuple[int, int], mark: str) -> None:
+    assert run(place, "true", given_by=pipe[0]).exit_code == 0
+    with pytest.raises(CommandTimeoutError):
+        run(place, "cat", given_by=pipe[0], timeout=0.05, environment={"MARK": mark})
+
+
+def test_input_without_an_end(place: Place) -> None:
+    with Path("/dev/zero").open("rb") as zeros:
+        assert run(place, "head", "-c", "3", given_by=zeros.fileno()).stdout == "\0\0\0"
+
+
+def test_input_that_cannot_be_read(place: Place, pipe: tuple[int, int]) -> None:
+    with pytest.raises(OptionError, match="input cannot be read: Bad file descriptor"):
+        run(place, "cat", given_by=pipe[1])
+    assert place.engine.execs == []  # type: ignore[attr-defined] # a FakeEngine
+
+
 def test_output_comes_as_text_of_whole_characters(monkeypatch: pytest.MonkeyPatch) -> None:
     found: list[tuple[str, str]] = []
     stream = commands._Stream("stdout", lambda *given: found.append(given), None)
@@ -228,8 +271,8 @@ class WhenReady(Deadline):
 def test_what_was_printed_before_the_time_limit_is_there(
     place: Place, mark: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    limits: list[Deadline] = [WhenReady(1), Deadline(20)]
-    monkeypatch.setattr(commands, "Deadline", lambda _: limits.pop(0))
+    limits: list[Deadline] = [WhenReady(1)]
+    monkeypatch.setattr(commands, "Deadline", lambda seconds: limits.pop(0) if limits else Deadline(seconds))
     # One that ends when it is asked to, and says so.
     script = "trap 'echo asked; exit 5' TERM; echo ready; sleep 1000 & wait"
     with pytest.raises(CommandTimeoutError) as caught:
@@ -335,6 +378,21 @@ def test_a_user_who_is_not_there_is_an_option_that_cannot_work(place: Place) -> 
     assert error_of(EngineUnavailableError, lambda: run(place, "true", user="nobody-else")) is gone
 
 
+def test_another_user_in_an_image_without_a_python_on_its_path(place: Place, tmp_path: Path) -> None:
+    # No capability: /proc shows this user no program of others.
+    script = read_script("run_python.sh").replace("/proc/", f"{tmp_path}/")
+    attach = local_engine(tmp_path).on_attach
+
+    def attach_without(argv: Sequence[str], user: str | None) -> contextlib.AbstractContextManager[Exchange]:
+        assert argv[2] == read_script("run_python.sh")
+        return attach(["env", f"PATH={tmp_path}", "/bin/sh", "-c", script, *argv[3:]], user)
+
+    place.engine.on_attach = attach_without  # type: ignore[attr-defined] # a FakeEngine
+    with pytest.raises(OptionError, match="user is 0, as whom nothing can be run here: no Python is here") as caught:
+        run(place, "true", user=0)
+    assert "an image with python3 on its PATH" in caught.value.hint
+
+
 class Scripted:
     """A command's output as it may come; then nothing does."""
 
@@ -343,7 +401,7 @@ class Scripted:
 
     def send(self, data: bytes) -> None: ...
 
-    def read(self, deadline: Deadline) -> tuple[int, bytes] | None:
+    def read(self, deadline: Deadline, *, wake: int | None = None) -> tuple[int, bytes] | None:
         return self.frames.pop(0) if self.frames else None
 
 
@@ -384,16 +442,72 @@ def test_messages_may_come_in_any_pieces() -> None:
     ],
 )
 def test_output_that_breaks_off_or_lies_is_an_error(
-    frames: list[tuple[int, bytes]], started: object, told: str
+    frames: list[tuple[int, bytes]], started: object, told: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(remote, "_STATE_SECONDS", 0.0)
     with pytest.raises(ExecError, match=told) as caught:
         run(scripted(*frames), "true")
     assert caught.value.started is started
 
 
+@pytest.mark.parametrize(("change", "kind"), [("exited", ServerNotRunningError), ("gone", SessionNotFoundError)])
+@pytest.mark.parametrize("frames", [[], [(1, STARTED)]])
+def test_the_state_of_a_session_that_ends_changes_later_than_its_commands(
+    frames: list[tuple[int, bytes]], change: str, kind: type[LauncherError], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = scripted(*frames)
+    engine: FakeEngine = place.engine  # type: ignore[assignment]
+
+    def wait(_: float) -> None:
+        assert engine.calls[-1][0] == "inspect"
+        engine.end(CONTAINER, 137) if change == "exited" else engine.known.clear()
+
+    monkeypatch.setattr(remote, "wait_for_cancel", wait)
+    with pytest.raises(kind) as caught:
+        run(place, "true")
+    assert getattr(caught.value, "exit_code", 137) == 137
+
+
+class Clock:
+    """A time that moves when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+def test_a_slow_function_takes_no_time_from_the_end_of_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Late(Scripted):
+        """Each frame comes after a second."""
+
+        def read(self, deadline: Deadline, *, wake: int | None = None) -> tuple[int, bytes] | None:
+            clock.now += 1
+            if deadline.expired():
+                raise TimeoutError
+            return super().read(deadline)
+
+    def take(_: str, text: str) -> None:
+        clock.now += 15
+
+    clock = Clock()
+    monkeypatch.setattr("jupyter_launcher.waiting.time", clock)
+    engine = FakeEngine(container(id=CONTAINER))
+    pieces = [(1, message(b"1", b"x"))] * 4
+    engine.on_attach = lambda *_: contextlib.nullcontext(Late((1, STARTED), *pieces, (1, message(b"e", b"143"))))
+    with pytest.raises(CommandTimeoutError) as caught:
+        run(make_place(engine), "true", timeout=5, on_output=take)
+    assert caught.value.result is not None
+    assert caught.value.result.stdout == "xxxx"
+    engine.on_attach = lambda *_: contextlib.nullcontext(Late((1, STARTED), *pieces * 10))
+    with pytest.raises(ExecError, match="has not ended 20 s after its time was over"):
+        run(make_place(engine), "true", timeout=5, on_output=take)
+
+
 def test_a_command_that_cannot_be_ended_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     class Silent(Scripted):
-        def read(self, deadline: Deadline) -> tuple[int, bytes] | None:
+        def read(self, deadline: Deadline, *, wake: int | None = None) -> tuple[int, bytes] | None:
             if self.frames:
                 return self.frames.pop(0)
             raise TimeoutError
@@ -403,6 +517,7 @@ def test_a_command_that_cannot_be_ended_is_an_error(monkeypatch: pytest.MonkeyPa
     with pytest.raises(ExecError, match="has not ended 20 s after its time was over"):
         run(make_place(engine), "true", timeout=1)
     engine.on_attach = lambda *_: contextlib.nullcontext(Silent())
+    monkeypatch.setattr(remote, "_STATE_SECONDS", 0.0)
     with pytest.raises(ExecError, match="it did not begin within 60 s"):
         run(make_place(engine), "true")
 
@@ -414,9 +529,9 @@ def test_input_waits_for_answers() -> None:
         def send(self, data: bytes) -> None:
             self.sent += 1
 
-        def read(self, deadline: Deadline) -> tuple[int, bytes] | None:
+        def read(self, deadline: Deadline, *, wake: int | None = None) -> tuple[int, bytes] | None:
             counts.append(self.sent)
-            return super().read(deadline)
+            return super().read(deadline, wake=wake)
 
     counts: list[int] = []
     answers = [message(b"a"), message(b"a"), message(b"e", b"0")]

@@ -147,7 +147,7 @@ def test_a_copy_that_does_not_move_on_is_given_up(tmp_path: Path, monkeypatch: p
     class Stuck(Scripted):
         answers = 100
 
-        def read(self, deadline: Deadline) -> tuple[int, bytes] | None:
+        def read(self, deadline: Deadline, *, wake: int | None = None) -> tuple[int, bytes] | None:
             assert deadline not in deadlines  # it begins anew with each answer
             deadlines.append(deadline)
             if self.frames:

@@ -157,7 +157,18 @@ def test_the_server_does_not_answer() -> None:
 
 @pytest.mark.parametrize(
     "requirements",
-    [(), ("",), ("  ",), ("a", "-rsecret.txt"), (" --index-url=http://x",), ("a\0b",), (7,), (None,), (["a"],)],
+    [
+        (),
+        ("",),
+        ("  ",),
+        ("a", "-rsecret.txt"),
+        (" --index-url=http://x",),
+        ("a\0b",),
+        ("a\udc80",),
+        (7,),
+        (None,),
+        (["a"],),
+    ],
 )
 def test_what_is_no_requirement_is_refused_before_anything_runs(requirements: tuple[Any, ...]) -> None:
     run = FakeRun()
