@@ -157,13 +157,17 @@ class _Work:
 
     def _start_kernel(self, stack: contextlib.ExitStack, notebook: Notebook, end: Deadline | None) -> Kernel:
         name = kernel_name_of(notebook)
+        error: KernelDiedError | ExecuteTimeoutError
         try:
             return stack.enter_context(Kernel(self.place, name=name, path=self.path, kernel_id=None, end=end))
+        except KernelDiedError as died:
+            error = died
         except ServerTimeoutError:
             if end is None or end.remaining() > _EARLY:
                 raise
             msg = f"{self.path} did not end within {self.timeout:g} s; the time was over before its kernel answered"
-            error = ExecuteTimeoutError(msg, hint="give it more time", seconds=self.timeout or 0.0, notebook=notebook)
+            error = ExecuteTimeoutError(msg, hint="give it more time", seconds=self.timeout or 0.0)
+        error.notebook = notebook
         self._write_after(error, notebook)
         raise error
 

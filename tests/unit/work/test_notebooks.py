@@ -134,7 +134,7 @@ def raises(_: float | None) -> ExecuteResult:
     return ExecuteResult(status="error", outputs=(output,), error=failure)
 
 
-def dies(_: float | None) -> ExecuteResult:
+def dies(_: object) -> ExecuteResult:
     msg = "the kernel died"
     raise KernelDiedError(msg, hint="see its log", kernel_id="k", for_memory=True, result=prints("until then"))
 
@@ -265,6 +265,16 @@ def test_a_kernel_that_dies_ends_it(run: Run, server: FakeServer, kernels: list[
     assert texts(error.notebook) == ["", "until then", ""]
     assert json.loads(server.files["out/a.ipynb"])["cells"][1]["outputs"]
     assert kernels[0].ended
+
+
+def test_a_kernel_that_dies_while_it_starts_ends_it(
+    run: Run, server: FakeServer, kernels: list[FakeKernel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FakeKernel, "__enter__", dies)
+    with pytest.raises(KernelDiedError) as caught:
+        run(code("a"), output="b.ipynb")
+    assert caught.value.notebook is not None
+    assert "b.ipynb" in server.files
 
 
 def test_a_kernel_that_is_gone_ends_it(run: Run, kernels: list[FakeKernel]) -> None:
