@@ -37,17 +37,30 @@ def execute(state: CommandContext, session_id: str, file: TextIO, kernel_id: str
 
     Example: jupyter-launcher execute 3f2a steps/check.py --timeout 60
     """
+    from jupyter_launcher.work.server import check_seconds
+
+    code = _read_code(file)
+    if timeout is not None:
+        check_seconds(timeout)
     with state.launcher() as launcher:
         session = launcher.get(full_id(launcher, session_id))
         state.stop_drawing()
         with session.kernel(id=kernel_id) as kernel:
             try:
-                result = kernel.execute(file.read(), timeout=timeout, on_output=None if state.json else _show)
+                result = kernel.execute(code, timeout=timeout, on_output=None if state.json else _show)
             except CodeError as error:
                 if not state.json:
                     click.echo(error.traceback, err=True)
                 raise
     state.result(result, "")
+
+
+def _read_code(file: TextIO) -> str:
+    try:
+        return file.read()
+    except UnicodeDecodeError:
+        msg = f"FILE is {show_value(file.name)}, and is no text in UTF-8"
+    raise OptionError(msg, hint="save it as UTF-8")
 
 
 def _show(output: Output) -> None:

@@ -98,8 +98,8 @@ class Connection:
             finally:
                 self._holder = None
 
-    def connect(self) -> None:
-        """Wait until the kernel answers; what has come since its last use is dropped.
+    def connect(self, end: Deadline | None = None) -> None:
+        """Wait until the kernel answers, no longer than ``end``; what has come since its last use is dropped.
 
         Raises:
             KernelGoneError: there is no such kernel.
@@ -109,7 +109,7 @@ class Connection:
             return
         if self.died and self.server.state(self.kernel) in ("", "dead"):
             self._raise_gone()
-        deadline = Deadline(_CONNECT_SECONDS)
+        deadline = (end or Deadline(math.inf)).shortened(_CONNECT_SECONDS)
         self.session, self.process = uuid.uuid4().hex, ""
         try:
             while self._channels is None:

@@ -22,6 +22,7 @@ from jupyter_launcher.forks import PerProcess
 from jupyter_launcher.models import KernelInfo
 from jupyter_launcher.results import ExecuteResult, Output
 from jupyter_launcher.server.api import parse_kernel_ids
+from jupyter_launcher.waiting import Deadline
 from jupyter_launcher.work.channels import check_extra
 from jupyter_launcher.work.connection import Connection, KernelGoneError, hold
 from jupyter_launcher.work.execution import execute
@@ -42,8 +43,11 @@ class Kernel:
     Calls from several threads are executed one after another. Leaving the block ends a kernel that it started.
     """
 
-    def __init__(self, place: Place, *, name: str | None, path: str | None, kernel_id: str | None) -> None:
+    def __init__(
+        self, place: Place, *, name: str | None, path: str | None, kernel_id: str | None, end: Deadline | None = None
+    ) -> None:
         check_extra()
+        self._end = end
         self._server = KernelServer(place)
         self._name = name
         self._path = path
@@ -144,7 +148,7 @@ class Kernel:
         try:
             connection = self._connection.get()
             with connection.turn():
-                connection.connect()
+                connection.connect(self._end)
         except BaseException:
             with shielded():
                 self._leave()

@@ -6,7 +6,7 @@ import json
 import struct
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 __all__ = ["Message", "build_request", "parse_message"]
@@ -24,12 +24,14 @@ class Message:
         parent: the id of the request that it belongs to; empty: to none.
         session: whose it is: of one process of a kernel, or of a server.
         content: depends on the kind.
+        size: how many bytes it had.
     """
 
     kind: str
     parent: str
     session: str
     content: Mapping[str, Any]
+    size: int = field(default=0, compare=False)
 
 
 def build_request(kind: str, content: Mapping[str, object], session: str, channel: str = "shell") -> tuple[str, str]:
@@ -57,14 +59,15 @@ def build_request(kind: str, content: Mapping[str, object], session: str, channe
 def parse_message(data: bytes) -> Message | None:
     """A message from what came; None where it is none."""
     try:
-        found = json.loads(data if data[:1] == b"{" else _json_of_binary(data))
+        text = data if data[:1] == b"{" else _json_of_binary(data)
+        found = json.loads(text)
         header, parent = found["header"], found["parent_header"] or {}
         kind, of, session, content = header["msg_type"], parent.get("msg_id", ""), header["session"], found["content"]
     except (AttributeError, KeyError, MemoryError, RecursionError, TypeError, ValueError, struct.error):
         return None
     if not isinstance(content, dict) or not all(isinstance(text, str) for text in (kind, of, session)):
         return None
-    return Message(kind, of, session, content)
+    return Message(kind, of, session, content, len(text))
 
 
 def _json_of_binary(data: bytes) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from jupyter_launcher.results import CodeFailure, ExecuteResult, Output
@@ -11,14 +12,24 @@ from jupyter_launcher.work.messages import Message
 
 __all__ = ["Displays", "Outputs"]
 
-Displays = dict[str, list[dict[str, Any]]]
-"""The outputs of each display id. Cells of one notebook share it, since one may update what another has shown."""
-
 _MOST_BYTES = 2**28
 _MOST_OUTPUTS = 100_000
 _STATUSES = {"ok": "ok", "aborted": "aborted", "abort": "aborted"}
 _COLOURS = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
 _CUT = re.compile(r"IOPub (?:data|message) rate exceeded\.\n")
+
+
+@dataclass(slots=True, eq=False)
+class _Display:
+    """An output that has a display id, how many bytes it counts, and for whom."""
+
+    output: dict[str, Any]
+    size: int
+    of: Outputs
+
+
+Displays = dict[str, list[_Display]]
+"""What each display id shows. Cells of one notebook share it, since one may update what another has shown."""
 
 
 class Outputs:
@@ -35,6 +46,7 @@ class Outputs:
         self._displays: Displays = {} if displays is None else displays
         self._outputs: list[dict[str, Any]] = []
         self._pieces: list[str] = []  # of the last output, where that is a stream
+        self._shown: set[str] = set()  # ids of displays
         self._bytes = 0
         self._clear_before_next = False
 
@@ -44,13 +56,15 @@ class Outputs:
         if output is not None:
             if output["output_type"] == "stream" and message.session != kernel and _CUT.match(output["text"]):
                 self.truncated = True
-            self._append(output, _display_id(message.content))
+            # Many small messages may be one text, so of a stream only that counts.
+            size = len(output["text"]) if output["output_type"] == "stream" else message.size
+            self._append(output, size, _display_id(message.content))
         elif message.kind == "clear_output":
             self._clear_before_next = message.content.get("wait") is True
             if not self._clear_before_next:
                 self._clear()
         elif message.kind == "update_display_data":
-            self._update(message.content)
+            self._update(message.content, message.size)
 
     def result(self, reply: Mapping[str, Any]) -> ExecuteResult:
         """All that has come, and the kernel's reply."""
@@ -72,12 +86,12 @@ class Outputs:
         lines = "\n".join(error["traceback"])
         return CodeFailure(ename=error["ename"], evalue=error["evalue"], traceback=_COLOURS.sub("", lines))
 
-    def _append(self, output: dict[str, Any], display: str | None) -> None:
+    def _append(self, output: dict[str, Any], size: int, display: str | None) -> None:
         if self._clear_before_next:
             self._clear()
         if self._on_output is not None:
             self._on_output(dict(output))
-        self._bytes += _size_of(output)
+        self._bytes += size
         if self._bytes > _MOST_BYTES or len(self._outputs) >= _MOST_OUTPUTS:
             self.truncated = True
             return
@@ -90,7 +104,8 @@ class Outputs:
         if output["output_type"] == "stream":
             self._pieces.append(output["text"])
         if display is not None:
-            self._displays.setdefault(display, []).append(output)
+            self._displays.setdefault(display, []).append(_Display(output, size, self))
+            self._shown.add(display)
 
     def _join(self) -> None:
         """Join the pieces of a stream at once: one after another would cost the square of their length."""
@@ -102,11 +117,20 @@ class Outputs:
         self._clear_before_next = False
         self._pieces = []
         self._outputs = []
+        self._bytes = 0
+        for display in self._shown:
+            self._displays[display] = [item for item in self._displays[display] if item.of is not self]
+        self._shown = set()
 
-    def _update(self, content: Mapping[str, Any]) -> None:
+    def _update(self, content: Mapping[str, Any], size: int) -> None:
         new = _display(content)
-        for output in self._displays.get(_display_id(content) or "", ()):
-            output["data"], output["metadata"] = new["data"], new["metadata"]
+        for item in self._displays.get(_display_id(content) or "", ()):
+            total = item.of._bytes - item.size + size  # noqa: SLF001 - another one of this class
+            if total > _MOST_BYTES:
+                self.truncated = True
+                continue
+            item.of._bytes, item.size = total, size  # noqa: SLF001
+            item.output["data"], item.output["metadata"] = new["data"], new["metadata"]
 
 
 def _stream(content: Mapping[str, Any]) -> dict[str, Any]:
@@ -160,11 +184,6 @@ def _dict(value: object) -> dict[str, Any]:
 def _display_id(content: Mapping[str, Any]) -> str | None:
     found = _dict(content.get("transient")).get("display_id")
     return found if isinstance(found, str) else None
-
-
-def _size_of(output: Mapping[str, Any]) -> int:
-    texts = (output.get("text", ""), *output.get("data", {}).values(), *output.get("traceback", ()))
-    return sum(len(text) for text in texts if isinstance(text, str))
 
 
 def _text_of(outputs: list[dict[str, Any]]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from jupyter_launcher.errors import (
     WorkError,
 )
 from jupyter_launcher.models import ApiResponse, KernelInfo
-from jupyter_launcher.models.options import show_value
+from jupyter_launcher.models.options import is_text, show_value
 from jupyter_launcher.server.activity import parse_kernels, parse_oom_kills
 from jupyter_launcher.server.api import CONTENTS, JupyterApi, NoAnswerError, Response, parse_kernel_ids
 from jupyter_launcher.spec.checks import refuse_option
@@ -39,6 +38,8 @@ _REQUEST_LIMIT = 2**28
 _METHOD = re.compile("[A-Za-z]{1,20}")
 _PAUSE = 0.2
 _SHOWN = 200
+_MOST_SHOWN = 20
+_LONGEST = 10**9
 _READ_OOM_KILLS = "cat /sys/fs/cgroup/memory.events /sys/fs/cgroup/memory/memory.oom_control 2>/dev/null"
 
 
@@ -73,18 +74,24 @@ class KernelServer:
         Raises:
             WorkError: there is no such kernel spec, or the kernel does not start.
         """
-        name = self._find_spec(name)
-        if path is not None:
-            before = [item.id for item in self.kernels()]
-            kernel = {"name": name}
-            document = {"path": path, "name": path.rpartition("/")[2], "type": "notebook", "kernel": kernel}
-            session = self._post("api/sessions", document, (200, 201), _START_SECONDS)
-            started = _parse_started(session.get("kernel"), session.get("id"))
-            if started.id not in before:
-                return started
-            # JupyterLab has a kernel for this notebook; it is not ours to use.
-        model = self._post("api/kernels", {"name": name, "path": path or ""}, (200, 201), _START_SECONDS)
-        return _parse_started(model, None)
+        document = {"name": self._find_spec(name), "path": path or ""}
+        started = _parse_started(self._post("api/kernels", document, (200, 201), _START_SECONDS), None)
+        if path is None:
+            return started
+        try:
+            return self._show(started, path)
+        except BaseException:
+            with contextlib.suppress(LauncherError):
+                self.end(started)
+            raise
+
+    def _show(self, started: StartedKernel, path: str) -> StartedKernel:
+        """Let JupyterLab show a kernel as a notebook's; where it has another one for that, both stay as they are."""
+        kernel = {"id": started.id}
+        document = {"path": path, "name": path.rpartition("/")[2], "type": "notebook", "kernel": kernel}
+        session = self._post("api/sessions", document, (200, 201), _START_SECONDS)
+        shown = _parse_started(session.get("kernel"), session.get("id"))
+        return shown if shown.id == started.id else started
 
     def kernels(self) -> tuple[KernelInfo, ...]:
         """All that the server holds."""
@@ -182,10 +189,11 @@ class KernelServer:
         if answer.status != 200 or not isinstance(specs, dict):
             self._refuse("the server does not tell which kernels it has", answer)
         default = body.get("default")
-        wanted = name or (default if default in specs else next(iter(specs), None))
+        is_known = isinstance(default, str) and default in specs
+        wanted = name or (default if is_known else next(iter(specs), None))
         if not isinstance(wanted, str) or wanted not in specs:
-            known = ", ".join(sorted(str(item)[:_SHOWN] for item in specs)[:20]) or "none"
-            msg = f"there is no kernel spec {name!r}" if name else "there is no kernel spec"
+            known = ", ".join(map(show_value, sorted(specs)[:_MOST_SHOWN])) or "none"
+            msg = f"there is no kernel spec {show_value(name)}" if name else "there is no kernel spec"
             raise WorkError(msg, hint=f"those of the server: {known}", session_id=self.place.session_id)
         return wanted
 
@@ -238,11 +246,11 @@ def _check_request(
     if not isinstance(method, str) or not _METHOD.fullmatch(method):
         refuse_option("method", f"is {show_value(method)}", "give a method of HTTP, such as GET")
     check_seconds(timeout)
-    if not isinstance(path, str) or not path or path.startswith("/") or "#" in path or ".." in path.split("/"):
+    if not is_text(path) or not path or path.startswith("/") or "#" in path or ".." in path.split("/"):
         refuse_option("path", f"is {show_value(path)}", "give one below `Session.url`, such as 'api/contents/steps'")
     if not path.isascii() or not path.isprintable() or " " in path:
         path = quote(path, safe="/?&=%:@+,;~!$'()*")
-    query = urlencode(params or {})
+    query = _write_query(params)
     target = path + ("&" if "?" in path else "?") + query if query else path
     try:
         return target, None if document is None else dumps(document, allow_nan=False).encode()
@@ -250,11 +258,20 @@ def _check_request(
         refuse_option("json", f"cannot be written as JSON: {type(error).__name__}", "give dicts, lists, texts, numbers")
 
 
+def _write_query(params: object) -> str:
+    try:
+        if params is None or isinstance(params, Mapping):
+            return urlencode(params or {})
+    except (TypeError, ValueError):  # half of a character
+        pass
+    return refuse_option("params", f"is {show_value(params)}", "give a dict of texts")
+
+
 def check_seconds(timeout: object) -> None:
     """A time that a caller gives."""
     is_number = isinstance(timeout, (int, float)) and not isinstance(timeout, bool)
-    if not is_number or not 0 < timeout < math.inf:  # type: ignore[operator] # it is a number
-        refuse_option("timeout", f"is {show_value(timeout)}", "give seconds above 0")
+    if not is_number or not 0 < timeout <= _LONGEST:  # type: ignore[operator] # it is a number
+        refuse_option("timeout", f"is {show_value(timeout)}", "give seconds above 0, at most 10^9")
 
 
 def _parse_started(model: object, session: object) -> StartedKernel:

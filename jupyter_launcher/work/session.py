@@ -44,7 +44,7 @@ class SessionWork:
         params: Mapping[str, str] | None = None,
         timeout: float = 30.0,
     ) -> ApiResponse:
-        """Ask the session's server, with its token. It counts as a use of the session.
+        """Ask the session's server, with its token. What a request does may be a use of the session, itself it is none.
 
         Args:
             method: of HTTP, such as ``GET``.

@@ -248,6 +248,7 @@ def test_the_command(beside: Place) -> None:
         ("one.ipynb", {"output": "locked/one.ipynb"}, WorkError, "written to locked/one.ipynb: the session's user"),
         ("one.ipynb", {"output": "folder"}, WorkError, "cannot be written to folder: it is a folder"),
         ("one.ipynb", {"output": "one.ipynb"}, OptionError, "is the notebook itself"),
+        ("one.ipynb", {"output": "link.ipynb"}, OptionError, "is the notebook itself"),
     ],
 )
 def test_what_cannot_be(beside: Place, name: str, options: Any, kind: type[Exception], told: str) -> None:
@@ -262,6 +263,8 @@ def test_what_cannot_be(beside: Place, name: str, options: Any, kind: type[Excep
     beside.write(".hidden.ipynb", code("1"))
     beside.write("ruby.ipynb", code("1"), kernelspec={"name": "ruby"})
     beside.write("one.ipynb", code("1"))
+    (folder / "link.ipynb").unlink(missing_ok=True)
+    (folder / "link.ipynb").symlink_to("one.ipynb")
     beside.listeners.clear()
     with pytest.raises(kind, match=told):
         beside.session.run_notebook(name, **options)

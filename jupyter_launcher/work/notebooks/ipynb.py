@@ -21,6 +21,7 @@ from jupyter_launcher.spec.checks import refuse_option
 __all__ = [
     "Notebook",
     "cells_to_execute",
+    "check_code",
     "check_parameters",
     "clear_outputs",
     "format_notebook",
@@ -177,6 +178,17 @@ def cells_to_execute(notebook: Notebook) -> Iterator[tuple[int, Notebook]]:
     for number, cell in enumerate(notebook["cells"], 1):
         if cell["cell_type"] == "code" and cell["source"].strip() and not has_tag(cell, _SKIPPED):
             yield number, cell
+
+
+def check_code(notebook: Notebook, name: str) -> None:
+    """See that what is executed can be sent.
+
+    Raises:
+        WorkError: a cell has half of a character, which JSON can spell and no server takes.
+    """
+    for number, cell in cells_to_execute(notebook):
+        if not _is_encodable(cell["source"]):
+            _refuse(name, f"the code of cell {number} has half of a character")
 
 
 def clear_outputs(notebook: Notebook) -> None:

@@ -6,6 +6,7 @@ written as text: then the server makes no checkpoint of it, and marks no cell as
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import os
@@ -23,20 +24,23 @@ from jupyter_launcher.errors import (
     KernelDiedError,
     LauncherError,
     ServerError,
+    ServerTimeoutError,
     WorkError,
 )
 from jupyter_launcher.models import ApiResponse, Phase
 from jupyter_launcher.models.options import show_value
 from jupyter_launcher.results import ExecuteResult, NotebookResult
-from jupyter_launcher.spec.checks import refuse_option
+from jupyter_launcher.spec.checks import PIPELINE_TARGET, refuse_option
 from jupyter_launcher.spec.texts import check_inner_path
 from jupyter_launcher.waiting import Deadline
 from jupyter_launcher.work.channels import check_extra
+from jupyter_launcher.work.commands.run import run_command
 from jupyter_launcher.work.connection import KernelGoneError
 from jupyter_launcher.work.kernels import Kernel
 from jupyter_launcher.work.notebooks.ipynb import (
     Notebook,
     cells_to_execute,
+    check_code,
     check_parameters,
     clear_outputs,
     format_notebook,
@@ -56,6 +60,9 @@ __all__ = ["run_notebook"]
 _MAY_RAISE = "raises-exception"
 _SECONDS = 30.0
 _FILE_SECONDS = 120.0
+_EARLY = 1.0  # so long before its end a wait may give up
+_IS_SAME = 'test "$1" -ef "$2"'
+_ITSELF = ("output", "is the notebook itself", "give another name; the notebook is never changed")
 _SHOWN = 500  # characters of what the session tells, in a message
 
 
@@ -79,7 +86,7 @@ def run_notebook(
         output=None if output is None else _check_file(output, "output"),
     )
     if work.output == work.path:
-        refuse_option("output", "is the notebook itself", "give another name; the notebook is never changed")
+        refuse_option(*_ITSELF)
     return run_act(work.run)
 
 
@@ -116,6 +123,7 @@ class _Work:
                 if self.parameters:
                     self._check_language(notebook)
                     place_parameters(notebook, self.parameters)
+                check_code(notebook, self.path)
                 clear_outputs(notebook)
                 if self.output is not None:
                     self._check_output(self.output)
@@ -129,7 +137,8 @@ class _Work:
         end = None if self.timeout is None else Deadline(self.timeout)
         cells = list(cells_to_execute(notebook))
         truncated = False
-        with Kernel(self.place, name=kernel_name_of(notebook), path=self.path, kernel_id=None) as kernel:
+        with contextlib.ExitStack() as stack:
+            kernel = self._start_kernel(stack, notebook, end)
             displays: Displays = {}
             execute = functools.partial(kernel.execute_cell, check=False, on_output=None, displays=displays)
             try:
@@ -145,6 +154,22 @@ class _Work:
                 raise
             self._write(notebook)
         return NotebookResult(notebook=notebook, seconds=seconds, executed=len(cells), truncated=truncated)
+
+    def _start_kernel(self, stack: contextlib.ExitStack, notebook: Notebook, end: Deadline | None) -> Kernel:
+        name = kernel_name_of(notebook)
+        error: KernelDiedError | ExecuteTimeoutError
+        try:
+            return stack.enter_context(Kernel(self.place, name=name, path=self.path, kernel_id=None, end=end))
+        except KernelDiedError as died:
+            error = died
+        except ServerTimeoutError:
+            if end is None or end.remaining() > _EARLY:
+                raise
+            msg = f"{self.path} did not end within {self.timeout:g} s; the time was over before its kernel answered"
+            error = ExecuteTimeoutError(msg, hint="give it more time", seconds=self.timeout or 0.0)
+        error.notebook = notebook
+        self._write_after(error, notebook)
+        raise error
 
     def _execute_cell(
         self, execute: Callable[..., ExecuteResult], number: int, cell: Notebook, end: Deadline | None
@@ -234,12 +259,26 @@ class _Work:
         found = _json_of(answer)
         if answer.status != 200 or not isinstance(found, dict):
             _refuse(f"nothing can be written to {folder or 'the pipeline'}", answer, found)
-        there = _json_of(self._ask("GET", _url_of(path), params={"content": "0"}))
+        earlier = self._ask("GET", _url_of(path), params={"content": "0"})
+        there = _json_of(earlier)
         is_folder = isinstance(there, dict) and there.get("type") == "directory"
         if is_folder or found.get("writable") is False:
             why = "it is a folder" if is_folder else "the session's user cannot write there"
             msg = f"the output cannot be written to {path}: {why}"
             raise WorkError(msg, hint="give another path for the output, or leave it out")
+        if earlier.status != 404:
+            self._check_other(path)
+
+    def _check_other(self, path: str) -> None:
+        """See that a file is not the notebook by another name: a link, or one in which only the case differs."""
+        argv = ("sh", "-c", _IS_SAME, "same", f"./{self.path}", f"./{path}")
+        options: dict[str, Any] = {"environment": None, "given": None, "user": None, "timeout": _SECONDS}
+        result = run_command(self.place, argv, cwd=PIPELINE_TARGET, check=False, **options)
+        if result.exit_code == 0:
+            refuse_option(*_ITSELF)
+        if result.exit_code != 1:
+            msg = f"nobody can tell whether the output {path} is the notebook itself"
+            raise WorkError(msg, hint="remove the file, or give another name")
 
     def _write(self, notebook: Notebook) -> None:
         if self.output is None:

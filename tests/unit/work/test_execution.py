@@ -559,7 +559,7 @@ def test_a_kernel_has_a_known_spec_and_is_ended(jupyter: FakeKernel) -> None:
             assert kernel.id == jupyter.id
         assert jupyter.bodies == [{"name": "ir", "path": ""}]
         assert jupyter.asked[-1] == f"DELETE /api/kernels/{jupyter.id}"
-        with pytest.raises(WorkError, match="there is no kernel spec 'nope'; those of the server: ir, python3"):
+        with pytest.raises(WorkError, match="there is no kernel spec 'nope'; those of the server: 'ir', 'python3'"):
             Kernel(place_of(url), name="nope", path=None, kernel_id=None).__enter__()
     with pytest.raises(WorkError, match="is not connected"):
         kernel.execute("1")
@@ -568,21 +568,39 @@ def test_a_kernel_has_a_known_spec_and_is_ended(jupyter: FakeKernel) -> None:
 
 
 def test_a_notebooks_kernel_is_one_of_its_own(jupyter: FakeKernel) -> None:
-    jupyter.state = ""
-    jupyter.on_start = lambda: setattr(jupyter, "state", "idle")
+    """It is started before it becomes the notebook's, so no two callers can be given the same."""
     with jupyter.serve() as url:
         with Kernel(place_of(url), name=None, path="steps/a.ipynb", kernel_id=None):
             pass
         assert jupyter.bodies == [
-            {"path": "steps/a.ipynb", "name": "a.ipynb", "type": "notebook", "kernel": {"name": "python3"}}
+            {"name": "python3", "path": "steps/a.ipynb"},
+            {"path": "steps/a.ipynb", "name": "a.ipynb", "type": "notebook", "kernel": {"id": jupyter.id}},
         ]
         assert jupyter.asked[-1] == "DELETE /api/sessions/s-1"
-        jupyter.bodies.clear()
-        jupyter.state = "idle"  # JupyterLab has a kernel for it
-        with Kernel(place_of(url), name=None, path="steps/a.ipynb", kernel_id=None):
-            pass
-        assert jupyter.bodies[1] == {"name": "python3", "path": "steps/a.ipynb"}
+        jupyter.answers["POST /api/sessions"] = (201, {"id": "s-2", "kernel": {"id": "another"}})
+        with Kernel(place_of(url), name=None, path="steps/a.ipynb", kernel_id=None) as kernel:
+            assert kernel.id == jupyter.id
         assert jupyter.asked[-1] == f"DELETE /api/kernels/{jupyter.id}"
+        jupyter.answers["POST /api/sessions"] = (500, {"message": "no room"})
+        with pytest.raises(WorkError, match="no room"):
+            Kernel(place_of(url), name=None, path="steps/a.ipynb", kernel_id=None).__enter__()
+        assert jupyter.asked[-1] == f"DELETE /api/kernels/{jupyter.id}"
+
+
+@pytest.mark.parametrize("default", [[], {}, None, "none"])
+def test_a_default_kernel_spec_that_is_none_is_left_out(jupyter: FakeKernel, default: object) -> None:
+    jupyter.answers["GET /api/kernelspecs"] = (200, {"default": default, "kernelspecs": {"ir": {}}})
+    with jupyter.serve() as url, Kernel(place_of(url), name=None, path=None, kernel_id=None):
+        assert jupyter.bodies == [{"name": "ir", "path": ""}]
+
+
+def test_names_of_kernel_specs_reach_no_terminal_as_they_are(jupyter: FakeKernel) -> None:
+    specs: dict[str, object] = {"\x1b[2J": {}, "\ud800": {}, "x" * 100_000: {}}
+    jupyter.answers["GET /api/kernelspecs"] = (200, {"default": [], "kernelspecs": specs})
+    with jupyter.serve() as url, pytest.raises(WorkError, match="there is no kernel spec") as caught:
+        Kernel(place_of(url), name="\ud800y" * 100_000, path=None, kernel_id=None).__enter__()
+    assert str(caught.value).encode().decode().isprintable()
+    assert len(str(caught.value)) < 2000
 
 
 def test_a_kernel_that_runs_is_not_ended(jupyter: FakeKernel) -> None:
@@ -658,9 +676,14 @@ def test_a_request_is_sent_with_the_token_and_comes_back_as_it_is(jupyter: FakeK
         ({"path": "/api"}, "path is"),
         ({"path": "a/../../b"}, "path is"),
         ({"path": ""}, "path is"),
+        ({"path": "a\ud800"}, "path is"),
+        ({"params": {"a": "\ud800"}}, "params is"),
+        ({"params": "abc"}, "params is"),
         ({"json": {1, 2}}, "json cannot be written"),
         ({"json": float("nan")}, "json cannot be written"),
         ({"timeout": 0}, "timeout is"),
+        ({"timeout": 1e30}, "timeout is"),
+        ({"timeout": 10**400}, "timeout is"),
     ],
 )
 def test_a_request_that_cannot_be_is_refused(given: dict[str, Any], said: str) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 from urllib.parse import unquote
@@ -16,6 +18,7 @@ from jupyter_launcher import (
     ApiResponse,
     CellError,
     CodeFailure,
+    CommandResult,
     Event,
     ExecuteResult,
     ExecuteTimeoutError,
@@ -29,11 +32,14 @@ from jupyter_launcher.acts import wait_for_cancel
 from jupyter_launcher.sessions.phases import PhaseReporter
 from jupyter_launcher.waiting import Deadline
 from jupyter_launcher.work.connection import KernelGoneError
+from jupyter_launcher.work.kernels import Kernel
 from jupyter_launcher.work.notebooks import run as run_module
 from jupyter_launcher.work.notebooks.run import run_notebook
 from jupyter_launcher.work.outputs import Displays
 from jupyter_launcher.work.place import Place
 from tests.unit.fakes import TOKEN, FakeEngine
+from tests.unit.work.jupyter import FakeKernel as ServedKernel
+from tests.unit.work.jupyter import place_of
 from tests.unit.work.notebook import code, notebook, text_cell
 
 SPECS: dict[str, Any] = {"python3": {"spec": {"language": "python"}}, "ir": {"spec": {"language": "R"}}}
@@ -83,7 +89,9 @@ class FakeKernel:
     made: list[FakeKernel]
     codes: dict[str, Code]
 
-    def __init__(self, place: Place, *, name: str | None, path: str | None, kernel_id: str | None) -> None:
+    def __init__(
+        self, place: Place, *, name: str | None, path: str | None, kernel_id: str | None, end: Deadline | None
+    ) -> None:
         assert kernel_id is None
         self.name, self.path = name, path
         self.executed: list[tuple[str, float | None]] = []
@@ -126,7 +134,7 @@ def raises(_: float | None) -> ExecuteResult:
     return ExecuteResult(status="error", outputs=(output,), error=failure)
 
 
-def dies(_: float | None) -> ExecuteResult:
+def dies(_: object) -> ExecuteResult:
     msg = "the kernel died"
     raise KernelDiedError(msg, hint="see its log", kernel_id="k", for_memory=True, result=prints("until then"))
 
@@ -172,7 +180,9 @@ def run(server: FakeServer, kernels: list[FakeKernel], events: list[Event]) -> R
     )
     nothing: dict[str, Any] = dict.fromkeys(("parameters", "timeout", "cell_timeout", "output"))
 
-    def call(*cells: Any, path: str = "a.ipynb", metadata: Any = None, **options: Any) -> NotebookResult:
+    def call(
+        *cells: Any, path: str = "a.ipynb", metadata: Any = None, place: Place = place, **options: Any
+    ) -> NotebookResult:
         if cells:
             server.files[path] = json.dumps(notebook(*cells, metadata=metadata or {}))
         return run_notebook(place, path, **{**nothing, **options})
@@ -257,6 +267,16 @@ def test_a_kernel_that_dies_ends_it(run: Run, server: FakeServer, kernels: list[
     assert kernels[0].ended
 
 
+def test_a_kernel_that_dies_while_it_starts_ends_it(
+    run: Run, server: FakeServer, kernels: list[FakeKernel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FakeKernel, "__enter__", dies)
+    with pytest.raises(KernelDiedError) as caught:
+        run(code("a"), output="b.ipynb")
+    assert caught.value.notebook is not None
+    assert "b.ipynb" in server.files
+
+
 def test_a_kernel_that_is_gone_ends_it(run: Run, kernels: list[FakeKernel]) -> None:
     def gone(_: float | None) -> ExecuteResult:
         msg = "there is no kernel k any more"
@@ -303,6 +323,23 @@ def test_no_cell_begins_after_the_time_of_the_notebook(
     assert (caught.value.seconds, caught.value.cell) == (60.0, 2)
     assert caught.value.notebook is not None
     assert texts(caught.value.notebook) == ["late", ""]
+
+
+def test_the_time_of_a_notebook_bounds_the_start_of_its_kernel(
+    server: FakeServer, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jupyter = ServedKernel()
+    jupyter.on_info = lambda *_: None  # its process starts for ever
+    monkeypatch.setattr(run_module, "Kernel", Kernel)
+    with jupyter.serve() as url:
+        with pytest.raises(
+            ExecuteTimeoutError, match=r"a\.ipynb did not end within 0.3 s; .* its kernel answer"
+        ) as caught:
+            run(timeout=0.3, output="b.ipynb", place=place_of(url))
+        assert jupyter.asked[-1].startswith("DELETE")
+    assert caught.value.notebook is not None
+    assert texts(caught.value.notebook) == texts(json.loads(server.files["b.ipynb"])) == [""]
+    assert caught.value.seconds == 0.3
 
 
 def test_a_cell_that_the_kernel_did_not_execute_is_an_error(run: Run, kernels: list[FakeKernel]) -> None:
@@ -369,6 +406,44 @@ def test_an_output_that_cannot_be_is_refused_before_the_notebook_runs(
     with pytest.raises(WorkError, match=told):
         run(output=output)
     assert kernels == []
+
+
+@pytest.mark.parametrize("name", ["symbolic.ipynb", "hard.ipynb", "folder/a.ipynb"])
+def test_an_output_that_is_the_notebook_by_another_name_is_refused(
+    run: Run, server: FakeServer, kernels: list[FakeKernel], tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run_here(_: Place, argv: Sequence[str], *, cwd: str, check: bool, **__: Any) -> CommandResult:
+        assert (cwd, check) == ("/pipeline-dir", False)
+        ended = subprocess.run(argv, cwd=tmp_path, check=False)
+        return CommandResult(argv=tuple(argv), exit_code=codes.pop() if codes else ended.returncode)
+
+    codes: list[int] = []
+    monkeypatch.setattr(run_module, "run_command", run_here)
+    for known in ("a.ipynb", "copy.ipynb"):
+        (tmp_path / known).write_text(server.files["a.ipynb"])
+    (tmp_path / "symbolic.ipynb").symlink_to("a.ipynb")
+    (tmp_path / "hard.ipynb").hardlink_to(tmp_path / "a.ipynb")
+    (tmp_path / "folder").symlink_to(".")
+    server.folders["folder"] = True
+    server.files[name] = server.files["copy.ipynb"] = server.files["a.ipynb"]
+    with pytest.raises(OptionError, match="output is the notebook itself"):
+        run(output=name)
+    assert kernels == []
+    run(output="copy.ipynb")
+    codes.append(127)
+    with pytest.raises(WorkError, match=r"nobody can tell whether the output copy\.ipynb is the notebook itself"):
+        run(output="copy.ipynb")
+
+
+def test_code_that_no_server_takes_is_refused_before_the_notebook_runs(
+    run: Run, server: FakeServer, kernels: list[FakeKernel]
+) -> None:
+    half = "'\ud800'"
+    with pytest.raises(WorkError, match="the code of cell 2 has half of a character"):
+        run(code("a"), code(half))
+    assert kernels == []
+    run(text_cell(half), code(half, tags=["skip-execution"]), code("a"), output="b.ipynb")
+    assert json.loads(server.files["b.ipynb"])["cells"][1]["source"] == [half]
 
 
 # Its kernel, and its parameters

@@ -119,6 +119,46 @@ def test_outputs_of_any_size_come_to_the_listener_and_up_to_a_limit_to_the_resul
     assert (found.result(OK).text, found.result(OK).truncated) == ("1234567890", True)
 
 
+def frame(size: int, display_id: str | None = None, kind: str = "display_data", data: Any = None) -> Message:
+    content = {"data": data or {"image/png": "x"}, "metadata": {}, "transient": {"display_id": display_id}}
+    return Message(kind, "p", KERNEL, content, size)
+
+
+def test_what_was_cleared_counts_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outputs_module, "_MOST_BYTES", 10)
+    displays: Displays = {}
+    found = Outputs(displays=displays)
+    for number in range(5):
+        found.add(message("clear_output", wait=number % 2 == 0), KERNEL)
+        found.add(frame(8, f"d{number}"), KERNEL)
+    assert (len(found.result(OK).outputs), found.result(OK).truncated) == (1, False)
+    assert [name for name, items in displays.items() if items] == ["d4"], "what is gone is kept nowhere"
+
+
+def test_what_counts_of_a_display_is_its_message_whatever_shape_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    header = {"msg_id": "m", "msg_type": "display_data", "session": KERNEL}
+    content = {"data": {"application/json": [["x"] * 50]}}
+    text = json.dumps({"header": header, "parent_header": {"msg_id": "p"}, "content": content}).encode()
+    large = parse_message(text)
+    assert large is not None
+    monkeypatch.setattr(outputs_module, "_MOST_BYTES", 2 * len(text))
+    found = collect(large, large, large).result(OK)
+    assert (len(found.outputs), found.truncated) == (2, True)
+
+
+def test_an_update_counts_where_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outputs_module, "_MOST_BYTES", 10)
+    displays: Displays = {}
+    first = collect(frame(1, "a"), frame(1, "b"), displays=displays)
+    second, new = Outputs(displays=displays), {"text/plain": "new"}
+    for _ in range(5):  # each takes the place of the one before
+        second.add(frame(8, "a", "update_display_data", new), KERNEL)
+    assert not second.result(OK).truncated
+    second.add(frame(8, "b", "update_display_data", new), KERNEL)
+    assert second.result(OK).truncated
+    assert [item["data"] for item in first.result(OK).outputs] == [new, {"image/png": "x"}]
+
+
 @given(json_values())
 def test_whatever_a_kernel_sends_is_a_message_or_none(value: object) -> None:
     header = {"msg_id": "m", "msg_type": "stream", "session": "s"}
