@@ -161,7 +161,7 @@ class Channels:
     def pending(self) -> bool:
         """Whether something has come, or the connection has ended."""
         plain = self._socket.plain
-        if self._frame is not None or getattr(plain, "pending", int)():  # TLS has read it, so the socket has it no more
+        if self._frame is not None or plain.fileno() < 0 or getattr(plain, "pending", int)():  # the last: read by TLS
             return True
         with selectors.DefaultSelector() as selector:
             selector.register(plain, selectors.EVENT_READ)
