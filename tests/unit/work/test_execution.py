@@ -563,7 +563,8 @@ def test_a_connection_that_ended_between_two_calls_is_made_anew(jupyter: FakeKer
 
 
 def test_the_silence_between_two_calls_is_no_loss(jupyter: FakeKernel, kernel: Kernel) -> None:
-    jupyter.on_code = ends_when_asked
+    jupyter.state = "busy"
+    jupyter.on_code = lambda _, request, __: setattr(jupyter, "on_info", lambda again, ___: again.end(request))
     kernel._connected().channels._socket.heard -= 100
     kernel.execute("1")
     assert len(jupyter.channels) == 1
