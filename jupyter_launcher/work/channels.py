@@ -12,7 +12,7 @@ import functools
 import hashlib
 import importlib.util
 import os
-import select
+import selectors
 import socket
 import time
 from typing import TYPE_CHECKING, Any
@@ -79,6 +79,7 @@ class Channels:
         self._websocket: websocket.WebSocket = websocket.WebSocket(skip_utf8_validation=True)
         self._websocket.sock = self._socket  # type: ignore[assignment] # it has all that is used of one
         self._websocket.connected = True
+        self._frame: tuple[int, bytes] | None = None  # a cancel kept it from being handed over
         self._unacknowledged = 0
         self._pinged = time.monotonic()
 
@@ -138,7 +139,8 @@ class Channels:
         try:
             with close_on_cancel(self.shut):
                 self._socket.limit(seconds)
-                opcode, data = self._websocket.recv_data(control_frame=True)
+                self._frame = self._frame or self._websocket.recv_data(control_frame=True)
+            opcode, data = self._frame
         except self._timeout:
             if time.monotonic() - self._socket.heard > _SILENCE_SECONDS:
                 msg = f"the server has sent nothing for {_SILENCE_SECONDS:g} s"
@@ -146,6 +148,7 @@ class Channels:
             return None
         except self._errors as error:
             raise ChannelsLostError(type(error).__name__) from None
+        self._frame = None
         self._unacknowledged += self._socket.restart()
         if opcode == websocket.ABNF.OPCODE_CLOSE:
             msg = "the server closed it"
@@ -157,7 +160,16 @@ class Channels:
 
     def pending(self) -> bool:
         """Whether something has come, or the connection has ended."""
-        return bool(select.select([self._socket.plain], [], [], 0)[0])
+        plain = self._socket.plain
+        if self._frame is not None or plain.fileno() < 0 or getattr(plain, "pending", int)():  # the last: read by TLS
+            return True
+        with selectors.DefaultSelector() as selector:
+            selector.register(plain, selectors.EVENT_READ)
+            return bool(selector.select(0))
+
+    def listen_again(self) -> None:
+        """The server's silence counts from now on: nobody has listened until now."""
+        self._socket.heard = time.monotonic()
 
     def _ping(self) -> None:
         """Keep the connection alive, and tell the server what has arrived."""

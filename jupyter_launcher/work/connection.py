@@ -14,13 +14,16 @@ from jupyter_launcher.acts import check_cancelled, wait_for_cancel
 from jupyter_launcher.errors import ServerError, WorkError
 from jupyter_launcher.waiting import Deadline
 from jupyter_launcher.work.channels import Channels, ChannelsLostError
-from jupyter_launcher.work.messages import Message, build_request
+from jupyter_launcher.work.messages import DEAD, Message, build_request
 from jupyter_launcher.work.server import KernelServer
 
 __all__ = ["Connection", "KernelDeadError", "KernelGoneError", "hold"]
 
 _CONNECT_SECONDS = 90.0
 """A server holds a websocket back until the kernel answers it, for a minute at most."""
+
+_HANDSHAKE_SECONDS = 5.0
+"""Meanwhile the kernel may die, so after that time the server is asked about it, and for the websocket again."""
 
 _READY_SECONDS = 60.0
 _ASK_AGAIN_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
@@ -102,6 +105,7 @@ class Connection:
         """Wait until the kernel answers, no longer than ``end``; what has come since its last use is dropped.
 
         Raises:
+            KernelDeadError: the kernel's process has ended by itself since its last use.
             KernelGoneError: there is no such kernel.
             ServerError: the server does not answer, or refuses.
         """
@@ -110,11 +114,9 @@ class Connection:
         if self.died and self.server.state(self.kernel) in ("", "dead"):
             self._raise_gone()
         deadline = (end or Deadline(math.inf)).shortened(_CONNECT_SECONDS)
-        self.session, self.process = uuid.uuid4().hex, ""
         try:
-            while self._channels is None:
-                self._channels = self._open(deadline, 0)
-            self._await_answer(deadline.shortened(_READY_SECONDS))
+            while not self._greet(deadline):
+                pass
         except KernelDeadError:
             self.close()
             self._raise_gone()
@@ -181,29 +183,58 @@ class Connection:
         return None if before is None or after is None else after > before
 
     def _drain(self) -> bool:
+        """Drop what has come; False: the connection was lost, or the kernel was started anew and may not answer yet."""
         try:
+            self.channels.listen_again()
             while self.channels.pending():
-                self.channels.receive(_RETRY_SECONDS)
+                message = self.channels.receive(_RETRY_SECONDS)
+                if message is None:
+                    continue
+                if message.state in DEAD:
+                    raise KernelDeadError
+                if message.state == "starting" and message.session != self.process:
+                    self.close()
+                    return False
         except ChannelsLostError:
             self.close()
+            return False
+        return True
+
+    def _greet(self, deadline: Deadline) -> bool:
+        """Connect, and wait for the kernel's answer; False where another attempt may get one."""
+        self.session, self.process = uuid.uuid4().hex, ""
+        self._channels = self._open(deadline, 0)
+        if self._channels is None:
+            return False
+        try:
+            self._await_answer(deadline.shortened(_READY_SECONDS))
+        except ChannelsLostError as error:
+            self.close()
+            self._bear(error, deadline)
             return False
         return True
 
     def _open(self, deadline: Deadline, seen: int) -> Channels | None:
         """A connection; None where another attempt may make one."""
         try:
-            return Channels.open(self.server.api, self.kernel, self.session, deadline, seen)
+            limit = deadline.shortened(_HANDSHAKE_SECONDS)
+            return Channels.open(self.server.api, self.kernel, self.session, limit, seen)
         except ChannelsLostError as error:
             if error.status == 404:
                 raise KernelDeadError from None
             if error.status in (401, 403):
                 msg = f"the server refuses a connection to kernel {self.kernel}: {error}"
                 raise ServerError(msg, hint="see its log: `Launcher.logs`") from None
-            self.server.check_running()
-            if deadline.remaining() < _RETRY_SECONDS:
-                raise
-        wait_for_cancel(_RETRY_SECONDS)
+            self._bear(error, deadline)
         return None
+
+    def _bear(self, error: ChannelsLostError, deadline: Deadline) -> None:
+        """Wait for the next attempt, where one may help."""
+        if self.server.check_running() and self.server.state(self.kernel) in ("", "dead"):
+            raise KernelDeadError from None
+        if deadline.remaining() < _RETRY_SECONDS:
+            raise error
+        wait_for_cancel(_RETRY_SECONDS)
 
     def _await_answer(self, deadline: Deadline) -> None:
         """Wait until what the kernel answers comes back on all ways.
@@ -255,11 +286,10 @@ class _Greeting:
         return bool(self.process) and self._idle
 
     def take(self, message: Message) -> None:
-        state = message.content.get("execution_state") if message.kind == "status" else None
         if message.parent not in self.probes:
-            if state == "dead":
+            if message.state == "dead":
                 raise KernelDeadError
         elif message.kind == "kernel_info_reply":
             self.process = message.session
         else:
-            self._idle = self._idle or state == "idle"
+            self._idle = self._idle or message.state == "idle"

@@ -12,6 +12,7 @@ from typing import NoReturn
 from jupyter_launcher.acts import run_act, shielded
 from jupyter_launcher.errors import (
     CodeError,
+    KernelDiedError,
     LauncherError,
     OptionError,
     ServerNotRunningError,
@@ -149,9 +150,12 @@ class Kernel:
             connection = self._connection.get()
             with connection.turn():
                 connection.connect(self._end)
-        except BaseException:
+        except BaseException as error:
             with shielded():
+                is_ours = self._started is not None
                 self._leave()
+            if is_ours and isinstance(error, KernelGoneError):
+                self._raise_not_started(kernel)
             raise
 
     def _leave(self) -> None:
@@ -173,6 +177,11 @@ class Kernel:
         if self._connection is None:
             self._refuse()
         return self._connection.get()
+
+    def _raise_not_started(self, kernel: str) -> NoReturn:
+        msg = "the kernel died while it started"
+        hint = "the server's log may tell why: `Launcher.logs`"
+        raise KernelDiedError(msg, hint=hint, session_id=self._server.session_id, kernel_id=kernel) from None
 
     def _refuse(self) -> NoReturn:
         msg = "the kernel is not connected"
@@ -278,5 +287,10 @@ def _check_code(code: object, timeout: object) -> None:
     if not isinstance(code, str):
         msg = f"code is {type(code).__name__}, and has to be a text"
         raise OptionError(msg, hint="give the code as a str")
+    try:
+        code.encode()
+    except UnicodeEncodeError as error:
+        msg = f"code has a character at {error.start} that UTF-8 cannot have: half of a pair of surrogates"
+        raise OptionError(msg, hint="write it as an escape in the code") from None
     if timeout is not None:
         check_seconds(timeout)

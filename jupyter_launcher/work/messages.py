@@ -9,7 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Message", "build_request", "parse_message"]
+__all__ = ["DEAD", "Message", "build_request", "parse_message"]
+
+DEAD = ("dead", "restarting", "autorestarting")
+"""States of a kernel whose process has ended by itself."""
 
 _VERSION = "5.3"
 _DATE = "1970-01-01T00:00:00Z"  # every message has one; kernels do not read it
@@ -32,6 +35,11 @@ class Message:
     session: str
     content: Mapping[str, Any]
     size: int = field(default=0, compare=False)
+
+    @property
+    def state(self) -> object:
+        """What a kernel does, where the message is about that."""
+        return self.content.get("execution_state") if self.kind == "status" else None
 
 
 def build_request(kind: str, content: Mapping[str, object], session: str, channel: str = "shell") -> tuple[str, str]:

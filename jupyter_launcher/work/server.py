@@ -102,11 +102,11 @@ class KernelServer:
             msg = f"the server's list of kernels cannot be read (status {answer.status}, {type(error).__name__})"
             raise ServerError(msg, hint="see its log; where kernels run on a gateway, that is asked too") from None
 
-    def state(self, kernel: str) -> str | None:
+    def state(self, kernel: str, seconds: float = _LOOK_SECONDS) -> str | None:
         """What a kernel does, in the server's word; empty: there is no such kernel; None: nobody can tell."""
         # The list, since a server with a gateway asks the gateway for that, and not for one kernel.
         try:
-            answer = self.api.request("GET", "api/kernels", Deadline(_LOOK_SECONDS))
+            answer = self.api.request("GET", "api/kernels", Deadline(min(seconds, _LOOK_SECONDS)))
         except NoAnswerError:
             return None
         if answer.status != 200 or not isinstance(answer.body, list):

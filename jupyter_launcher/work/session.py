@@ -86,7 +86,8 @@ class SessionWork:
 
         Raises:
             CodeError: the code raised or asked for an input, and ``check`` is True.
-            KernelDiedError: the kernel ended meanwhile. The next call has another process, without its variables.
+            KernelDiedError: the kernel ended meanwhile, or by itself since the last call, or while it started. The next
+                call has another process, without its variables.
             ExecuteTimeoutError: the time is over. The code was interrupted, and the kernel is idle again; where it
                 ignored that, the kernel was started anew. The message says which.
             WorkError: the kernel did not execute the code, because code of another client failed just before, and

@@ -43,9 +43,11 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
         (execution, "_PROBE_SECONDS", 0.3),
         (execution, "_RESUME_SECONDS", 1.0),
         (execution, "_BEGIN_SECONDS", 0.3),
+        (execution, "_AHEAD_SECONDS", 0.2),
         (execution, "_INTERRUPT_SECONDS", 0.5),
         (connection, "_LOOK_SECONDS", 0.1),
         (connection, "_CONNECT_SECONDS", 1.0),
+        (connection, "_HANDSHAKE_SECONDS", 0.5),
         (connection, "_RETRY_SECONDS", 0.02),
         (connection, "_ASK_AGAIN_SECONDS", (0.1,)),
     ):
@@ -162,6 +164,13 @@ def test_code_that_is_no_text_is_refused(kernel: Kernel) -> None:
         kernel.execute(b"1")  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("code", ["'\ud800'", "x = 1\n\udfff"])
+def test_code_that_no_server_can_hand_on_is_refused(jupyter: FakeKernel, kernel: Kernel, code: str) -> None:
+    with pytest.raises(OptionError, match="code has a character at"):
+        kernel.execute(code)
+    assert jupyter.requests == []
+
+
 def test_a_listener_that_raises_interrupts_the_code(jupyter: FakeKernel, kernel: Kernel) -> None:
     interrupted = threading.Event()
     jupyter.on_interrupt = interrupted.set
@@ -245,6 +254,45 @@ def test_an_interrupt_never_hits_the_code_of_others(jupyter: FakeKernel, kernel:
     assert not any(item.endswith(("/interrupt", "/restart")) for item in jupyter.asked)
 
 
+def slow(_: Output) -> None:
+    threading.Event().wait(0.1)
+
+
+def test_code_that_has_ended_is_not_interrupted_where_its_outputs_are_taken_late(
+    jupyter: FakeKernel, kernel: Kernel
+) -> None:
+    jupyter.on_code = prints(*"abc")
+    assert kernel.execute("1", timeout=0.05, on_output=slow).text == "abc"
+    assert f"POST /api/kernels/{jupyter.id}/interrupt" not in jupyter.asked
+
+
+def test_an_idle_kernel_is_not_restarted_where_its_outputs_are_taken_late(jupyter: FakeKernel, kernel: Kernel) -> None:
+    def on_code(channel: Channel, request: str, code: str) -> None:
+        says_nothing(channel, request, code)
+        jupyter.on_interrupt = functools.partial(on_interrupt, channel, request)
+
+    def on_interrupt(channel: Channel, request: str) -> None:
+        jupyter.state = "idle"
+        prints(*"abcdefghij")(channel, request, "")
+
+    jupyter.on_code = on_code
+    with pytest.raises(ExecuteTimeoutError, match="it was interrupted") as caught:
+        kernel.execute("1", timeout=0.1, on_output=slow)
+    assert caught.value.result is not None
+    assert caught.value.result.text == "abcdefghij"
+    assert f"POST /api/kernels/{jupyter.id}/restart" not in jupyter.asked
+
+
+def test_in_a_paused_session_the_limit_interrupts_nothing(jupyter: FakeKernel, kernel: Kernel) -> None:
+    engine: Any = kernel._server.place.engine
+    paused = container(state="paused")
+    engine.known = {paused.id: paused}
+    jupyter.on_code = says_nothing
+    with pytest.raises(ExecuteTimeoutError, match="the session is paused, so nothing was interrupted"):
+        kernel.execute("1", timeout=0.1)
+    assert f"POST /api/kernels/{jupyter.id}/interrupt" not in jupyter.asked
+
+
 def test_an_interrupt_that_fails_is_told(jupyter: FakeKernel, kernel: Kernel) -> None:
     jupyter.on_code = says_nothing
     jupyter.answers[f"POST /api/kernels/{jupyter.id}/interrupt"] = (500, {"message": "why"})
@@ -267,7 +315,67 @@ def test_a_cancel_interrupts_the_code(jupyter: FakeKernel, kernel: Kernel) -> No
     assert kernel.execute("1").text == "next"
 
 
+def test_a_cancel_does_not_hit_the_code_of_others(jupyter: FakeKernel, kernel: Kernel) -> None:
+    event = threading.Event()
+    jupyter.state = "busy"
+    jupyter.on_code = lambda *_: event.set()
+    with pytest.raises(ValueError, match="cancelled"):
+        run_act(lambda: kernel.execute("1"), cancel=Cancel(event, lambda _: ValueError("cancelled")))
+    assert f"POST /api/kernels/{jupyter.id}/interrupt" not in jupyter.asked
+
+
 # The death of a kernel
+
+
+def test_a_kernel_that_died_between_two_calls_is_told_once(jupyter: FakeKernel, kernel: Kernel) -> None:
+    jupyter.on_code = prints("x")
+    kernel.execute("1")
+    jupyter.process = "new process"
+    jupyter.channels[0].say("status", session="server", execution_state="restarting")
+    with pytest.raises(KernelDiedError, match="the kernel died since its last use"):
+        kernel.execute("2")
+    assert len(jupyter.requests) == 1
+    assert kernel.execute("3").text == "x"
+
+
+def ends_when_asked(channel: Channel, request: str, code: str) -> None:
+    """Is silent until it is asked whether it lives."""
+
+    def inform(again: Channel, question: str) -> None:
+        FakeKernel.inform(again, question)
+        prints("by the new one")(again, request, "")
+
+    says_nothing(channel, request, code)
+    channel.kernel.on_info = inform
+
+
+def starts_anew(channel: Channel) -> None:
+    channel.kernel.process = "new process"
+    channel.say("status", execution_state="starting")
+
+
+def test_a_kernel_that_was_restarted_between_two_calls_has_not_died(jupyter: FakeKernel, kernel: Kernel) -> None:
+    jupyter.on_code = on_nth(prints("x"), ends_when_asked)
+    kernel.execute("1")
+    starts_anew(jupyter.channels[0])
+    assert kernel.execute("2").text == "by the new one"
+    assert len(jupyter.channels) == 2
+
+
+def test_code_that_the_next_process_executes_has_not_died(jupyter: FakeKernel, kernel: Kernel) -> None:
+    def on_code(channel: Channel, request: str, code: str) -> None:
+        starts_anew(channel)
+        ends_when_asked(channel, request, code)
+
+    jupyter.on_code = on_code
+    assert kernel.execute("1").text == "by the new one"
+
+
+def test_code_that_was_lost_with_its_process_is_not_sent_again(jupyter: FakeKernel, kernel: Kernel) -> None:
+    jupyter.on_code = lambda channel, *_: starts_anew(channel)
+    with pytest.raises(KernelDiedError):
+        kernel.execute("1")
+    assert len(jupyter.requests) == 1
 
 
 @pytest.mark.parametrize(
@@ -410,6 +518,17 @@ def test_code_that_never_arrived_is_sent_again(jupyter: FakeKernel, kernel: Kern
     assert len(jupyter.requests) == 2
 
 
+def test_code_that_never_arrives_is_sent_twice_at_most(jupyter: FakeKernel, kernel: Kernel) -> None:
+    def on_code(channel: Channel, request: str, _: str) -> None:
+        if len(jupyter.requests) > 3:
+            channel.end(request)
+
+    jupyter.on_code = on_code
+    with pytest.raises(WorkError, match="the server did not hand the code on"):
+        kernel.execute("1")
+    assert len(jupyter.requests) == 2
+
+
 def test_an_idle_that_was_lost_is_not_waited_for(jupyter: FakeKernel, kernel: Kernel) -> None:
     jupyter.on_code = lambda channel, request, _: channel.say("execute_reply", request, status="ok")
     found = kernel.execute("1")
@@ -441,6 +560,14 @@ def test_a_connection_that_ended_between_two_calls_is_made_anew(jupyter: FakeKer
     assert kernel.execute("2").text == "x"
     assert [len(jupyter.requests), len(jupyter.channels)] == [2, 2]
     assert jupyter.channels[0].session != jupyter.channels[1].session
+
+
+def test_the_silence_between_two_calls_is_no_loss(jupyter: FakeKernel, kernel: Kernel) -> None:
+    jupyter.state = "busy"
+    jupyter.on_code = lambda _, request, __: setattr(jupyter, "on_info", lambda again, ___: again.end(request))
+    kernel._connected().channels._socket.heard -= 100
+    kernel.execute("1")
+    assert len(jupyter.channels) == 1
 
 
 def test_a_server_that_says_nothing_any_more_is_lost(
@@ -623,8 +750,28 @@ def test_a_kernel_that_is_busy_is_connected_to_all_the_same(jupyter: FakeKernel)
 
 def test_a_kernel_that_does_not_start_is_told_and_ended(jupyter: FakeKernel) -> None:
     jupyter.on_info = lambda channel, _: channel.say("status", session="server", execution_state="dead")
-    with jupyter.serve() as url, pytest.raises(WorkError, match="its process does not start"):
+    with jupyter.serve() as url, pytest.raises(KernelDiedError, match="died while it started"):
         Kernel(place_of(url), name=None, path=None, kernel_id=None).__enter__()
+    assert jupyter.asked[-1] == f"DELETE /api/kernels/{jupyter.id}"
+
+
+@pytest.mark.parametrize("closes", [True, False])
+def test_a_kernel_that_dies_while_it_is_connected_to_is_told(monkeypatch: pytest.MonkeyPatch, *, closes: bool) -> None:
+    monkeypatch.setattr(connection, "_CONNECT_SECONDS", 20.0)
+    left = threading.Event()
+
+    class Dies(FakeKernel):
+        def _upgrade(self, *given: Any) -> None:
+            self.state = ""
+            if closes:
+                super()._upgrade(*given)
+            left.wait(10)  # the handshake waits for the kernel
+
+    jupyter = Dies()
+    jupyter.on_info = lambda channel, _: channel.drop()
+    with jupyter.serve() as url, pytest.raises(KernelDiedError, match="died while it started"):
+        Kernel(place_of(url), name=None, path=None, kernel_id=None).__enter__()
+    left.set()
     assert jupyter.asked[-1] == f"DELETE /api/kernels/{jupyter.id}"
 
 
