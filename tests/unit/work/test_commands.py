@@ -382,6 +382,7 @@ def test_another_user_in_an_image_without_a_python_on_its_path(place: Place, tmp
     # No capability: /proc shows this user no program of others.
     script = read_script("run_python.sh").replace("/proc/", f"{tmp_path}/")
     attach = local_engine(tmp_path).on_attach
+    assert attach is not None
 
     def attach_without(argv: Sequence[str], user: str | None) -> contextlib.AbstractContextManager[Exchange]:
         assert argv[2] == read_script("run_python.sh")
