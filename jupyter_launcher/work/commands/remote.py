@@ -34,6 +34,7 @@ _MESSAGE = 2**16  # bytes of input in one message
 _WINDOW = 16  # messages that may be unanswered; more would keep a call to end the command from arriving
 _MOST = 2**20  # bytes of a message from inside
 _HEAD = 5
+_LOST = "its output was lost"
 _NO_PYTHON = "no Python is here"  # of run_python.sh
 _HINT_WITHOUT_PYTHON = "leave it out, or take an image with python3 on its PATH: another user sees no Python that runs"
 _KEPT = 4096  # bytes of what the runtime, or run_command.py itself, prints
@@ -87,11 +88,9 @@ def open_command(place: Place, request: Request) -> Iterator[RemoteCommand]:
             yield command
     except (EngineError, ExecError, _LostError) as error:
         _raise_for_state(place, error)
-        if isinstance(error, _LostError):  # the processes of a container end before its state changes
-            deadline = Deadline(_STATE_SECONDS)
-            while not deadline.expired():
-                wait_for_cancel(_PAUSE)
-                _raise_for_state(place, error)
+        is_told = user is not None and not is_started and str(error) != _LOST  # mostly that there is no such user
+        if isinstance(error, _LostError) and not is_told:
+            _await_state(place, error)
         if user is not None and not is_started and not isinstance(error, EngineUnavailableError):
             seen = _describe(error)
             hint = _HINT_WITHOUT_PYTHON if _NO_PYTHON in seen else "give a uid"
@@ -123,6 +122,14 @@ def _raise_for_state(place: Place, error: Exception) -> None:
             oom_killed=info.oom_killed,
             session_id=place.session_id,
         ) from error
+
+
+def _await_state(place: Place, error: Exception) -> None:
+    """The same as soon as it is seen: the processes of a container end before its state changes."""
+    deadline = Deadline(_STATE_SECONDS)
+    while not deadline.expired():
+        wait_for_cancel(_PAUSE)
+        _raise_for_state(place, error)
 
 
 def _not_seen(place: Place, seen: str, *, is_started: bool) -> ExecError:
@@ -248,7 +255,7 @@ class RemoteCommand:
     def _said(self) -> str:
         """What the runtime printed, where it could not even run `sh`; or what went wrong in run_command.py."""
         text = (bytes(self._inbox[:_KEPT]) + b"\n" + self._errors).decode(errors="replace").strip()
-        return text[-500:] or "its output was lost"
+        return text[-500:] or _LOST
 
     def _describe_refusal(self, data: bytes) -> Exception:
         request = self._request

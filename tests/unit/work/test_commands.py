@@ -36,7 +36,7 @@ from jupyter_launcher.work.commands.run import run_command
 from jupyter_launcher.work.place import Place
 from tests.unit.fakes import FakeEngine, container, refusal
 from tests.unit.strategies import error_of
-from tests.unit.work.local import CONTAINER, local_engine, make_place, write_environment
+from tests.unit.work.local import CONTAINER, attach_here, local_engine, make_place, write_environment
 
 ALL_BYTES = bytes(range(256)) * 40
 NO_OPTIONS: dict[str, Any] = {
@@ -381,8 +381,7 @@ def test_a_user_who_is_not_there_is_an_option_that_cannot_work(place: Place) -> 
 def test_another_user_in_an_image_without_a_python_on_its_path(place: Place, tmp_path: Path) -> None:
     # No capability: /proc shows this user no program of others.
     script = read_script("run_python.sh").replace("/proc/", f"{tmp_path}/")
-    attach = local_engine(tmp_path).on_attach
-    assert attach is not None
+    attach = attach_here(tmp_path)
 
     def attach_without(argv: Sequence[str], user: str | None) -> contextlib.AbstractContextManager[Exchange]:
         assert argv[2] == read_script("run_python.sh")
