@@ -1,8 +1,4 @@
-"""Notebooks that are executed in a session, cell by cell, by a kernel of their own.
-
-The file is read and written through the server, so it may be in a volume, or on another machine. It is read and
-written as text: then the server makes no checkpoint of it, and marks no cell as trusted.
-"""
+"""Notebooks that are executed in a session, cell by cell, by a kernel of their own."""
 
 from __future__ import annotations
 
@@ -13,8 +9,6 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NoReturn
-from urllib.parse import quote
 
 from jupyter_launcher.acts import run_act
 from jupyter_launcher.engine.protocol import Progress
@@ -23,46 +17,38 @@ from jupyter_launcher.errors import (
     ExecuteTimeoutError,
     KernelDiedError,
     LauncherError,
-    ServerError,
     ServerTimeoutError,
     WorkError,
 )
-from jupyter_launcher.models import ApiResponse, Phase
+from jupyter_launcher.models import Phase
 from jupyter_launcher.models.options import show_value
 from jupyter_launcher.results import ExecuteResult, NotebookResult
-from jupyter_launcher.spec.checks import PIPELINE_TARGET, refuse_option
+from jupyter_launcher.spec.checks import refuse_option
 from jupyter_launcher.spec.texts import check_inner_path
 from jupyter_launcher.waiting import Deadline
 from jupyter_launcher.work.channels import check_extra
-from jupyter_launcher.work.commands.run import run_command
 from jupyter_launcher.work.connection import KernelGoneError
 from jupyter_launcher.work.kernels import Kernel
+from jupyter_launcher.work.notebooks.files import Files, refuse_itself
 from jupyter_launcher.work.notebooks.ipynb import (
     Notebook,
     cells_to_execute,
     check_code,
     check_parameters,
     clear_outputs,
-    format_notebook,
     has_tag,
     kernel_name_of,
-    language_of,
     parse_notebook,
     place_parameters,
     set_result,
 )
 from jupyter_launcher.work.outputs import Displays
 from jupyter_launcher.work.place import Place
-from jupyter_launcher.work.server import request
 
 __all__ = ["run_notebook"]
 
 _MAY_RAISE = "raises-exception"
-_SECONDS = 30.0
-_FILE_SECONDS = 120.0
 _EARLY = 1.0  # so long before its end a wait may give up
-_IS_SAME = 'test "$1" -ef "$2"'
-_ITSELF = ("output", "is the notebook itself", "give another name; the notebook is never changed")
 _SHOWN = 500  # characters of what the session tells, in a message
 
 
@@ -86,7 +72,7 @@ def run_notebook(
         output=None if output is None else _check_file(output, "output"),
     )
     if work.output == work.path:
-        refuse_option(*_ITSELF)
+        refuse_itself()
     return run_act(work.run)
 
 
@@ -117,16 +103,17 @@ class _Work:
     output: str | None
 
     def run(self) -> NotebookResult:
+        files = Files(self.place)
         try:
             with self.place.phase(Phase.NOTEBOOK) as progress:
-                notebook = parse_notebook(self._read(), self.path)
+                notebook = parse_notebook(files.read(self.path), self.path)
                 if self.parameters:
-                    self._check_language(notebook)
+                    files.check_language(self.path, kernel_name_of(notebook))
                     place_parameters(notebook, self.parameters)
                 check_code(notebook, self.path)
                 clear_outputs(notebook)
                 if self.output is not None:
-                    self._check_output(self.output)
+                    files.check_output(self.output, self.path)
                 return self._execute(notebook, progress)
         except WorkError as error:
             error.session_id = self.place.session_id
@@ -222,82 +209,9 @@ class _Work:
             )
         return result
 
-    def _check_language(self, notebook: Notebook) -> None:
-        """Refuse parameters for a kernel that is not of Python, as the server knows it."""
-        answer = self._ask("GET", "api/kernelspecs")
-        found = _json_of(answer)
-        specs = found.get("kernelspecs") if isinstance(found, dict) else None
-        if answer.status != 200 or not isinstance(specs, dict):
-            _refuse("the server does not tell its kernel specs", answer, found)
-        name = kernel_name_of(notebook) or found.get("default")
-        if isinstance(name, str) and name in specs:  # else the start of the kernel refuses it
-            language = language_of(specs[name])
-            if language != "python":
-                seen = f"are given, and the language of {self.path} is {show_value(language)}"
-                refuse_option("parameters", seen, "only notebooks in Python take parameters")
-
-    def _read(self) -> str:
-        """The notebook's text."""
-        params = {"type": "file", "format": "text", "content": "1"}
-        answer = self._ask("GET", _url_of(self.path), params=params, timeout=_FILE_SECONDS)
-        if answer.status == 404:
-            msg = f"there is no notebook {self.path} in the pipeline"
-            raise WorkError(msg, hint="give its path relative to the pipeline directory; hidden files are not shown")
-        found = _json_of(answer)
-        text = found.get("content") if isinstance(found, dict) else None
-        if answer.status == 200 and isinstance(text, str):
-            return text
-        return _refuse(f"{self.path} cannot be read", answer, found)
-
-    def _check_output(self, path: str) -> None:
-        """See that the output can be written, before the notebook takes its time."""
-        folder = path.rpartition("/")[0]
-        answer = self._ask("GET", _url_of(folder), params={"type": "directory", "content": "0"})
-        if answer.status == 404:
-            msg = f"there is no folder {folder} in the pipeline for the output"
-            raise WorkError(msg, hint="make the folder first")
-        found = _json_of(answer)
-        if answer.status != 200 or not isinstance(found, dict):
-            _refuse(f"nothing can be written to {folder or 'the pipeline'}", answer, found)
-        earlier = self._ask("GET", _url_of(path), params={"content": "0"})
-        there = _json_of(earlier)
-        is_folder = isinstance(there, dict) and there.get("type") == "directory"
-        if is_folder or found.get("writable") is False:
-            why = "it is a folder" if is_folder else "the session's user cannot write there"
-            msg = f"the output cannot be written to {path}: {why}"
-            raise WorkError(msg, hint="give another path for the output, or leave it out")
-        if earlier.status != 404:
-            self._check_other(path)
-
-    def _check_other(self, path: str) -> None:
-        """See that a file is not the notebook by another name: a link, or one in which only the case differs."""
-        argv = ("sh", "-c", _IS_SAME, "same", f"./{self.path}", f"./{path}")
-        options: dict[str, Any] = {"environment": None, "given": None, "user": None, "timeout": _SECONDS}
-        result = run_command(self.place, argv, cwd=PIPELINE_TARGET, check=False, **options)
-        if result.exit_code == 0:
-            refuse_option(*_ITSELF)
-        if result.exit_code != 1:
-            msg = f"nobody can tell whether the output {path} is the notebook itself"
-            raise WorkError(msg, hint="remove the file, or give another name")
-
     def _write(self, notebook: Notebook) -> None:
-        if self.output is None:
-            return
-        model = {"type": "file", "format": "text", "content": format_notebook(notebook)}
-        answer = self._ask("PUT", _url_of(self.output), json=model, timeout=_FILE_SECONDS)
-        if answer.status not in (200, 201):
-            _refuse(f"the executed notebook cannot be written to {self.output}", answer, _json_of(answer))
-
-    def _ask(
-        self,
-        method: str,
-        path: str,
-        *,
-        json: object = None,
-        params: Mapping[str, str] | None = None,
-        timeout: float = _SECONDS,
-    ) -> ApiResponse:
-        return request(self.place, method, path, json=json, params=params, timeout=timeout)
+        if self.output is not None:
+            Files(self.place).write(self.output, notebook)
 
     def _write_after(self, error: LauncherError, notebook: Notebook) -> None:
         """Write the notebook that failed; where that fails too, its error tells."""
@@ -310,21 +224,3 @@ class _Work:
 def _keep_result(result: ExecuteResult | None, cell: Notebook) -> None:
     if result is not None:
         set_result(cell, result)
-
-
-def _url_of(path: str) -> str:
-    return f"api/contents/{quote(path)}" if path else "api/contents"
-
-
-def _json_of(answer: ApiResponse) -> Any:
-    """What the server said; None where it is no JSON."""
-    try:
-        return answer.json()
-    except ServerError:
-        return None
-
-
-def _refuse(what: str, answer: ApiResponse, found: object) -> NoReturn:
-    told = found.get("message") if isinstance(found, dict) else None
-    msg = f"{what}: the server answered {answer.status}, {show_value(told)}"
-    raise WorkError(msg, hint="see the session's log")

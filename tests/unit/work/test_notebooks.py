@@ -33,6 +33,7 @@ from jupyter_launcher.sessions.phases import PhaseReporter
 from jupyter_launcher.waiting import Deadline
 from jupyter_launcher.work.connection import KernelGoneError
 from jupyter_launcher.work.kernels import Kernel
+from jupyter_launcher.work.notebooks import files as files_module
 from jupyter_launcher.work.notebooks import run as run_module
 from jupyter_launcher.work.notebooks.run import run_notebook
 from jupyter_launcher.work.outputs import Displays
@@ -154,7 +155,7 @@ def kernels(monkeypatch: pytest.MonkeyPatch) -> list[FakeKernel]:
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> FakeServer:
     found = FakeServer()
-    monkeypatch.setattr(run_module, "request", lambda _, *given, **options: found.request(*given, **options))
+    monkeypatch.setattr(files_module, "request", lambda _, *given, **options: found.request(*given, **options))
     return found
 
 
@@ -418,7 +419,7 @@ def test_an_output_that_is_the_notebook_by_another_name_is_refused(
         return CommandResult(argv=tuple(argv), exit_code=codes.pop() if codes else ended.returncode)
 
     codes: list[int] = []
-    monkeypatch.setattr(run_module, "run_command", run_here)
+    monkeypatch.setattr(files_module, "run_command", run_here)
     for known in ("a.ipynb", "copy.ipynb"):
         (tmp_path / known).write_text(server.files["a.ipynb"])
     (tmp_path / "symbolic.ipynb").symlink_to("a.ipynb")
