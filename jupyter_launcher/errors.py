@@ -380,7 +380,7 @@ class CellError(CodeError):
 
 @dataclass(eq=False)
 class KernelDiedError(WorkError):
-    """A kernel ended while it executed code or started, or by itself since its last use; then the code was not executed.
+    """A kernel ended while it executed code, while it started, or since its last use: then the code was not executed.
 
     Attributes:
         kernel_id: of the kernel.

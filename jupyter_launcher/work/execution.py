@@ -19,7 +19,7 @@ from jupyter_launcher.results import ExecuteResult
 from jupyter_launcher.waiting import Deadline
 from jupyter_launcher.work.channels import ChannelsLostError
 from jupyter_launcher.work.connection import Connection, KernelDeadError
-from jupyter_launcher.work.messages import DEAD, Message, build_request
+from jupyter_launcher.work.messages import DEAD, Message, build_code
 from jupyter_launcher.work.outputs import Outputs
 
 __all__ = ["execute"]
@@ -135,16 +135,7 @@ class _Execution:
         ) from None
 
     def _send_code(self) -> None:
-        content = {
-            "code": self._code,
-            "silent": False,
-            "store_history": True,
-            "user_expressions": {},
-            "allow_stdin": False,
-            # What others have sent to this kernel is not thrown away where this code fails.
-            "stop_on_error": False,
-        }
-        self._request, text = build_request("execute_request", content, self._connection.session)
+        self._request, text = build_code(self._code, self._connection.session)
         if len(text) > _MOST_BYTES:
             msg = f"the code has {len(text)} bytes as a message, and a server takes {_MOST_BYTES}"
             raise OptionError(msg, hint="upload data as a file, and let the code read it")
