@@ -171,6 +171,12 @@ class _Execution:
             if message is not None:
                 self._backlog.append(message)
 
+    def _catch_up(self) -> None:
+        try:
+            self._read_ahead()
+        except ChannelsLostError:
+            self._resume()
+
     def _resume(self) -> None:
         """Connect anew, and go on with what has come meanwhile; a session that is paused is waited for."""
         connection, complete = self._connection, None
@@ -295,10 +301,7 @@ class _Execution:
     def _await_begin(self) -> None:
         """Learn whether the code has begun: else an interrupt would hit what another client executes."""
         begin = Deadline(_BEGIN_SECONDS)
-        try:
-            self._read_ahead()
-        except ChannelsLostError:
-            self._resume()
+        self._catch_up()
         while not self._begun_by and not begin.expired():
             self._advance(_POLL)
         if not self._begun_by:
@@ -309,7 +312,9 @@ class _Execution:
         state, end = None, Deadline(_INTERRUPT_SECONDS)
         while not self._over:
             self._advance(_LOOK_SECONDS)
-            if end.expired() and not self._over and not self._ended:
+            if end.expired() and not self._ended:
+                self._catch_up()
+            if end.expired() and not self._ended:
                 state, end = self._state(), Deadline(_INTERRUPT_SECONDS)
                 if state != "idle":
                     break
