@@ -19,7 +19,7 @@ from jupyter_launcher.results import ExecuteResult
 from jupyter_launcher.waiting import Deadline
 from jupyter_launcher.work.channels import ChannelsLostError
 from jupyter_launcher.work.connection import Connection, KernelDeadError
-from jupyter_launcher.work.messages import DEAD, Message, build_request
+from jupyter_launcher.work.messages import DEAD, Message, build_code
 from jupyter_launcher.work.outputs import Outputs
 
 __all__ = ["execute"]
@@ -135,16 +135,7 @@ class _Execution:
         ) from None
 
     def _send_code(self) -> None:
-        content = {
-            "code": self._code,
-            "silent": False,
-            "store_history": True,
-            "user_expressions": {},
-            "allow_stdin": False,
-            # What others have sent to this kernel is not thrown away where this code fails.
-            "stop_on_error": False,
-        }
-        self._request, text = build_request("execute_request", content, self._connection.session)
+        self._request, text = build_code(self._code, self._connection.session)
         if len(text) > _MOST_BYTES:
             msg = f"the code has {len(text)} bytes as a message, and a server takes {_MOST_BYTES}"
             raise OptionError(msg, hint="upload data as a file, and let the code read it")
@@ -179,6 +170,12 @@ class _Execution:
             message = self._receive(_POLL)
             if message is not None:
                 self._backlog.append(message)
+
+    def _catch_up(self) -> None:
+        try:
+            self._read_ahead()
+        except ChannelsLostError:
+            self._resume()
 
     def _resume(self) -> None:
         """Connect anew, and go on with what has come meanwhile; a session that is paused is waited for."""
@@ -304,10 +301,7 @@ class _Execution:
     def _await_begin(self) -> None:
         """Learn whether the code has begun: else an interrupt would hit what another client executes."""
         begin = Deadline(_BEGIN_SECONDS)
-        try:
-            self._read_ahead()
-        except ChannelsLostError:
-            self._resume()
+        self._catch_up()
         while not self._begun_by and not begin.expired():
             self._advance(_POLL)
         if not self._begun_by:
@@ -318,7 +312,9 @@ class _Execution:
         state, end = None, Deadline(_INTERRUPT_SECONDS)
         while not self._over:
             self._advance(_LOOK_SECONDS)
-            if end.expired() and not self._over and not self._ended:
+            if end.expired() and not self._ended:
+                self._catch_up()
+            if end.expired() and not self._ended:
                 state, end = self._state(), Deadline(_INTERRUPT_SECONDS)
                 if state != "idle":
                     break

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["DEAD", "Message", "build_request", "parse_message"]
+__all__ = ["DEAD", "Message", "build_code", "build_request", "parse_message"]
 
 DEAD = ("dead", "restarting", "autorestarting")
 """States of a kernel whose process has ended by itself."""
@@ -62,6 +62,20 @@ def build_request(kind: str, content: Mapping[str, object], session: str, channe
         "buffers": [],
     }
     return request, json.dumps(message)
+
+
+def build_code(code: str, session: str) -> tuple[str, str]:
+    """As ``build_request``, for code that a kernel is to execute."""
+    content = {
+        "code": code,
+        "silent": False,
+        "store_history": True,
+        "user_expressions": {},
+        "allow_stdin": False,
+        # What others have sent to this kernel is not thrown away where this code fails.
+        "stop_on_error": False,
+    }
+    return build_request("execute_request", content, session)
 
 
 def parse_message(data: bytes) -> Message | None:

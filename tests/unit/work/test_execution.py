@@ -283,6 +283,17 @@ def test_an_idle_kernel_is_not_restarted_where_its_outputs_are_taken_late(jupyte
     assert f"POST /api/kernels/{jupyter.id}/restart" not in jupyter.asked
 
 
+def test_the_next_code_of_others_does_not_lose_its_process(jupyter: FakeKernel, kernel: Kernel) -> None:
+    def on_code(channel: Channel, request: str, code: str) -> None:
+        says_nothing(channel, request, code)
+        jupyter.on_interrupt = lambda: prints(*"abcdefghij")(channel, request, "")  # and then theirs begins
+
+    jupyter.on_code = on_code
+    with pytest.raises(ExecuteTimeoutError, match="it was interrupted"):
+        kernel.execute("1", timeout=0.1, on_output=slow)
+    assert f"POST /api/kernels/{jupyter.id}/restart" not in jupyter.asked
+
+
 def test_in_a_paused_session_the_limit_interrupts_nothing(jupyter: FakeKernel, kernel: Kernel) -> None:
     engine: Any = kernel._server.place.engine
     paused = container(state="paused")
