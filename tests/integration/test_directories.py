@@ -486,8 +486,8 @@ def test_what_the_host_mounts_later_is_seen(bind: Bind, start: Start, client: An
     mount = Mount(source=str(shared), target="/shared", propagation="rslave")
     try:
         session = start(mounts=[mount])
-    except PipelineDirError as error:
-        if "not a shared or slave mount" not in str(error):
+    except OptionError as error:
+        if "not a shared or slave mount" not in error.message:
             raise
         pytest.skip("this engine has mounts of its own, and does not see the one that the test makes")
     (bind(Path("later"), "shared/later", "-t", "tmpfs") / "seen").touch()

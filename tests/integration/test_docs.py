@@ -119,12 +119,11 @@ def test_the_examples_run(client: Any, page: Path, tmp_path: Path, namespace: st
     run_page(client, page, tmp_path, f"{namespace}-{page.stem}")
 
 
-@named([page for page in PAGES if any(block.file.startswith("test_") for block in read_blocks(page))])
+@named([page for page in PAGES if any("test" in block.file for block in read_blocks(page))])
 @pytest.mark.usefixtures("limits_of_page")
 def test_the_tests_pass(page: Path, files: Path) -> None:
-    tests = sum(path.read_text().count("\ndef test_") for path in files.glob("test_*.py"))
+    tests = sum(path.read_text().count("\ndef test_") for path in files.glob("*test*.py"))
     assert f"{tests} passed" in run_pytest(files)
-    assert page == DOCS / "testing.md"
 
 
 def test_the_image_is_made_from_the_default_one() -> None:
