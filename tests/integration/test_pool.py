@@ -313,5 +313,6 @@ def test_a_killed_orchestrator_leaves_no_server(
         assert process.stdout.readline() == "mounted\n"
         process.send_signal(signal.SIGKILL)
     assert eventually(lambda: client.containers.get(name).status == "exited")
-    assert sorted(item.kind for item in launcher.reap(min_age=0)) == ["record", "warm"]
+    # The server that was to take its place may have begun.
+    assert {item.kind for item in launcher.reap(min_age=0)} == {"record", "warm"}
     assert names_of(client, namespace) == []
