@@ -41,7 +41,7 @@ run: images ## a session for PIPELINE_DIR with a gateway, until Ctrl-C; ONCE=1: 
 
 # The unit tests need no engine, so the others run beside them; those that need the images for themselves come first.
 test: check images tools ## lint, types, unit, integration and browser tests, and the fault suite
-	@$(MAKE) --no-print-directory -j2 --output-sync=line unit together
+	@$(MAKE) --no-print-directory -j2 unit together
 
 alone: images
 	$(PYTHON) -m pytest -m alone tests/integration

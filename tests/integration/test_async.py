@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,12 @@ from jupyter_launcher import AsyncLauncher, AsyncSession, Event, EventKind, Outp
 from tests.containers import eventually
 
 AT_ONCE = 32
+
+
+def run_loop(main: Callable[[], Awaitable[None]], backend: str) -> None:
+    """In a thread of its own: tests in a browser leave a loop running in this one."""
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(lambda: anyio.run(main, backend=backend)).result()
 
 
 def no_act_is_left() -> bool:
@@ -70,8 +78,8 @@ def test_work_in_a_session(namespace: str, pipeline_dir: Path) -> None:
             assert kinds == [SessionEventKind.ENDED, SessionEventKind.REMOVED]
             assert await launcher.ids() == []
 
-    anyio.run(begin, backend="asyncio")
-    anyio.run(end, backend="trio")
+    run_loop(begin, "asyncio")
+    run_loop(end, "trio")
     assert no_act_is_left()
 
 
@@ -95,7 +103,7 @@ def test_a_start_that_is_cancelled_leaves_nothing(
             assert scope.cancelled_caught
             assert await launcher.ids() == []
 
-    anyio.run(main, backend=backend)
+    run_loop(main, backend)
     label = f"jupyter-launcher.namespace={namespace}"
     assert client.containers.list(all=True, filters={"label": label}) == []
     assert no_act_is_left()
