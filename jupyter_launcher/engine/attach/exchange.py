@@ -39,7 +39,7 @@ class ExecExchange:
     """
 
     def __init__(self, api: APIClient, endpoint: str, exec_id: str, connection: socket.socket, read: bytes) -> None:
-        self._ended = self._closed = False
+        self._ended = self._closed = self._is_deaf = False
         self._api = api
         self._endpoint = endpoint
         self._exec_id = exec_id
@@ -105,15 +105,25 @@ class ExecExchange:
         self._was_quiet = is_over
 
     def _write(self) -> None:
+        if self._is_deaf:
+            self._outbox.clear()
         if self._outbox:
-            with contextlib.suppress(*_NOT_READY):
-                del self._outbox[: self._connection.send(self._outbox[:_PIECE])]
+            try:
+                with contextlib.suppress(*_NOT_READY):
+                    del self._outbox[: self._connection.send(self._outbox[:_PIECE])]
+            except (BrokenPipeError, ConnectionResetError):  # the command has ended; what it said is still to be read
+                self._is_deaf = True
 
     def _receive(self) -> None:
-        with contextlib.suppress(*_NOT_READY):
-            data = self._connection.recv(_PIECE)
-            self._inbox += data
-            self._ended = self._ended or not data
+        try:
+            with contextlib.suppress(*_NOT_READY):
+                data = self._connection.recv(_PIECE)
+                self._inbox += data
+                self._ended = self._ended or not data
+        except ConnectionResetError:
+            if not self._is_deaf:
+                raise
+            self._ended = True
 
     def is_over(self) -> bool:
         """Whether the command has ended, and not its connection alone."""

@@ -276,6 +276,19 @@ def test_a_connection_that_breaks_is_an_error_of_the_engine() -> None:
         found.read(Deadline(5))
 
 
+@pytest.mark.parametrize("unread", [b"", b"makes a reset of the end"])
+def test_what_a_command_said_before_it_ended_is_read_though_nothing_can_be_sent_any_more(unread: bytes) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, engine() as made:
+        ours.settimeout(0)
+        ours.sendall(unread)
+        theirs.sendall(framed((1, b"why")))
+        theirs.close()
+        found = ExecExchange(made.api, "unix://engine", "e1", ours, b"")
+        found.send(b"more")
+        assert read_all(found) == [(1, b"why")]
+
+
 def test_a_transport_without_a_socket_is_an_error() -> None:
     class Response:
         raw = object()
