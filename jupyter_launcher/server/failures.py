@@ -14,8 +14,10 @@ from jupyter_launcher.errors import (
     PipelineDirError,
     ServerError,
     ServerInfoError,
+    ServerNotRunningError,
     ServerStartError,
     ServerTimeoutError,
+    SessionNotFoundError,
 )
 from jupyter_launcher.models import Volume
 from jupyter_launcher.waiting import Deadline
@@ -28,6 +30,7 @@ __all__ = [
     "describe_failure",
     "describe_start",
     "is_running",
+    "require_running",
 ]
 
 _OTHER_TOKEN = "other-token"  # noqa: S105 - a word, and no secret
@@ -243,3 +246,25 @@ def is_running(engine: Engine, container: str) -> bool:
     """Whether the engine says that a container runs."""
     info = engine.inspect(container)
     return info is not None and info.running
+
+
+def require_running(info: ContainerInfo | None, session_id: str) -> ContainerInfo:
+    """A session's container that runs, or is paused.
+
+    Raises:
+        SessionNotFoundError: it was removed.
+        ServerNotRunningError: it has ended.
+    """
+    if info is None:
+        msg = f"session {session_id} is gone: its container was removed"
+        raise SessionNotFoundError(msg, hint="start it again", session_id=session_id)
+    if not info.running:
+        msg = f"session {session_id} does not run ({info.state}, exit code {info.exit_code})"
+        raise ServerNotRunningError(
+            msg,
+            hint="start it again with the same session_id, or stop it",
+            exit_code=info.exit_code,
+            oom_killed=info.oom_killed,
+            session_id=session_id,
+        )
+    return info

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 from jupyter_launcher.engine.types import ContainerInfo
-from jupyter_launcher.errors import (
-    EngineError,
-    ExecError,
-    ServerNotRunningError,
-    ServerTimeoutError,
-    SessionNotFoundError,
-)
+from jupyter_launcher.errors import EngineError, ExecError, ServerTimeoutError
 from jupyter_launcher.models import Activity, Stats
 from jupyter_launcher.server.activity import read_activity
 from jupyter_launcher.server.api import JupyterApi
+from jupyter_launcher.server.failures import require_running
 from jupyter_launcher.server.process import renew_lease
 from jupyter_launcher.sessions.context import Context
 from jupyter_launcher.spec.labels import SessionLabels
@@ -109,17 +104,4 @@ def _find_running(context: Context, container: str, labels: SessionLabels) -> Co
         SessionNotFoundError: it was removed.
         ServerNotRunningError: it has ended.
     """
-    info = context.engine.inspect(container)
-    if info is None:
-        msg = f"session {labels.session_id} is gone: its container was removed"
-        raise SessionNotFoundError(msg, hint="start it again", session_id=labels.session_id)
-    if not info.running:
-        msg = f"session {labels.session_id} does not run ({info.state}, exit code {info.exit_code})"
-        raise ServerNotRunningError(
-            msg,
-            hint="start it again with the same session_id, or stop it",
-            exit_code=info.exit_code,
-            oom_killed=info.oom_killed,
-            session_id=labels.session_id,
-        )
-    return info
+    return require_running(context.engine.inspect(container), labels.session_id)

@@ -19,6 +19,7 @@ from jupyter_launcher.errors import (
     SessionNotFoundError,
 )
 from jupyter_launcher.results import CommandResult
+from jupyter_launcher.server.failures import require_running
 from jupyter_launcher.spec.checks import RUN_DIR, refuse_option
 from jupyter_launcher.spec.server import read_script
 from jupyter_launcher.waiting import Deadline
@@ -107,21 +108,13 @@ def _describe(error: Exception) -> str:
 def _raise_for_state(place: Place, error: Exception) -> None:
     """Raise the error that says so where the container is gone, has ended, or is paused."""
     info = place.engine.inspect(place.container)
-    if info is None:
-        msg = f"session {place.session_id} is gone: its container was removed"
-        raise SessionNotFoundError(msg, hint="start it again", session_id=place.session_id) from error
-    if info.state == "paused":
+    try:
+        found = require_running(info, place.session_id)
+    except (SessionNotFoundError, ServerNotRunningError) as ended:
+        raise ended from error
+    if found.state == "paused":
         msg = f"session {place.session_id} is paused"
         raise ExecError(msg, hint="resume it: Session.resume, or `jupyter-launcher resume`", started=False) from error
-    if not info.running:
-        msg = f"session {place.session_id} does not run ({info.state}, exit code {info.exit_code})"
-        raise ServerNotRunningError(
-            msg,
-            hint="start it again with the same session_id, or stop it",
-            exit_code=info.exit_code,
-            oom_killed=info.oom_killed,
-            session_id=place.session_id,
-        ) from error
 
 
 def _await_state(place: Place, error: Exception) -> None:
