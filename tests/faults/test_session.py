@@ -211,11 +211,15 @@ def test_server_info_that_stays_half_written(
 # -- the gateway
 
 
+def fail(container: Any, deed: str) -> None:
+    pause(container) if deed == "pause" else container.kill()
+
+
 @pytest.mark.parametrize("deed", ["kill", "pause"])
 def test_the_gateway_fails_during_the_start(
     engine: OwnEngine, client: Any, namespace: str, pipeline_dir: Path, timeouts: Timeouts, gateway: str, deed: str
 ) -> None:
-    listener = at(Phase.SERVER, EventKind.STARTED, lambda _: getattr(client.containers.get(gateway), deed)())
+    listener = at(Phase.SERVER, EventKind.STARTED, lambda _: fail(client.containers.get(gateway), deed))
     with Launcher(docker_host=engine.url, namespace=namespace, timeouts=timeouts, on_event=listener) as launcher:
         with pytest.raises(GatewayUnreachableError):
             launcher.start(pipeline_dir, gateway=gateway)
@@ -229,7 +233,7 @@ def test_the_gateway_fails_while_the_server_holds_kernels(
     session = launcher.start(pipeline_dir, gateway=gateway)
     start_kernel(session)
     container = client.containers.get(gateway)
-    getattr(container, deed)()
+    fail(container, deed)
     report = session.stop()
     # Such a server never ends when it is asked.
     assert report.method is StopMethod.KILLED
