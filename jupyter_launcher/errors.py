@@ -10,7 +10,8 @@
     │   ├── EngineUnavailableError
     │   ├── ImageNotFoundError
     │   ├── ImageBuildError
-    │   └── PortInUseError
+    │   ├── PortInUseError
+    │   └── PlacementError
     ├── ExecError
     ├── GatewayError
     │   ├── GatewayNotFoundError
@@ -69,6 +70,7 @@ __all__ = [
     "LauncherError",
     "OptionError",
     "PipelineDirError",
+    "PlacementError",
     "PortInUseError",
     "ServerError",
     "ServerInfoError",
@@ -179,6 +181,11 @@ class PortInUseError(EngineError):
 
 
 @dataclass(eq=False)
+@dataclass(eq=False)
+class PlacementError(EngineError):
+    """No node of the swarm takes the session: none fits the constraints, or none has the room, in time."""
+
+
 class ExecError(LauncherError):
     """A command inside a container failed, or did not run.
 

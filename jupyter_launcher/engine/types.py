@@ -250,6 +250,7 @@ class ContainerInfo:
         groups, extra_hosts, tmpfs: of the same; of hosts the names, of file systems in memory their paths.
         option_names: the names of all options that the engine tells of.
         pid: of its first process, as the engine's host numbers it; 0: it has none, or the engine does not tell.
+        node, host: in a swarm, the hostname and the address of the node that it is on; empty: the engine's own.
     """
 
     id: str
@@ -280,6 +281,8 @@ class ContainerInfo:
     tmpfs: tuple[str, ...] | None = None
     option_names: frozenset[str] | None = field(default=None, repr=False)
     pid: int = 0
+    node: str = ""
+    host: str = ""
 
     @property
     def running(self) -> bool:
@@ -345,6 +348,8 @@ class ListedContainer:
     networks: Mapping[str, str]
     ports: Mapping[str, tuple[int, ...]]
     bindings: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    node: str = ""
+    host: str = ""
 
     @property
     def exit_code(self) -> int | None:

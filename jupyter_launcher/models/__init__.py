@@ -15,6 +15,7 @@ from jupyter_launcher.models.session import (
     StopReport,
     Timings,
 )
+from jupyter_launcher.models.swarm import Swarm, SwarmNode
 
 __all__ = [
     "Activity",
@@ -39,6 +40,8 @@ __all__ = [
     "Stats",
     "StopMethod",
     "StopReport",
+    "Swarm",
+    "SwarmNode",
     "Timeouts",
     "Timings",
     "Volume",

@@ -63,6 +63,8 @@ class SessionState(str, Enum):
     """The container is paused (``docker pause``, or a ``docker commit`` that runs): nothing in it answers."""
     EXITED = "exited"
     """The container has ended; the status says how."""
+    UNREACHABLE = "unreachable"
+    """The node of the swarm that it runs on is away, so nobody can tell whether it runs; ``reap`` never ends it."""
     GONE = "gone"
     """The container was removed."""
     UNREADABLE = "unreadable"
@@ -77,6 +79,7 @@ class SessionState(str, Enum):
         known = {
             "created": cls.CREATED,
             "paused": cls.PAUSED,
+            "unreachable": cls.UNREACHABLE,
             **dict.fromkeys(("exited", "dead", "removing"), cls.EXITED),
         }
         return known.get(state)
