@@ -181,11 +181,11 @@ class PortInUseError(EngineError):
 
 
 @dataclass(eq=False)
-@dataclass(eq=False)
 class PlacementError(EngineError):
     """No node of the swarm takes the session: none fits the constraints, or none has the room, in time."""
 
 
+@dataclass(eq=False)
 class ExecError(LauncherError):
     """A command inside a container failed, or did not run.
 
