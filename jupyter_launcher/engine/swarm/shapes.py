@@ -42,7 +42,6 @@ class Service:
         command, environment, mounts, tmpfs, read_only, groups, extra_hosts: of the container, as in ``ContainerInfo``.
         memory, cpus, pids, shm_size: 0: no limit; of ``shm_size``, None: the engine's default.
         grace: seconds that its main process has to end; None: the swarm's default.
-        keeps_privileges: the service asks for ``no-new-privileges``.
     """
 
     id: str
@@ -65,7 +64,6 @@ class Service:
     pids: int = 0
     shm_size: int | None = None
     grace: float | None = None
-    keeps_privileges: bool = False
 
     @classmethod
     def from_answer(cls, raw: Mapping[str, Any]) -> Service:
@@ -110,7 +108,6 @@ class Service:
                 pids=parse_amount(limits.get("Pids")) or 0,
                 shm_size=tmpfs.get(_SHM),
                 grace=None if grace is None else grace / _NANO,
-                keeps_privileges=bool((container.get("Privileges") or {}).get("NoNewPrivileges")),
             )
 
 
