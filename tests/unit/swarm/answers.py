@@ -99,11 +99,9 @@ class FakeManager:
             services=lambda filters: list(self.services),
             tasks=self._list_tasks,
             nodes=lambda: list(self.nodes),
-            inspect_service=lambda asked: self._find(
-                self.services, asked, lambda raw: (raw["ID"], raw["Spec"]["Name"])
-            ),
-            inspect_task=lambda asked: self._find(self.tasks, asked, lambda raw: (raw["ID"],)),
-            inspect_node=lambda asked: self._find(self.nodes, asked, lambda raw: (raw["ID"],)),
+            inspect_service=lambda asked: _find(self.services, asked),
+            inspect_task=lambda asked: _find(self.tasks, asked),
+            inspect_node=lambda asked: _find(self.nodes, asked),
             inspect_image=self._find_image,
             inspect_container=api_error(404, "no such container"),
             remove_service=self._remove,
