@@ -146,6 +146,11 @@ class SwarmEngine:
         """All nodes, in whatever state: one call to the manager."""
         return self._manager.list_nodes()
 
+    def service(self, name: str) -> str | None:
+        """The id of a service of anybody's, by its own name or id; None: there is none."""
+        found = self._places.find_service(name)
+        return None if found is None else found.id
+
     def node_engine(self, node: SwarmNode) -> DockerEngine:
         """The own engine of a node, over a connection that is kept.
 
