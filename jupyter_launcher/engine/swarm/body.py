@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from jupyter_launcher.engine.shapes import format_log_options
-from jupyter_launcher.engine.swarm.names import IMAGE_LABEL, NAME_LABEL, service_name
+from jupyter_launcher.engine.swarm.shapes import IMAGE_LABEL, NAME_LABEL, service_name
 from jupyter_launcher.engine.types import PIDS_LIMIT, BindMount, ContainerConfig, Tmpfs
 from jupyter_launcher.errors import UnsupportedOptionError
 
-__all__ = ["PRIVILEGES_API", "Placement", "format_service", "refuse_config"]
+__all__ = ["Placement", "format_service", "refuse_config"]
 
-PRIVILEGES_API = (1, 44)
+_PRIVILEGES_API = (1, 44)
 """From this version of the API on, Docker 25's, a service can have ``no-new-privileges``."""
 _TMPFS_OPTIONS_API = (1, 46)
 _NANO = 10**9
@@ -83,7 +83,7 @@ def format_service(config: ContainerConfig, name: str, placement: Placement) -> 
     if config.entrypoint is not None:
         argv = list(config.entrypoint)
         container |= {"Args": argv} if config.keep_entrypoint else {"Command": argv, "Args": []}
-    if placement.api >= PRIVILEGES_API:
+    if placement.api >= _PRIVILEGES_API:
         container["Privileges"] = {"NoNewPrivileges": True}
     if config.stop_signal is not None:
         container["StopSignal"] = config.stop_signal

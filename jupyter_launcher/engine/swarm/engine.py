@@ -15,9 +15,9 @@ from jupyter_launcher.engine.reach.target import find_neighbour, find_target
 from jupyter_launcher.engine.swarm.images import ImageMemory, SwarmImages
 from jupyter_launcher.engine.swarm.lifecycle import Lifecycle
 from jupyter_launcher.engine.swarm.manager import Manager
-from jupyter_launcher.engine.swarm.nodes import NodeEngines, has_no_new_privileges, matches
+from jupyter_launcher.engine.swarm.nodes import NodeEngines, matches
 from jupyter_launcher.engine.swarm.places import Found, Places
-from jupyter_launcher.engine.swarm.shapes import Service
+from jupyter_launcher.engine.swarm.shapes import Service, is_service_name
 from jupyter_launcher.engine.swarm.states import choose_task, describe_container, list_container
 from jupyter_launcher.engine.traits import EngineTraits, NetworkInfo
 from jupyter_launcher.engine.types import ContainerConfig, ContainerInfo, ExecResult, ListedContainer
@@ -137,21 +137,11 @@ class SwarmEngine:
             found, same_kernel=False, rootless=False, remapped=False, desktop=False, cores=None, data_root=None
         )
 
-    @property
-    def constraints(self) -> tuple[str, ...]:
-        """Of what is created here, those of the swarm among them."""
-        return self._constraints
-
     def nodes(self) -> list[SwarmNode]:
         """All nodes, in whatever state: one call to the manager."""
         return self._manager.list_nodes()
 
-    def service(self, name: str) -> str | None:
-        """The id of a service of anybody's, by its own name or id; None: there is none."""
-        found = self._places.find_service(name)
-        return None if found is None else found.id
-
-    def node_engine(self, node: SwarmNode) -> DockerEngine:
+    def engine_of(self, node: SwarmNode) -> DockerEngine:
         """The own engine of a node, over a connection that is kept.
 
         Raises:
@@ -165,18 +155,10 @@ class SwarmEngine:
         """Seconds between two signs of life that the managers expect of a node; Docker's default is 5."""
         return self._manager.heartbeat()
 
-    def keeps_privileges(self, container: str) -> bool:
-        """Whether nothing in a container can gain privileges, as ``no-new-privileges`` has it.
-
-        False: the manager or the node's engine is too old for that, or there is no such container.
-        """
-        found = self._look(container)
-        return (
-            found is not None
-            and found.node is not None
-            and found.service.keeps_privileges
-            and has_no_new_privileges(found.node)
-        )
+    def service(self, name: str) -> str | None:
+        """The id of a service of anybody's, by its own name or id; None: there is none."""
+        found = self._manager.find_service(name) if is_service_name(name) else None
+        return None if found is None else found.id
 
     def _eligible(self) -> list[SwarmNode]:
         """The nodes that may get a container now."""
@@ -201,7 +183,7 @@ class SwarmEngine:
     def inspect(self, container: str) -> ContainerInfo | None:
         """A container by its name, its own id or that of its service; None when there is none.
 
-        What is no service of the swarm is looked for on the manager's own engine, and by a whole id on all nodes.
+        What is no service of the swarm is looked for on the manager's own engine.
         """
         found = self._look(container)
         if found is None:
@@ -238,7 +220,7 @@ class SwarmEngine:
         """Create the service of a container and return its id. The swarm starts it as soon as a node takes it.
 
         Raises:
-            UnsupportedOptionError: no service can have an option of it, or ``no-new-privileges``.
+            UnsupportedOptionError: no service can have an option of it.
             EngineError: with status 409 when there is one of this name; 404 when the manager has no such image.
             EngineUnavailableError: no manager answers, or they have no quorum.
         """
@@ -252,7 +234,6 @@ class SwarmEngine:
             ImageNotFoundError: its node has not got the image.
             PortInUseError: a port of the host was asked for, and is taken.
             PlacementError: no node takes it.
-            UnsupportedOptionError: its node's engine is too old for ``no-new-privileges``.
             EngineUnavailableError: its node is away.
         """
         self._shared.lifecycle.start(container, host_ports)

@@ -7,17 +7,16 @@ import logging
 from collections.abc import Collection
 from typing import Any
 
-from jupyter_launcher.engine.swarm.body import PRIVILEGES_API, Placement, format_service, refuse_config
+from jupyter_launcher.engine.swarm.body import Placement, format_service, refuse_config
 from jupyter_launcher.engine.swarm.images import ImageMemory
 from jupyter_launcher.engine.swarm.manager import Manager
-from jupyter_launcher.engine.swarm.names import NAME_LABEL, service_name
-from jupyter_launcher.engine.swarm.nodes import NodeEngines, has_no_new_privileges
+from jupyter_launcher.engine.swarm.nodes import NodeEngines
 from jupyter_launcher.engine.swarm.places import Places
 from jupyter_launcher.engine.swarm.refusals import describe_pending, describe_refusal, has_run, is_unplaceable
-from jupyter_launcher.engine.swarm.shapes import Service, Task
+from jupyter_launcher.engine.swarm.shapes import NAME_LABEL, Service, Task, service_name
 from jupyter_launcher.engine.swarm.states import choose_task, describe_node, find_state
 from jupyter_launcher.engine.types import ContainerConfig
-from jupyter_launcher.errors import EngineError, EngineUnavailableError, UnsupportedOptionError
+from jupyter_launcher.errors import EngineError, EngineUnavailableError
 from jupyter_launcher.models import Swarm, SwarmNode
 from jupyter_launcher.waiting import Deadline, NotYetError, attempts, shorten, within
 
@@ -32,10 +31,6 @@ _GRACE = 30.0  # seconds that a service's container may take to end, where that 
 _MORE = 10.0  # what the swarm needs besides to see that it has ended
 _KILL_SECONDS = 5.0
 _LONGEST_PAUSE = 0.25
-_WEAKER_HINT = (
-    "use Docker 25 or newer on all nodes, or say Swarm(weaker=True): the server is then started by `setpriv "
-    "--no-new-privs` where the image has it"
-)
 
 
 class Lifecycle:
@@ -54,7 +49,7 @@ class Lifecycle:
         """Create the service of a container, once no task of an earlier one of this name runs; its id.
 
         Raises:
-            UnsupportedOptionError: no service can have an option of it, or ``no-new-privileges``.
+            UnsupportedOptionError: no service can have an option of it.
             EngineError: with status 409 when there is one of this name; 404 when the manager has no such image.
             EngineUnavailableError: no manager answers, or they have no quorum; and there is no such service.
         """
@@ -78,17 +73,14 @@ class Lifecycle:
     def _format(self, config: ContainerConfig, name: str, constraints: tuple[str, ...]) -> dict[str, Any]:
         """The service of a container, unless it cannot be one."""
         refuse_config(config)
-        api, engine = self._manager.api, self._manager.engine
-        if api < PRIVILEGES_API and not self._swarm.weaker:
-            msg = f"the manager at {engine.endpoint} cannot give a session no-new-privileges: it is {engine.traits}"
-            raise UnsupportedOptionError(msg, hint=_WEAKER_HINT, option="swarm")
+        engine = self._manager.engine
         image_id = engine.images.find(config.image)
         if image_id is None:
             msg = f"No such image: {config.image}, on the manager at {engine.endpoint}"
             raise EngineError(msg, hint="build it, or pull it, on the manager", status=404)
         placement = Placement(
             image_id=image_id,
-            api=api,
+            api=self._manager.api,
             constraints=constraints,
             network=self._swarm.network,
             publish=self._swarm.publish == "all",
@@ -109,13 +101,8 @@ class Lifecycle:
             msg = f"no such container: {container[:64]} is no service of the swarm"
             raise EngineError(msg, hint="see `docker service ls`", status=404)
         task, node = self._await_start(service, host_ports)
-        if node is None:
-            return
-        self._places.remember(task, node)
-        if not self._swarm.weaker and not has_no_new_privileges(node):
-            version = node.engine_version or "unknown"
-            msg = f"node {node.hostname} cannot give a session no-new-privileges: its engine is {version}"
-            raise UnsupportedOptionError(msg, hint=f"{_WEAKER_HINT}; or give constraints=", option="swarm")
+        if node is not None:
+            self._places.remember(task, node)
 
     def _await_start(self, service: Service, host_ports: Collection[int]) -> tuple[Task, SwarmNode | None]:
         """The task that runs, or has run, and its node; that is None where the swarm has it no more."""
@@ -136,7 +123,7 @@ class Lifecycle:
                     return task, self._manager.find_node(task.node_id)
                 if task.desired in ("shutdown", "remove"):
                     node = self._manager.find_node(task.node_id)
-                    msg = f"the swarm ended container {service.name} before it ran, {describe_node(node)}"
+                    msg = f"the swarm ended container {service.name} before it ran: {describe_node(node)}"
                     raise EngineError(msg, hint="see `docker node ls`, and start it again")
                 if is_unplaceable(task) and patience.expired():
                     raise describe_pending(task, service, host_ports, deadline.elapsed())
@@ -155,11 +142,11 @@ class Lifecycle:
         if task is None or not task.node_id:
             return describe_pending(task, service, host_ports, deadline.seconds)
         node = self._manager.find_node(task.node_id)
-        msg = f"container {service.name} does not run after {deadline.seconds:g} s, {describe_node(node)}"
+        msg = f"container {service.name} does not run after {deadline.seconds:g} s: {describe_node(node)}"
         if node is None or not node.is_ready:
             return EngineUnavailableError(msg, hint="see `docker node ls`", endpoint=node.address if node else "")
         seen = f"its task is {task.state} ({task.message or 'nothing is told about it'})"
-        return EngineError(f"{msg}: {seen}", hint=f"see `docker service ps --no-trunc {service.service_name}`")
+        return EngineError(f"{msg}, and {seen}", hint=f"see `docker service ps --no-trunc {service.service_name}`")
 
     def wait(self, container: str, deadline: Deadline) -> int | None:
         """Block until a container has ended; as the protocol's ``wait`` says."""

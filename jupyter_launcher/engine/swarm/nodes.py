@@ -8,24 +8,16 @@ from collections.abc import Callable, Collection, Mapping
 from urllib.parse import urlsplit
 
 from jupyter_launcher.engine.client import DockerEngine
-from jupyter_launcher.engine.swarm.names import ENGINE_LABEL
+from jupyter_launcher.engine.swarm.shapes import ENGINE_LABEL
 from jupyter_launcher.errors import EngineError, EngineUnavailableError, LauncherError, UnsupportedOptionError
 from jupyter_launcher.forks import PerProcess
 from jupyter_launcher.models import Swarm, SwarmNode
 from jupyter_launcher.models.options import is_text, show_value
 
-__all__ = ["NodeEngines", "choose_address", "has_no_new_privileges", "matches"]
+__all__ = ["NodeEngines", "choose_address", "matches"]
 
-_MAJOR = re.compile(r"([0-9]+)\.")
-_FIRST_WITH_PRIVILEGES = 25  # Docker's version; its API is 1.44
 _CONSTRAINT = re.compile(r"(?P<name>[^=!]+)(?P<sign>==|!=)(?P<value>.*)", re.DOTALL)
 _LABELS = "node.labels."
-
-
-def has_no_new_privileges(node: SwarmNode) -> bool:
-    """Whether the node's engine gives a service ``no-new-privileges``, by the version that the manager tells."""
-    found = _MAJOR.match(node.engine_version)
-    return found is not None and int(found[1]) >= _FIRST_WITH_PRIVILEGES
 
 
 def matches(node: SwarmNode, constraints: Collection[str]) -> bool:

@@ -10,22 +10,21 @@ from dataclasses import dataclass, replace
 
 from jupyter_launcher.engine.client import DockerEngine
 from jupyter_launcher.engine.swarm.manager import Manager
-from jupyter_launcher.engine.swarm.names import (
+from jupyter_launcher.engine.swarm.nodes import NodeEngines
+from jupyter_launcher.engine.swarm.shapes import (
     LABEL_START,
-    NAME_LABEL,
+    Service,
+    Task,
     is_container_id,
     is_service_id,
     is_service_name,
     service_name,
 )
-from jupyter_launcher.engine.swarm.nodes import NodeEngines
-from jupyter_launcher.engine.swarm.shapes import Service, Task
 from jupyter_launcher.engine.swarm.states import choose_task, describe_node
 from jupyter_launcher.engine.types import ContainerInfo
 from jupyter_launcher.errors import EngineError, EngineUnavailableError
 from jupyter_launcher.forks import PerProcess
 from jupyter_launcher.models import SwarmNode
-from jupyter_launcher.threads import map_at_once
 from jupyter_launcher.waiting import Deadline, within
 
 __all__ = ["Found", "Places"]
@@ -34,8 +33,6 @@ _log = logging.getLogger("jupyter_launcher")
 
 _MOST_PLACES = 4096
 _NODE_SECONDS = 3.0
-_AT_ONCE = 16
-_ELSEWHERE_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,31 +164,15 @@ class Places:
         return False
 
     def inspect_elsewhere(self, container: str) -> ContainerInfo | None:
-        """A container that is no service: by any name on the manager's own engine, by its whole id on every node.
+        """A container of the manager's own engine that is no service's.
 
-        None: nobody who answers has it, or it is one of this library that is no session of the swarm.
+        None: it has none, or it is one of this library that is no session of the swarm.
         """
         if self._recall(container) is not None:
             return None  # its service was removed
         own = self._manager.engine
         info = own.inspect(container)
-        if info is not None:
-            is_ours = any(name.startswith(LABEL_START) for name in info.labels)
-            if NAME_LABEL in info.labels or (is_ours and not info.id.startswith(container)):
-                return None  # its service was removed; or it is a container of a launcher without a swarm
-            node = self._manager.find_node(own.traits.node_id or "")
-            return info if node is None else replace(info, node=node.hostname, host=node.address)
-        if not is_container_id(container):
-            return None
-        nodes = [node for node in self._manager.list_nodes() if node.is_ready and node.id != own.traits.node_id]
-        found = map_at_once(lambda node: self._inspect_on(node, container), nodes, threads=_AT_ONCE)
-        return next((item for item in found if item is not None and NAME_LABEL not in item.labels), None)
-
-    def _inspect_on(self, node: SwarmNode, container: str) -> ContainerInfo | None:
-        try:
-            with within(Deadline(_ELSEWHERE_SECONDS)):
-                found = self._engines.of(node).inspect(container)
-        except EngineError as error:
-            _log.info("node %s was not asked for container %s: %s", node.hostname, container[:12], error)
-            return None
-        return None if found is None else replace(found, node=node.hostname, host=node.address)
+        if info is None or any(name.startswith(LABEL_START) for name in info.labels):
+            return None  # its service was removed, or it is of a launcher without a swarm
+        node = self._manager.find_node(own.traits.node_id or "")
+        return info if node is None else replace(info, node=node.hostname, host=node.address)

@@ -225,7 +225,7 @@ def test_a_session_whose_node_is_away(start: Start, context: Context, engine: Fa
     engine.lose_node(NAME)
     asked = len(engine.execs)
     status = session.status()
-    assert (status.state, status.exit_code, status.detail) == (SessionState.UNREACHABLE, None, "its node node2 is down")
+    assert (status.state, status.exit_code, status.detail) == (SessionState.UNREACHABLE, None, "node node2 is down")
     labels = SessionLabels.of_session(engine.named(NAME).labels, NAME)
     looks: tuple[Callable[[], object], ...] = (
         lambda: get_session(context, "one"),
@@ -235,7 +235,7 @@ def test_a_session_whose_node_is_away(start: Start, context: Context, engine: Fa
         lambda: find_stats(context, session.container_id, labels),
     )
     for look in looks:
-        with pytest.raises(EngineUnavailableError, match="nobody can reach session one: its node node2 is down"):
+        with pytest.raises(EngineUnavailableError, match="nobody can reach session one: node node2 is down"):
             look()
     (item,) = list_sessions(context)
     assert (item.state, item.node) == (SessionState.UNREACHABLE, "node2")
