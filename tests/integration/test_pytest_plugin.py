@@ -538,7 +538,7 @@ def test_what_runs_elsewhere_have_left_is_reaped_when_it_has_ended_and_is_old(
     mark = owner.owner_id().replace(process._pid_space()[0], "another-machine")
     with Launcher(namespace=launcher.namespace, owner=mark) as elsewhere:
         session = elsewhere.start(pipeline_dir)
-    engine = launcher._engine
+    engine: Any = launcher._engine
     now = engine.now
     monkeypatch.setattr(engine, "now", lambda: now() + 100_000)
     assert owner.reap_dead_runs(engine) == []

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from jupyter_launcher import (
+    EngineError,
     EngineUnavailableError,
     Event,
     EventKind,
@@ -32,7 +33,7 @@ from jupyter_launcher.sessions.running import find_stats, pause_session, resume_
 from jupyter_launcher.sessions.start import StartRequest, start_session
 from jupyter_launcher.sessions.stop import stop_session
 from jupyter_launcher.spec.labels import SessionLabels
-from tests.unit.fakes import INFO, FakeJupyter, FakeSwarm, container, not_run, printed, swarm_context
+from tests.unit.fakes import INFO, FakeJupyter, FakeSwarm, container, not_run, printed, refusal, swarm_context
 
 Start = Callable[..., Session]
 NAME = "jupyter-server.unit.one"
@@ -130,6 +131,13 @@ def test_what_is_weaker_is_told_once(start: Start, events: list[Event]) -> None:
     assert start(user="name", session_id="two").warnings == ()  # that user's folder is everybody's anywhere
 
 
+def test_memory_whose_files_cannot_be_run_is_told(start: Start, engine: FakeSwarm) -> None:
+    assert len(start(read_only=True).warnings) == 1
+    engine.traits = EngineTraits(name="Docker", version="26.1.0", api_version="1.45")
+    _, told = start(tmpfs={"/scratch": "1m"}, session_id="two").warnings
+    assert "nothing in /scratch can be run" in told
+
+
 def test_a_server_without_setpriv_is_told(start: Start, jupyter: FakeJupyter, events: list[Event]) -> None:
     jupyter.start_answer = printed(INFO, None, "programs of the image can get more privileges: no `setpriv`\n")
     assert any("more privileges" in text for text in start().warnings)
@@ -218,7 +226,7 @@ def test_a_session_whose_node_is_away(start: Start, context: Context, engine: Fa
     engine.lose_node(NAME)
     asked = len(engine.execs)
     status = session.status()
-    assert (status.state, status.exit_code, status.detail) == (SessionState.UNREACHABLE, None, "its node node2 is down")
+    assert (status.state, status.exit_code, status.detail) == (SessionState.UNREACHABLE, None, "node node2 is down")
     labels = SessionLabels.of_session(engine.named(NAME).labels, NAME)
     looks: tuple[Callable[[], object], ...] = (
         lambda: get_session(context, "one"),
@@ -228,7 +236,7 @@ def test_a_session_whose_node_is_away(start: Start, context: Context, engine: Fa
         lambda: find_stats(context, session.container_id, labels),
     )
     for look in looks:
-        with pytest.raises(EngineUnavailableError, match="nobody can reach session one: its node node2 is down"):
+        with pytest.raises(EngineUnavailableError, match="nobody can reach session one: node node2 is down"):
             look()
     (item,) = list_sessions(context)
     assert (item.state, item.node) == (SessionState.UNREACHABLE, "node2")
@@ -263,6 +271,17 @@ def test_nor_is_one_whose_node_is_away_by_now(
     (reaped,) = reap_sessions(context, min_age=0.0, keep=(), owner=None, dry_run=False)
     assert (reaped.report, reaped.error) == (None, "its container is unreachable by now; it was left alone")
     assert engine.removed == []
+
+
+@pytest.mark.parametrize("error", [EngineUnavailableError("no answer", hint="x"), refusal(403)])
+def test_the_swarm_ends_one_whose_node_does_not_answer(
+    start: Start, engine: FakeSwarm, jupyter: FakeJupyter, error: EngineError
+) -> None:
+    session = start()
+    jupyter.heeds_shutdown = False
+    engine.fail("exec", error)
+    assert session.stop().method is StopMethod.UNREACHABLE
+    assert engine.known == {}
 
 
 def test_it_can_be_stopped(start: Start, engine: FakeSwarm, jupyter: FakeJupyter, events: list[Event]) -> None:
