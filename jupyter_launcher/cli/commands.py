@@ -295,7 +295,6 @@ def doctor(
     """
     from jupyter_launcher.cli.checks import CheckState
     from jupyter_launcher.cli.doctor import examine
-    from jupyter_launcher.engine.client import DockerEngine
     from jupyter_launcher.engine.images import DEFAULT_IMAGE
     from jupyter_launcher.models import Volume
 
@@ -304,7 +303,8 @@ def doctor(
         raise OptionError(msg, hint="leave DIR out, or give a directory", option="directory")
     checks = []
     found = examine(
-        lambda: DockerEngine.connect(context=state.context),
+        state.connect,
+        swarm=state.swarm_words.make(),
         pipeline_dir=None if directory is None else Path(directory),
         image=image or DEFAULT_IMAGE,
         roots=roots or None,

@@ -9,6 +9,7 @@ import shutil
 import uuid
 from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 from jupyter_launcher.cli import checks
 from jupyter_launcher.cli.checks import Check, CheckState
@@ -23,7 +24,7 @@ from jupyter_launcher.host.address import EngineAddress
 from jupyter_launcher.host.pipeline_dir import PipelineDir, resolve_pipeline_dir
 from jupyter_launcher.host.process import process_mark
 from jupyter_launcher.host.rules import DirectoryRules, parse_roots
-from jupyter_launcher.models import Gateway
+from jupyter_launcher.models import Gateway, Swarm
 from jupyter_launcher.models.options import HiddenTexts
 from jupyter_launcher.server.api import JupyterApi
 from jupyter_launcher.server.ready import TOKEN_HINT
@@ -34,6 +35,9 @@ from jupyter_launcher.spec.server import read_script
 from jupyter_launcher.waiting import Deadline, NotYetError, attempts
 from jupyter_launcher.warm.mount import RefusedError, try_mount
 
+if TYPE_CHECKING:
+    from jupyter_launcher.engine.swarm.engine import SwarmEngine
+
 __all__ = ["examine"]
 
 _DISK_NEEDED, _DISK_WANTED = 0.5, 3.0  # GB: one session's files; a build of the image
@@ -43,8 +47,9 @@ _WRITE = 'file="$1/.jupyter-launcher-doctor-$$"; : >"$file" && rm -f "$file"'
 
 
 def examine(
-    connect: Callable[[], DockerEngine],
+    connect: Callable[[], DockerEngine | SwarmEngine],
     *,
+    swarm: Swarm | None = None,
     pipeline_dir: str | os.PathLike[str] | None = None,
     gateway: str | None = None,
     network: str | None = None,
@@ -67,6 +72,11 @@ def examine(
     with contextlib.closing(engine):
         address = EngineAddress(engine)
         yield from _check_engine(engine)
+        if swarm is not None:
+            from jupyter_launcher.cli.swarm.doctor import examine_swarm
+
+            yield from examine_swarm(cast("SwarmEngine", engine), swarm, image=image, network=network)
+            network = network or swarm.network
         found_image = checks.attempt("image", lambda: _check_image(engine, image))
         yield found_image
         folder: PipelineDir | None = None
@@ -88,7 +98,13 @@ def examine(
                 yield checks.from_error("gateway", error)
         if found_image.state is not CheckState.WARNING:  # it is there, or nobody may look
             yield from _check_from_inside(
-                engine, address, image, folder, found, (found.network if found else None) or network
+                engine,
+                address,
+                image,
+                folder,
+                found,
+                (found.network if found else None) or network,
+                is_swarm=swarm is not None,
             )
         else:
             yield checks.attempt("free disk", lambda: _check_disk_here(engine))
@@ -193,6 +209,8 @@ def _check_from_inside(
     folder: PipelineDir | None,
     gateway: Gateway | None,
     network: str | None,
+    *,
+    is_swarm: bool,
 ) -> Iterator[Check]:
     try:
         host_ip = address.choose_publish_ip(None)
@@ -212,6 +230,8 @@ def _check_from_inside(
             if gateway is not None:
                 yield checks.attempt("reach the gateway", lambda: _check_gateway(engine, container, gateway))
             yield checks.attempt("published port", lambda: _check_port(engine, address, container, host_ip))
+            if is_swarm:  # it has no pools, and its nodes' bridges are nobody's here
+                return
             yield checks.attempt("container IPs", lambda: _check_ips(address, config.network))
             yield checks.attempt("pool", lambda: _check_pool(engine, container))  # last: it changes the container
     except LauncherError as error:

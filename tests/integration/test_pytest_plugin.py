@@ -539,13 +539,17 @@ def test_what_runs_elsewhere_have_left_is_reaped_when_it_has_ended_and_is_old(
     with Launcher(namespace=launcher.namespace, owner=mark) as elsewhere:
         session = elsewhere.start(pipeline_dir)
     engine = launcher._engine
+
+    def open_launcher(namespace: str) -> Launcher:
+        return Launcher(client=engine.client, namespace=namespace)
+
     now = engine.now
     monkeypatch.setattr(engine, "now", lambda: now() + 100_000)
-    assert owner.reap_dead_runs(engine) == []
+    assert owner.reap_dead_runs(engine, open_launcher) == []
     assert session.status().state is SessionState.READY
     engine.api.stop(session.container_id)
     monkeypatch.setattr(engine, "now", now)
-    assert owner.reap_dead_runs(engine) == []
+    assert owner.reap_dead_runs(engine, open_launcher) == []
     monkeypatch.setattr(engine, "now", lambda: now() + 100_000)
-    assert owner.reap_dead_runs(engine) == [session.container_name]
+    assert owner.reap_dead_runs(engine, open_launcher) == [session.container_name]
     assert session.status().state is SessionState.GONE
