@@ -11,11 +11,9 @@ from types import TracebackType
 from typing import Any, Literal
 
 from jupyter_launcher.acts import run_act
-from jupyter_launcher.engine.client import DockerEngine
 from jupyter_launcher.engine.connection import DockerClient
 from jupyter_launcher.engine.images import CONTEXTS, DEFAULT_GATEWAY_IMAGE, DEFAULT_IMAGE, packages_tag
 from jupyter_launcher.gateway.run import GatewayRequest, run_gateway
-from jupyter_launcher.host.address import EngineAddress
 from jupyter_launcher.host.rules import DirectoryRules, parse_roots
 from jupyter_launcher.models import (
     BuildOptions,
@@ -28,12 +26,13 @@ from jupyter_launcher.models import (
     Secret,
     SessionSummary,
     StopReport,
+    Swarm,
     Timeouts,
     Volume,
 )
 from jupyter_launcher.models.options import hide_secrets
 from jupyter_launcher.server.process import renew_lease
-from jupyter_launcher.sessions.context import Context
+from jupyter_launcher.sessions.context import Context, connect_engine
 from jupyter_launcher.sessions.events import SessionEvents, follow_sessions
 from jupyter_launcher.sessions.join import find_session, get_session
 from jupyter_launcher.sessions.leftovers import list_gateways, reap_leftovers
@@ -64,7 +63,7 @@ Pull = Literal["missing", "always", "never"]
 
 
 class Launcher:
-    """Starts sessions on one Docker engine and finds them again.
+    """Starts sessions on one Docker engine, or in a swarm, and finds them again.
 
     The engine's containers are the only record of sessions: another process with the same ``namespace`` sees the same
     sessions. Closing it closes connections and stops no session, but those of ``prepare`` that nobody has taken.
@@ -93,6 +92,9 @@ class Launcher:
             as ``docker run`` and ``docker build`` give them. What ``environment`` or ``build`` sets has precedence.
         on_event: called in the thread that works, with each :class:`Event`. What it raises is
             logged and changes nothing.
+        swarm: sessions are services of the swarm of which the engine is a manager. Paths are paths of its nodes then,
+            and ``pool``, ``pause``, ``resume``, ``events`` and ``run_gateway`` raise :class:`OptionError`. None:
+            sessions are containers of the engine.
 
     Attributes:
         namespace, owner, image, timeouts: as they were given, or their defaults.
@@ -119,6 +121,7 @@ class Launcher:
         allow_engine_socket: bool = False,
         use_config_proxy: bool = True,
         on_event: Callable[[Event], None] | None = None,
+        swarm: Swarm | None = None,
     ) -> None:
         self.namespace = check_name(namespace, "namespace")
         self.owner = check_text(owner, "owner")
@@ -130,7 +133,8 @@ class Launcher:
         check_callback(on_event, "on_event")
         check_flag(allow_engine_socket, "allow_engine_socket")
         check_flag(use_config_proxy, "use_config_proxy")
-        self._engine = DockerEngine.connect(
+        self._engine, address, in_swarm = connect_engine(
+            swarm,
             docker_host=docker_host,
             context=context,
             client=client,
@@ -139,7 +143,6 @@ class Launcher:
         )
         self._preparations = Preparations()
         self._limit = StartLimit(max_starts, lambda: self._engine.traits.cores)
-        address = EngineAddress(self._engine)
         try:
             found = parse_roots(address, roots)
         except BaseException:
@@ -154,6 +157,7 @@ class Launcher:
             timeouts=self.timeouts,
             reporter=PhaseReporter(on_event),
             rules=DirectoryRules(roots=found, allow_engine_socket=allow_engine_socket),
+            swarm=in_swarm,
         )
 
     def __enter__(self) -> Launcher:
@@ -216,6 +220,7 @@ class Launcher:
         log_size: int | str | None = "10m",
         container_options: Mapping[str, object] | None = None,
         unsafe: bool = False,
+        constraints: Collection[str] = (),
         timeouts: Timeouts | None = None,
         cancel: threading.Event | None = None,
     ) -> Session:
@@ -310,6 +315,8 @@ class Launcher:
                 they are no place for secrets.
             unsafe: let ``container_options`` have what opens the engine's host to the session, such as ``Devices``,
                 ``Privileged`` and ``CapAdd``, and names that are not known.
+            constraints: in a swarm, which nodes may run the session, besides those of :class:`Swarm`: texts as
+                ``docker service create --constraint`` takes them, such as ``node.hostname==NAME``.
             timeouts: in place of the launcher's.
             cancel: another thread sets it to end this start.
 
@@ -319,6 +326,7 @@ class Launcher:
             GatewayError: the gateway cannot be found, shares no network, or does not answer.
             ImageNotFoundError, ImageBuildError: there is no image to run.
             PortInUseError: ``host_port`` is taken.
+            PlacementError: no node of the swarm takes the session.
             ServerError: the server died, or did not answer in time.
             SessionConflictError: the id is taken: by a session with other options, or by a container that is
                 no session, or whose labels cannot be read.
@@ -370,9 +378,10 @@ class Launcher:
             options: those of ``start`` that hold for all sessions of the pool.
 
         Raises:
-            OptionError: an option has a value that cannot work, or cannot be a pool's.
+            OptionError: an option has a value that cannot work, or cannot be a pool's; or sessions are in a swarm.
             EngineError: the engine does not answer.
         """
+        self._context.refuse_in_swarm("pool")
         options = {"image": self.image, **hide_secrets(options)}
         return WarmPool(self._context, self._limit, self.start, size=size, user=user, max_age=max_age, options=options)
 
@@ -387,7 +396,8 @@ class Launcher:
             ServerNotRunningError: it has, but no server runs in it.
             ServerError: its server does not answer as it should.
             ExecError: nobody can tell, because no command runs in the container; it is paused, perhaps.
-            EngineError: the engine does not answer.
+            EngineUnavailableError: the engine does not answer; or nobody can tell, because its node of a swarm is away.
+            EngineError: the engine refused.
         """
         return self._preparations.note(get_session(self._context, session_id))
 
@@ -395,7 +405,8 @@ class Launcher:
         """Stop a session in whatever state it is, also one that is paused, has ended or was never started.
 
         It takes at most ``timeouts.shutdown``, ``terminate`` and ``gateway`` together, and the engine's time. A
-        Ctrl-C meanwhile kills what is left of the session.
+        Ctrl-C meanwhile kills what is left of the session. In a swarm, a session whose node is away is not seen to
+        end: the report's method is ``unreachable``, and the swarm ends it when the node is back.
 
         Raises:
             SessionNotFoundError: this namespace has no container of this session id.
@@ -452,7 +463,8 @@ class Launcher:
 
         Dead sessions have ended, or were created and never started. A session that runs is orphaned when
         ``keep`` is given and does not name it: only its orchestrator knows. One that cannot be stopped is
-        reported with its error, and the next one is tried. Containers in state ``unreadable`` are left alone.
+        reported with its error, and the next one is tried. Containers in state ``unreadable`` are left alone, and so
+        are sessions in state ``unreachable``, whose node of a swarm is away.
         Just before a container is stopped, its state and ``keep`` are looked at once more.
 
         After them come the gateways of ``run_gateway`` in this namespace: those that have ended, those whose process
@@ -525,7 +537,7 @@ class Launcher:
                 kind). None: only what is to come.
 
         Raises:
-            OptionError: ``since`` is no time.
+            OptionError: ``since`` is no time, or sessions are in a swarm, which tells nothing of its tasks.
             EngineError: the engine does not answer, or something before it forbids to ask.
             EngineUnavailableError: by the iterator: the engine has ended the stream, as at its restart.
         """
@@ -631,6 +643,7 @@ class Launcher:
             GatewayUnreachableError: it gave no kernel specs in time (``timeouts.start``).
             EngineError: the engine refused, or does not answer.
         """
+        self._context.refuse_in_swarm("run_gateway")
         check_network(network, "network")
         check_callback(keep, "keep")
         self.ensure_image(image)

@@ -19,7 +19,7 @@ from jupyter_launcher.models import BuildOptions, Stats
 from jupyter_launcher.models.options import HiddenTexts
 from jupyter_launcher.waiting import Deadline
 
-__all__ = ["NO_LOG", "OUTPUT_LIMIT", "Engine", "Events", "Exchange", "Images", "Progress"]
+__all__ = ["NO_LOG", "OUTPUT_LIMIT", "Engine", "Events", "Exchange", "Images", "NodesEngine", "Progress"]
 
 NO_LOG = "(no log: "
 """How a message's log begins where the engine gave none."""
@@ -286,3 +286,16 @@ class Engine(Protocol):
                 or does not run, and 200 where a proxy lets no input pass.
             EngineUnavailableError: the engine does not answer.
         """
+
+
+class NodesEngine(Engine, Protocol):
+    """The engine of a swarm: what every engine does, and what a swarm alone has."""
+
+    def constrained(self, constraints: Collection[str]) -> NodesEngine:
+        """The same swarm, with more constraints for what is created."""
+
+    def service(self, name: str) -> str | None:
+        """The id of a service of anybody's, by its own name or id; None: there is none."""
+
+    def close(self) -> None:
+        """Close the connections."""

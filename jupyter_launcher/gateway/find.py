@@ -27,13 +27,21 @@ from jupyter_launcher.spec.labels import gateway_filter, is_gateway
 from jupyter_launcher.spec.server import RUN_DIR, read_script
 from jupyter_launcher.waiting import Deadline, NotYetError, attempts
 
-__all__ = ["find_container", "find_token", "read_token", "resolve_gateway"]
+__all__ = [
+    "CONTAINER_NAME",
+    "check_url",
+    "find_container",
+    "find_token",
+    "read_token",
+    "resolve_gateway",
+    "split_port",
+]
 
 _TOKEN_SECONDS = 15.0
 _TOKEN = re.compile(r"[0-9a-f]{64}")
 _OUTPUT_LIMIT = 1024
-_CONTAINER_NAME = re.compile(r"(?![0-9.]+$)[a-z0-9][a-z0-9_.-]*")
-"""As the host of a URL: in small letters, and no IP."""
+CONTAINER_NAME = re.compile(r"(?![0-9.]+$)[a-z0-9][a-z0-9_.-]*")
+"""A container as the host of a URL: in small letters, and no IP."""
 _MOST_LOOKS = 100
 
 
@@ -60,7 +68,7 @@ def resolve_gateway(
     check_text(gateway, "gateway")
     if "://" in gateway or not gateway.strip():
         return _resolve_url(engine, gateway, network, seconds)
-    name, port = _split_port(gateway)
+    name, port = split_port(gateway)
     info = engine.inspect(name)
     if info is None:
         msg = f"there is no container {name!r} for the gateway"
@@ -75,7 +83,7 @@ def resolve_gateway(
 
 def _resolve_url(engine: Engine, gateway: str, network: str | None, seconds: float) -> Gateway:
     """A URL as it is; where it leads to a gateway of ours, with its network and token."""
-    found = Gateway(name=gateway, url=_check_url(gateway), network=network)
+    found = Gateway(name=gateway, url=check_url(gateway), network=network)
     ours = _find_ours(engine, found.url, None if network is None else (network,))
     if ours is not None:
         info, joined = ours
@@ -89,7 +97,7 @@ def _join_network(engine: Engine, gateway: Gateway) -> Gateway:
     On the default bridge, no container is known by its name, so there the URL gets the container's IP.
     """
     host = urlsplit(gateway.url).hostname or ""
-    info = engine.inspect(host) if _CONTAINER_NAME.fullmatch(host) else None
+    info = engine.inspect(host) if CONTAINER_NAME.fullmatch(host) else None
     if info is None or info.name != host or not info.running or info.network_mode == "host":
         return gateway
     network = _choose_network(info, gateway.name, None)
@@ -122,7 +130,7 @@ def _find_on(engine: Engine, url: str, networks: Collection[str]) -> list[str]:
         near = [item for item in near if not is_gateway(item.labels, item.name)]
     found = [item.id for item in near if host in [item.networks[name] for name in _shared(item, networks)]]
     found += [item.id for item in near if host == item.name.lower()]
-    if found or not _CONTAINER_NAME.fullmatch(host):
+    if found or not CONTAINER_NAME.fullmatch(host):
         return found
     # Only an inspect tells the other names. The default bridge has none.
     candidates = [item for item in near if set(_shared(item, networks)) - {DEFAULT_NETWORK}][:_MOST_LOOKS]
@@ -204,7 +212,12 @@ def read_token(engine: Engine, container: str, deadline: Deadline) -> str | None
     return printed if _TOKEN.fullmatch(printed) else None
 
 
-def _check_url(gateway: str) -> str:
+def check_url(gateway: str) -> str:
+    """The URL of a gateway, which holds no secret.
+
+    Raises:
+        GatewayError: it is no http(s) URL, or may hold one, and is not shown then.
+    """
     try:
         parts = urlsplit(gateway)
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
@@ -227,7 +240,12 @@ def _hide_secrets(gateway: str) -> str:
     return "..." if set("@?#") & set(gateway) else gateway
 
 
-def _split_port(gateway: str) -> tuple[str, int]:
+def split_port(gateway: str) -> tuple[str, int]:
+    """The name, and the port, of a gateway that was named as ``NAME`` or ``NAME:PORT``.
+
+    Raises:
+        GatewayError: it was not.
+    """
     name, colon, port = gateway.partition(":")
     is_port = re.fullmatch(r"[0-9]{1,5}", port) is not None and 0 < int(port) < 65536
     shown = _hide_secrets(gateway)

@@ -10,7 +10,7 @@ import contextlib
 import re
 import socket
 from collections.abc import Iterable
-from ipaddress import IPv4Network, ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -23,7 +23,7 @@ from jupyter_launcher.spec.checks import LOOPBACK, SERVER_PORT
 from jupyter_launcher.spec.container import DEFAULT_NETWORK, PORT_KEY
 from jupyter_launcher.waiting import Deadline, call_within
 
-__all__ = ["EngineAddress", "bracket"]
+__all__ = ["EngineAddress", "bracket", "has_address_in", "is_in_container"]
 
 _NAME_SECONDS = 10.0
 _OWN_ID = re.compile(r"/([0-9a-f]{64})/\S* /etc/(?:hostname|hosts|resolv\.conf) ")
@@ -39,7 +39,10 @@ class EngineAddress:
 
     Attributes:
         ids_inside: for the uid and the gid of an owner, as this process sees them, those that containers see.
+        has_nodes: the containers are on several hosts, and nobody knows before on which a new one will be.
     """
+
+    has_nodes = False
 
     def __init__(self, engine: Engine) -> None:
         self.ids_inside: dict[tuple[int, int], tuple[int, int]] = {}
@@ -177,10 +180,8 @@ class EngineAddress:
         found = self._look_at_network(name)
         if found is None or found.driver != "bridge":
             return False
-        # Containers are known by their IPv4 addresses.
-        subnets = [item for item in found.subnets if isinstance(item, IPv4Network)]
         # Podman makes a bridge with the first container on it.
-        return bool(subnets) and (traits.is_podman or any(map(_has_address_in, subnets)))
+        return (traits.is_podman and bool(_of_version_4(found.subnets))) or has_address_in(found.subnets)
 
     def is_hidden_ip(self, host: str, networks: Iterable[str]) -> bool:
         """Whether a host in a URL is an IP of a container on one of these networks, which is not reached from here."""
@@ -240,6 +241,20 @@ class EngineAddress:
         """The container that this process runs in, or None if it uses the host's network."""
         own = self.find_own_container(again=again)
         return None if own is None or own.network_mode == "host" else own
+
+
+def is_in_container() -> bool:
+    """Whether this process runs in a container of an engine, whichever engine that is."""
+    return _OWN_ID.search(read_mountinfo()) is not None
+
+
+def has_address_in(subnets: Iterable[IPv4Network | IPv6Network]) -> bool:
+    """Whether this host has an address in one of these subnets. Containers are known by their IPv4 addresses."""
+    return any(map(_has_address_in, _of_version_4(subnets)))
+
+
+def _of_version_4(subnets: Iterable[IPv4Network | IPv6Network]) -> list[IPv4Network]:
+    return [item for item in subnets if isinstance(item, IPv4Network)]
 
 
 def _has_address_in(subnet: IPv4Network) -> bool:

@@ -132,7 +132,8 @@ def resolve_pipeline_dir(
 
     With a remote engine the path is on the remote host. It is checked by running ``stat`` in a short-lived
     container of ``image``; so is the identity of a directory where the engine has a kernel of its own, and the owner
-    where the engine maps ids, or may do so: then once for each owner. A volume is prepared by such a container.
+    where the engine maps ids, or may do so: then once for each owner. A volume is prepared by such a container. In a
+    swarm the identity is not known, and nobody looks where ``user`` is more than a uid.
 
     Args:
         engine: that mounts it.
@@ -155,11 +156,14 @@ def resolve_pipeline_dir(
     look = Look(engine=engine, address=address, image=image)
     if isinstance(given, Volume):
         return _resolve_volume(look, given, user, rules, traits)
+    if address.has_nodes and user is not None and not _needs_owner(user):
+        return PipelineDir(path=_check_node_path(address, given, rules, traits), user=check_user(user, "user"))
     if address.is_remote:
         folder = _resolve_remote(look, given, user, rules, traits)
     else:
         folder = _resolve_here(look, given, user, rules, traits, groups)
-    return folder if _shows_identities(traits) else replace(folder, identity=None)
+    # The node of the look may be another one than that of the session.
+    return folder if _shows_identities(traits) and not address.has_nodes else replace(folder, identity=None)
 
 
 def _shows_identities(traits: EngineTraits) -> bool:
@@ -190,6 +194,15 @@ def _resolve_remote(
     else:
         worker, warning = _choose_user(user, *seen.ids), ""
     return PipelineDir(path=path, user=worker, identity=seen.identity, warning=warning)
+
+
+def _check_node_path(
+    address: EngineAddress, given: str | os.PathLike[str], rules: DirectoryRules, traits: EngineTraits
+) -> Path:
+    """A path of a node of which nobody knows yet which one it will be, once the rules let it through."""
+    path = _remote_path(address, given)
+    _check_rules(address, Source(kind=_KIND, path=path, walk=None), rules, traits)
+    return path
 
 
 def _resolve_here(

@@ -125,7 +125,9 @@ class SessionSummary:
         state: the state.
         exit_code: of a container that has ended.
         oom_killed: the kernel ended a process of the container for memory; with ``probe=False`` always False.
-        detail: in state ``unreadable``: what cannot be read, and what to do; else why nobody could look.
+        detail: in state ``unreadable``: what cannot be read, and what to do; in state ``unreachable``: why nobody can
+            tell more; else why nobody could look.
+        node: in a swarm, the hostname of the node that it is on; else empty.
     """
 
     session_id: str
@@ -141,6 +143,7 @@ class SessionSummary:
     exit_code: int | None = None
     oom_killed: bool = False
     detail: str = ""
+    node: str = ""
 
 
 class StopMethod(str, Enum):
@@ -150,6 +153,8 @@ class StopMethod(str, Enum):
     SIGTERM = "sigterm"
     KILLED = "killed"
     ALREADY_STOPPED = "already-stopped"
+    UNREACHABLE = "unreachable"
+    """Its node of the swarm is away, so nobody saw it end; the swarm ends it when the node is back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,7 +167,7 @@ class StopReport:
         kernels_gone: those of them that were seen to be gone, on the gateway if there is one.
         kernels_of_others: ids of kernels on the gateway that carry this session's mark, and most likely are another
             client's: a gateway may give the environment of one request to later ones. They were left alone.
-        seconds: from the call to the container's removal.
+        seconds: from the call to the container's removal; with ``unreachable``, to that of its service.
     """
 
     method: StopMethod

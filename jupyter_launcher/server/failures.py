@@ -11,6 +11,7 @@ from jupyter_launcher.engine.types import ContainerInfo
 from jupyter_launcher.errors import (
     EngineError,
     ExecError,
+    OptionError,
     PipelineDirError,
     ServerError,
     ServerInfoError,
@@ -55,6 +56,8 @@ _UNWRITABLE_DIRECTORY = 73
 """The exit code of start.sh where its user can't write to the directory."""
 _UNWRITABLE_HOME = 75
 """The exit code of start.sh where its user can't write to the home that was given."""
+_PRIVILEGES = 76
+"""The exit code of no_new_privileges.sh where the container lets processes get new privileges."""
 _KILLED = 137
 _SHOWN = 200  # characters
 _NOT_FOUND = 127
@@ -92,7 +95,7 @@ def describe_start(
     error: ExecError,
     entrypoint: tuple[str, ...],
     deadline: Deadline,
-) -> PipelineDirError | ServerError:
+) -> PipelineDirError | OptionError | ServerError:
     """The error for a start.sh that did not run, or that failed.
 
     ``entrypoint`` is the image's that runs before; empty: there is none.
@@ -105,6 +108,12 @@ def describe_start(
     if error.started and error.exit_code == _UNWRITABLE_HOME:
         msg = f"home {home} cannot be used: {said}"
         return PipelineDirError(msg, hint="change its owner or its mode, or give another home=", path=str(home))
+    if error.started and error.exit_code == _PRIVILEGES:
+        info = engine.inspect(container)
+        node = "its node" if info is None or not info.node else f"node {info.node}"
+        msg = f"the session would not have no-new-privileges: the engine of {node} gives it to no service"
+        hint = "use Docker 25 or newer there, leave that node out by constraints=, or accept it: Swarm(weaker=True)"
+        return OptionError(msg, hint=hint, option="swarm")
     if error.started and error.exit_code == _NOT_PREPARED:
         msg = f"the server in container {container[:12]} could not be prepared: {said or error.message}"
         hint = "see that the image has sh, mkfifo and od, and that /tmp or HOME can be written"

@@ -74,6 +74,7 @@ def start_server(
     Raises:
         PipelineDirError: the directory that is mounted is not the one that was looked at, or the server's user cannot
             work in it; nothing was started.
+        OptionError: nothing keeps the container's processes from getting new privileges; nothing was started.
         ServerStartError: it could not be started, it ended, or it is no server of JupyterLab 3 or newer.
         ServerInfoError: it answers, but not to our token, or its server_info cannot be parsed.
         ServerTimeoutError: it lives, but there is no server_info after the deadline.
@@ -93,6 +94,7 @@ def start_server(
     command = ("sh", "-c", script, "start", *time, *values, *plan.command)
     if entrypoint:
         command = ("sh", "-c", read_script("await_entrypoint.sh"), "await", *time, script, *values, *plan.command)
+    command = (*plan.prefix, *command)
     if plan.secrets.values:
         files = " ".join(plan.secrets.values)
         command = ("sh", "-c", read_script("take_secrets.sh"), "take", RUN_DIR, files, *command)

@@ -4,19 +4,30 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
+from jupyter_launcher.engine.client import DockerEngine
 from jupyter_launcher.engine.protocol import Engine
 from jupyter_launcher.engine.types import ContainerInfo, ListedContainer
 from jupyter_launcher.forks import PerProcess
 from jupyter_launcher.host.address import EngineAddress
 from jupyter_launcher.host.rules import DirectoryRules
-from jupyter_launcher.models import BuildOptions, Phase, ServerInfo, Timeouts
+from jupyter_launcher.models import BuildOptions, Mount, Phase, ServerInfo, Swarm, Timeouts
 from jupyter_launcher.sessions.phases import PhaseReporter
+from jupyter_launcher.spec.checks import refuse_option
 from jupyter_launcher.spec.labels import SessionLabels
 from jupyter_launcher.waiting import Deadline
 
-__all__ = ["Context", "KnownServers"]
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from jupyter_launcher.engine.connection import ConnectOptions
+    from jupyter_launcher.engine.swarm.engine import SwarmEngine
+    from jupyter_launcher.swarm.rules import SwarmRules
+
+__all__ = ["Context", "KnownServers", "connect_engine"]
 
 _MOST_SERVERS = 1024
 
@@ -79,6 +90,7 @@ class Context:
         reporter: of events.
         rules: which directories may be mounted.
         servers: those that have answered here.
+        swarm: what is different where the sessions are in a swarm; None: they are on one engine.
     """
 
     engine: Engine
@@ -90,6 +102,49 @@ class Context:
     reporter: PhaseReporter
     rules: DirectoryRules
     servers: KnownServers = field(default_factory=KnownServers)
+    swarm: SwarmRules | None = None
+
+    def for_start(self, timeouts: Timeouts, constraints: Collection[str]) -> Context:
+        """The same for one start, with its time-outs, and on the nodes that these constraints allow.
+
+        Raises:
+            OptionError: there are constraints, and no swarm.
+        """
+        changed = replace(self, timeouts=timeouts)
+        if not constraints:
+            return changed
+        if self.swarm is None:
+            seen = "are for a swarm, and this launcher has none"
+            refuse_option("constraints", seen, "leave them out, or use Launcher(swarm=Swarm(...))")
+        engine = self.swarm.engine.constrained(constraints)
+        return replace(changed, engine=engine, swarm=replace(self.swarm, engine=engine))
+
+    def check_given(self, options: Mapping[str, Any]) -> None:
+        """Refuse what a swarm cannot give a session, by the options of a start as the caller gave them.
+
+        Raises:
+            OptionError: it names one of them.
+        """
+        if self.swarm is not None:
+            self.swarm.check_options(options)
+
+    def check_mounts(self, mounts: Iterable[Mount]) -> None:
+        """Refuse mounts that a swarm cannot make.
+
+        Raises:
+            OptionError: it names the target of one.
+        """
+        if self.swarm is not None:
+            self.swarm.check_mounts(mounts)
+
+    def refuse_in_swarm(self, call: str) -> None:
+        """Refuse a method of ``Launcher`` that a swarm cannot do.
+
+        Raises:
+            OptionError: the sessions are in a swarm.
+        """
+        if self.swarm is not None:
+            self.swarm.refuse_call(call)
 
     def ensure_image(self, image: str, pull: str, reporter: PhaseReporter) -> None:
         """Have an image on the engine: ours are built, others pulled."""
@@ -99,3 +154,26 @@ class Context:
     def server_url(self, info: ContainerInfo | ListedContainer, labels: SessionLabels) -> str:
         """A session's server as this process reaches it."""
         return self.address.server_url(info, labels.host_ip, labels.base_url)
+
+
+def connect_engine(
+    swarm: Swarm | None, **given: Unpack[ConnectOptions]
+) -> tuple[DockerEngine | SwarmEngine, EngineAddress, SwarmRules | None]:
+    """Reach one engine, or a swarm through one of its managers; with how its containers are reached, and its rules.
+
+    Raises:
+        OptionError: the swarm, or how the engine is reached, cannot be as it was given.
+        EngineError: as :meth:`DockerEngine.connect` says.
+    """
+    if swarm is None:
+        engine = DockerEngine.connect(**given)
+        return engine, EngineAddress(engine), None
+    # What only a swarm needs is imported only for one.
+    from jupyter_launcher.engine.swarm.engine import SwarmEngine
+    from jupyter_launcher.swarm.address import SwarmAddress
+    from jupyter_launcher.swarm.options import check_swarm
+    from jupyter_launcher.swarm.rules import SwarmRules
+
+    swarm = check_swarm(swarm)
+    nodes = SwarmEngine.connect(swarm, **given)
+    return nodes, SwarmAddress(nodes, swarm), SwarmRules(swarm=swarm, engine=nodes)

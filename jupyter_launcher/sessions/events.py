@@ -58,6 +58,7 @@ class SessionEvents:
 
 def follow_sessions(context: Context, since: float | None) -> SessionEvents:
     """What happens to the sessions of the namespace, as ``Launcher.events`` says."""
+    context.refuse_in_swarm("events")
     return SessionEvents(context.engine.events(*SessionLabels.filters(context.namespace), since=since))
 
 

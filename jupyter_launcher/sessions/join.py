@@ -24,7 +24,7 @@ from jupyter_launcher.server.api import JupyterApi, NoAnswerError
 from jupyter_launcher.server.process import read_server_info, was_server_started
 from jupyter_launcher.server.ready import wait_until_ready
 from jupyter_launcher.sessions.context import Context
-from jupyter_launcher.sessions.running import refuse_paused
+from jupyter_launcher.sessions.running import refuse_paused, refuse_unreachable
 from jupyter_launcher.sessions.session import Session
 from jupyter_launcher.sessions.stop import remove_containers
 from jupyter_launcher.spec.checks import check_name
@@ -116,6 +116,7 @@ def find_or_clear(context: Context, spec: SessionSpec) -> tuple[ContainerInfo, S
         SessionConflictError: the name is another's, its labels cannot be read, or the session runs with other
             options.
         ExecError: nobody can tell whether a server runs in it. It is left alone.
+        EngineUnavailableError: the same, because its node is away.
     """
     engine = context.engine
     info = engine.inspect(container_name(spec.namespace, spec.session_id))
@@ -129,6 +130,7 @@ def find_or_clear(context: Context, spec: SessionSpec) -> tuple[ContainerInfo, S
     if info is not None and info.running:
         _refuse_other_options(info, labels, spec)
         refuse_paused(info, labels)
+        refuse_unreachable(info, labels)
         if was_server_started(engine, info.id, deadline):
             _refuse_other_directory(info, labels, spec)
             return info, labels
@@ -261,6 +263,7 @@ def get_session(context: Context, session_id: str) -> Session:
     info, labels = find_session(context, session_id)
     _refuse_lost_record(info, labels)
     refuse_paused(info, labels)
+    refuse_unreachable(info, labels)
     longest = context.timeouts.start
     deadline = Deadline(min(_GET_SECONDS, longest))
     try:

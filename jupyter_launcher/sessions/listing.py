@@ -22,6 +22,7 @@ _PROBE_SECONDS = 2.0
 _LIST_SECONDS = 10.0
 _KILLED = 137
 _DEAD = (SessionState.EXITED, SessionState.CREATED)
+_LEFT_ALONE = (SessionState.UNREADABLE, SessionState.UNREACHABLE)
 _Read = SessionLabels | SessionUnreadableError
 
 
@@ -77,7 +78,8 @@ def _look_at(context: Context, item: ListedContainer, labels: _Read, deadline: D
         return _summary(item, labels, known or SessionState.UNPROBED)
     try:
         if known is not None:
-            return _summary(item, labels, known, oom_killed=_was_out_of_memory(context, item))
+            detail = item.status if known is SessionState.UNREACHABLE else ""
+            return _summary(item, labels, known, oom_killed=_was_out_of_memory(context, item), detail=detail)
         if deadline.expired():
             detail = f"nobody looked at its server: the sessions before it took {deadline.seconds:g} s"
             return _summary(item, labels, SessionState.UNRESPONSIVE, detail=detail)
@@ -119,6 +121,7 @@ def _summary(
         exit_code=item.exit_code,
         oom_killed=oom_killed,
         detail=detail,
+        node=item.node,
     )
 
 
@@ -144,7 +147,7 @@ def reap_sessions(
 def _reason(item: SessionSummary, keep: Collection[str] | None) -> str | None:
     if item.state in _DEAD:
         return str(item.state.value)
-    if item.state is SessionState.UNREADABLE or keep is None or item.session_id in keep:
+    if item.state in _LEFT_ALONE or keep is None or item.session_id in keep:
         return None
     return "orphaned"
 
@@ -175,6 +178,9 @@ def _reap(
 
 def _why_not(item: SessionSummary, info: ContainerInfo, keep: Collection[str] | None) -> str:
     """Why a container that was to be reaped is not any more; empty where it still is."""
+    state = SessionState.of_container(info.state)
+    if state is SessionState.UNREACHABLE or (item.state in _DEAD and state not in _DEAD):
+        return f"its container is {info.state}"
     if item.state in _DEAD:
-        return "" if SessionState.of_container(info.state) in _DEAD else f"its container is {info.state}"
+        return ""
     return "it is to be kept" if keep is not None and item.session_id in keep else ""

@@ -150,7 +150,7 @@ def _start_container(context: Context, container_id: str, planned: SessionPlan) 
     except EngineError as error:
         found = describe_closed_directory(planned.labels.pipeline_dir, error) or _describe_refusal(config, error)
         raise found or error from error.__cause__
-    ports = (PORT_KEY, *config.ports)
+    ports = () if config.container_port is None else (PORT_KEY, *config.ports)
     info = _look_at_ports(context, container_id, ports)
     if info is None or not info.running:
         entrypoint = () if info is None else planned.find_entrypoint(info)

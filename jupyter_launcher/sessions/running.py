@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from jupyter_launcher.engine.types import ContainerInfo
-from jupyter_launcher.errors import EngineError, ExecError, ServerTimeoutError
-from jupyter_launcher.models import Activity, Stats
+from jupyter_launcher.errors import EngineError, EngineUnavailableError, ExecError, ServerTimeoutError
+from jupyter_launcher.models import Activity, SessionState, Stats
 from jupyter_launcher.server.activity import read_activity
 from jupyter_launcher.server.api import JupyterApi
 from jupyter_launcher.server.failures import require_running
@@ -13,7 +13,14 @@ from jupyter_launcher.sessions.context import Context
 from jupyter_launcher.spec.labels import SessionLabels
 from jupyter_launcher.waiting import Deadline, NotYetError, attempts
 
-__all__ = ["find_activity", "find_stats", "pause_session", "refuse_paused", "resume_session"]
+__all__ = [
+    "find_activity",
+    "find_stats",
+    "pause_session",
+    "refuse_paused",
+    "refuse_unreachable",
+    "resume_session",
+]
 
 _SECONDS = 5.0
 
@@ -25,10 +32,12 @@ def pause_session(context: Context, container: str, labels: SessionLabels) -> No
     """Stop all processes of a session's container where they are; nothing happens where they are.
 
     Raises:
+        OptionError: the sessions are in a swarm, where nothing can be paused.
         SessionNotFoundError: the container was removed.
         ServerNotRunningError: it has ended, or was never started.
         EngineError: the engine does not answer, or cannot pause.
     """
+    context.refuse_in_swarm("pause")
     _find_running(context, container, labels)
     refused: EngineError | None = None
     for attempt in attempts(Deadline(_PAUSE_SECONDS), NotYetError):
@@ -49,11 +58,13 @@ def resume_session(context: Context, container: str, labels: SessionLabels) -> N
     """Let a paused session go on, and start its lease anew; a session that runs only gets its lease.
 
     Raises:
+        OptionError: the sessions are in a swarm, where nothing can be paused.
         SessionNotFoundError: the container was removed.
         ServerNotRunningError: it has ended, was never started, or is ending since its lease was over.
         ExecError: the lease did not move, although the session runs.
         EngineError: the engine does not answer.
     """
+    context.refuse_in_swarm("resume")
     if _find_running(context, container, labels).state == "paused":
         context.engine.unpause(container)
     if labels.lease is not None:
@@ -72,6 +83,22 @@ def refuse_paused(info: ContainerInfo, labels: SessionLabels) -> None:
             "resume it: Launcher.resume, or `jupyter-launcher resume`; while a `docker commit` runs, wait for its end"
         )
         raise ExecError(msg, hint=hint, started=False)
+
+
+def refuse_unreachable(info: ContainerInfo, labels: SessionLabels) -> None:
+    """Say of a session in a swarm that its node is away: nobody can tell more, and it may go on there.
+
+    Raises:
+        EngineUnavailableError: it is.
+    """
+    if SessionState.of_container(info.state) is SessionState.UNREACHABLE:
+        seen = info.error or f"its node {info.node} is away"
+        msg = f"nobody can reach session {labels.session_id}: {seen}"
+        hint = (
+            "see `docker node ls`, and try again once the node is ready; or stop the session, and start it again: the "
+            "old one may write to its directory until the swarm ends it"
+        )
+        raise EngineUnavailableError(msg, hint=hint, endpoint=info.host)
 
 
 def find_activity(context: Context, container: str, labels: SessionLabels, token: str) -> Activity:
@@ -103,5 +130,8 @@ def _find_running(context: Context, container: str, labels: SessionLabels) -> Co
     Raises:
         SessionNotFoundError: it was removed.
         ServerNotRunningError: it has ended.
+        EngineUnavailableError: its node is away.
     """
-    return require_running(context.engine.inspect(container), labels.session_id)
+    info = require_running(context.engine.inspect(container), labels.session_id)
+    refuse_unreachable(info, labels)
+    return info

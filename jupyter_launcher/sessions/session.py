@@ -118,6 +118,11 @@ class Session(SessionWork):
         return self._info.name
 
     @property
+    def node(self) -> str:
+        """In a swarm, the hostname of the node that the session is on; else empty."""
+        return self._info.node
+
+    @property
     def pipeline_dir(self) -> Path | Volume:
         """The directory on the engine's host, or the volume, that is mounted at ``/pipeline-dir``."""
         return self._labels.pipeline_dir
@@ -180,8 +185,13 @@ class Session(SessionWork):
 
     @property
     def internal_url(self) -> str:
-        """The server as other containers of its network reach it: ``http://<ip>:8888/``."""
+        """The server as other containers of its network reach it: ``http://<ip>:8888/``.
+
+        In a swarm without a network, as :attr:`url`.
+        """
         address = next((ip for ip in self._info.networks.values() if ip), "")
+        if self.node and not address:
+            return self.url
         return f"http://{bracket(address)}:{SERVER_PORT}{self._labels.base_url}"
 
     @property

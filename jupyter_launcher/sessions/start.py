@@ -13,6 +13,7 @@ from jupyter_launcher.acts import leaves
 from jupyter_launcher.engine.types import ContainerInfo
 from jupyter_launcher.errors import LauncherError, PipelineDirError, SessionConflictError, StartCancelledError
 from jupyter_launcher.gateway.find import resolve_gateway
+from jupyter_launcher.gateway.service import resolve_service
 from jupyter_launcher.host.look import Look
 from jupyter_launcher.host.mounts import check_mount_points
 from jupyter_launcher.host.pipeline_dir import PipelineDir, check_home, check_mount_sources, resolve_pipeline_dir
@@ -142,6 +143,7 @@ def check_request(context: Context, request: StartRequest, options: Mapping[str,
         LauncherError: as ``Launcher.start`` says.
     """
     check_image(request.image, "image")
+    context.check_given(options)
 
     def ensure_image() -> None:  # where a container of it looks at the engine's host
         context.ensure_image(request.image, request.pull, context.reporter)
@@ -168,6 +170,7 @@ def check_request(context: Context, request: StartRequest, options: Mapping[str,
             **{**options, "host_ip": context.address.choose_publish_ip(options["host_ip"])},
         )
         check_limits(context.engine.traits, spec)
+        context.check_mounts(spec.mounts)
         check_mount_sources(context.address, spec.mounts, context.rules)
         check_home(context.address, spec.home, context.rules)
         return spec
@@ -199,6 +202,9 @@ def find_gateway(context: Context, spec: SessionSpec, reporter: PhaseReporter) -
     with reporter.phase(Phase.GATEWAY):
         if spec.gateway is None:
             return None
+        if context.swarm is not None:
+            network = spec.network or context.swarm.swarm.network
+            return resolve_service(context.swarm.engine, spec.gateway, network)
         return resolve_gateway(context.engine, spec.gateway, spec.network, seconds=context.timeouts.gateway)
 
 
@@ -233,7 +239,7 @@ def plan_session(
     if isinstance(spec.home, Volume):
         look = Look(engine=context.engine, address=context.address, image=spec.image)
         prepare_volume(look, spec.home, spec.user, context.rules)
-    return plan(
+    planned = plan(
         spec,
         gateway,
         network=context.address.choose_network(gateway.network if gateway else spec.network),
@@ -242,6 +248,7 @@ def plan_session(
         process=process_mark(),
         proxies=context.engine.proxies,
     )
+    return planned if context.swarm is None else context.swarm.adapt(planned)
 
 
 def _warn(
@@ -250,6 +257,9 @@ def _warn(
     """Report what works, but not as it was asked for."""
     for text in seen:
         reporter.warn(Phase.SERVER, text)
-    if planned.pipeline_dir_id is None and not isinstance(planned.labels.pipeline_dir, Volume):
+    if context.swarm is not None:
+        for text in context.swarm.find_warnings(planned):
+            reporter.warn(Phase.CONTAINER, text)
+    elif planned.pipeline_dir_id is None and not isinstance(planned.labels.pipeline_dir, Volume):
         reporter.warn(Phase.CONTAINER, "nobody could see whether the mounted directory is the one that was looked at")
     warn_unlimited(context, info, reporter)

@@ -57,6 +57,9 @@ def stop_session(
         if others := report.kernels_of_others:
             seen = "carry the session's mark by a mix-up of the gateway, and were left alone"
             reporter.warn(Phase.STOP, f"kernels {', '.join(others)} {seen}")
+        if report.method is StopMethod.UNREACHABLE:
+            seen = "was not seen to end: its node is away; the swarm ends it when the node is back"
+            reporter.warn(Phase.STOP, f"the session {seen}")
     _log.info("session %s ended: %s, %d kernels", labels.session_id, report.method.value, len(report.kernels))
     return report
 
@@ -85,6 +88,8 @@ def _stop(
                 _unpause(engine, info.id)
             with leaves(f"container {info.name}"):
                 method, kernels = _stop_server(context, info, labels, server_info)
+        elif info is not None and SessionState.of_container(info.state) is SessionState.UNREACHABLE:
+            method = StopMethod.UNREACHABLE
         ended = _stop_kernels(context, info or known, labels, kernels, reporter)
     except BaseException:
         with shielded():

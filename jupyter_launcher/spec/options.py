@@ -85,6 +85,7 @@ class SessionOptions(TypedDict, total=False):
     lab_args: Iterable[str]
     container_options: Mapping[str, object] | None
     unsafe: bool
+    constraints: Collection[str]
 
 
 class StartOptions(SessionOptions, total=False):
@@ -135,11 +136,7 @@ class SessionSpec:
         check_ports, "--publish [HOST:]PORT[/udp]", "One more port of the container.", "ports", default=dict
     )
     extra_hosts: Mapping[str, str] = _option(
-        check_extra_hosts,
-        "--add-host NAME=ADDRESS",
-        "A name; host-gateway is the engine's host.",
-        "pairs",
-        default=dict,
+        check_extra_hosts, "--add-host NAME=ADDRESS", "A name; host-gateway: the engine's host.", "pairs", default=dict
     )
     base_url: str = _option(checks.check_base_url, "--base-url PATH", "The path of the server's URL.", default="/")
     allow_origin: str | None = _option(check_origin, "--allow-origin ORIGIN", "Whose pages may show it in frames.")
@@ -212,6 +209,9 @@ class SessionSpec:
     )
     unsafe: bool = _option(
         checks.check_flag, "--unsafe", "Container options may open the engine's host.", "flag", default=False
+    )
+    constraints: tuple[str, ...] = _option(
+        texts.check_constraints, "--constraint EXPRESSION", "Which nodes of a swarm may run it.", "texts", default=()
     )
 
     @classmethod

@@ -34,6 +34,7 @@ class SessionPlan:
         pipeline_dir_id: ``<device>:<inode>`` of the directory that must be mounted; None: not known.
         pipeline_read_only: the server need not be able to write to that directory.
         home: what is mounted as HOME; None: the image decides what HOME is.
+        prefix: a command that becomes the command which starts the server, and comes before that.
     """
 
     labels: SessionLabels
@@ -47,6 +48,7 @@ class SessionPlan:
     pipeline_dir_id: str | None = None
     pipeline_read_only: bool = False
     home: str | Volume | None = None
+    prefix: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:

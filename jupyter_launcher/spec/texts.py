@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import PurePath
 
 from jupyter_launcher.models.options import HiddenTexts, Secret, is_text, show_value
@@ -11,6 +11,7 @@ from jupyter_launcher.spec.checks import LABEL_PREFIX, refuse_option
 
 __all__ = [
     "check_argument_size",
+    "check_constraints",
     "check_embedding_arguments",
     "check_environment",
     "check_inner_path",
@@ -44,6 +45,12 @@ _EMBEDDING_ARGUMENT = re.compile(
     r"--(ServerApp|LabApp)\.(allow_origin|allow_origin_pat|tornado_settings)"
     r"|--(IdentityProvider|ServerApp)\.cookie_options"
 )
+# As swarm parses them: a key, an operator, and a value that may be a pattern.
+_CONSTRAINT = re.compile(
+    r"(?i:(?:node\.(?:id|hostname|ip|role|platform\.(?:os|arch))|(?:node|engine)\.labels\.[a-z0-9][a-z0-9._/-]*))"
+    r"\s*(?:==|!=)\s*[A-Za-z0-9:_.*()?+\[\]\\^$|/ -]+"
+)
+_MOST_CONSTRAINTS = 100
 _HELD_ENVIRONMENT = ("JUPYTER_TOKEN", "JUPYTER_TOKEN_FILE", "JUPYTER_RUNTIME_DIR", "JUPYTER_GATEWAY_URL")
 
 
@@ -156,6 +163,20 @@ def check_lab_args(given: Iterable[str], option: str) -> tuple[str, ...]:
             seen = f"has {show_value(flag)} with more than {_MOST_TEXT} bytes, which Linux does not take"
             refuse_option(option, seen, "write it into a configuration file that the server reads")
     return texts
+
+
+def check_constraints(given: object, option: str) -> tuple[str, ...]:
+    """Where in a swarm something may run, as ``docker service create --constraint`` takes it."""
+    hint = "give a list of texts such as node.hostname==NAME or node.labels.NAME!=TEXT"
+    if given is None:
+        return ()
+    is_list = isinstance(given, Collection) and not isinstance(given, (str, bytes, Mapping))
+    if not is_list or len(found := list(given)) > _MOST_CONSTRAINTS:
+        refuse_option(option, f"is {show_value(given)}", hint)
+    for item in found:
+        if not isinstance(item, str) or not _CONSTRAINT.fullmatch(item):
+            refuse_option(option, f"has {show_value(item)}", hint)
+    return tuple(sorted({re.sub(r"\s*(==|!=)\s*", r"\1", item.strip(), count=1) for item in found}))
 
 
 def check_argument_size(environment: Mapping[str, str], lab_args: Iterable[str], secrets: HiddenTexts) -> None:

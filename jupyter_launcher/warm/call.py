@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 import threading
 from collections.abc import Callable, Mapping
@@ -18,7 +17,7 @@ from jupyter_launcher.sessions.session import Session
 from jupyter_launcher.sessions.start import StartRequest, cancelled_start, remove_session, start_session
 from jupyter_launcher.spec.checks import check_instance
 from jupyter_launcher.spec.options import SessionOptions
-from jupyter_launcher.spec.texts import check_token
+from jupyter_launcher.spec.texts import check_constraints, check_token
 
 __all__ = ["StartCall", "takes_what"]
 
@@ -50,7 +49,8 @@ class StartCall:
         """From the arguments of ``Launcher.start`` by their names; ``image``: the launcher's.
 
         Raises:
-            OptionError: ``cancel``, ``timeouts`` or ``token`` cannot be. The other options are looked at by the start.
+            OptionError: ``cancel``, ``timeouts``, ``token`` or ``constraints`` cannot be. The other options are looked
+                at by the start.
         """
         cancel, timeouts, token = given["cancel"], given["timeouts"], given["token"]
         if cancel is not None and not callable(getattr(cancel, "is_set", None)):
@@ -60,7 +60,7 @@ class StartCall:
             token = check_token(token(), "token", is_needed=True)
         timeouts = context.timeouts if timeouts is None else check_instance(timeouts, Timeouts, "timeouts")
         return cls(
-            context=dataclasses.replace(context, timeouts=timeouts),
+            context=context.for_start(timeouts, check_constraints(given["constraints"], "constraints")),
             limit=limit,
             request=StartRequest(
                 pipeline_dir=given["pipeline_dir"],

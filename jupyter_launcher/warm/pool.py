@@ -37,7 +37,7 @@ _MOST_SERVERS = 64
 _MOST_TOLD = 100
 _UNIQUE = re.compile("[0-9a-f]{12,}")  # of one container
 _PER_CLAIM = ("labels", "lease")
-_OF_ONE_SESSION = ("home", "host_port", "pipeline_read_only", "pipeline_relabel", "token")
+_OF_ONE_SESSION = ("constraints", "home", "host_port", "pipeline_read_only", "pipeline_relabel", "token")
 
 
 class WarmPool:

@@ -28,7 +28,7 @@ FLOORS = (
     ("engine",),
     ("spec",),
     ("host", "server"),
-    ("gateway",),
+    ("gateway", "swarm"),
     ("work",),
     ("sessions",),
     ("warm",),
