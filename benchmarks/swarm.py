@@ -2,8 +2,8 @@
 
 scripts/swarm_nodes.py .venv/bin/python -m benchmarks.swarm [--sessions 15] [--rounds 3] [--write]
 
-The engine of this environment (DOCKER_HOST) is a manager, and node2 and node3 are workers. With ``--write``, the table is put
-into docs/swarm.md.
+The engine of this environment (DOCKER_HOST) is a manager; node2 and node3 are workers. ``--write`` puts the table into
+docs/swarm.md.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Counter:
             self._counted[urlsplit(str(request.url)).netloc == self._manager] += 1
             return send(session, request, **given)
 
-        requests.Session.send = send_and_count  # type: ignore[method-assign]
+        requests.Session.send = send_and_count  # type: ignore[assignment, method-assign]
 
     def take(self) -> tuple[int, int]:
         """Those to the manager and to other nodes, since the last time."""
@@ -86,7 +86,7 @@ def main() -> None:
         measure("`start(user=…)` without a swarm, on a worker's engine", *start_and_stop(plain))
     with closing_sessions(swarm) as launcher:
         for node in ("node2", "node1"):
-            on = {"constraints": (f"node.hostname=={node}",), "user": USER}
+            on: dict[str, Any] = {"constraints": (f"node.hostname=={node}",), "user": USER}
             launcher.start(DIRECTORY, **on).stop()  # connections are made, images are known
             what = "a worker" if node == "node2" else "the manager"
             measure(f"`start(user=…)` on {what}", *start_and_stop(launcher, **on))

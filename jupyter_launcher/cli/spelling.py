@@ -25,6 +25,7 @@ _OF_SWARM = {
 }
 """Options of the launcher, and of a ``Swarm``, whose names are English words too."""
 _FLAGS |= _OF_SWARM
+_FIELDS = {**_OF_SWARM, "network": "--swarm-network", "constraints": _FLAGS["constraints"]}
 
 _OF_WORK = {"cell_timeout": "--cell-timeout", "output": "--output", "parameters": "--parameter", "timeout": "--timeout"}
 """Options whose names are English words too, so they are respelled only where a message begins with them."""
@@ -36,6 +37,7 @@ _ASSIGNED = re.compile(
     rf"{_BEFORE}(?P<class>Launcher\(|(?P<swarm>Swarm\())?(?P<name>{_NAMES})="
     r"(?P<value>True|False|'[^']*'|\"[^\"]*\"|\{'(?P<key>[^']*)': \.\.\.\}|[0-9]\w*)?(?(class)\))"
 )
+_OF_A_SWARM = re.compile(rf"{_BEFORE}swarm\.(?P<field>[a-z]+)")
 _FIELD = re.compile(rf"{_BEFORE}timeouts\.(?P<field>[a-z]+)")
 # Words that are no English, wherever they stand; all names where a difference is told.
 _WORD = re.compile(
@@ -58,8 +60,14 @@ def respell(error: LauncherError) -> None:
 
 def _respell_text(text: str) -> str:
     text = _ASSIGNED.sub(_spell_assigned, text)
+    text = _OF_A_SWARM.sub(_spell_field, text)
     text = _FIELD.sub(lambda found: f"--timeout {found['field']}=", text)
     return _WORD.sub(lambda found: _flag_of(found["name"]), text)
+
+
+def _spell_field(found: re.Match[str]) -> str:
+    """A field of a ``Swarm``, such as ``swarm.engines``."""
+    return _FIELDS.get(found["field"], found[0])
 
 
 def _flag_of(name: str) -> str:
@@ -68,8 +76,8 @@ def _flag_of(name: str) -> str:
 
 def _spell_assigned(found: re.Match[str]) -> str:
     flag, value = _FLAGS[found["name"]], found["value"]
-    if found["swarm"] and found["name"] == "network":
-        flag = "--swarm-network"
+    if found["swarm"]:
+        flag = _FIELDS.get(found["name"], flag)
     if value == "False" and "/" not in flag:
         return f"no {flag}"
     if value in ("True", "False"):

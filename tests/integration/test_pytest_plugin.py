@@ -17,6 +17,7 @@ import pytest
 import requests
 
 from jupyter_launcher import DEFAULT_IMAGE, Launcher, SessionState
+from jupyter_launcher.engine.client import DockerEngine
 from jupyter_launcher.host import process
 from jupyter_launcher.pytest_plugin import owner
 from jupyter_launcher.pytest_plugin.reuse import Reuse
@@ -539,6 +540,7 @@ def test_what_runs_elsewhere_have_left_is_reaped_when_it_has_ended_and_is_old(
     with Launcher(namespace=launcher.namespace, owner=mark) as elsewhere:
         session = elsewhere.start(pipeline_dir)
     engine = launcher._engine
+    assert isinstance(engine, DockerEngine)
 
     def open_launcher(namespace: str) -> Launcher:
         return Launcher(client=engine.client, namespace=namespace)

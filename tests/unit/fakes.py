@@ -126,6 +126,8 @@ def listed(info: ContainerInfo, created: float = NOW) -> ListedContainer:
         networks=info.networks,
         ports=info.ports,
         bindings=info.bindings,
+        node=info.node,
+        host=info.host,
     )
 
 

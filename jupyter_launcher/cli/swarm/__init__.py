@@ -1,1 +1,1 @@
-"""The command over a swarm: its global options, and what the doctor looks at."""
+"""The command over a swarm."""

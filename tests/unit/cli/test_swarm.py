@@ -10,17 +10,17 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from jupyter_launcher import EngineUnavailableError, LauncherError, OptionError
+from jupyter_launcher import EngineUnavailableError, LauncherError, OptionError, Swarm, SwarmNode
 from jupyter_launcher.cli.checks import Check, CheckState
 from jupyter_launcher.cli.commands import cli
 from jupyter_launcher.cli.options import CommandContext, pass_context
 from jupyter_launcher.cli.spelling import respell
-from jupyter_launcher.cli.swarm.doctor import examine_swarm
+from jupyter_launcher.cli.looks.swarm import examine_swarm
 from jupyter_launcher.engine.client import DockerEngine
 from jupyter_launcher.engine.swarm.engine import SwarmEngine
-from jupyter_launcher.engine.swarm.survey import NodeReport, OverlayReport, SwarmReport
-from jupyter_launcher.models import Swarm, SwarmNode
-from tests.unit.fakes import FakeEngine
+from jupyter_launcher.engine.traits import NetworkInfo
+from jupyter_launcher.swarm.address import SwarmAddress
+from tests.unit.fakes import NOW, FakeEngine, FakeJupyter, session_info, session_labels
 
 # The options
 
@@ -93,6 +93,21 @@ def test_the_launcher_and_the_engine_are_of_the_swarm(
     assert seen == ["none", {"context": None}, Swarm(), (Swarm(), {"context": "far"})]
 
 
+def test_list_shows_the_nodes_of_a_swarm(monkeypatch: pytest.MonkeyPatch, jupyter: FakeJupyter) -> None:
+    monkeypatch.setattr(SwarmEngine, "connect", lambda *_, **__: jupyter.engine)
+    for number, state in ((1, "running"), (2, "unreachable")):
+        labels = session_labels(session_id=f"s{number}")
+        info = session_info(labels, id=str(number) * 64, state=state, node=f"node{number}", host="127.0.0.1")
+        jupyter.engine.born[jupyter.add(info).id] = NOW - 1000
+    lines = CliRunner().invoke(cli, ["--namespace", "unit", "--swarm", "--swarm-publish", "all", "list"]).stdout
+    head, *rows = sorted((line.split() for line in lines.splitlines()), key=lambda words: words[0])
+    assert head[:4] == ["ID", "STATE", "STATUS", "NODE"]
+    assert [(row[0], row[1]) for row in rows] == [("s1", "ready"), ("s2", "unreachable")]
+    assert [f"node{number}" in row for number, row in enumerate(rows, 1)] == [True, True]
+    plain = CliRunner().invoke(cli, ["--namespace", "unit", "list"]).stdout
+    assert "NODE" not in plain
+
+
 @pytest.mark.parametrize(
     ("text", "respelled"),
     [
@@ -103,6 +118,9 @@ def test_the_launcher_and_the_engine_are_of_the_swarm(
         ("Swarm(publish='all') does it", "--swarm-publish all does it"),
         ("Swarm(network='net') does it", "--swarm-network net does it"),
         ("give network= one", "give --network one"),
+        ("swarm.engines gives 5 for node a", "--swarm-engine gives 5 for node a"),
+        ("swarm.network is 5", "--swarm-network is 5"),
+        ("swarm.other is 5", "swarm.other is 5"),
         ("the swarm was asked to publish", "the swarm was asked to publish"),
     ],
 )
@@ -115,11 +133,14 @@ def test_messages_name_the_options_of_the_command(text: str, respelled: str) -> 
 # The doctor
 
 
-def node(number: int, **changes: Any) -> NodeReport:
+def node(number: int, **changes: Any) -> SwarmNode:
     """The first is the manager."""
-    found = SwarmNode(id=f"id{number}", hostname=f"node{number}", address=f"10.77.0.{number}", engine_version="28.5.2")
-    manager = {"reachability": "reachable", "is_leader": True, "is_here": True} if number == 1 else {}
-    return NodeReport(node=found, **{"state": "ready", "availability": "active", **manager, **changes})
+    known = {"hostname": f"node{number}", "address": f"10.77.0.{number}", "engine_version": "28.5.2"}
+    manager = {"role": "manager", "reachability": "leader"} if number == 1 else {}
+    return SwarmNode(id=f"id{number}", **{**known, **manager, **changes})
+
+
+OVERLAY = NetworkInfo(driver="overlay", subnets=(), attachable=True)
 
 
 def engine(version: str = "1.51") -> FakeEngine:
@@ -133,11 +154,9 @@ def engine(version: str = "1.51") -> FakeEngine:
 class Manager:
     """A manager, as the doctor asks it."""
 
-    nodes: tuple[NodeReport, ...] = (node(1), node(2), node(3))
-    heartbeat: float = 20.0
-    overlays: Mapping[str, OverlayReport] = field(
-        default_factory=lambda: {"net": OverlayReport(driver="overlay", scope="swarm", attachable=True)}
-    )
+    known: tuple[SwarmNode, ...] = (node(1), node(2), node(3))
+    seconds: float = 20.0
+    networks: Mapping[str, NetworkInfo] = field(default_factory=lambda: {"net": OVERLAY})
     engines: dict[str, FakeEngine] = field(default_factory=lambda: {f"id{number}": engine() for number in (1, 2, 3)})
     asked: list[str] = field(default_factory=list)
 
@@ -145,23 +164,41 @@ class Manager:
         self.images = self.engines["id1"].images
         self.traits = self.engines["id1"].traits
 
-    def survey(self) -> SwarmReport:
-        return SwarmReport(nodes=self.nodes, heartbeat=self.heartbeat)
+    def nodes(self) -> list[SwarmNode]:
+        return list(self.known)
 
-    def engine_of(self, node: SwarmNode) -> FakeEngine:
+    def heartbeat(self) -> float:
+        return self.seconds
+
+    def node_engine(self, node: SwarmNode) -> FakeEngine:
         self.asked.append(node.hostname)
         if node.id not in self.engines:
             msg = f"nothing listens at {node.address}"
             raise EngineUnavailableError(msg, hint="give its address")
         return self.engines[node.id]
 
-    def overlay(self, name: str) -> OverlayReport | None:
-        return self.overlays.get(name)
+    def network(self, name: str) -> NetworkInfo | None:
+        return self.networks.get(name)
 
 
-def examined(manager: Manager, swarm: Swarm | None = None, **given: Any) -> dict[str, Check]:
+@dataclass
+class Address:
+    """How servers are reached, if they are."""
+
+    obstacle: str = ""
+
+    def choose_publish_ip(self, given: str | None) -> str:
+        if self.obstacle:
+            raise OptionError(self.obstacle, hint="give publish='all'", option="swarm")
+        return given or ""
+
+
+def examined(
+    manager: Manager, swarm: Swarm | None = None, *, image: str = "image", obstacle: str = ""
+) -> dict[str, Check]:
     swarm = swarm or Swarm(network="net")
-    found = examine_swarm(cast("SwarmEngine", manager), swarm, **{"image": "image", **given})
+    address = cast("SwarmAddress", Address(obstacle))
+    found = examine_swarm(cast("SwarmEngine", manager), address, swarm, image=image, network=swarm.network)
     return {check.name: check for check in found}
 
 
@@ -178,7 +215,7 @@ def test_nothing_is_wrong() -> None:
             "image on the nodes",
             "no-new-privileges",
             "overlay",
-            "published port",
+            "publishing",
         ],
         "ok",
     )
@@ -192,10 +229,10 @@ def test_nothing_is_wrong() -> None:
 def test_no_quorum_is_said_and_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
     error = EngineUnavailableError("the swarm has no quorum", hint="bring back its managers")
 
-    def fail(_: object) -> SwarmReport:
+    def fail(_: object) -> list[SwarmNode]:
         raise error
 
-    monkeypatch.setattr(Manager, "survey", fail)
+    monkeypatch.setattr(Manager, "nodes", fail)
     (check,) = examined(Manager()).values()
     assert (check.name, check.state, check.detail) == ("swarm", CheckState.FAILED, "the swarm has no quorum")
 
@@ -211,21 +248,21 @@ def test_no_quorum_is_said_and_nothing_more(monkeypatch: pytest.MonkeyPatch) -> 
 )
 def test_how_many_managers_may_be_lost(reachable: tuple[bool, ...], state: CheckState, told: str) -> None:
     nodes = tuple(
-        node(number, reachability="reachable" if is_here else "unreachable")
+        node(number, role="manager", reachability="reachable" if is_here else "unreachable")
         for number, is_here in enumerate(reachable, 1)
     )
-    found = examined(Manager(nodes=nodes))["managers"]
+    found = examined(Manager(known=nodes))["managers"]
     assert (found.state, found.detail) == (state, told)
 
 
 def test_a_short_heartbeat_is_a_warning() -> None:
-    found = examined(Manager(heartbeat=5.0))["heartbeat"]
+    found = examined(Manager(seconds=5.0))["heartbeat"]
     assert (found.state, "cut off for about 10 to 15 s" in found.detail) == (CheckState.WARNING, True)
     assert "docker swarm update --dispatcher-heartbeat 20s" in found.hint
 
 
 def test_a_node_that_is_away_is_never_asked() -> None:
-    manager = Manager(nodes=(node(1), node(2, state="down"), node(3, availability="drain")))
+    manager = Manager(known=(node(1), node(2, state="down"), node(3, availability="drain")))
     found = examined(manager)
     assert manager.asked == ["node1", "node3"]
     assert (found["node node2"].state, found["node node3"].state) == (CheckState.WARNING, CheckState.WARNING)
@@ -239,14 +276,14 @@ def test_an_engine_that_is_not_reached() -> None:
     del manager.engines["id3"]
     found = examined(manager)
     assert found["node node3"].state is CheckState.FAILED
-    assert "its engine is not reached: nothing listens at 10.77.0.3" in found["node node3"].detail
+    assert "active; nothing listens at 10.77.0.3" in found["node node3"].detail
     assert found["node node3"].hint == "give its address; a session that is placed there cannot be started"
     assert found["image on the nodes"].detail == "image is not seen on node3"
     assert found["no-new-privileges"].state is CheckState.OK, "the manager tells its version"
 
 
 def test_no_node_takes_sessions() -> None:
-    found = examined(Manager(nodes=(node(1, availability="drain"), node(2, state="down"))))
+    found = examined(Manager(known=(node(1, availability="drain"), node(2, state="down"))))
     assert (found["nodes"].state, found["nodes"].detail) == (CheckState.FAILED, "no node is ready and active")
 
 
@@ -274,7 +311,9 @@ def test_nodes_that_cannot_forbid_new_privileges(
     state: CheckState,
     told: str,
 ) -> None:
-    manager = Manager(engines={f"id{number}": engine("1.41" if number in old else "1.51") for number in (1, 2, 3)})
+    versions = {number: "20.10.24" if number in old else "28.5.2" for number in (1, 2, 3)}
+    manager = Manager(known=tuple(node(number, engine_version=version) for number, version in versions.items()))
+    manager.traits = engine("1.41" if 1 in old else "1.51").traits
     found = examined(manager, Swarm(network="net", weaker=weaker))["no-new-privileges"]
     assert (found.state, found.detail[: len(told)]) == (state, told)
     assert ("--swarm-weaker" in found.hint) is not weaker
@@ -284,12 +323,12 @@ def test_nodes_that_cannot_forbid_new_privileges(
     ("network", "state", "told"),
     [
         (None, CheckState.FAILED, "the swarm has no network net"),
-        (OverlayReport(driver="bridge", scope="local", attachable=False), CheckState.FAILED, "of driver bridge"),
-        (OverlayReport(driver="overlay", scope="swarm", attachable=False), CheckState.WARNING, "no plain container"),
+        (replace(OVERLAY, driver="bridge"), CheckState.FAILED, "of driver bridge"),
+        (replace(OVERLAY, attachable=False), CheckState.WARNING, "no plain container"),
     ],
 )
-def test_networks_that_sessions_cannot_use(network: OverlayReport | None, state: CheckState, told: str) -> None:
-    found = examined(Manager(overlays={} if network is None else {"net": network}))["overlay"]
+def test_networks_that_sessions_cannot_use(network: NetworkInfo | None, state: CheckState, told: str) -> None:
+    found = examined(Manager(networks={} if network is None else {"net": network}))["overlay"]
     assert (found.state, told in found.detail) == (state, True)
     assert found.hint
 
@@ -297,9 +336,14 @@ def test_networks_that_sessions_cannot_use(network: OverlayReport | None, state:
 def test_where_servers_are_published() -> None:
     everywhere = examined(Manager(), Swarm(publish="all"))
     assert "overlay" not in everywhere
-    assert everywhere["published port"].state is CheckState.WARNING
-    assert "com.docker.network.bridge.host_binding_ipv4" in everywhere["published port"].hint
-    assert examined(Manager(), Swarm())["published port"].state is CheckState.FAILED
+    assert everywhere["publishing"].state is CheckState.WARNING
+    assert "com.docker.network.bridge.host_binding_ipv4" in everywhere["publishing"].hint
+    nowhere = examined(Manager(), Swarm(), obstacle="nobody reaches it")["publishing"]
+    assert (nowhere.state, nowhere.detail, nowhere.hint) == (
+        CheckState.FAILED,
+        "nobody reaches it",
+        "give --swarm-publish all",
+    )
 
 
 def test_an_option_of_the_swarm_is_told_as_the_command_spells_it() -> None:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from jupyter_launcher.cli import checks
 from jupyter_launcher.cli.checks import Check
 from jupyter_launcher.engine.protocol import Engine
 from jupyter_launcher.engine.swarm.engine import SwarmEngine
-from jupyter_launcher.engine.swarm.survey import NodeReport, SwarmReport
+from jupyter_launcher.engine.swarm.nodes import has_no_new_privileges
 from jupyter_launcher.errors import EngineError, LauncherError
-from jupyter_launcher.models import Swarm
+from jupyter_launcher.models import Swarm, SwarmNode
+from jupyter_launcher.swarm.address import SwarmAddress
 
 __all__ = ["examine_swarm"]
 
@@ -26,58 +26,54 @@ _GWBRIDGE = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Reached:
-    """The engines of nodes that were reached, and what was seen of the image there."""
+    """The engines of the nodes that are ready, by the nodes' ids, or why they are not reached."""
 
     engines: Mapping[str, Engine]
     problems: Mapping[str, LauncherError]
 
 
-def examine_swarm(engine: SwarmEngine, swarm: Swarm, *, image: str, network: str | None = None) -> Iterator[Check]:
-    """Check after check: what a session over a swarm needs, beside what it needs of each engine.
+def examine_swarm(
+    engine: SwarmEngine, address: SwarmAddress, swarm: Swarm, *, image: str, network: str | None
+) -> Iterator[Check]:
+    """Check after check: what a session in a swarm needs, beside what each session needs.
 
     Args:
         engine: of the swarm.
+        address: how its servers are reached.
         swarm: how it was described.
         image: of the session.
-        network: that the session would join, beside the swarm's.
+        network: that the session would join.
     """
     try:
-        report = engine.survey()
+        nodes = sorted(engine.nodes(), key=lambda node: node.hostname)
     except LauncherError as error:
         yield checks.from_error("swarm", error)
         return
-    yield checks.ok("swarm", _describe_size(report))
-    yield _check_managers(report)
-    yield _check_heartbeat(report)
-    usable = [item for item in report.nodes if item.state == "ready" and item.availability == "active"]
-    reached = _reach(engine, [item for item in report.nodes if item.state == "ready"])
-    for item in report.nodes:
-        yield _check_node(item, reached)
+    managers = [node for node in nodes if node.role == "manager"]
+    yield checks.ok("swarm", f"{_count(len(nodes), 'node')}, {_count(len(managers), 'manager')} among them")
+    yield _check_managers(managers)
+    yield checks.attempt("heartbeat", lambda: _check_heartbeat(engine.heartbeat()))
+    usable = [node for node in nodes if node.is_ready and node.availability == "active"]
+    reached = _reach(engine, [node for node in nodes if node.is_ready])
+    for node in nodes:
+        yield _check_node(node, reached)
     if not usable:
         hint = "`docker node ls` shows them; `docker node update --availability active NODE` lets one take tasks"
         yield checks.failed("nodes", "no node is ready and active", hint)
-    names = {item.node.id: item.node.hostname for item in usable}
-    yield checks.attempt("image on the nodes", lambda: _check_images(engine, reached, names, image))
-    yield _check_privileges(engine, usable, reached, weaker=swarm.weaker)
-    wanted = dict.fromkeys(name for name in (swarm.network, network) if name)
-    for name in wanted:
-        yield checks.attempt("overlay", lambda name=name: _check_overlay(engine, name))  # type: ignore[misc]
-    yield _check_address(swarm)
-
-
-def _describe_size(report: SwarmReport) -> str:
-    managers = sum(bool(item.reachability) for item in report.nodes)
-    return f"{_count(len(report.nodes), 'node')}, {_count(managers, 'manager')} among them"
+    yield checks.attempt("image on the nodes", lambda: _check_images(engine, usable, reached, image))
+    yield _check_privileges(engine, usable, weaker=swarm.weaker)
+    if network is not None:
+        yield checks.attempt("overlay", lambda: _check_overlay(engine, network))
+    yield checks.attempt("publishing", lambda: _check_address(address, swarm))
 
 
 def _count(number: int, word: str) -> str:
     return f"{number} {word}{'' if number == 1 else 's'}"
 
 
-def _check_managers(report: SwarmReport) -> Check:
-    """Whether the managers have a quorum, and how many of them may be lost."""
-    managers = [item for item in report.nodes if item.reachability]
-    away = [item.node.hostname for item in managers if item.reachability != "reachable"]
+def _check_managers(managers: list[SwarmNode]) -> Check:
+    """How many managers may be lost before the rest has no quorum. Who lists the nodes has one."""
+    away = [node.hostname for node in managers if node.reachability not in ("leader", "reachable")]
     here = len(managers) - len(away)
     spare = here - (len(managers) // 2 + 1)
     detail = f"{here} of {len(managers)} reachable"
@@ -90,58 +86,55 @@ def _check_managers(report: SwarmReport) -> Check:
     return checks.ok("managers", f"{detail}, {spare} may be lost")
 
 
-def _check_heartbeat(report: SwarmReport) -> Check:
-    detail = f"each {report.heartbeat:g} s"
-    if report.heartbeat >= _HEARTBEAT:
+def _check_heartbeat(seconds: float) -> Check:
+    detail = f"each {seconds:g} s"
+    if seconds >= _HEARTBEAT:
         return checks.ok("heartbeat", detail)
-    lost = f"a node that is cut off for about {2 * report.heartbeat:g} to {3 * report.heartbeat:g} s loses its sessions"
+    lost = f"a node that is cut off for about {2 * seconds:g} to {3 * seconds:g} s loses its sessions"
     hint = f"`docker swarm update --dispatcher-heartbeat {_HEARTBEAT:g}s`, on a manager"
     return checks.warning("heartbeat", f"{detail}: {lost}", hint)
 
 
-def _reach(engine: SwarmEngine, items: list[NodeReport]) -> _Reached:
+def _reach(engine: SwarmEngine, nodes: list[SwarmNode]) -> _Reached:
     """The engines of nodes that are ready. Nobody asks a node that is away: the connection would take long to fail."""
     engines: dict[str, Engine] = {}
     problems: dict[str, LauncherError] = {}
-    for item in items:
+    for node in nodes:
         try:
-            found = engine.engine_of(item.node)
-            found.traits  # noqa: B018 - it is asked
-            engines[item.node.id] = found
+            engines[node.id] = engine.node_engine(node)
         except LauncherError as error:
-            problems[item.node.id] = error
+            problems[node.id] = error
     return _Reached(engines=engines, problems=problems)
 
 
-def _check_node(item: NodeReport, reached: _Reached) -> Check:
-    node = item.node
+def _check_node(node: SwarmNode, reached: _Reached) -> Check:
     name = f"node {node.hostname}"
-    kind = "manager" if item.reachability else "worker"
-    words = [kind, node.address or "no address", f"engine {node.engine_version or 'unknown'}"]
-    detail = ", ".join([*words, item.state, item.availability])
-    if item.state != "ready":
+    words = [node.role, node.address or "no address", f"engine {node.engine_version or 'unknown'}"]
+    detail = ", ".join([*words, node.state, node.availability])
+    if not node.is_ready:
         hint = "see its machine, its network and its engine; sessions on it are `unreachable` until it is back"
         return checks.warning(name, detail, hint)
     error = reached.problems.get(node.id)
     if error is not None:
-        hint = "; ".join(filter(None, (error.hint, "a session that is placed there cannot be started")))
-        return checks.failed(name, f"{detail}; its engine is not reached: {error.message}", hint)
+        found = checks.from_error(name, error)
+        hint = f"{found.hint}; a session that is placed there cannot be started"
+        return checks.failed(name, f"{detail}; {found.detail}", hint)
     detail = f"{detail}; its engine is reached at {reached.engines[node.id].endpoint}"
-    if item.availability != "active":
+    if node.availability != "active":
         hint = f"`docker node update --availability active {node.hostname}` lets it take sessions again"
         return checks.warning(name, detail, hint)
     return checks.ok(name, detail)
 
 
-def _check_images(engine: SwarmEngine, reached: _Reached, names: Mapping[str, str], image: str) -> Check:
+def _check_images(engine: SwarmEngine, usable: list[SwarmNode], reached: _Reached, image: str) -> Check:
     """On which nodes the manager's image is: a service names it by its id, and nobody pulls it."""
     title = "image on the nodes"
     wanted = engine.images.find(image)
     if wanted is None:
         return checks.skipped(title, "the manager does not have it")
-    lacking = [name for node, name in names.items() if not _has_image(reached.engines.get(node), wanted)]
+    lacking = [node.hostname for node in usable if not _has_image(reached.engines.get(node.id), wanted)]
     if not lacking:
-        return checks.ok(title, f"{image} is on {_join(names.values()) or 'none'}")
+        return checks.ok(title, f"{image} is on {_join(node.hostname for node in usable) or 'none'}")
     hint = f"`docker save {image} | docker -H ADDRESS load` for each of them, or use an image of a registry"
     return checks.warning(title, f"{image} is not seen on {_join(lacking)}", hint)
 
@@ -153,11 +146,12 @@ def _has_image(engine: Engine | None, wanted: str) -> bool:
         return False
 
 
-def _check_privileges(engine: SwarmEngine, usable: list[NodeReport], reached: _Reached, *, weaker: bool) -> Check:
+def _check_privileges(engine: SwarmEngine, usable: list[SwarmNode], *, weaker: bool) -> Check:
     """Whether sessions get no-new-privileges: by a service from API 1.44 on, by manager and node."""
     title = "no-new-privileges"
-    old = [item.node.hostname for item in usable if not _has_api(reached.engines.get(item.node.id), item)]
-    if not _is_new(engine.traits.api_version):
+    old = [node.hostname for node in usable if not has_no_new_privileges(node)]
+    is_manager_old = tuple(map(int, engine.traits.api_version.split("."))) < (1, 44)
+    if is_manager_old:
         seen, hint = "the manager's engine is older than Docker 25", "update it"
     elif old:
         seen, hint = f"older than Docker 25: {_join(old)}", "update these, or keep sessions from them by --constraint"
@@ -166,27 +160,14 @@ def _check_privileges(engine: SwarmEngine, usable: list[NodeReport], reached: _R
     if weaker:
         seen = f"{seen}; the server is started by setpriv there, if the image has it"
         return checks.warning(title, seen, hint)
-    refused = f"{seen}: a start there is refused"
-    hint = f"{hint}, or give --swarm-weaker"
-    is_part = len(old) < len(usable) and _is_new(engine.traits.api_version)
+    refused, hint = f"{seen}: a start there is refused", f"{hint}, or give --swarm-weaker"
+    is_part = len(old) < len(usable) and not is_manager_old
     return checks.warning(title, refused, hint) if is_part else checks.failed(title, refused, hint)
-
-
-def _is_new(api_version: str) -> bool:
-    return tuple(map(int, api_version.split("."))) >= (1, 44)
-
-
-def _has_api(engine: Engine | None, item: NodeReport) -> bool:
-    """Whether a node's engine speaks API 1.44; where it is not reached, by the version that the manager tells."""
-    if engine is not None:
-        return _is_new(engine.traits.api_version)
-    found = re.match(r"([0-9]+)\.", item.node.engine_version)
-    return found is not None and int(found[1]) >= 25
 
 
 def _check_overlay(engine: SwarmEngine, name: str) -> Check:
     make = f"`docker network create --driver overlay --attachable {name}`, on a manager"
-    found = engine.overlay(name)
+    found = engine.network(name)
     if found is None:
         return checks.failed("overlay", f"the swarm has no network {name}", make)
     if found.driver != "overlay":
@@ -197,16 +178,13 @@ def _check_overlay(engine: SwarmEngine, name: str) -> Check:
     return checks.ok("overlay", f"{name}, attachable")
 
 
-def _check_address(swarm: Swarm) -> Check:
+def _check_address(address: SwarmAddress, swarm: Swarm) -> Check:
     """How a session is reached, and by whom else."""
-    title = "published port"
+    address.choose_publish_ip(None)
     if swarm.publish is not None:
-        return checks.warning(title, "on all addresses of the node that the session is on", _GWBRIDGE)
-    if swarm.network is None:
-        hint = "give --swarm-network with this process in a container on it, or --swarm-publish all"
-        return checks.failed(title, "none, and no overlay is named: nobody would reach a server", hint)
-    return checks.ok(title, f"none; servers are reached over {swarm.network}")
+        return checks.warning("publishing", "on all addresses of the node that the session is on", _GWBRIDGE)
+    return checks.ok("publishing", f"nothing; servers are reached over {swarm.network}")
 
 
-def _join(names: Collection[str]) -> str:
+def _join(names: Iterable[str]) -> str:
     return ", ".join(names)
