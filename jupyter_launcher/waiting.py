@@ -109,6 +109,7 @@ def attempts(
     *,
     at_least: int = 1,
     pause: float = _PAUSE,
+    longest: float | None = None,
 ) -> Iterable[tenacity.AttemptManager]:
     """Attempts until one raises none of ``errors``; after the deadline the loop just ends.
 
@@ -117,6 +118,7 @@ def attempts(
         errors: an attempt that raises one of these is repeated.
         at_least: how many attempts are made even after the deadline.
         pause: seconds between two attempts.
+        longest: each pause is longer than the one before by a tenth of the first, up to this; None: all are the same.
     """
 
     def is_over(state: tenacity.RetryCallState) -> bool:
@@ -124,7 +126,7 @@ def attempts(
 
     retrying = tenacity.Retrying(
         stop=is_over,
-        wait=tenacity.wait_fixed(pause),
+        wait=tenacity.wait_incrementing(pause, pause / 10, pause if longest is None else longest),
         retry=tenacity.retry_if_exception_type(errors),
         sleep=wait_for_cancel,
     )

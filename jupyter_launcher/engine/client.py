@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from docker import APIClient, DockerClient
 
-from jupyter_launcher.acts import leaves, run_act, shielded
 from jupyter_launcher.engine import connection, logs, podman, streams
 from jupyter_launcher.engine.attach import exchange
+from jupyter_launcher.engine.attach.temporary import run_temporary
 from jupyter_launcher.engine.errors import describe_port, is_gone, is_port_conflict, translate_errors
 from jupyter_launcher.engine.images import ImageStore
 from jupyter_launcher.engine.protocol import OUTPUT_LIMIT, Events, Exchange
@@ -194,7 +193,6 @@ class DockerEngine:
                 if not left or not is_port_conflict(error):
                     raise
 
-    @contextlib.contextmanager
     def temporary(
         self,
         config: ContainerConfig,
@@ -202,33 +200,9 @@ class DockerEngine:
         *,
         wait: Callable[[], object] = lambda: None,
         keep: Callable[[], bool] = lambda: False,
-    ) -> Iterator[str]:
+    ) -> contextlib.AbstractContextManager[str]:
         """Create and start a container of a unique name, yield its id, and remove it at the end; see the protocol."""
-        process = os.getpid()
-
-        def make() -> str:
-            target = name  # until its id is known
-            try:
-                with leaves(f"container {name}"):
-                    target = self.create(config, name)
-                    self.start(target)
-                    wait()
-            except BaseException:
-                remove(target)
-                raise
-            return target
-
-        def remove(target: str) -> None:
-            with shielded(), leaves(f"container {name}"):
-                self.remove(target)
-
-        # Acts, so that an interrupt neither parts the create from its answer nor ends the removal.
-        target = run_act(make, undo=remove)
-        try:
-            yield target
-        finally:
-            if os.getpid() == process and not keep():  # a fork that leaves the block ends nothing
-                run_act(lambda: remove(target))
+        return run_temporary(self, config, name, wait=wait, keep=keep)
 
     def wait(self, container: str, deadline: Deadline) -> int | None:
         """Block until the container does not run.

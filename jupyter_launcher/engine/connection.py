@@ -21,7 +21,7 @@ from jupyter_launcher.forks import PerProcess
 from jupyter_launcher.models.options import HiddenTexts
 from jupyter_launcher.waiting import shorten
 
-__all__ = ["OLDEST_API", "ConnectOptions", "Connection", "DockerClient", "connect"]
+__all__ = ["OLDEST_API", "ConnectOptions", "Connection", "DockerClient", "connect", "connect_target"]
 
 OLDEST_API = "1.41"
 """Docker 20.10's."""
@@ -112,8 +112,13 @@ def connect(
         endpoint = _find_address(client.api)
         proxies = container_proxies(endpoint) if use_config_proxy else None
         return Connection(endpoint, _use_only_here(client), owned=False, proxies=proxies)
-    target = find_target(docker_host, context)  # a fork reaches the same engine, whatever has changed since then
-    proxies = container_proxies(target.endpoint) if use_config_proxy else None
+    target = find_target(docker_host, context)
+    return connect_target(target, timeout, container_proxies(target.endpoint) if use_config_proxy else None)
+
+
+def connect_target(target: Target, timeout: float, proxies: HiddenTexts | None = None) -> Connection:
+    """Reach a certain engine; see :func:`connect`."""
+    # A fork reaches the same engine, whatever has changed since then.
     return Connection(target.endpoint, lambda: _make_client(target, timeout), owned=True, proxies=proxies)
 
 

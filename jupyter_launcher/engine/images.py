@@ -39,10 +39,20 @@ from jupyter_launcher.models.options import HiddenTexts, show_value
 from jupyter_launcher.threads import run_in_thread
 from jupyter_launcher.waiting import Deadline, within
 
-__all__ = ["CONTEXTS", "DEFAULT_GATEWAY_IMAGE", "DEFAULT_IMAGE", "ImageStore", "context_dir", "packages_tag", "tag_of"]
+__all__ = [
+    "CONTEXTS",
+    "DEFAULT_GATEWAY_IMAGE",
+    "DEFAULT_IMAGE",
+    "OWN_NAMES",
+    "ImageStore",
+    "context_dir",
+    "packages_tag",
+    "tag_of",
+]
 
 _INPUTS = "jupyter-launcher.inputs"
-_OWN_NAMES = "jupyter-launcher/"  # what has this name is built, and on no registry
+OWN_NAMES = "jupyter-launcher/"
+"""How a name begins of an image that is built, and on no registry."""
 _TAIL_LINES = 40
 _POLL = 0.05
 _STREAM_END = object()
@@ -94,7 +104,7 @@ class ImageStore:
         ours = next(
             (name for name in (*CONTEXTS, NOTEBOOK) if image in (tag_of(name), packages_tag(name, options))), None
         )
-        if ours is None and image.startswith(_OWN_NAMES):
+        if ours is None and image.startswith(OWN_NAMES):
             msg = f"image {image} is not on the engine, and this launcher builds another one"
             hint = "build it again: `jupyter-launcher build`, with the requirements that it is named for"
             raise ImageNotFoundError(msg, hint=hint, status=404, image=image)

@@ -282,11 +282,16 @@ class ContainerEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageInfo:
-    """An image of the engine; ``argv`` is what a container of it runs: its entrypoint, and then its command."""
+    """An image of the engine; ``argv`` is what a container of it runs: its entrypoint, and then its command.
+
+    ``digests``: its names in registries, such as ``NAME@sha256:...``; empty where it is from none.
+    """
 
     id: str
     labels: Mapping[str, str]
     argv: tuple[str, ...] = ()
+    entrypoint: tuple[str, ...] = ()
+    digests: tuple[str, ...] = ()
 
     @classmethod
     def from_inspect(cls, raw: Mapping[str, Any]) -> ImageInfo:
@@ -297,8 +302,11 @@ class ImageInfo:
         """
         with expect_shape("an image"):
             config = raw.get("Config") or {}
+            entrypoint = parse_words(config.get("Entrypoint"))
             return cls(
                 id=parse_text(raw["Id"]),
                 labels=parse_texts(config.get("Labels")),
-                argv=(*parse_words(config.get("Entrypoint")), *parse_words(config.get("Cmd"))),
+                argv=(*entrypoint, *parse_words(config.get("Cmd"))),
+                entrypoint=entrypoint,
+                digests=parse_words(raw.get("RepoDigests")),
             )

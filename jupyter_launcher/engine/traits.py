@@ -39,6 +39,8 @@ class EngineTraits:
         debug: the engine's own log has what it is asked.
         cores: of the engine's host.
         data_root: where the engine keeps images and containers, on its host.
+        node_id: the engine's, as a node of a swarm; empty: it is in none.
+        manages_swarm: the engine is a manager of a swarm.
     """
 
     name: str = "unknown"
@@ -58,6 +60,8 @@ class EngineTraits:
     debug: bool | None = None
     cores: int | None = None
     data_root: Path | None = None
+    node_id: str | None = None
+    manages_swarm: bool | None = None
 
     def __str__(self) -> str:
         return f"{self.name} {self.version} (API {self.api_version})"
@@ -76,6 +80,8 @@ class EngineTraits:
         options = _texts(info.get("SecurityOptions"))
         kernel = _text(info.get("KernelVersion")) or _text(version.get("KernelVersion"))
         data_root = _text(info.get("DockerRootDir"))
+        swarm = info.get("Swarm")
+        swarm = swarm if isinstance(swarm, Mapping) else {}
         rootless = _bool(info.get("Rootless"))  # Podman before version 5 says it only here
         return cls(
             name=_name(version),
@@ -95,6 +101,8 @@ class EngineTraits:
             selinux=None if options is None else _has(options, "selinux"),
             cores=_count(info.get("NCPU")),
             data_root=None if data_root is None else Path(data_root),
+            node_id=node_id if isinstance(node_id := swarm.get("NodeID"), str) else None,
+            manages_swarm=_bool(swarm.get("ControlAvailable")),
         )
 
     def with_podman(self, answer: object) -> EngineTraits:

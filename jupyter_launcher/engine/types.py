@@ -33,6 +33,7 @@ from jupyter_launcher.engine.shapes import (
 __all__ = [
     "LOG_SIZE",
     "LOOPBACK",
+    "PIDS_LIMIT",
     "BindMount",
     "ContainerConfig",
     "ContainerInfo",
@@ -44,7 +45,7 @@ __all__ = [
 
 LOOPBACK = "127.0.0.1"
 LOG_SIZE = 10 * 2**20  # bytes of each of the two files of a container's log, unless asked otherwise
-_PIDS_LIMIT = 4096
+PIDS_LIMIT = 4096
 _TOP_LEVEL = ("Domainname", "Healthcheck", "Hostname", "MacAddress")  # options outside of the engine's HostConfig
 _NOT_RUNNING = ("created", "exited", "dead", "removing")
 
@@ -193,7 +194,7 @@ class ContainerConfig:
                 "CapDrop": ["ALL"],
                 "CapAdd": list(self.capabilities),
                 "SecurityOpt": ["no-new-privileges"],
-                "PidsLimit": _PIDS_LIMIT if limits_pids else 0,  # where it is left out, Podman asks for its own
+                "PidsLimit": PIDS_LIMIT if limits_pids else 0,  # where it is left out, Podman asks for its own
                 "Mounts": [mount.to_long_form() for mount in self.mounts if not mount.needs_short_form],
                 "Binds": [mount.to_short_form() for mount in self.mounts if mount.needs_short_form],
                 "Tmpfs": {item.target: item.to_options() for item in self.tmpfs},

@@ -224,7 +224,9 @@ class EngineAddress:
     def _find_published(self, info: ContainerInfo | ListedContainer, inside: str, host_ip: str) -> tuple[str, int]:
         published = ip_address(host_ip)
         shown = str(published)
-        if self.is_remote and (published.is_loopback or published.is_unspecified):
+        if info.host:  # a swarm's node, which publishes on all of its addresses
+            shown = info.host
+        elif self.is_remote and (published.is_loopback or published.is_unspecified):
             shown = self.host
         elif published.is_unspecified:
             shown = LOOPBACK if published.version == 4 else "::1"

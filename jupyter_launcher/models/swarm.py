@@ -19,6 +19,10 @@ class SwarmNode:
         address: the IP address at which the manager knows it.
         labels: those that were set through a manager. What an engine says of itself is not among them.
         engine_version: of its engine.
+        state: the manager's word: ``ready``, ``down``, ``unknown`` or ``disconnected``.
+        availability: ``active``, ``pause`` or ``drain``; only an active node gets sessions.
+        role: ``manager`` or ``worker``.
+        reachability: of a manager: ``leader``, ``reachable`` or ``unreachable``; empty for a worker.
     """
 
     id: str
@@ -26,6 +30,15 @@ class SwarmNode:
     address: str
     labels: Mapping[str, str] = field(default_factory=dict)
     engine_version: str = ""
+    state: str = "ready"
+    availability: str = "active"
+    role: str = "worker"
+    reachability: str = ""
+
+    @property
+    def is_ready(self) -> bool:
+        """The manager hears of it, so its engine may be asked."""
+        return self.state == "ready"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

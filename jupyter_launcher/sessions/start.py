@@ -13,7 +13,6 @@ from jupyter_launcher.acts import leaves
 from jupyter_launcher.engine.types import ContainerInfo
 from jupyter_launcher.errors import LauncherError, PipelineDirError, SessionConflictError, StartCancelledError
 from jupyter_launcher.gateway.find import resolve_gateway
-from jupyter_launcher.gateway.service import resolve_service
 from jupyter_launcher.host.look import Look
 from jupyter_launcher.host.mounts import check_mount_points
 from jupyter_launcher.host.pipeline_dir import PipelineDir, check_home, check_mount_sources, resolve_pipeline_dir
@@ -203,6 +202,8 @@ def find_gateway(context: Context, spec: SessionSpec, reporter: PhaseReporter) -
         if spec.gateway is None:
             return None
         if context.swarm is not None:
+            from jupyter_launcher.gateway.service import resolve_service  # only a swarm needs it
+
             network = spec.network or context.swarm.swarm.network
             return resolve_service(context.swarm.engine, spec.gateway, network)
         return resolve_gateway(context.engine, spec.gateway, spec.network, seconds=context.timeouts.gateway)

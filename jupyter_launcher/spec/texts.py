@@ -170,13 +170,12 @@ def check_constraints(given: object, option: str) -> tuple[str, ...]:
     hint = "give a list of texts such as node.hostname==NAME or node.labels.NAME!=TEXT"
     if given is None:
         return ()
-    is_list = isinstance(given, Collection) and not isinstance(given, (str, bytes, Mapping))
-    if not is_list or len(found := list(given)) > _MOST_CONSTRAINTS:
+    if isinstance(given, (str, bytes, Mapping)) or not isinstance(given, Collection) or len(given) > _MOST_CONSTRAINTS:
         refuse_option(option, f"is {show_value(given)}", hint)
-    for item in found:
+    for item in given:
         if not isinstance(item, str) or not _CONSTRAINT.fullmatch(item):
             refuse_option(option, f"has {show_value(item)}", hint)
-    return tuple(sorted({re.sub(r"\s*(==|!=)\s*", r"\1", item.strip(), count=1) for item in found}))
+    return tuple(sorted({re.sub(r"\s*(==|!=)\s*", r"\1", item, count=1) for item in given}))
 
 
 def check_argument_size(environment: Mapping[str, str], lab_args: Iterable[str], secrets: HiddenTexts) -> None:

@@ -8,7 +8,7 @@ from jupyter_launcher.errors import OptionError
 from jupyter_launcher.host.address import EngineAddress, has_address_in, is_in_container
 from jupyter_launcher.models import Swarm
 from jupyter_launcher.spec.checks import LOOPBACK, refuse_option
-from jupyter_launcher.spec.container import DEFAULT_NETWORK
+from jupyter_launcher.spec.container import DEFAULT_NETWORK, PORT_KEY
 from jupyter_launcher.swarm.options import REFUSED_OPTIONS
 
 __all__ = ["SwarmAddress"]
@@ -91,7 +91,7 @@ class SwarmAddress(EngineAddress):
 
     def reaches(self, info: ContainerInfo) -> bool:
         """Whether this process reaches a container's server: over an overlay network, or at a port of its node."""
-        return self._is_published(info) or any(map(self.reaches_network, info.networks))
+        return bool(info.ports.get(PORT_KEY)) or any(map(self.reaches_network, info.networks))
 
     def find_port(self, info: ContainerInfo | ListedContainer, inside: str, host_ip: str) -> tuple[str, int]:
         """Where this process reaches a port: at its node where it is published, else over the overlay network."""
@@ -104,6 +104,3 @@ class SwarmAddress(EngineAddress):
     def published_url(self, info: ContainerInfo | ListedContainer, host_ip: str, base_url: str = "/") -> str:
         """The server's port on its node; where none is published, as ``server_url``."""
         return self.server_url(info, host_ip, base_url)
-
-    def _find_published(self, info: ContainerInfo | ListedContainer, inside: str, host_ip: str) -> tuple[str, int]:  # noqa: ARG002
-        return info.host or self.host, next(iter(info.ports.get(inside, ())), 0)

@@ -40,13 +40,13 @@ def check_swarm(swarm: object) -> Swarm:
         OptionError: naming what cannot be.
     """
     given = check_instance(swarm, Swarm, "swarm")
-    if given.engines is not None and not isinstance(given.engines, Mapping) and not callable(given.engines):
-        seen = f"has engines={show_value(given.engines)}"
+    engines: object = given.engines
+    if isinstance(engines, Mapping):
+        for text in (*engines, *(address for address in engines.values() if address is not None)):
+            check_text(text, "swarm.engines")
+    elif engines is not None and not callable(engines):
+        seen = f"has engines={show_value(engines)}"
         refuse_option("swarm", seen, "give a mapping of hostnames to addresses, or a function of a SwarmNode")
-    if isinstance(given.engines, Mapping):
-        for hostname, address in given.engines.items():
-            check_text(hostname, "swarm.engines")
-            check_text(address, "swarm.engines")
     if given.publish not in (None, "all"):
         refuse_option("swarm", f"has publish={show_value(given.publish)}", 'give "all" or None')
     check_network(given.network, "swarm.network")

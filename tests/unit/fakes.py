@@ -25,10 +25,11 @@ from jupyter_launcher import (
     ImageNotFoundError,
     ServerInfo,
     Stats,
+    Swarm,
     Timeouts,
 )
 from jupyter_launcher.acts import check_cancelled, shielded
-from jupyter_launcher.engine.protocol import OUTPUT_LIMIT, Engine, Exchange, Images, Progress
+from jupyter_launcher.engine.protocol import OUTPUT_LIMIT, Engine, Exchange, Images, NodesEngine, Progress
 from jupyter_launcher.engine.shapes import ContainerEvent
 from jupyter_launcher.engine.traits import EngineTraits, NetworkInfo
 from jupyter_launcher.engine.types import (
@@ -45,6 +46,8 @@ from jupyter_launcher.sessions.context import Context
 from jupyter_launcher.sessions.phases import PhaseReporter
 from jupyter_launcher.spec.labels import SessionLabels
 from jupyter_launcher.spec.options import SessionSpec
+from jupyter_launcher.swarm.address import SwarmAddress
+from jupyter_launcher.swarm.rules import SwarmRules
 from jupyter_launcher.waiting import Deadline
 
 Answer = ExecResult | Exception
@@ -466,8 +469,38 @@ def _carries(info: ContainerInfo, name: str, equals: str, value: str) -> bool:
     return name in info.labels and (not equals or info.labels[name] == value)
 
 
+class FakeSwarm(FakeEngine):
+    """A swarm of one node, ``node2`` at 127.0.0.1, whose containers are values in a dict.
+
+    ``services`` are those of others: a name → the id, under which there is a container too.
+    """
+
+    def __init__(self, *known: ContainerInfo, **given: Any) -> None:
+        super().__init__(*known, endpoint="tcp://manager:2376", **given)
+        self.services: dict[str, str] = {}
+        self.every_network = NetworkInfo(driver="overlay", subnets=(ip_network("203.0.113.0/24"),))
+        self.constraints: list[tuple[str, ...]] = []
+
+    def constrained(self, constraints: Collection[str]) -> FakeSwarm:
+        self.constraints.append(tuple(constraints))
+        return self
+
+    def service(self, name: str) -> str | None:
+        self._note("service", name)
+        return self.services.get(name, name if name in self.services.values() else None)
+
+    def start(self, container: str, *, host_ports: Collection[int] = ()) -> None:
+        super().start(container, host_ports=host_ports)
+        self.change(container, node="node2", host="127.0.0.1")
+
+    def lose_node(self, container: str) -> None:
+        """Let the node of a container be away."""
+        self.change(container, state="unreachable", error="its node node2 is down")
+
+
 # The fakes are what the seam asks for, as mypy sees it.
 _ENGINE: type[Engine] = FakeEngine
+_SWARM: type[NodesEngine] = FakeSwarm
 _IMAGES: type[Images] = FakeImages
 
 
@@ -509,8 +542,9 @@ class FakeJupyter:
     It is a gateway too. Its attributes are what may be otherwise than it should.
     """
 
-    def __init__(self) -> None:
-        self.engine = FakeEngine(run=self.run)
+    def __init__(self, engine: FakeEngine | None = None) -> None:
+        self.engine = FakeEngine() if engine is None else engine
+        self.engine.run = self.run
         self.url = ""
         self.started = False
         self.tells = True
@@ -587,6 +621,8 @@ class FakeJupyter:
             return printed(f"{status}\n{body.decode()}")
         if argv[3] == "take":  # it becomes the command that follows
             argv = argv[6:]
+        if argv[3] == "privileges":
+            argv = argv[5:]
         return self._run_script(container, argv)
 
     def _run_script(self, container: str, argv: tuple[str, ...]) -> Answer:
@@ -655,6 +691,13 @@ def launcher_context(engine: FakeEngine, events: list[Event] | None = None, **ch
         "rules": DirectoryRules(),
     }
     return Context(**{**known, **changes})
+
+
+def swarm_context(engine: FakeSwarm, swarm: Swarm | None = None, events: list[Event] | None = None) -> Context:
+    """The settings of a launcher whose sessions are in a swarm."""
+    swarm = Swarm(publish="all", weaker=True) if swarm is None else swarm
+    rules = SwarmRules(swarm=swarm, engine=engine)
+    return launcher_context(engine, events, address=SwarmAddress(engine, swarm), swarm=rules)
 
 
 def server_info() -> ServerInfo:

@@ -1,1 +1,1 @@
-"""Commands in containers whose input and output stay open."""
+"""What lasts as long as a block: commands whose input and output stay open, and short-lived containers."""

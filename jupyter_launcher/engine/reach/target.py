@@ -21,7 +21,7 @@ from requests.utils import get_environ_proxies
 from jupyter_launcher.errors import OptionError
 from jupyter_launcher.models.options import HiddenTexts, is_text
 
-__all__ = ["Target", "container_proxies", "find_target"]
+__all__ = ["Target", "container_proxies", "find_neighbour", "find_target"]
 
 _log = logging.getLogger("jupyter_launcher")
 
@@ -75,6 +75,21 @@ def find_target(docker_host: str | None, context: str | None) -> Target:
         what, option = "docker_host" if docker_host else "DOCKER_HOST", "docker_host"
         # A socket needs no certificates.
         tls = _read_environment_tls(folder) if endpoint.startswith(_TCP) else None
+    return _make_target(endpoint, tls, what, option)
+
+
+def find_neighbour(target: Target, endpoint: str) -> Target:
+    """Another engine, which is asked with the certificates of one that is known; without them as the environment says.
+
+    Raises:
+        OptionError: its address cannot be used.
+    """
+    if target.tls is None or not endpoint.startswith(_TCP):
+        return find_target(endpoint, None)
+    return _make_target(endpoint, target.tls, "its address", "docker_host")
+
+
+def _make_target(endpoint: str, tls: TLSConfig | None, what: str, option: str) -> Target:
     fault = _find_address_fault(endpoint)
     if fault:
         msg = f"{what} is {_hide_user(endpoint)!r}, which is no engine's address"

@@ -1,0 +1,45 @@
+"""A container that lasts as long as a block."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+
+from jupyter_launcher.acts import leaves, run_act, shielded
+from jupyter_launcher.engine.protocol import Engine
+from jupyter_launcher.engine.types import ContainerConfig
+
+__all__ = ["run_temporary"]
+
+
+@contextlib.contextmanager
+def run_temporary(
+    engine: Engine, config: ContainerConfig, name: str, *, wait: Callable[[], object], keep: Callable[[], bool]
+) -> Iterator[str]:
+    """Create and start a container, yield its id, and remove it at the end, as the protocol's ``temporary`` says."""
+    process = os.getpid()
+
+    def make() -> str:
+        target = name  # until its id is known
+        try:
+            with leaves(f"container {name}"):
+                target = engine.create(config, name)
+                engine.start(target)
+                wait()
+        except BaseException:
+            remove(target)
+            raise
+        return target
+
+    def remove(target: str) -> None:
+        with shielded(), leaves(f"container {name}"):
+            engine.remove(target)
+
+    # Acts, so that an interrupt neither parts the create from its answer nor ends the removal.
+    target = run_act(make, undo=remove)
+    try:
+        yield target
+    finally:
+        if os.getpid() == process and not keep():  # a fork that leaves the block ends nothing
+            run_act(lambda: remove(target))

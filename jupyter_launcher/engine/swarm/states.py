@@ -1,0 +1,129 @@
+"""What a service's task and its node make of a container: its state, and all that an inspect would tell."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from jupyter_launcher.engine.swarm.shapes import Service, Task
+from jupyter_launcher.engine.types import ContainerInfo, ListedContainer
+from jupyter_launcher.models import SwarmNode
+
+__all__ = ["UNREACHABLE", "choose_task", "describe_container", "describe_node", "find_state", "list_container"]
+
+UNREACHABLE = "unreachable"
+_LOST = 255
+"""The exit code that engines tell of a container that ended with its host."""
+_YOUNG_SECONDS = 60.0  # within which a service gets its task, also where the managers have much to do
+_NO_NODE = SwarmNode(id="", hostname="", address="", state="unknown")
+
+
+def choose_task(tasks: Collection[Task]) -> Task | None:
+    """The task that counts: the newest that should run, else the newest. None: the service has none."""
+    wanted = [task for task in tasks if task.desired == "running"]
+    return max(wanted or tasks, key=lambda task: (task.created, task.id), default=None)
+
+
+def find_state(task: Task | None, node: SwarmNode | None, age: float) -> tuple[str, int]:
+    """Docker's word for the state of a task's container, or ``unreachable``; and its exit code.
+
+    Args:
+        task: of the service; None: it has none.
+        node: of the task; None: the manager knows it no more, or the task has none yet.
+        age: seconds since the service was created.
+    """
+    if task is None:
+        return ("created", 0) if age < _YOUNG_SECONDS else ("exited", _LOST)
+    if task.has_ended:  # its node said so itself
+        return "exited", _exit_code(task)
+    if task.node_id and (node is None or not node.is_ready):
+        return UNREACHABLE, 0
+    if task.desired in ("shutdown", "remove", "complete", "failed", "orphaned"):
+        # A task that has no node has no container either.
+        return ("removing", 0) if task.node_id else ("exited", _LOST)
+    return ("running" if task.state == "running" else "created"), 0
+
+
+def _exit_code(task: Task) -> int:
+    """Its exit code; one that was never started, or whose end nobody saw, has not ended well."""
+    if task.state in ("complete", "shutdown"):
+        return task.exit_code if task.exit_code is not None else _LOST
+    return task.exit_code or _LOST
+
+
+def describe_node(node: SwarmNode | None) -> str:
+    """Where a container is, and what will become of it there where that node is away."""
+    if node is None:
+        return "its node is no longer in the swarm"
+    if node.is_ready:
+        return f"on node {node.hostname}"
+    if node.state == "down":
+        return f"its node {node.hostname} is down: it may still run there; the swarm ends it when the node comes back"
+    return f"its node {node.hostname} is {node.state}: nobody can tell whether it runs there, and it may go on"
+
+
+def describe_container(
+    service: Service, task: Task | None, node: SwarmNode | None, age: float, entrypoint: tuple[str, ...] = ()
+) -> ContainerInfo:
+    """A container as an inspect tells of it.
+
+    ``entrypoint``: of its image, where the service keeps that.
+    """
+    state, code = find_state(task, node, age)
+    place = node or _NO_NODE
+    is_live = state in ("running", "removing", UNREACHABLE)
+    ports = task.ports if task is not None and is_live else {}
+    networks = {} if task is None else task.networks
+    return ContainerInfo(
+        id=(task.container_id if task else "") or service.id,
+        name=service.name,
+        labels=service.labels,
+        created=service.created,
+        state=state,
+        exit_code=code,
+        oom_killed=False,  # no manager tells it
+        error="" if task is None else task.error,
+        started=task.id if task is not None and task.container_id else "",
+        image=service.image,
+        network_mode=next(iter(networks), "bridge"),
+        networks={name: ip if is_live else "" for name, ip in networks.items()},
+        ports={inside: (port,) for inside, port in ports.items()},
+        bindings={inside: {place.address: port} for inside, port in ports.items()},
+        mounts=service.mounts,
+        environment=service.environment,
+        entrypoint=service.command or entrypoint,
+        memory=service.memory,
+        cpus=service.cpus,
+        shm_size=service.shm_size,
+        pids=service.pids,
+        read_only=service.read_only,
+        groups=service.groups,
+        extra_hosts=service.extra_hosts,
+        tmpfs=service.tmpfs,
+        node=place.hostname,
+        host=place.address,
+    )
+
+
+def list_container(service: Service, task: Task | None, node: SwarmNode | None, age: float) -> ListedContainer:
+    """A container as a list has it."""
+    info = describe_container(service, task, node, age)
+    words = {"exited": f"Exited ({info.exit_code})", "created": "Created", "removing": "Removing", "running": "Running"}
+    status = words.get(info.state, "Unreachable")
+    if task is not None and task.node_id:
+        status += f": {describe_node(node)}" if info.state == UNREACHABLE else f" {describe_node(node)}"
+    if info.error:
+        status += f": {info.error}"
+    return ListedContainer(
+        id=info.id,
+        name=info.name,
+        image=info.image,
+        labels=info.labels,
+        created=info.created,
+        state=info.state,
+        status=status,
+        networks=info.networks,
+        ports=info.ports,
+        bindings=info.bindings,
+        node=info.node,
+        host=info.host,
+    )
