@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -9,7 +10,6 @@ from jupyter_launcher.cli import checks
 from jupyter_launcher.cli.checks import Check
 from jupyter_launcher.engine.protocol import Engine
 from jupyter_launcher.engine.swarm.engine import SwarmEngine
-from jupyter_launcher.engine.swarm.nodes import has_no_new_privileges
 from jupyter_launcher.errors import EngineError, LauncherError
 from jupyter_launcher.models import Swarm, SwarmNode
 from jupyter_launcher.swarm.address import SwarmAddress
@@ -149,20 +149,26 @@ def _has_image(engine: Engine | None, wanted: str) -> bool:
 def _check_privileges(engine: SwarmEngine, usable: list[SwarmNode], *, weaker: bool) -> Check:
     """Whether sessions get no-new-privileges: by a service from API 1.44 on, by manager and node."""
     title = "no-new-privileges"
-    old = [node.hostname for node in usable if not has_no_new_privileges(node)]
+    old = [node.hostname for node in usable if not _gives_no_new_privileges(node)]
     is_manager_old = tuple(map(int, engine.traits.api_version.split("."))) < (1, 44)
     if is_manager_old:
         seen, hint = "the manager's engine is older than Docker 25", "update it"
     elif old:
         seen, hint = f"older than Docker 25: {_join(old)}", "update these, or keep sessions from them by --constraint"
     else:
-        return checks.ok(title, "each node gives it to sessions")
+        return checks.ok(title, "each node gives it to sessions, by its version")
     if weaker:
         seen = f"{seen}; the server is started by setpriv there, if the image has it"
         return checks.warning(title, seen, hint)
     refused, hint = f"{seen}: a start there is refused", f"{hint}, or give --swarm-weaker"
     is_part = len(old) < len(usable) and not is_manager_old
     return checks.warning(title, refused, hint) if is_part else checks.failed(title, refused, hint)
+
+
+def _gives_no_new_privileges(node: SwarmNode) -> bool:
+    """Whether a node's engine is Docker 25 or newer, as the manager tells its version."""
+    found = re.match(r"([0-9]+)\.", node.engine_version)
+    return found is not None and int(found[1]) >= 25
 
 
 def _check_overlay(engine: SwarmEngine, name: str) -> Check:

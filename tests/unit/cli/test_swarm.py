@@ -13,9 +13,9 @@ from click.testing import CliRunner, Result
 from jupyter_launcher import EngineUnavailableError, LauncherError, OptionError, Swarm, SwarmNode
 from jupyter_launcher.cli.checks import Check, CheckState
 from jupyter_launcher.cli.commands import cli
+from jupyter_launcher.cli.looks.swarm import examine_swarm
 from jupyter_launcher.cli.options import CommandContext, pass_context
 from jupyter_launcher.cli.spelling import respell
-from jupyter_launcher.cli.looks.swarm import examine_swarm
 from jupyter_launcher.engine.client import DockerEngine
 from jupyter_launcher.engine.swarm.engine import SwarmEngine
 from jupyter_launcher.engine.traits import NetworkInfo
