@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jupyter_launcher.engine.shapes import format_log_options
-from jupyter_launcher.engine.swarm.names import IMAGE_LABEL, NAME_LABEL, service_name
+from jupyter_launcher.engine.swarm.shapes import IMAGE_LABEL, NAME_LABEL, service_name
 from jupyter_launcher.engine.types import PIDS_LIMIT, BindMount, ContainerConfig, Tmpfs
 from jupyter_launcher.errors import UnsupportedOptionError
 

@@ -15,10 +15,9 @@ from jupyter_launcher.engine.reach.target import find_neighbour, find_target
 from jupyter_launcher.engine.swarm.images import ImageMemory, SwarmImages
 from jupyter_launcher.engine.swarm.lifecycle import Lifecycle
 from jupyter_launcher.engine.swarm.manager import Manager
-from jupyter_launcher.engine.swarm.names import is_service_name
 from jupyter_launcher.engine.swarm.nodes import NodeEngines, matches
 from jupyter_launcher.engine.swarm.places import Found, Places
-from jupyter_launcher.engine.swarm.shapes import Service
+from jupyter_launcher.engine.swarm.shapes import Service, is_service_name
 from jupyter_launcher.engine.swarm.states import choose_task, describe_container, list_container
 from jupyter_launcher.engine.traits import EngineTraits, NetworkInfo
 from jupyter_launcher.engine.types import ContainerConfig, ContainerInfo, ExecResult, ListedContainer
@@ -138,16 +137,11 @@ class SwarmEngine:
             found, same_kernel=False, rootless=False, remapped=False, desktop=False, cores=None, data_root=None
         )
 
-    @property
-    def constraints(self) -> tuple[str, ...]:
-        """Of what is created here, those of the swarm among them."""
-        return self._constraints
-
     def nodes(self) -> list[SwarmNode]:
         """All nodes, in whatever state: one call to the manager."""
         return self._manager.list_nodes()
 
-    def node_engine(self, node: SwarmNode) -> DockerEngine:
+    def engine_of(self, node: SwarmNode) -> DockerEngine:
         """The own engine of a node, over a connection that is kept.
 
         Raises:

@@ -10,11 +10,10 @@ from typing import Any
 from jupyter_launcher.engine.swarm.body import Placement, format_service, refuse_config
 from jupyter_launcher.engine.swarm.images import ImageMemory
 from jupyter_launcher.engine.swarm.manager import Manager
-from jupyter_launcher.engine.swarm.names import NAME_LABEL, service_name
 from jupyter_launcher.engine.swarm.nodes import NodeEngines
 from jupyter_launcher.engine.swarm.places import Places
 from jupyter_launcher.engine.swarm.refusals import describe_pending, describe_refusal, has_run, is_unplaceable
-from jupyter_launcher.engine.swarm.shapes import Service, Task
+from jupyter_launcher.engine.swarm.shapes import NAME_LABEL, Service, Task, service_name
 from jupyter_launcher.engine.swarm.states import choose_task, describe_node, find_state
 from jupyter_launcher.engine.types import ContainerConfig
 from jupyter_launcher.errors import EngineError, EngineUnavailableError
@@ -124,7 +123,7 @@ class Lifecycle:
                     return task, self._manager.find_node(task.node_id)
                 if task.desired in ("shutdown", "remove"):
                     node = self._manager.find_node(task.node_id)
-                    msg = f"the swarm ended container {service.name} before it ran, {describe_node(node)}"
+                    msg = f"the swarm ended container {service.name} before it ran: {describe_node(node)}"
                     raise EngineError(msg, hint="see `docker node ls`, and start it again")
                 if is_unplaceable(task) and patience.expired():
                     raise describe_pending(task, service, host_ports, deadline.elapsed())
@@ -143,11 +142,11 @@ class Lifecycle:
         if task is None or not task.node_id:
             return describe_pending(task, service, host_ports, deadline.seconds)
         node = self._manager.find_node(task.node_id)
-        msg = f"container {service.name} does not run after {deadline.seconds:g} s, {describe_node(node)}"
+        msg = f"container {service.name} does not run after {deadline.seconds:g} s: {describe_node(node)}"
         if node is None or not node.is_ready:
             return EngineUnavailableError(msg, hint="see `docker node ls`", endpoint=node.address if node else "")
         seen = f"its task is {task.state} ({task.message or 'nothing is told about it'})"
-        return EngineError(f"{msg}: {seen}", hint=f"see `docker service ps --no-trunc {service.service_name}`")
+        return EngineError(f"{msg}, and {seen}", hint=f"see `docker service ps --no-trunc {service.service_name}`")
 
     def wait(self, container: str, deadline: Deadline) -> int | None:
         """Block until a container has ended; as the protocol's ``wait`` says."""

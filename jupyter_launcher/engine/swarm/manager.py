@@ -9,9 +9,8 @@ from jupyter_launcher.engine.client import DockerEngine
 from jupyter_launcher.engine.errors import translate_errors
 from jupyter_launcher.engine.shapes import expect_shape, parse_list, parse_text
 from jupyter_launcher.engine.streams import raise_for_status
-from jupyter_launcher.engine.swarm.names import NAME_LABEL
 from jupyter_launcher.engine.swarm.refusals import read_quorum_loss
-from jupyter_launcher.engine.swarm.shapes import Service, Task, parse_heartbeat, parse_node
+from jupyter_launcher.engine.swarm.shapes import NAME_LABEL, Service, Task, parse_heartbeat, parse_node
 from jupyter_launcher.errors import EngineError, EngineUnavailableError
 from jupyter_launcher.models import SwarmNode
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 from urllib.parse import urlsplit
 
 from jupyter_launcher.engine.client import DockerEngine
-from jupyter_launcher.engine.swarm.names import ENGINE_LABEL
+from jupyter_launcher.engine.swarm.shapes import ENGINE_LABEL
 from jupyter_launcher.errors import EngineError, EngineUnavailableError, LauncherError, UnsupportedOptionError
 from jupyter_launcher.forks import PerProcess
 from jupyter_launcher.models import Swarm, SwarmNode

@@ -10,15 +10,16 @@ from dataclasses import dataclass, replace
 
 from jupyter_launcher.engine.client import DockerEngine
 from jupyter_launcher.engine.swarm.manager import Manager
-from jupyter_launcher.engine.swarm.names import (
+from jupyter_launcher.engine.swarm.nodes import NodeEngines
+from jupyter_launcher.engine.swarm.shapes import (
     LABEL_START,
+    Service,
+    Task,
     is_container_id,
     is_service_id,
     is_service_name,
     service_name,
 )
-from jupyter_launcher.engine.swarm.nodes import NodeEngines
-from jupyter_launcher.engine.swarm.shapes import Service, Task
 from jupyter_launcher.engine.swarm.states import choose_task, describe_node
 from jupyter_launcher.engine.types import ContainerInfo
 from jupyter_launcher.errors import EngineError, EngineUnavailableError

@@ -1,7 +1,9 @@
-"""What a manager answers about services, tasks and nodes, as frozen values. Parsed here, once; no I/O."""
+"""Services, tasks and nodes: how they are named, and what a manager answers about them. Parsed here, once; no I/O."""
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
@@ -17,15 +19,61 @@ from jupyter_launcher.engine.shapes import (
     parse_time,
     parse_words,
 )
-from jupyter_launcher.engine.swarm.names import IMAGE_LABEL, NAME_LABEL
 from jupyter_launcher.models import SwarmNode
 
-__all__ = ["ENDED", "Service", "Task", "parse_heartbeat", "parse_node"]
+__all__ = [
+    "ENDED",
+    "ENGINE_LABEL",
+    "IMAGE_LABEL",
+    "LABEL_START",
+    "NAME_LABEL",
+    "Service",
+    "Task",
+    "is_container_id",
+    "is_service_id",
+    "is_service_name",
+    "parse_heartbeat",
+    "parse_node",
+    "service_name",
+]
 
+NAME_LABEL = "jupyter-launcher.name"
+"""On a service: the name of the container that it stands for."""
+LABEL_START = NAME_LABEL.removesuffix("name")
+"""How the names of the library's own labels begin."""
+IMAGE_LABEL = f"{LABEL_START}image"
+"""On a service: the image's name, since the service itself has its id."""
+ENGINE_LABEL = f"{LABEL_START}docker-host"
+"""On a node: the address of its engine."""
+_DIGITS = 40
+_CONTAINER_ID = re.compile(r"[0-9a-f]{64}")
+_SERVICE_ID = re.compile(r"[0-9a-z]{25}")
+_SERVICE_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?")  # or its id
 ENDED = ("complete", "failed", "rejected", "shutdown", "orphaned", "remove")
 """The states of a task that does not run and never will."""
 _SHM = "/dev/shm"  # noqa: S108 - in the container
 _NANO = 10**9
+_HEARTBEAT = 5 * _NANO  # where the answer leaves out the default
+
+
+def service_name(name: str) -> str:
+    """The name of the service that stands for a container: those of services have no dots, and at most 63 letters."""
+    return f"jl-{hashlib.sha256(name.encode()).hexdigest()[:_DIGITS]}"
+
+
+def is_container_id(text: str) -> bool:
+    """Whether a text is the whole id of a container."""
+    return _CONTAINER_ID.fullmatch(text) is not None
+
+
+def is_service_name(text: str) -> bool:
+    """Whether a service can have this name, or this id."""
+    return _SERVICE_NAME.fullmatch(text) is not None
+
+
+def is_service_id(text: str) -> bool:
+    """Whether a text may be the whole id of a service."""
+    return _SERVICE_ID.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,4 +279,4 @@ def parse_heartbeat(raw: Mapping[str, Any]) -> float:
         EngineError: the answer has an unexpected shape.
     """
     with expect_shape("the swarm"):
-        return int(raw["Spec"]["Dispatcher"]["HeartbeatPeriod"]) / _NANO
+        return int((raw["Spec"].get("Dispatcher") or {}).get("HeartbeatPeriod") or _HEARTBEAT) / _NANO

@@ -51,14 +51,8 @@ def _exit_code(task: Task) -> int:
 
 
 def describe_node(node: SwarmNode | None) -> str:
-    """Where a container is, and what will become of it there where that node is away."""
-    if node is None:
-        return "its node is no longer in the swarm"
-    if node.is_ready:
-        return f"on node {node.hostname}"
-    if node.state == "down":
-        return f"its node {node.hostname} is down: it may still run there; the swarm ends it when the node comes back"
-    return f"its node {node.hostname} is {node.state}: nobody can tell whether it runs there, and it may go on"
+    """What the manager knows of the node that a container is on."""
+    return "its node is no longer in the swarm" if node is None else f"node {node.hostname} is {node.state}"
 
 
 def describe_container(
@@ -81,7 +75,7 @@ def describe_container(
         state=state,
         exit_code=code,
         oom_killed=False,  # no manager tells it
-        error="" if task is None else task.error,
+        error=describe_node(node) if state == UNREACHABLE else task.error if task is not None else "",
         started=task.id if task is not None and task.container_id else "",
         image=service.image,
         network_mode=next(iter(networks), "bridge"),
@@ -108,11 +102,7 @@ def list_container(service: Service, task: Task | None, node: SwarmNode | None, 
     """A container as a list has it."""
     info = describe_container(service, task, node, age)
     words = {"exited": f"Exited ({info.exit_code})", "created": "Created", "removing": "Removing", "running": "Running"}
-    status = words.get(info.state, "Unreachable")
-    if task is not None and task.node_id:
-        status += f": {describe_node(node)}" if info.state == UNREACHABLE else f" {describe_node(node)}"
-    if info.error:
-        status += f": {info.error}"
+    status = [words[info.state], *([f"on {info.node}"] if info.node else [])] if info.state in words else []
     return ListedContainer(
         id=info.id,
         name=info.name,
@@ -120,7 +110,7 @@ def list_container(service: Service, task: Task | None, node: SwarmNode | None, 
         labels=info.labels,
         created=info.created,
         state=info.state,
-        status=status,
+        status=": ".join(filter(None, (" ".join(status), info.error))),
         networks=info.networks,
         ports=info.ports,
         bindings=info.bindings,
