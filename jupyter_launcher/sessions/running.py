@@ -92,11 +92,11 @@ def refuse_unreachable(info: ContainerInfo, labels: SessionLabels) -> None:
         EngineUnavailableError: it is.
     """
     if SessionState.of_container(info.state) is SessionState.UNREACHABLE:
-        seen = info.error or f"its node {info.node} is away"
+        seen = info.error or f"node {info.node} is away"
         msg = f"nobody can reach session {labels.session_id}: {seen}"
         hint = (
-            "see `docker node ls`, and try again once the node is ready; or stop the session, and start it again: the "
-            "old one may write to its directory until the swarm ends it"
+            "see `docker node ls`: where the node is down, the swarm ends the session when it comes back; else the "
+            "session may go on. It can be stopped and started again, but may write to its directory until it ends"
         )
         raise EngineUnavailableError(msg, hint=hint, endpoint=info.host)
 

@@ -17,6 +17,8 @@ __all__ = ["SwarmRules"]
 
 _PRIVILEGES_API = (1, 44)
 """The first version of the API in which a service can have ``no-new-privileges``: Docker 25's."""
+_EXECUTABLE_API = (1, 46)
+"""The first version of the API in which files in a service's ``tmpfs`` can be run: Docker 27.0's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +76,9 @@ class SwarmRules:
                 f"in a swarm, {RUN_DIR} has mode 1777 and is root's: what the session keeps there is its user's alone "
                 "by the modes of the files"
             )
+        programs = [item.target for item in planned.container.tmpfs if item.executable]
+        if programs and () < _parse_version(self.engine.traits.api_version) < _EXECUTABLE_API:
+            yield f"in this swarm, nothing in {', '.join(programs)} can be run: that needs Docker 27 or newer"
 
 
 def _parse_version(text: str) -> tuple[int, ...]:

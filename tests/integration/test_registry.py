@@ -108,7 +108,8 @@ def test_listing_asks_the_engine_once_where_all_answer(start: Start, launcher: L
     start()
     silent = start()
     asked: list[str] = []
-    api: Any = launcher._engine.api
+    engine: Any = launcher._engine
+    api = engine.api
     send = api.send
 
     def counted(request: Any, **options: Any) -> Any:

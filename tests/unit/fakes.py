@@ -495,7 +495,7 @@ class FakeSwarm(FakeEngine):
 
     def lose_node(self, container: str) -> None:
         """Let the node of a container be away."""
-        self.change(container, state="unreachable", error="its node node2 is down")
+        self.change(container, state="unreachable", error="node node2 is down")
 
 
 # The fakes are what the seam asks for, as mypy sees it.

@@ -47,6 +47,50 @@ def run_script(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def held(*, weaker: bool, path: str = os.environ["PATH"], by: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    """What no_new_privileges.sh makes of a command that tells whether it can get new privileges."""
+    command = (
+        "/bin/sh",
+        "-c",
+        'while read -r key held; do case $key in NoNewPrivs:) echo "$held $1" ;; esac; done </proc/self/status',
+    )
+    line = [
+        *by,
+        "/bin/sh",
+        "-c",
+        read_script("no_new_privileges.sh"),
+        "privileges",
+        "weaker" if weaker else "",
+        *command,
+    ]
+    return subprocess.run([*line, "x", "a b"], capture_output=True, text=True, check=False, env={"PATH": path})
+
+
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="this machine has no setpriv")
+def test_privileges_that_the_kernel_keeps_a_container_from() -> None:
+    run = held(weaker=False, by=("setpriv", "--no-new-privs"))
+    assert (run.returncode, run.stdout, run.stderr) == (0, "1 a b\n", "")
+
+
+def test_privileges_that_nothing_keeps_a_container_from() -> None:
+    run = held(weaker=False)
+    assert (run.returncode, run.stdout) == (76, "")
+    assert "no-new-privileges" in run.stderr
+
+
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="this machine has no setpriv")
+def test_privileges_that_the_server_gives_up() -> None:
+    run = held(weaker=True)
+    assert (run.returncode, run.stdout, run.stderr) == (0, "1 a b\n", "")
+
+
+def test_privileges_without_setpriv() -> None:
+    run = held(weaker=True, path="/nowhere")
+    assert (run.returncode, run.stdout) == (0, "0 a b\n")
+    assert run.stderr.count("\n") == 1
+    assert "get more privileges" in run.stderr
+
+
 @pytest.mark.parametrize("name", PATCHES)
 def test_each_patch_says_what_it_leans_on_and_when_it_goes(name: str) -> None:
     text = ast.get_docstring(ast.parse(read_script(f"patches/{name}"))) or ""

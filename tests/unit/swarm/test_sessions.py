@@ -130,6 +130,13 @@ def test_what_is_weaker_is_told_once(start: Start, events: list[Event]) -> None:
     assert start(user="name", session_id="two").warnings == ()  # that user's folder is everybody's anywhere
 
 
+def test_memory_whose_files_cannot_be_run_is_told(start: Start, engine: FakeSwarm) -> None:
+    assert len(start(read_only=True).warnings) == 1
+    engine.traits = EngineTraits(name="Docker", version="26.1.0", api_version="1.45")
+    _, told = start(tmpfs={"/scratch": "1m"}, session_id="two").warnings
+    assert "nothing in /scratch can be run" in told
+
+
 def test_a_server_without_setpriv_is_told(start: Start, jupyter: FakeJupyter, events: list[Event]) -> None:
     jupyter.start_answer = printed(INFO, None, "programs of the image can get more privileges: no `setpriv`\n")
     assert any("more privileges" in text for text in start().warnings)
@@ -218,7 +225,7 @@ def test_a_session_whose_node_is_away(start: Start, context: Context, engine: Fa
     engine.lose_node(NAME)
     asked = len(engine.execs)
     status = session.status()
-    assert (status.state, status.exit_code, status.detail) == (SessionState.UNREACHABLE, None, "its node node2 is down")
+    assert (status.state, status.exit_code, status.detail) == (SessionState.UNREACHABLE, None, "node node2 is down")
     labels = SessionLabels.of_session(engine.named(NAME).labels, NAME)
     looks: tuple[Callable[[], object], ...] = (
         lambda: get_session(context, "one"),
@@ -228,7 +235,7 @@ def test_a_session_whose_node_is_away(start: Start, context: Context, engine: Fa
         lambda: find_stats(context, session.container_id, labels),
     )
     for look in looks:
-        with pytest.raises(EngineUnavailableError, match="nobody can reach session one: its node node2 is down"):
+        with pytest.raises(EngineUnavailableError, match="nobody can reach session one: node node2 is down"):
             look()
     (item,) = list_sessions(context)
     assert (item.state, item.node) == (SessionState.UNREACHABLE, "node2")
