@@ -101,7 +101,7 @@ def _reach(engine: SwarmEngine, nodes: list[SwarmNode]) -> _Reached:
     problems: dict[str, LauncherError] = {}
     for node in nodes:
         try:
-            engines[node.id] = engine.node_engine(node)
+            engines[node.id] = engine.engine_of(node)
         except LauncherError as error:
             problems[node.id] = error
     return _Reached(engines=engines, problems=problems)

@@ -170,7 +170,7 @@ class Manager:
     def heartbeat(self) -> float:
         return self.seconds
 
-    def node_engine(self, node: SwarmNode) -> FakeEngine:
+    def engine_of(self, node: SwarmNode) -> FakeEngine:
         self.asked.append(node.hostname)
         if node.id not in self.engines:
             msg = f"nothing listens at {node.address}"
