@@ -16,7 +16,7 @@ from jupyter_launcher.host.address import EngineAddress
 from jupyter_launcher.host.rules import DirectoryRules
 from jupyter_launcher.models import BuildOptions, Mount, Phase, ServerInfo, Swarm, Timeouts
 from jupyter_launcher.sessions.phases import PhaseReporter
-from jupyter_launcher.spec.checks import check_instance, refuse_option
+from jupyter_launcher.spec.checks import refuse_option
 from jupyter_launcher.spec.labels import SessionLabels
 from jupyter_launcher.waiting import Deadline
 
@@ -171,8 +171,9 @@ def connect_engine(
     # What only a swarm needs is imported only for one.
     from jupyter_launcher.engine.swarm.engine import SwarmEngine
     from jupyter_launcher.swarm.address import SwarmAddress
+    from jupyter_launcher.swarm.options import check_swarm
     from jupyter_launcher.swarm.rules import SwarmRules
 
-    check_instance(swarm, Swarm, "swarm")
+    swarm = check_swarm(swarm)
     nodes = SwarmEngine.connect(swarm, **given)
     return nodes, SwarmAddress(nodes, swarm), SwarmRules(swarm=swarm, engine=nodes)

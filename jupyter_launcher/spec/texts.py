@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import PurePath
 
 from jupyter_launcher.models.options import HiddenTexts, Secret, is_text, show_value
-from jupyter_launcher.models.swarm import check_constraints as check_swarm_constraints
 from jupyter_launcher.spec.checks import LABEL_PREFIX, refuse_option
 
 __all__ = [
@@ -46,6 +45,12 @@ _EMBEDDING_ARGUMENT = re.compile(
     r"--(ServerApp|LabApp)\.(allow_origin|allow_origin_pat|tornado_settings)"
     r"|--(IdentityProvider|ServerApp)\.cookie_options"
 )
+# As swarm parses them: a key, an operator, and a value that may be a pattern.
+_CONSTRAINT = re.compile(
+    r"(?i:(?:node\.(?:id|hostname|ip|role|platform\.(?:os|arch))|(?:node|engine)\.labels\.[a-z0-9][a-z0-9._/-]*))"
+    r"\s*(?:==|!=)\s*[A-Za-z0-9:_.*()?+\[\]\\^$|/ -]+"
+)
+_MOST_CONSTRAINTS = 100
 _HELD_ENVIRONMENT = ("JUPYTER_TOKEN", "JUPYTER_TOKEN_FILE", "JUPYTER_RUNTIME_DIR", "JUPYTER_GATEWAY_URL")
 
 
@@ -161,8 +166,16 @@ def check_lab_args(given: Iterable[str], option: str) -> tuple[str, ...]:
 
 
 def check_constraints(given: object, option: str) -> tuple[str, ...]:
-    """Where in a swarm something may run, in one order, so that two starts can be compared."""
-    return tuple(sorted(() if given is None else check_swarm_constraints(given, option)))
+    """Where in a swarm something may run, as ``docker service create --constraint`` takes it."""
+    hint = "give a list of texts such as node.hostname==NAME or node.labels.NAME!=TEXT"
+    if given is None:
+        return ()
+    if isinstance(given, (str, bytes, Mapping)) or not isinstance(given, Collection) or len(given) > _MOST_CONSTRAINTS:
+        refuse_option(option, f"is {show_value(given)}", hint)
+    for item in given:
+        if not isinstance(item, str) or not _CONSTRAINT.fullmatch(item):
+            refuse_option(option, f"has {show_value(item)}", hint)
+    return tuple(sorted({re.sub(r"\s*(==|!=)\s*", r"\1", item, count=1) for item in given}))
 
 
 def check_argument_size(environment: Mapping[str, str], lab_args: Iterable[str], secrets: HiddenTexts) -> None:

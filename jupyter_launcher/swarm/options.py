@@ -1,14 +1,17 @@
-"""What cannot be asked for where sessions run in a swarm, and what to do instead."""
+"""What cannot be asked for where sessions run in a swarm, and what to do instead; and the checks of a ``Swarm``."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from jupyter_launcher.models import Mount, Swarm
-from jupyter_launcher.spec.checks import refuse_option
+from jupyter_launcher.models.options import show_value
+from jupyter_launcher.spec.checks import check_flag, check_instance, check_network, check_text, refuse_option
+from jupyter_launcher.spec.texts import check_constraints
 
-__all__ = ["REFUSED_CALLS", "REFUSED_OPTIONS", "refuse_call", "refuse_mounts", "refuse_options"]
+__all__ = ["REFUSED_CALLS", "REFUSED_OPTIONS", "check_swarm", "refuse_call", "refuse_mounts", "refuse_options"]
 
 REFUSED_OPTIONS: Mapping[str, str] = {
     "container_options": "leave it out: a swarm's services have other options",
@@ -28,6 +31,27 @@ REFUSED_CALLS: Mapping[str, str] = {
 """A method of ``Launcher`` that a swarm cannot do → what to do."""
 
 _PUBLISHING = ("host_port", "ports")
+
+
+def check_swarm(swarm: object) -> Swarm:
+    """What a launcher was given as ``swarm``, with its constraints in their plain form.
+
+    Raises:
+        OptionError: naming what cannot be.
+    """
+    given = check_instance(swarm, Swarm, "swarm")
+    engines: object = given.engines
+    if isinstance(engines, Mapping):
+        for text in (*engines, *(address for address in engines.values() if address is not None)):
+            check_text(text, "swarm.engines")
+    elif engines is not None and not callable(engines):
+        seen = f"has engines={show_value(engines)}"
+        refuse_option("swarm", seen, "give a mapping of hostnames to addresses, or a function of a SwarmNode")
+    if given.publish not in (None, "all"):
+        refuse_option("swarm", f"has publish={show_value(given.publish)}", 'give "all" or None')
+    check_network(given.network, "swarm.network")
+    check_flag(given.weaker, "swarm.weaker")
+    return replace(given, constraints=check_constraints(given.constraints, "swarm.constraints"))
 
 
 def refuse_options(options: Mapping[str, Any], swarm: Swarm) -> None:

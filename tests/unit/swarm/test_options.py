@@ -1,8 +1,9 @@
-"""What cannot be asked for in a swarm."""
+"""What a launcher is told of its swarm, and what cannot be asked for there."""
 
 from __future__ import annotations
 
 import inspect
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,7 @@ from jupyter_launcher.spec.texts import check_constraints
 from jupyter_launcher.swarm.options import (
     REFUSED_CALLS,
     REFUSED_OPTIONS,
+    check_swarm,
     refuse_call,
     refuse_mounts,
     refuse_options,
@@ -19,17 +21,61 @@ from jupyter_launcher.swarm.options import (
 PUBLISHED = Swarm(publish="all")
 
 
-def test_constraints_are_in_one_order() -> None:
-    one, other = "node.role==worker", "node.labels.pipelines != no"
-    assert check_constraints([one, other, one], "constraints") == ("node.labels.pipelines!=no", one)
-    assert check_constraints(None, "constraints") == ()
+def test_a_swarm_that_can_be() -> None:
+    given = Swarm(engines={"node2": "tcp://node2:2376"}, constraints=("node.role == worker",), network="lab")
+    assert check_swarm(given) == Swarm(
+        engines={"node2": "tcp://node2:2376"}, constraints=("node.role==worker",), network="lab"
+    )
+    assert check_swarm(Swarm(engines=lambda node: node.address)).constraints == ()
 
 
-@pytest.mark.parametrize("given", ["node.role==worker", ["node2"], [5]])
-def test_what_is_no_constraint(given: object) -> None:
-    with pytest.raises(OptionError) as caught:
-        check_constraints(given, "constraints")
+@pytest.mark.parametrize(
+    ("changes", "seen"),
+    [
+        ({"engines": 5}, "engines=5"),
+        ({"engines": {"node2": 5}}, "swarm.engines"),
+        ({"publish": "none"}, "publish='none'"),
+        ({"network": " "}, "swarm.network"),
+        ({"weaker": 1}, "swarm.weaker"),
+        ({"constraints": "node.role==worker"}, "swarm.constraints"),
+    ],
+)
+def test_a_swarm_that_cannot_be(changes: dict[str, Any], seen: str) -> None:
+    with pytest.raises(OptionError, match=seen):
+        check_swarm(Swarm(**changes))
+
+
+def test_what_is_no_swarm() -> None:
+    with pytest.raises(OptionError, match="swarm is 'all'"):
+        check_swarm("all")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "node.hostname==node2",
+        "node.labels.pipelines!=no",
+        "engine.labels.com.example/kind == a b",
+        "node.ip==10.0.0.0/8",
+    ],
+)
+def test_constraints(text: str) -> None:
+    assert check_constraints([text, text], "constraints") == (text.replace(" == ", "=="),)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "node2", "node.hostname=node2", "hostname==node2", "node.labels.==x", "node.id==", 5]
+)
+def test_what_is_no_constraint(text: object) -> None:
+    with pytest.raises(OptionError, match="constraints has") as caught:
+        check_constraints([text], "constraints")
     assert caught.value.option == "constraints"
+
+
+@pytest.mark.parametrize("given", ["node.role==worker", 5, {"node.role": "worker"}, ["node.role==worker"] * 101])
+def test_what_is_no_list_of_constraints(given: object) -> None:
+    with pytest.raises(OptionError, match="constraints is"):
+        check_constraints(given, "constraints")
 
 
 def test_what_is_refused_is_there_to_be_asked_for() -> None:
