@@ -33,7 +33,7 @@ def start_in_swarm(directory: str, swarm: Swarm, **options: Any) -> None:
     with Launcher(swarm=swarm) as launcher:  # perhaps in another process
         session = launcher.get("pipeline-7")
         try:
-            print(session.execute(CODE).text, "on node", session.node, flush=True)
+            print(session.execute(CODE).text.strip(), "on node", session.node, flush=True)
             for item in launcher.list():
                 print(item.session_id, item.state.value, item.node, flush=True)
         finally:
@@ -50,7 +50,7 @@ def start_on_node(directory: str, nodes: Mapping[str, str], **options: Any) -> N
         launchers[chosen].start(directory, session_id="pipeline-7", lease=600, **options)
         name, session = find(launchers, "pipeline-7")
         try:
-            print(session.execute(CODE).text, "on node", name, flush=True)
+            print(session.execute(CODE).text.strip(), "on node", name, flush=True)
         finally:
             session.stop()
 

@@ -72,7 +72,7 @@ def examine(
         return
     with contextlib.closing(engine):
         address = EngineAddress(engine)
-        yield from check_engine(engine)
+        yield from check_engine(engine, "" if swarm is None else "a manager of a swarm")
         if swarm is not None:
             from jupyter_launcher.cli.looks.swarm import examine_swarm
             from jupyter_launcher.swarm.address import SwarmAddress

@@ -14,14 +14,17 @@ from jupyter_launcher.errors import LauncherError
 __all__ = ["check_engine"]
 
 
-def check_engine(engine: Engine) -> Iterator[Check]:
-    """The engine's version and kind, its limits, and what of its settings one should know."""
+def check_engine(engine: Engine, kind: str = "") -> Iterator[Check]:
+    """The engine's version and kind, its limits, and what of its settings one should know.
+
+    ``kind``: what the engine is, where its own words do not tell.
+    """
     try:
         traits = engine.traits
     except LauncherError as error:
         yield checks.from_error("engine", error)
         return
-    yield checks.ok("engine", f"{traits.name} {traits.version} at {engine.endpoint}, {_describe_kind(traits)}")
+    yield checks.ok("engine", f"{traits.name} {traits.version} at {engine.endpoint}, {kind or _describe_kind(traits)}")
     if tuple(map(int, traits.api_version.split("."))) < tuple(map(int, OLDEST_API.split("."))):
         yield checks.failed("API version", f"{traits.api_version} is too old", "update Docker to 20.10 or newer")
     else:
