@@ -14,6 +14,9 @@ WORKERS ?= 3
 # For `make test-engines`: all of scripts/engines.py, unless named.
 ENGINES ?=
 
+# For `make test-swarm`: those of scripts/swarm_matrix.py, unless named.
+SWARM_ENGINES ?=
+
 # For `make test-images`: all folders of tests/images/others, unless named.
 IMAGES ?=
 
@@ -31,7 +34,7 @@ INDEX_URL ?=
 BUILD_FLAGS = $(foreach file,$(CA_CERTIFICATES),--ca-certificate '$(file)') $(if $(INDEX_URL),--index-url '$(INDEX_URL)')
 
 .DEFAULT_GOAL := help
-.PHONY: help run test alone together docs test-eg test-newest-jupyter check unit integration browser faults soak test-engines test-images test-cgroup2 tools bench load pictures images engine engine-down venv wheel image-requirements clean
+.PHONY: help run test alone together docs test-eg test-newest-jupyter check unit integration browser faults soak test-engines test-swarm test-images test-cgroup2 tools bench load pictures images engine engine-down venv wheel image-requirements clean
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -73,6 +76,9 @@ soak: images tools ## 500 starts and stops with random kills, on an engine of it
 
 test-engines: images ## the integration tests on other engines; ENGINES="docker-28 podman-5-rootless": on these; needs root
 	$(PYTHON) scripts/engine_matrix.py $(ENGINES)
+
+test-swarm: images tools ## sessions over three nodes of a Docker swarm, which are made here; SWARM_ENGINES="docker-28": of these engines; needs root
+	$(PYTHON) scripts/swarm_matrix.py $(SWARM_ENGINES)
 
 test-images: engine venv ## a session of images in other people's styles, which are built from packages; IMAGES="pipx uv-tool": of these
 	INDEX_URL='$(INDEX_URL)' $(PYTHON) scripts/image_matrix.py \

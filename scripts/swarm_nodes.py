@@ -339,10 +339,14 @@ def load(data: Path, clients: list[docker.DockerClient]) -> None:
     say("loading our images")
     file = data / "images.tar"
     call("docker", "-H", OWN, "save", "--output", str(file), *IMAGES)
-    for client in without:
+
+    def fill(client: docker.DockerClient) -> None:
         with file.open("rb") as archive:
             client.images.load(archive)
         client.images.prune()  # those of former runs
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(fill, without))
     file.unlink()
 
 

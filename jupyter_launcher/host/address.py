@@ -68,6 +68,11 @@ class EngineAddress:
         return parts.hostname if parts.scheme in ("tcp", "http", "https", "ssh") and parts.hostname else LOOPBACK
 
     @property
+    def place(self) -> str:
+        """Where the engine's paths are, for a message."""
+        return f"the engine's host {self.host}"
+
+    @property
     def is_remote(self) -> bool:
         """Whether the engine is on another machine: paths are paths there, and so are published ports."""
         return self.host not in (LOOPBACK, "::1", "localhost") and self.find_own_container() is None

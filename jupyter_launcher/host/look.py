@@ -73,7 +73,7 @@ class Look:
         """
         seen = self._run(lambda image: look_config(path, image), str(path))
         if not isinstance(seen, SeenDirectory):
-            msg = f"pipeline dir {path} is no directory on the engine's host {self.address.host}, but {seen!r}"
+            msg = f"pipeline dir {path} is no directory on {self.address.place}, but {seen!r}"
             raise PipelineDirError(msg, hint="give another", path=str(path))
         return seen
 
@@ -86,7 +86,7 @@ class Look:
         """
         seen = self._run(lambda image: volume_config(volume, owner, image), str(volume))
         if not isinstance(seen, SeenDirectory):
-            msg = f"{volume} could not be given to {owner} on the engine's host {self.address.host}: {seen!r}"
+            msg = f"{volume} could not be given to {owner} on {self.address.place}: {seen!r}"
             hint = "give it to a user yourself, or start with user=, who may be a number too"
             raise PipelineDirError(msg, hint=hint, path=str(volume))
         return seen
@@ -102,7 +102,7 @@ class Look:
                 raise EngineError(msg, hint="use an image that has them", status=error.status) from error
             if error.status not in (400, 404) or self.engine.images.find(image) is None:
                 raise
-            msg = f"pipeline dir {what} cannot be mounted on the engine's host {self.address.host}: {error.message}"
+            msg = f"pipeline dir {what} cannot be mounted on {self.address.place}: {error.message}"
             raise PipelineDirError(msg, hint="create it there first", path=what) from error
         found = _SEEN.fullmatch(seen)
         if found is None:

@@ -358,5 +358,5 @@ def _remote_path(address: EngineAddress, given: str | os.PathLike[str]) -> Path:
         msg = f"pipeline dir {given!r} cannot be used: {error}"
         raise PipelineDirError(msg, hint="give an absolute path of the engine's host", path=repr(given)) from error
     if not path.is_absolute() or path == Path(path.anchor) or "\0" in str(path):
-        _refuse(given, f"would be on the engine's host {address.host}", "give an absolute path of that host")
+        _refuse(given, f"would be on {address.place}", "give an absolute path of that host")
     return path

@@ -154,7 +154,7 @@ class StopMethod(str, Enum):
     KILLED = "killed"
     ALREADY_STOPPED = "already-stopped"
     UNREACHABLE = "unreachable"
-    """Its node of the swarm is away, so nobody saw it end; the swarm ends it when the node is back."""
+    """Nobody reached its node of the swarm, so nobody saw it end; the swarm ends it, once the node is back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

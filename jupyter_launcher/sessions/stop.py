@@ -58,8 +58,8 @@ def stop_session(
             seen = "carry the session's mark by a mix-up of the gateway, and were left alone"
             reporter.warn(Phase.STOP, f"kernels {', '.join(others)} {seen}")
         if report.method is StopMethod.UNREACHABLE:
-            seen = "was not seen to end: its node is away; the swarm ends it when the node is back"
-            reporter.warn(Phase.STOP, f"the session {seen}")
+            seen = "nobody reached its node; the swarm ends it, once the node is back"
+            reporter.warn(Phase.STOP, f"the session was not seen to end: {seen}")
     _log.info("session %s ended: %s, %d kernels", labels.session_id, report.method.value, len(report.kernels))
     return report
 
@@ -87,7 +87,7 @@ def _stop(
             if info.state == "paused":
                 _unpause(engine, info.id)
             with leaves(f"container {info.name}"):
-                method, kernels = _stop_server(context, info, labels, server_info)
+                method, kernels = _stop_on_node(context, info, labels, server_info)
         elif info is not None and SessionState.of_container(info.state) is SessionState.UNREACHABLE:
             method = StopMethod.UNREACHABLE
         ended = _stop_kernels(context, info or known, labels, kernels, reporter)
@@ -126,6 +126,19 @@ def _unpause(engine: Engine, container: str) -> None:
         engine.unpause(container)
     except EngineError as error:  # then nothing in it answers, and in the end it is killed
         _log.warning("container %s stays paused: %s", container[:12], error)
+
+
+def _stop_on_node(
+    context: Context, info: ContainerInfo, labels: SessionLabels, server_info: ServerInfo | None
+) -> tuple[StopMethod, tuple[str, ...] | None]:
+    """As ``_stop_server``. Where nobody reaches the engine of its node in a swarm, the swarm is left to end it."""
+    try:
+        return _stop_server(context, info, labels, server_info)
+    except EngineError as error:
+        if context.swarm is None:
+            raise
+        _log.warning("the swarm is to end session %s: %s", labels.session_id, error)
+        return StopMethod.UNREACHABLE, None
 
 
 def _stop_server(

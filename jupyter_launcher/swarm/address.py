@@ -34,6 +34,11 @@ class SwarmAddress(EngineAddress):
         self._swarm = swarm
 
     @property
+    def place(self) -> str:
+        """Where a session's paths are, for a message."""
+        return "a node of the swarm"
+
+    @property
     def is_remote(self) -> bool:
         """Always: paths are paths on a node."""
         return True

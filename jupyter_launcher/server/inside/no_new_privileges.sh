@@ -11,6 +11,10 @@ if [ -z "$_jl_weaker" ]; then
   echo "no-new-privileges is not set in the container" >&2
   exit 76
 fi
-! setpriv --no-new-privs true 2>/dev/null || exec setpriv --no-new-privs "$@"
-echo "programs of the image can get more privileges: its node's engine gives no service no-new-privileges, and the image has no \`setpriv\`" >&2
+_jl_seen="the engine of the node gives no service no-new-privileges, so that"
+if setpriv --no-new-privs true 2>/dev/null; then
+  echo "$_jl_seen only the server has it, by \`setpriv\`, and not what Session.run runs" >&2
+  exec setpriv --no-new-privs "$@"
+fi
+echo "$_jl_seen programs can get more privileges: the image has no \`setpriv\`" >&2
 exec "$@"

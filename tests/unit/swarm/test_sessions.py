@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from jupyter_launcher import (
+    EngineError,
     EngineUnavailableError,
     Event,
     EventKind,
@@ -32,7 +33,7 @@ from jupyter_launcher.sessions.running import find_stats, pause_session, resume_
 from jupyter_launcher.sessions.start import StartRequest, start_session
 from jupyter_launcher.sessions.stop import stop_session
 from jupyter_launcher.spec.labels import SessionLabels
-from tests.unit.fakes import INFO, FakeJupyter, FakeSwarm, container, not_run, printed, swarm_context
+from tests.unit.fakes import INFO, FakeJupyter, FakeSwarm, container, not_run, printed, refusal, swarm_context
 
 Start = Callable[..., Session]
 NAME = "jupyter-server.unit.one"
@@ -270,6 +271,17 @@ def test_nor_is_one_whose_node_is_away_by_now(
     (reaped,) = reap_sessions(context, min_age=0.0, keep=(), owner=None, dry_run=False)
     assert (reaped.report, reaped.error) == (None, "its container is unreachable by now; it was left alone")
     assert engine.removed == []
+
+
+@pytest.mark.parametrize("error", [EngineUnavailableError("no answer", hint="x"), refusal(403)])
+def test_the_swarm_ends_one_whose_node_does_not_answer(
+    start: Start, engine: FakeSwarm, jupyter: FakeJupyter, error: EngineError
+) -> None:
+    session = start()
+    jupyter.heeds_shutdown = False
+    engine.fail("exec", error)
+    assert session.stop().method is StopMethod.UNREACHABLE
+    assert engine.known == {}
 
 
 def test_it_can_be_stopped(start: Start, engine: FakeSwarm, jupyter: FakeJupyter, events: list[Event]) -> None:
