@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import collections
 import datetime as dt
+import logging
 import os
 import re
 import statistics
@@ -25,10 +26,12 @@ import requests
 
 from benchmarks.report import table, write_between
 from jupyter_launcher import Launcher, Session, Swarm, __version__
+from jupyter_launcher.engine.client import DockerEngine
 
 PAGE = Path(__file__).parent.parent / "docs/swarm.md"
 BEGIN, END = "<!-- costs -->", "<!-- /costs -->"
 NAMESPACE = "bench-swarm"
+CONNECTIONS = 30
 NODES = ("node1", "node2", "node3")
 WORKER = "tcp://10.77.0.2:2376"
 DIRECTORY, USER = "/srv/bench", "1000:1000"
@@ -43,11 +46,18 @@ class Counter:
     def __init__(self, manager: str) -> None:
         self._manager = manager
         self._counted: collections.Counter[bool] = collections.Counter()
+        self.listed: dict[str, int] = {}
+        """The bytes of the last answer to each list: of services, tasks, nodes."""
         send = requests.Session.send
 
         def send_and_count(session: requests.Session, request: requests.PreparedRequest, **given: Any) -> Any:
-            self._counted[urlsplit(str(request.url)).netloc == self._manager] += 1
-            return send(session, request, **given)
+            parts = urlsplit(str(request.url))
+            self._counted[parts.netloc == self._manager] += 1
+            answer = send(session, request, **given)
+            name = parts.path.rpartition("/")[2]
+            if name in ("services", "tasks", "nodes"):
+                self.listed[name] = len(answer.content)
+            return answer
 
         requests.Session.send = send_and_count  # type: ignore[assignment, method-assign]
 
@@ -64,6 +74,7 @@ def main() -> None:
         folder = Path(os.environ["SWARM_NODES"]) / node / "srv/bench"
         folder.mkdir(parents=True, exist_ok=True)
         os.chown(folder, 1000, 1000)
+    logging.getLogger("jupyter_launcher").setLevel(logging.ERROR)
     counter = Counter(urlsplit(os.environ["DOCKER_HOST"]).netloc)
     swarm = Swarm(publish="all", weaker=True)
     rows: list[Row] = []
@@ -103,12 +114,19 @@ def main() -> None:
         measure("`Session.run`", lambda: sessions[0].run(["true"]))
         measure("`logs`", lambda: "".join(launcher.logs(first)))
         measure("`reap` of nothing", launcher.reap)
+        launcher.list(probe=False)
+        size = (counter.listed["services"] + counter.listed["tasks"]) / options.sessions / 1024
+        each = (
+            f"In the answers to `list`, a session has {size:.1f} kB and a node {counter.listed['nodes'] / 3072:.1f} kB."
+        )
         queue = list(sessions)
         measure("`stop`", lambda: queue.pop().stop())
     what = (
         f"{dt.datetime.now(dt.timezone.utc).date().isoformat()}, version {__version__}, {os.cpu_count()} cores for all"
     )
-    text = f"{what} three nodes, medians of {options.rounds} rounds.\n\n{table(HEAD, rows)}"
+    text = (
+        f"{what} three nodes, medians of {options.rounds} rounds.\n\n{table(HEAD, rows)}\n\n{each} {of_a_connection()}"
+    )
     print(text)
     if options.write:
         write_between(PAGE, BEGIN, END, text)
@@ -153,6 +171,16 @@ def get_anew(swarm: Swarm, session_id: str) -> None:
         launcher.get(session_id)
 
 
+def of_a_connection() -> str:
+    """What a connection to a node's engine costs this process."""
+    before = memory_kb()
+    engines = [DockerEngine.connect(docker_host=WORKER) for _ in range(CONNECTIONS)]
+    each = (memory_kb() - before) / CONNECTIONS
+    for engine in engines:
+        engine.close()
+    return f"A connection to the engine of a node takes {each:.0f} kB of the launcher's memory, and a descriptor."
+
+
 def span(numbers: list[int]) -> str:
     """The least and the most."""
     return str(min(numbers)) if min(numbers) == max(numbers) else f"{min(numbers)} to {max(numbers)}"
@@ -169,8 +197,12 @@ def sockets() -> str:
 
 def memory() -> str:
     """What this process uses, in MB."""
+    return str(round(memory_kb() / 1024))
+
+
+def memory_kb() -> int:
     found = re.search(r"VmRSS:\s+([0-9]+) kB", Path("/proc/self/status").read_text(encoding="utf-8"))
-    return str(round(int(found[1]) / 1024)) if found else "?"
+    return int(found[1]) if found else 0
 
 
 if __name__ == "__main__":
