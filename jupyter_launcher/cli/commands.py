@@ -54,17 +54,26 @@ for _command in (start, execute, run_notebook, run, cp):
 @click.option("--no-probe", is_flag=True, help="Ask the engine alone, and no server: sessions that run are `unprobed`.")
 @pass_context
 def list_(state: CommandContext, *, no_probe: bool) -> None:
-    """List the sessions of the namespace, in every state.
+    """List the sessions of the namespace, in every state; in a swarm, with their nodes.
 
     Example: jupyter-launcher list --format json
     """
     with state.launcher() as launcher:
         found = launcher.list(probe=not no_probe)
     rows = [
-        (item.session_id, item.state.value, item.status, item.gateway or "-", item.pipeline_dir or "-")
+        (
+            item.session_id,
+            item.state.value,
+            item.status,
+            item.node or "-",
+            item.gateway or "-",
+            item.pipeline_dir or "-",
+        )
         for item in found
     ]
-    state.result(found, format_columns([("ID", "STATE", "STATUS", "GATEWAY", "PIPELINE DIR"), *rows]))
+    table = [("ID", "STATE", "STATUS", "NODE", "GATEWAY", "PIPELINE DIR"), *rows]
+    is_swarm = state.swarm_words.swarm
+    state.result(found, format_columns(table if is_swarm else [(*row[:3], *row[4:]) for row in table]))
     for item in found:
         if item.detail:
             state.note(item.detail)
@@ -295,7 +304,6 @@ def doctor(
     """
     from jupyter_launcher.cli.checks import CheckState
     from jupyter_launcher.cli.doctor import examine
-    from jupyter_launcher.engine.client import DockerEngine
     from jupyter_launcher.engine.images import DEFAULT_IMAGE
     from jupyter_launcher.models import Volume
 
@@ -304,7 +312,8 @@ def doctor(
         raise OptionError(msg, hint="leave DIR out, or give a directory", option="directory")
     checks = []
     found = examine(
-        lambda: DockerEngine.connect(context=state.context),
+        state.connect,
+        swarm=state.swarm_words.make(),
         pipeline_dir=None if directory is None else Path(directory),
         image=image or DEFAULT_IMAGE,
         roots=roots or None,

@@ -8,22 +8,24 @@ import re
 import shutil
 import uuid
 from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 from jupyter_launcher.cli import checks
 from jupyter_launcher.cli.checks import Check, CheckState
+from jupyter_launcher.cli.looks.engine import check_engine
 from jupyter_launcher.engine.client import DockerEngine
-from jupyter_launcher.engine.connection import OLDEST_API
 from jupyter_launcher.engine.images import DEFAULT_IMAGE
 from jupyter_launcher.engine.protocol import Engine
-from jupyter_launcher.engine.traits import EngineTraits
 from jupyter_launcher.errors import EngineError, EngineUnavailableError, LauncherError
 from jupyter_launcher.gateway.find import resolve_gateway
+from jupyter_launcher.gateway.service import resolve_service
 from jupyter_launcher.host.address import EngineAddress
 from jupyter_launcher.host.pipeline_dir import PipelineDir, resolve_pipeline_dir
 from jupyter_launcher.host.process import process_mark
 from jupyter_launcher.host.rules import DirectoryRules, parse_roots
-from jupyter_launcher.models import Gateway
+from jupyter_launcher.models import Gateway, Swarm
 from jupyter_launcher.models.options import HiddenTexts
 from jupyter_launcher.server.api import JupyterApi
 from jupyter_launcher.server.ready import TOKEN_HINT
@@ -34,6 +36,9 @@ from jupyter_launcher.spec.server import read_script
 from jupyter_launcher.waiting import Deadline, NotYetError, attempts
 from jupyter_launcher.warm.mount import RefusedError, try_mount
 
+if TYPE_CHECKING:
+    from jupyter_launcher.engine.swarm.engine import SwarmEngine
+
 __all__ = ["examine"]
 
 _DISK_NEEDED, _DISK_WANTED = 0.5, 3.0  # GB: one session's files; a build of the image
@@ -43,8 +48,9 @@ _WRITE = 'file="$1/.jupyter-launcher-doctor-$$"; : >"$file" && rm -f "$file"'
 
 
 def examine(
-    connect: Callable[[], DockerEngine],
+    connect: Callable[[], DockerEngine | SwarmEngine],
     *,
+    swarm: Swarm | None = None,
     pipeline_dir: str | os.PathLike[str] | None = None,
     gateway: str | None = None,
     network: str | None = None,
@@ -66,7 +72,14 @@ def examine(
         return
     with contextlib.closing(engine):
         address = EngineAddress(engine)
-        yield from _check_engine(engine)
+        yield from check_engine(engine, "" if swarm is None else "a manager of a swarm")
+        if swarm is not None:
+            from jupyter_launcher.cli.looks.swarm import examine_swarm
+            from jupyter_launcher.swarm.address import SwarmAddress
+
+            network = network or swarm.network
+            address = SwarmAddress(engine, swarm)
+            yield from examine_swarm(cast("SwarmEngine", engine), address, swarm, image=image, network=network)
         found_image = checks.attempt("image", lambda: _check_image(engine, image))
         yield found_image
         folder: PipelineDir | None = None
@@ -80,7 +93,8 @@ def examine(
         found: Gateway | None = None
         if gateway is not None:
             try:
-                found = resolve_gateway(engine, gateway, network)
+                find = resolve_gateway if swarm is None else resolve_service
+                found = find(cast("SwarmEngine", engine), gateway, network)
                 yield checks.ok(
                     "gateway", f"{gateway} is {found.url}" + (f" on {found.network}" if found.network else "")
                 )
@@ -88,66 +102,17 @@ def examine(
                 yield checks.from_error("gateway", error)
         if found_image.state is not CheckState.WARNING:  # it is there, or nobody may look
             yield from _check_from_inside(
-                engine, address, image, folder, found, (found.network if found else None) or network
+                engine,
+                address,
+                image,
+                folder,
+                found,
+                (found.network if found else None) or network,
+                publishes=swarm is None or swarm.publish is not None,
             )
         else:
             yield checks.attempt("free disk", lambda: _check_disk_here(engine))
             yield checks.skipped("from inside a container", "needs the image")
-
-
-def _check_engine(engine: Engine) -> Iterator[Check]:
-    try:
-        traits = engine.traits
-    except LauncherError as error:
-        yield checks.from_error("engine", error)
-        return
-    yield checks.ok("engine", f"{traits.name} {traits.version} at {engine.endpoint}, {_describe_kind(traits)}")
-    if tuple(map(int, traits.api_version.split("."))) < tuple(map(int, OLDEST_API.split("."))):
-        yield checks.failed("API version", f"{traits.api_version} is too old", "update Docker to 20.10 or newer")
-    else:
-        yield checks.ok("API version", traits.api_version)
-    if traits.cores is None and traits.rootless is None:
-        hint = "let the socket proxy pass GET /info: INFO=1 of tecnativa's, -allowGET of wollomatic's"
-        yield checks.warning("information", "the engine does not tell what it is and what it enforces", hint)
-    yield _check_limits(traits)
-    if traits.debug:
-        hint = "start the engine without --debug, or give no secrets"
-        yield checks.warning(
-            "debug mode", "the engine's log has what it is asked, with secrets and gateways' tokens", hint
-        )
-    if traits.selinux:
-        hint = "where a session cannot read or write its directory: pipeline_relabel='z', Mount(relabel='z')"
-        yield checks.warning("SELinux", "the engine's containers use files with a container's label alone", hint)
-
-
-def _describe_kind(traits: EngineTraits) -> str:
-    if traits.rootless is None:
-        return "whether it has root is not known"
-    words = ["rootless" if traits.rootless else "rootful"]
-    words += ["its user ids are remapped"] if traits.remapped else []
-    words += ["Docker Desktop"] if traits.desktop else []
-    words += ["with a kernel of its own"] if traits.same_kernel is False else []
-    return ", ".join(words)
-
-
-def _check_limits(traits: EngineTraits) -> Check:
-    """Which limits of a session the engine holds, by its own words."""
-    name = "limits"
-    held = {"memory": traits.limits_memory, "cpus": traits.limits_cpus, "processes": traits.limits_pids}
-    groups = f"control groups v{traits.cgroup_version}" if traits.cgroup_version else "control groups"
-    texts = {
-        word: ", ".join(limit for limit, is_held in held.items() if is_held is state)
-        for word, state in (("enforced", True), ("not enforced", False), ("not told", None))
-    }
-    detail = "; ".join(f"{word}: {limits}" for word, limits in texts.items() if limits)
-    if texts["not enforced"]:
-        hint = "start without these limits; a rootless engine needs control groups v2, and systemd to delegate them"
-        return checks.warning(name, f"{groups}, {detail}", hint)
-    return (
-        checks.ok(name, f"{groups}, {detail}")
-        if texts["enforced"]
-        else checks.skipped(name, "the engine does not tell")
-    )
 
 
 def _check_image(engine: Engine, image: str) -> Check:
@@ -193,6 +158,8 @@ def _check_from_inside(
     folder: PipelineDir | None,
     gateway: Gateway | None,
     network: str | None,
+    *,
+    publishes: bool,
 ) -> Iterator[Check]:
     try:
         host_ip = address.choose_publish_ip(None)
@@ -204,6 +171,8 @@ def _check_from_inside(
             host_ip=host_ip,
             network=address.choose_network(network),
         )
+        if not publishes:
+            config = replace(config, container_port=None)
         with engine.temporary(config, helper_name("doctor", uuid.uuid4().hex)) as container:
             yield checks.attempt("free disk", lambda: _check_disk(engine, container))
             yield checks.attempt("log", lambda: _check_log(engine, container))
@@ -212,6 +181,8 @@ def _check_from_inside(
             if gateway is not None:
                 yield checks.attempt("reach the gateway", lambda: _check_gateway(engine, container, gateway))
             yield checks.attempt("published port", lambda: _check_port(engine, address, container, host_ip))
+            if address.has_nodes:  # a swarm has no pools, and its nodes' own bridges are nobody's here
+                return
             yield checks.attempt("container IPs", lambda: _check_ips(address, config.network))
             yield checks.attempt("pool", lambda: _check_pool(engine, container))  # last: it changes the container
     except LauncherError as error:
@@ -283,7 +254,7 @@ def _check_gateway(engine: Engine, container: str, gateway: Gateway) -> Check:
 def _check_port(engine: Engine, address: EngineAddress, container: str, host_ip: str) -> Check:
     name = "published port"
     info = engine.inspect(container)
-    if info is None or not info.ports.get(PORT_KEY):
+    if info is None or not (info.ports.get(PORT_KEY) or (address.has_nodes and address.reaches(info))):
         hint = "use a bridge network that can publish: not `none`, not `host`, not an internal one"
         return checks.failed(name, "the network publishes none", hint)
     url = address.server_url(info, host_ip)

@@ -12,10 +12,13 @@ import click
 from click.shell_completion import CompletionItem
 
 from jupyter_launcher.cli.output import error_document, format_document
+from jupyter_launcher.cli.swarm.options import SwarmWords, swarm_options
 from jupyter_launcher.errors import LauncherError, SessionError
 
 if TYPE_CHECKING:
     from jupyter_launcher.cli.progress import Progress
+    from jupyter_launcher.engine.client import DockerEngine
+    from jupyter_launcher.engine.swarm.engine import SwarmEngine
     from jupyter_launcher.launcher import Launcher
 
 __all__ = [
@@ -45,6 +48,7 @@ class CommandContext:
         self.progress = "auto"
         self.verbose = False
         self.quiet = False
+        self.swarm_words = SwarmWords()
         self._progress: Progress | None = None
 
     @property
@@ -54,24 +58,37 @@ class CommandContext:
 
     @property
     def line(self) -> str:
-        """How a further call of the command begins that means the same engine and namespace."""
+        """How a further call of the command begins that means the same engine or swarm, and namespace."""
         given = (("--context", self.context), ("--namespace", self.namespace if self.namespace != "default" else None))
-        return " ".join([NAME, *(f"{option} {value}" for option, value in given if value is not None)])
+        options = (f"{option} {value}" for option, value in given if value is not None)
+        return " ".join([NAME, *options, *self.swarm_words.line])
+
+    def make_launcher(self, **options: Any) -> Launcher:
+        """A launcher of the engine or the swarm, and of the namespace; ``options``: more of ``Launcher``."""
+        from jupyter_launcher.launcher import Launcher
+
+        if (swarm := self.swarm_words.make()) is not None:
+            options["swarm"] = swarm
+        return Launcher(namespace=self.namespace, context=self.context, **options)
+
+    def connect(self) -> DockerEngine | SwarmEngine:
+        """The engine or the swarm, without a launcher."""
+        if (swarm := self.swarm_words.make()) is not None:
+            from jupyter_launcher.engine.swarm.engine import SwarmEngine
+
+            return SwarmEngine.connect(swarm, context=self.context)
+        from jupyter_launcher.engine.client import DockerEngine
+
+        return DockerEngine.connect(context=self.context)
 
     @contextlib.contextmanager
     def launcher(self, **options: Any) -> Iterator[Launcher]:
         """A launcher whose events are shown; ``options``: more of ``Launcher``."""
         from jupyter_launcher.cli.progress import choose_progress
-        from jupyter_launcher.launcher import Launcher
 
         self._progress = choose_progress("none" if self.quiet else self.progress)
         try:
-            given: dict[str, Any] = {
-                "namespace": self.namespace,
-                "context": self.context,
-                "on_event": self._progress.show,
-            }
-            with Launcher(**given, **options) as launcher:
+            with self.make_launcher(on_event=self._progress.show, **options) as launcher:
                 yield launcher
         finally:
             self.stop_drawing()
@@ -97,9 +114,12 @@ class CommandContext:
 
 
 def _set_global_option(ctx: click.Context, option: click.Parameter, value: Any) -> None:
-    if value is not None and value is not False:
-        setattr(ctx.ensure_object(CommandContext), str(option.name), value)
-        if option.name == "verbose":
+    if value not in (None, False, ()):
+        state, name = ctx.ensure_object(CommandContext), str(option.name)
+        owner: object = state.swarm_words if hasattr(state.swarm_words, name) else state
+        # What may be given more than once may stand before and after the command.
+        setattr(owner, name, (*getattr(owner, name), *value) if isinstance(value, tuple) else value)
+        if name == "verbose":
             import logging
 
             logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s", stream=sys.stderr)
@@ -118,6 +138,7 @@ def _global_options() -> list[click.Option]:
             help="How to show progress on stderr.",
             **given,
         ),
+        *swarm_options(given),
         click.Option(["-v", "--verbose"], is_flag=True, help="Log what is done; show tracebacks.", **given),
         click.Option(["-q", "--quiet"], is_flag=True, help="Only results and errors.", **given),
     ]
@@ -126,12 +147,8 @@ def _global_options() -> list[click.Option]:
 def complete_id(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """The session ids that begin so."""
     # An error during completion has no place to be shown.
-    with contextlib.suppress(LauncherError):
-        from jupyter_launcher.launcher import Launcher
-
-        state = ctx.ensure_object(CommandContext)
-        with Launcher(namespace=state.namespace, context=state.context) as launcher:
-            return [CompletionItem(found) for found in sorted(launcher.ids()) if found.startswith(incomplete)]
+    with contextlib.suppress(LauncherError), ctx.ensure_object(CommandContext).make_launcher() as launcher:
+        return [CompletionItem(found) for found in sorted(launcher.ids()) if found.startswith(incomplete)]
     return []
 
 

@@ -17,6 +17,16 @@ _FLAGS = {
     "roots": "--root",
     "timeout": "--timeout",
 }
+_OF_SWARM = {
+    "engines": "--swarm-engine",
+    "publish": "--swarm-publish",
+    "swarm": "--swarm",
+    "weaker": "--swarm-weaker",
+}
+"""Options of the launcher, and of a ``Swarm``, whose names are English words too."""
+_FLAGS |= _OF_SWARM
+_FIELDS = {**_OF_SWARM, "network": "--swarm-network", "constraints": _FLAGS["constraints"]}
+
 _OF_WORK = {"cell_timeout": "--cell-timeout", "output": "--output", "parameters": "--parameter", "timeout": "--timeout"}
 """Options whose names are English words too, so they are respelled only where a message begins with them."""
 
@@ -24,14 +34,15 @@ _NAMES = "|".join(sorted(_FLAGS, key=len, reverse=True))
 # A name in a path, in an address or in quotation marks is none of these.
 _BEFORE = r"(?<![\w/.'\"`=:@?&-])"
 _ASSIGNED = re.compile(
-    rf"{_BEFORE}(?P<class>Launcher\()?(?P<name>{_NAMES})="
+    rf"{_BEFORE}(?P<class>Launcher\(|(?P<swarm>Swarm\())?(?P<name>{_NAMES})="
     r"(?P<value>True|False|'[^']*'|\"[^\"]*\"|\{'(?P<key>[^']*)': \.\.\.\}|[0-9]\w*)?(?(class)\))"
 )
+_OF_A_SWARM = re.compile(rf"{_BEFORE}swarm\.(?P<field>[a-z]+)")
 _FIELD = re.compile(rf"{_BEFORE}timeouts\.(?P<field>[a-z]+)")
 # Words that are no English, wherever they stand; all names where a difference is told.
 _WORD = re.compile(
     rf"{_BEFORE}(?P<name>(?:{'|'.join(name for name in _FLAGS if '_' in name)}|cpus|gpus|umask|tmpfs)\b(?![=(/]|\.\w)"
-    rf"|(?:{_NAMES})(?= was ))"
+    rf"|(?:{'|'.join(name for name in _FLAGS if name not in _OF_SWARM)})(?= was ))"
 )
 
 
@@ -49,8 +60,14 @@ def respell(error: LauncherError) -> None:
 
 def _respell_text(text: str) -> str:
     text = _ASSIGNED.sub(_spell_assigned, text)
+    text = _OF_A_SWARM.sub(_spell_field, text)
     text = _FIELD.sub(lambda found: f"--timeout {found['field']}=", text)
     return _WORD.sub(lambda found: _flag_of(found["name"]), text)
+
+
+def _spell_field(found: re.Match[str]) -> str:
+    """A field of a ``Swarm``, such as ``swarm.engines``."""
+    return _FIELDS.get(found["field"], found[0])
 
 
 def _flag_of(name: str) -> str:
@@ -59,10 +76,12 @@ def _flag_of(name: str) -> str:
 
 def _spell_assigned(found: re.Match[str]) -> str:
     flag, value = _FLAGS[found["name"]], found["value"]
+    if found["swarm"]:
+        flag = _FIELDS.get(found["name"], flag)
     if value == "False" and "/" not in flag:
         return f"no {flag}"
     if value in ("True", "False"):
         return flag.partition("/")[0] if value == "True" else flag.rpartition("/")[2]
     if found["key"] is not None:
-        return f"{_flag_of(found['name'])} {found['key']}=..."
-    return _flag_of(found["name"]) + (f" {value.strip(chr(34) + chr(39))}" if value else "")
+        return f"{flag.partition('/')[0]} {found['key']}=..."
+    return flag.partition("/")[0] + (f" {value.strip(chr(34) + chr(39))}" if value else "")

@@ -133,11 +133,13 @@ class NetworkInfo:
         driver: such as ``bridge``.
         subnets: in which its containers have their IPs; empty where the engine does not choose these.
         allows_icc: its containers may speak to each other; False where the option ``enable_icc`` is off.
+        attachable: a plain container may join it, where it is an overlay of a swarm.
     """
 
     driver: str
     subnets: tuple[IPv4Network | IPv6Network, ...]
     allows_icc: bool = True
+    attachable: bool = False
 
     def has_ip(self, host: str) -> bool:
         """Whether the host of a URL is an IP of this network."""
@@ -162,6 +164,7 @@ class NetworkInfo:
                 driver=parse_text(raw["Driver"]),
                 subnets=tuple(ip_network(text, strict=False) for text in texts),
                 allows_icc=options.get("com.docker.network.bridge.enable_icc") not in _NO,
+                attachable=raw.get("Attachable") is True,
             )
 
 

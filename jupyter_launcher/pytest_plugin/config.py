@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jupyter_launcher.models import Swarm
 
 __all__ = ["LauncherConfig"]
 
@@ -22,6 +25,8 @@ class LauncherConfig:
         network: for the servers, and for a gateway of ours; None: the engine's default bridge.
         options: more options for each ``Launcher.start``.
         launcher: more options for ``Launcher``, e.g. ``docker_host``, ``build``, ``on_event``.
+        swarm: the servers are services of this swarm, and the engine of ``launcher`` is one of its managers. Tests that
+            ask for ``jupyter_gateway`` need ``gateway`` then, the name of a service. None: no swarm.
 
     Raises:
         OptionError: ``Launcher.start`` has none of the name of one of ``options``.
@@ -33,6 +38,7 @@ class LauncherConfig:
     network: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     launcher: Mapping[str, Any] = field(default_factory=dict)
+    swarm: Swarm | None = None
 
     def __post_init__(self) -> None:
         if self.options:

@@ -10,8 +10,9 @@ and only that ends them; what they leave then is removed as above.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 
-from jupyter_launcher.engine.client import DockerEngine
+from jupyter_launcher.engine.protocol import Engine
 from jupyter_launcher.engine.types import ListedContainer
 from jupyter_launcher.errors import SessionNotFoundError, SessionUnreadableError
 from jupyter_launcher.host.process import is_process_dead, process_mark
@@ -36,18 +37,25 @@ def owner_id(*, keep: bool = False, reuse: bool = False) -> str:
     return f"{_KEPT_MARK if keep else _REUSED_MARK if reuse else _MARK}:{process_mark()}"
 
 
-def reap_dead_runs(engine: DockerEngine) -> list[str]:
-    """Stop the sessions and gateways of runs whose process is dead; returns the containers' names."""
+def reap_dead_runs(engine: Engine, open_launcher: Callable[[str], Launcher]) -> list[str]:
+    """Stop the sessions and gateways of runs whose process is dead; returns the containers' names.
+
+    Args:
+        engine: where they are.
+        open_launcher: makes a launcher of the same engine for a namespace.
+    """
     return [
-        item.name for item in engine.containers(owner_filter()) if _is_of_dead_run(engine, item) and _end(engine, item)
+        item.name
+        for item in engine.containers(owner_filter())
+        if _is_of_dead_run(engine, item) and _end(engine, item, open_launcher)
     ]
 
 
-def _is_of_dead_run(engine: DockerEngine, item: ListedContainer) -> bool:
+def _is_of_dead_run(engine: Engine, item: ListedContainer) -> bool:
     kind, _, run = owner_of(item.labels).partition(":")
     if kind not in (_MARK, _REUSED_MARK) or run.count(":") != 3:
         return False
-    has_ended = item.state not in ("running", "paused", "restarting")
+    has_ended = item.state not in ("running", "paused", "restarting", "unreachable")
     if kind == _REUSED_MARK and not has_ended and _has_lease(item):
         return False
     dead = is_process_dead(run)
@@ -64,7 +72,7 @@ def _has_lease(item: ListedContainer) -> bool:
     return labels.lease is not None
 
 
-def _end(engine: DockerEngine, item: ListedContainer) -> bool:
+def _end(engine: Engine, item: ListedContainer, open_launcher: Callable[[str], Launcher]) -> bool:
     """Remove what is of a gateway or a pool, stop a session; False for what is neither, or has another's name."""
     tool = ToolLabels.of_container(item.labels, item.name)
     if tool is not None and tool.kind != "record":
@@ -82,9 +90,6 @@ def _end(engine: DockerEngine, item: ListedContainer) -> bool:
     latest = engine.inspect(item.name)
     if latest is None or latest.id != item.id:
         return False
-    with (
-        Launcher(client=engine.client, namespace=labels.namespace) as launcher,
-        contextlib.suppress(SessionNotFoundError),
-    ):
+    with open_launcher(labels.namespace) as launcher, contextlib.suppress(SessionNotFoundError):
         launcher.stop(labels.session_id)
     return True

@@ -7,7 +7,7 @@ import dataclasses
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
@@ -22,9 +22,13 @@ from jupyter_launcher.pytest_plugin.reuse import Reuse
 from jupyter_launcher.sessions.session import Session
 from jupyter_launcher.spec.labels import container_name
 
+if TYPE_CHECKING:
+    from jupyter_launcher.engine.swarm.engine import SwarmEngine
+
 __all__ = ["Run", "describe_engine", "reap_dead_runs"]
 
 _LOG_LINES = 40
+_PLACE = ("docker_host", "context", "client", "swarm")
 _WITH_A_CONTAINER = (Phase.CONTAINER, Phase.SERVER, Phase.READY)
 
 
@@ -39,13 +43,26 @@ def describe_engine(image: str = "", config: LauncherConfig | None = None) -> st
 
 def reap_dead_runs() -> None:
     """Remove what dead runs have left on the engine of this environment."""
-    with contextlib.suppress(LauncherError), contextlib.closing(_connect(None)) as engine:
-        owner.reap_dead_runs(engine)
+    with contextlib.suppress(LauncherError), contextlib.closing(DockerEngine.connect()) as engine:
+        owner.reap_dead_runs(engine, lambda namespace: Launcher(client=engine.client, namespace=namespace))
 
 
-def _connect(config: LauncherConfig | None) -> DockerEngine:
-    given = config.launcher if config else {}
-    return DockerEngine.connect(**{name: given[name] for name in ("docker_host", "context", "client") if name in given})
+def _connect(config: LauncherConfig | None) -> DockerEngine | SwarmEngine:
+    place = _place_of(config)
+    swarm = place.pop("swarm", None)
+    if swarm is not None:
+        from jupyter_launcher.engine.swarm.engine import SwarmEngine
+
+        return SwarmEngine.connect(swarm, **place)
+    return DockerEngine.connect(**place)
+
+
+def _place_of(config: LauncherConfig | None) -> dict[str, Any]:
+    """The options of ``Launcher`` that say on which engine or swarm it starts sessions."""
+    if config is None:
+        return {}
+    given = {name: config.launcher[name] for name in _PLACE if name in config.launcher}
+    return given if config.swarm is None else {**given, "swarm": config.swarm}
 
 
 class Run:
@@ -82,7 +99,7 @@ class Run:
         self._gateways_kept: set[str] = set()
         self.kept: list[str] = []
         self.kept_dirs: set[Path] = set()
-        options = dict(config.launcher)
+        options = {**config.launcher, **_place_of(config)}
         timeouts = options.get("timeouts") or Timeouts()
         if start_timeout is not None:
             timeouts = dataclasses.replace(timeouts, start=start_timeout)
@@ -102,10 +119,16 @@ class Run:
     def prepare(self) -> None:
         """Remove what dead runs have left, and have the image ready."""
         with self._lock:  # of several workers one builds the image, and the others find it
-            owner.reap_dead_runs(self._engine)
+            owner.reap_dead_runs(self._engine, self._open_launcher)
             self.launcher.ensure_image(pull=self._config.options.get("pull", "missing"))
         if self.reuse is not None:
             self.reuse.prepare(self.launcher, self._engine)
+
+    def _open_launcher(self, namespace: str) -> Launcher:
+        place = _place_of(self._config)
+        if isinstance(self._engine, DockerEngine):
+            place = {"client": self._engine.client}
+        return Launcher(**place, namespace=namespace)
 
     def close(self) -> None:
         """Stop the sessions that tests have left, and close the connections."""
@@ -184,11 +207,12 @@ class Run:
 
     def _report_kept(self, session_id: str, container_name: str, what: str) -> None:
         found = f"Launcher(namespace={self.launcher.namespace!r}).get({session_id!r})"
-        self.kept += [
-            what,
-            f'  with the token: python -c "from jupyter_launcher import Launcher; print({found}.lab_url)"',
-            f"  to remove it:   docker stop {container_name} && docker rm -v {container_name}",
-        ]
+        show = f'python -c "from jupyter_launcher import Launcher; print({found}.lab_url)"'
+        end = f"docker stop {container_name} && docker rm -v {container_name}"
+        if "swarm" in _place_of(self._config):
+            show = f"jupyter-launcher --swarm --namespace {self.launcher.namespace} url {session_id} --show-token"
+            end = f"docker service rm $(docker service ls -q --filter label=jupyter-launcher.name={container_name})"
+        self.kept += [what, f"  with the token: {show}", f"  to remove it:   {end}"]
 
     def sections(self) -> list[tuple[str, str]]:
         """Titles and texts for the report of a failed test."""

@@ -17,6 +17,7 @@ import pytest
 import requests
 
 from jupyter_launcher import DEFAULT_IMAGE, Launcher, SessionState
+from jupyter_launcher.engine.client import DockerEngine
 from jupyter_launcher.host import process
 from jupyter_launcher.pytest_plugin import owner
 from jupyter_launcher.pytest_plugin.reuse import Reuse
@@ -538,14 +539,19 @@ def test_what_runs_elsewhere_have_left_is_reaped_when_it_has_ended_and_is_old(
     mark = owner.owner_id().replace(process._pid_space()[0], "another-machine")
     with Launcher(namespace=launcher.namespace, owner=mark) as elsewhere:
         session = elsewhere.start(pipeline_dir)
-    engine: Any = launcher._engine
+    engine = launcher._engine
+    assert isinstance(engine, DockerEngine)
+
+    def open_launcher(namespace: str) -> Launcher:
+        return Launcher(client=engine.client, namespace=namespace)
+
     now = engine.now
     monkeypatch.setattr(engine, "now", lambda: now() + 100_000)
-    assert owner.reap_dead_runs(engine) == []
+    assert owner.reap_dead_runs(engine, open_launcher) == []
     assert session.status().state is SessionState.READY
     engine.api.stop(session.container_id)
     monkeypatch.setattr(engine, "now", now)
-    assert owner.reap_dead_runs(engine) == []
+    assert owner.reap_dead_runs(engine, open_launcher) == []
     monkeypatch.setattr(engine, "now", lambda: now() + 100_000)
-    assert owner.reap_dead_runs(engine) == [session.container_name]
+    assert owner.reap_dead_runs(engine, open_launcher) == [session.container_name]
     assert session.status().state is SessionState.GONE

@@ -182,40 +182,43 @@ class Lifecycle:
         self._await_gone(tasks, _GRACE if service.grace is None else service.grace, service.name)
 
     def _await_gone(self, tasks: Collection[Task], grace: float, name: str) -> None:
-        """Wait until no manager knows these tasks any more: then their containers have ended, and are removed.
+        """Wait until the containers of tasks whose service was removed have ended, and see that they are gone.
 
         Raises:
             EngineError: one does not end.
         """
-        rest = [task for task in tasks if task.node_id]
+        placed = [task for task in tasks if task.node_id]
+        rest = placed
         deadline = Deadline(grace + _MORE)
         patience = deadline.shortened(_KILL_SECONDS)
         is_killed = False
         for attempt in attempts(deadline, NotYetError, longest=_LONGEST_PAUSE):
             with attempt:
-                rest = [task for task in rest if self._is_left(task)]
-                if not rest:
-                    return
-                if patience.expired() and not is_killed:
+                rest = [task for task in rest if self._may_run(task)]
+                if rest and patience.expired() and not is_killed:
                     is_killed = True
-                    self._kill(rest)
-                raise NotYetError
-        msg = f"container {name} does not end: {len(rest)} of its tasks are left after {deadline.seconds:g} s"
-        raise EngineError(msg, hint="see `docker ps` on the node that `docker node ps` names", status=None)
+                    self._remove_containers(rest)
+                if rest:
+                    raise NotYetError
+        if rest:
+            msg = f"container {name} does not end: {len(rest)} of its tasks are left after {deadline.seconds:g} s"
+            raise EngineError(msg, hint="see `docker ps` on the node that `docker node ps` names", status=None)
+        self._remove_containers(placed)
 
-    def _is_left(self, task: Task) -> bool:
-        """Whether a container may be left on a node that the swarm hears of."""
-        if self._manager.find_task(task.id) is None:
+    def _may_run(self, task: Task) -> bool:
+        """Whether a container may run on a node that the swarm hears of."""
+        latest = self._manager.find_task(task.id)
+        if latest is None or latest.has_ended:
             return False
         node = self._manager.find_node(task.node_id)
         return node is not None and node.is_ready
 
-    def _kill(self, tasks: Collection[Task]) -> None:
-        """Remove containers that do not end by themselves, as a removal on one engine does at once."""
+    def _remove_containers(self, tasks: Collection[Task]) -> None:
+        """Remove what is left of containers: those that do not end, and those that their nodes are about to remove."""
         for task in tasks:
             try:
                 node = self._manager.find_node(task.node_id)
-                if task.container_id and node is not None:
+                if task.container_id and node is not None and node.is_ready:
                     self._engines.of(node).remove(task.container_id)
             except EngineError as error:
                 _log.info("container %s is left to the swarm: %s", task.container_id[:12], error)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeVar
 
 from jupyter_launcher.engine.client import DockerEngine
@@ -62,14 +62,9 @@ class Manager:
 
     def list_services(self, labels: Collection[str]) -> list[Service]:
         """The services that stand for containers of ours with all of these labels (``name=value`` or ``name``)."""
-        filters = {"label": [NAME_LABEL, *labels]}
-        listed = self._ask("list services", lambda: self.engine.api.services(filters=filters))
-        wanted = [label.partition("=") for label in labels]
-        return [
-            service
-            for service in map(Service.from_answer, parse_list(listed))
-            if service.is_ours and all(_has_label(service, *label) for label in wanted)
-        ]
+        listed = self._ask("list services", lambda: self.engine.api.services(filters=_filter(labels)))
+        found = map(Service.from_answer, parse_list(listed))
+        return [service for service in found if _has_labels(service.labels, labels)]
 
     def create_service(self, body: dict[str, Any]) -> str:
         """Create a service; its id.
@@ -104,12 +99,12 @@ class Manager:
             self._find(f"list the tasks of service {service}", lambda: self._list({"service": service}), _parse) or []
         )
 
-    def list_tasks(self, labels: Collection[str] | None) -> list[Task]:
-        """The tasks of services with these labels; None: of all services."""
-        filters = None if labels is None else {"label": [NAME_LABEL, *labels]}
-        return _parse(self._ask("list tasks", lambda: self._list(filters)))
+    def list_tasks(self, labels: Collection[str]) -> list[Task]:
+        """The tasks of containers of ours with all of these labels, those of removed services among them."""
+        found = _parse(self._ask("list tasks", lambda: self._list(_filter(labels))))
+        return [task for task in found if _has_labels(task.labels, labels)]
 
-    def _list(self, filters: dict[str, Any] | None) -> Any:
+    def _list(self, filters: dict[str, Any]) -> Any:
         return self.engine.api.tasks(filters=filters)
 
     def find_task(self, task: str) -> Task | None:
@@ -136,6 +131,13 @@ def _parse(listed: Any) -> list[Task]:
     return [Task.from_answer(raw) for raw in parse_list(listed)]
 
 
-def _has_label(service: Service, name: str, equals: str, value: str) -> bool:
-    found = service.labels
-    return name in found and (not equals or found[name] == value)
+def _filter(labels: Collection[str]) -> dict[str, Any]:
+    """What a list is asked for. Of two filters for the same label the manager takes only one."""
+    names = {label.partition("=")[0] for label in labels}
+    return {"label": [*labels, *({NAME_LABEL} - names)]}
+
+
+def _has_labels(found: Mapping[str, str], labels: Collection[str]) -> bool:
+    """Whether labels are those of a container of ours, and have these (``name=value`` or ``name``) among them."""
+    wanted = [label.partition("=") for label in (NAME_LABEL, *labels)]
+    return all(name in found and (not equals or found[name] == value) for name, equals, value in wanted)

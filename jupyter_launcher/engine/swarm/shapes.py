@@ -173,6 +173,7 @@ class Task:
         exit_code: None: not told.
         ports: a port of the container such as ``8888/tcp`` → the node's port.
         networks: the name of a network → the container's IP there.
+        labels: of its container.
     """
 
     id: str
@@ -181,6 +182,7 @@ class Task:
     node_id: str
     state: str
     desired: str
+    labels: Mapping[str, str] = field(default_factory=dict)
     error: str = ""
     message: str = ""
     container_id: str = ""
@@ -211,6 +213,7 @@ class Task:
                 node_id=parse_text(raw.get("NodeID") or ""),
                 state=parse_text(status["State"]),
                 desired=parse_text(raw["DesiredState"]),
+                labels=parse_texts(((raw.get("Spec") or {}).get("ContainerSpec") or {}).get("Labels")),
                 error=parse_text(status.get("Err") or ""),
                 message=parse_text(status.get("Message") or ""),
                 container_id=parse_text(container.get("ContainerID") or ""),

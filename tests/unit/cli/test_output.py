@@ -19,10 +19,12 @@ from jupyter_launcher.cli.output import (
 from tests.unit.fakes import SERVER_INFO, TOKEN, FakeEngine, launcher_context, server_info, session_info, session_labels
 
 
-def session(gateway: Gateway | None = None) -> Session:
+def session(gateway: Gateway | None = None, node: str = "") -> Session:
     labels = session_labels(gateway)
     context = launcher_context(FakeEngine())
-    return Session(session_info(labels), labels, server_info(), context=context, timings=Timings(), joined=True)
+    return Session(
+        session_info(labels, node=node), labels, server_info(), context=context, timings=Timings(), joined=True
+    )
 
 
 def test_documents() -> None:
@@ -73,6 +75,15 @@ def test_a_session_as_a_document_without_the_token() -> None:
     found = session_document(session(), token=False)
     assert "lab_url" not in found
     assert TOKEN not in json.dumps(found)
+
+
+def test_a_session_in_a_swarm_has_its_node() -> None:
+    assert session_document(session(node="node2"), token=True)["node"] == "node2"
+    assert ["node", "node2"] in [
+        line.split() for line in describe_session(session(node="node2"), token=True).splitlines()
+    ]
+    assert "node" not in session_document(session(), token=True)
+    assert "node " not in describe_session(session(), token=True)
 
 
 def test_a_session_in_lines() -> None:

@@ -52,6 +52,7 @@ ALL: list[tuple[str, object]] = [
     ("--no-entrypoint", False),
     ("--container-option=PidsLimit=500", {"PidsLimit": 500}),
     ("--unsafe", True),
+    ("--constraint=node.hostname==node2", ["node.hostname==node2"]),
     ("--timeout=start=120", Timeouts(start=120.0)),
 ]
 

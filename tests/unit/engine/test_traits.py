@@ -155,6 +155,13 @@ def test_whether_the_containers_of_a_network_may_speak(options: dict[str, str] |
 
 
 @pytest.mark.parametrize(
+    ("raw", "attachable"), [({"Attachable": True}, True), ({"Attachable": "yes"}, False), ({}, False)]
+)
+def test_which_overlays_a_plain_container_may_join(raw: dict[str, Any], attachable: bool) -> None:  # noqa: FBT001
+    assert NetworkInfo.from_inspect({"Driver": "overlay", **raw}).attachable is attachable
+
+
+@pytest.mark.parametrize(
     "raw",
     [
         None,

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from jupyter_launcher import Launcher
 from jupyter_launcher.host import process
 from jupyter_launcher.pytest_plugin.owner import owner_id, reap_dead_runs
 from jupyter_launcher.spec.labels import warm_name
@@ -34,7 +35,8 @@ def dead_owner() -> str:
 def reaped(*items: dict[str, Any], **answers: Any) -> tuple[list[str], FakeApi]:
     """What is reaped of these containers, and what the engine was asked."""
     api = FakeApi(containers=list(items), get=lambda *_, **__: http_response(b"OK", headers={"Date": NOW}), **answers)
-    return reap_dead_runs(docker_engine(api)), api
+    engine = docker_engine(api)
+    return reap_dead_runs(engine, lambda namespace: Launcher(client=engine.client, namespace=namespace)), api
 
 
 def gateway(owned_by: str, **changes: Any) -> dict[str, Any]:
@@ -92,6 +94,7 @@ def test_a_mark_whose_pid_is_no_number_is_of_no_run_here() -> None:
         ("exited", 2 * DAY, True),
         ("created", 2 * DAY, True),
         ("running", 2 * DAY, False),
+        ("unreachable", 2 * DAY, False),
         ("exited", DAY // 2, False),
     ],
 )
@@ -119,7 +122,13 @@ def test_a_session_of_a_dead_run_is_stopped() -> None:
 
 @pytest.mark.parametrize(
     ("state", "lease", "removed"),
-    [("running", 3600, False), ("paused", 3600, False), ("exited", 3600, True), ("running", None, True)],
+    [
+        ("running", 3600, False),
+        ("paused", 3600, False),
+        ("unreachable", 3600, False),
+        ("exited", 3600, True),
+        ("running", None, True),
+    ],
 )
 def test_only_its_lease_ends_a_session_for_the_next_run(
     state: str,

@@ -10,6 +10,8 @@ import pytest
 
 from jupyter_launcher import DEFAULT_GATEWAY_IMAGE, DEFAULT_IMAGE, EngineUnavailableError, Event, EventKind, Phase
 from jupyter_launcher.engine.client import DockerEngine
+from jupyter_launcher.engine.swarm.engine import SwarmEngine
+from jupyter_launcher.models import Swarm
 from jupyter_launcher.pytest_plugin import run as run_module
 from jupyter_launcher.pytest_plugin.config import LauncherConfig
 from jupyter_launcher.pytest_plugin.run import Run, describe_engine
@@ -75,6 +77,28 @@ def test_how_to_reach_the_engine_is_handed_on(monkeypatch: pytest.MonkeyPatch, e
     monkeypatch.setattr(DockerEngine, "connect", connect)
     describe_engine("", LauncherConfig(launcher={"docker_host": "tcp://x", "owner": "me"}))
     assert seen == [{"docker_host": "tcp://x"}]
+
+
+def test_the_servers_of_a_swarm_are_started_found_and_reaped_there(
+    monkeypatch: pytest.MonkeyPatch, engine: FakeEngine, tmp_path: Path
+) -> None:
+    seen: list[tuple[str, Any]] = []
+
+    def connect(swarm: Swarm, **given: Any) -> FakeEngine:
+        seen.append((given["docker_host"], swarm))
+        return engine
+
+    def launch(**given: Any) -> None:
+        seen.append((given["docker_host"], given["swarm"]))
+
+    monkeypatch.setattr(SwarmEngine, "connect", connect)
+    monkeypatch.setattr(run_module, "Launcher", launch)
+    swarm = Swarm(publish="all")
+    config = LauncherConfig(launcher={"docker_host": "tcp://x"}, swarm=swarm)
+    run = Run(config, namespace="unit", keep="never", start_timeout=None, lock=tmp_path / "lock")
+    run._open_launcher("other")
+    describe_engine("", config)
+    assert seen == [("tcp://x", swarm)] * 4
 
 
 def test_what_a_crashed_worker_left_is_reaped(engine: FakeEngine) -> None:

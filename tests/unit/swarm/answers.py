@@ -41,7 +41,8 @@ def raw_service(name: str = NAME, **changes: Any) -> dict[str, Any]:
 
 
 def raw_task(state: str = "running", **changes: Any) -> dict[str, Any]:
-    """A task with a container on node 2, as a manager answers; ``code``, ``error``: how it ended."""
+    """A task with a container on node 2, as a manager answers; ``code``, ``error``: how it ended; ``name``: whose."""
+    labels = {"jupyter-launcher.name": changes.pop("name", NAME), "attempt": changes.pop("attempt", "first")}
     status = {
         "State": state,
         "Err": changes.pop("error", ""),
@@ -54,6 +55,7 @@ def raw_task(state: str = "running", **changes: Any) -> dict[str, Any]:
         "ID": TASK,
         "ServiceID": SERVICE,
         "CreatedAt": CREATED,
+        "Spec": {"ContainerSpec": {"Labels": labels}},
         "NodeID": "n2",
         "Status": status,
         "DesiredState": "running",

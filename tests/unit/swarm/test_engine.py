@@ -221,7 +221,7 @@ def test_the_list_is_three_calls_to_the_manager() -> None:
     other = raw_service("jupyter-server.unit.two", ID="o" * 25)
     other["Spec"]["Labels"] |= {"attempt": "second"}
     manager.services += [other, raw_service("x") | {"Spec": {**raw_service("x")["Spec"], "Labels": {}}}]
-    manager.tasks.append(raw_task(ID="u", ServiceID="o" * 25, NodeID="n3"))
+    manager.tasks.append(raw_task(ID="u", ServiceID="o" * 25, NodeID="n3", attempt="second"))
     manager.nodes[2] = raw_node(3, "down")
     found = manager.swarm().containers("attempt")
     assert manager.api.names == ["tasks", "nodes", "services"]
@@ -230,7 +230,7 @@ def test_the_list_is_three_calls_to_the_manager() -> None:
         ("jupyter-server.unit.two", "unreachable", "node3"),
     ]
     assert [item.name for item in manager.swarm().containers("attempt=second")] == ["jupyter-server.unit.two"]
-    assert manager.api.asked[-1][2]["filters"] == {"label": ["jupyter-launcher.name", "attempt=second"]}
+    assert manager.api.asked[-1][2]["filters"] == {"label": ["attempt=second", "jupyter-launcher.name"]}
 
 
 @pytest.mark.parametrize(("minute", "state"), [("22:13", "exited"), ("22:14", "created")])
@@ -291,6 +291,16 @@ def test_a_container_of_a_removed_service_is_waited_for() -> None:
     assert manager.swarm().create(CONFIG, NAME) == SERVICE
     assert manager.api.names.count("inspect_task") == 3
     assert manager.api.names.index("inspect_task") < manager.api.names.index("post")
+
+
+def test_the_container_of_another_session_is_neither_waited_for_nor_killed() -> None:
+    """Of two filters for one label the manager takes one, and tells of the others' tasks too."""
+    manager = FakeManager(tasks=[raw_task(name="jupyter-server.unit.two")])
+    engine, node = on_node_2(manager)
+    assert engine.create(CONFIG, NAME) == SERVICE
+    (asked,) = [options for name, _, options in manager.api.asked if name == "tasks"]
+    assert asked == {"filters": {"label": [f"jupyter-launcher.name={NAME}"]}}
+    assert ("inspect_task" in manager.api.names, node.names) == (False, [])
 
 
 def test_a_container_on_a_node_that_is_away_is_not_waited_for() -> None:
@@ -472,7 +482,15 @@ def test_a_removal_waits_until_the_container_is_gone() -> None:
     removal(manager, raw_task(), raw_task("shutdown"))
     manager.swarm().remove(NAME)
     assert manager.services == []
-    assert manager.api.names.count("inspect_task") == 3
+    assert manager.api.names.count("inspect_task") == 2
+
+
+def test_what_the_node_has_not_removed_yet_is_removed_there() -> None:
+    manager = running()
+    removal(manager)
+    engine, node = on_node_2(manager)
+    engine.remove(NAME)
+    assert node.arguments("remove_container") == (CONTAINER,)
 
 
 def test_a_removal_of_nothing_is_done() -> None:
@@ -490,10 +508,16 @@ def test_a_removal_does_not_wait_for_a_node_that_is_away() -> None:
 def test_a_container_that_does_not_end_is_killed_on_its_node(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lifecycle, "_KILL_SECONDS", 0.0)
     manager = running()
-    removal(manager, *[raw_task()] * 4)
     engine, node = on_node_2(manager)
+
+    def look(_: str) -> Any:
+        if "remove_container" in node.names:
+            raise api_error(404, "task not found")
+        return raw_task()
+
+    manager.api.answers["inspect_task"] = look
     engine.remove(NAME)
-    assert [name for name in node.names if name == "remove_container"] == ["remove_container"]
+    assert "remove_container" in node.names
 
 
 def test_a_container_that_does_not_end_at_all(monkeypatch: pytest.MonkeyPatch) -> None:

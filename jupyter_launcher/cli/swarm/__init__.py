@@ -1,0 +1,1 @@
+"""The command over a swarm."""
