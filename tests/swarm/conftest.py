@@ -119,10 +119,11 @@ class Cluster:
         return list(self.client(number).containers.list(all=True, filters=filters, ignore_removed=True))
 
     def running(self, namespace: str) -> dict[str, int]:
-        """How many containers of a namespace run on each node."""
+        """How many containers of a namespace run on each node that has power."""
         return {
             node.name: sum(item.status == "running" for item in self.containers(node.number, namespace))
             for node in self.nodes
+            if node.is_on
         }
 
     def held(self) -> set[str]:
