@@ -6,6 +6,7 @@ import codecs
 import contextlib
 import json
 import os
+import socket
 import threading
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -16,7 +17,14 @@ from docker import APIClient
 from jupyter_launcher.engine.errors import translate_errors
 from jupyter_launcher.engine.protocol import NO_LOG
 from jupyter_launcher.engine.shapes import ContainerEvent, expect_shape
-from jupyter_launcher.engine.streams import open_stream, raise_for_status, read_frames, shut_stream, unlimit_read
+from jupyter_launcher.engine.streams import (
+    open_stream,
+    raise_for_status,
+    read_frames,
+    shut_stream,
+    socket_of,
+    unlimit_read,
+)
 from jupyter_launcher.errors import EngineError, EngineUnavailableError
 from jupyter_launcher.models import Stats
 from jupyter_launcher.waiting import Deadline
@@ -30,6 +38,8 @@ _CLOSING_SECONDS = 2.0
 _TAIL_SECONDS = 5.0
 _TAIL_SIZE = 64 * 1024  # characters
 _LAST_TIME = 253402300799.0  # the end of the year 9999: engines refuse times that their clocks cannot tell
+# Longer than an engine's cable may be out without harm to a session.
+_ALIVE = {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 4}
 _NO_LIMIT = 2**62  # bytes; control groups of version 1 have a number in place of none
 
 _HINT = (
@@ -70,6 +80,8 @@ def read_log(
             if response.status_code >= 400:
                 with contextlib.closing(response):
                     raise_for_status(response)
+        if follow:
+            _keep_alive(response)
     except EngineError as error:
         # Podman answers 500, and only its text tells.
         if error.status == 501 or (error.status == 500 and "cannot read logs" in error.message):
@@ -81,6 +93,16 @@ def read_log(
             yield from decode_log(read_frames(response, deadline))
 
     return read_pieces()
+
+
+def _keep_alive(response: requests.Response) -> None:
+    """Let reads of the answer fail where its host has gone without a word, about half a minute later."""
+    connection = socket_of(response)
+    if connection is not None and connection.family in (socket.AF_INET, socket.AF_INET6):
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in _ALIVE.items():
+            if hasattr(socket, option):  # not every system has them
+                connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
 
 
 def read_tail(api: APIClient, endpoint: str, container: str, lines: int) -> str:

@@ -34,6 +34,7 @@ __all__ = [
     "run_exec",
     "shorten",
     "shut_stream",
+    "socket_of",
     "unlimit_read",
     "wait_for_json",
 ]
@@ -165,7 +166,7 @@ def open_stream(response: requests.Response) -> Iterator[None]:
     """Check the status of an answer that is read in pieces; close it at the end, and when the act is cancelled."""
     with contextlib.closing(response):
         raise_for_status(response)
-        connection = _socket_of(response)
+        connection = socket_of(response)
         if connection is None:
             yield
             return
@@ -181,14 +182,14 @@ def limit_read(response: requests.Response, deadline: Deadline) -> None:
     """
     if deadline.expired():
         raise TimeoutError
-    connection = _socket_of(response)
+    connection = socket_of(response)
     if connection is not None:
         connection.settimeout(deadline.remaining() + _LEAST_SECONDS)
 
 
 def unlimit_read(response: requests.Response) -> None:
     """Let reads of the answer wait for as long as it takes."""
-    connection = _socket_of(response)
+    connection = socket_of(response)
     if connection is not None:
         connection.settimeout(None)
 
@@ -201,7 +202,7 @@ def wait_for_json(api: APIClient, url: str, deadline: Deadline) -> Any:
         return response.json()
 
 
-def _socket_of(response: requests.Response) -> socket.socket | None:
+def socket_of(response: requests.Response) -> socket.socket | None:
     """The socket of an answer: there is no public way to it, and other transports have none."""
     found = response.raw
     for name in ("_fp", "fp", "raw", "_sock"):
@@ -211,7 +212,7 @@ def _socket_of(response: requests.Response) -> socket.socket | None:
 
 def shut_stream(response: requests.Response) -> None:
     """End a read of an answer that blocks in another thread."""
-    connection = _socket_of(response)
+    connection = socket_of(response)
     if connection is not None:
         _shut_down(connection)
 

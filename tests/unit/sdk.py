@@ -114,10 +114,10 @@ def http_response(
 
 @contextlib.contextmanager
 def answer_on_a_socket(
-    body: bytes, status: int = 200, headers: bytes = b""
+    body: bytes, status: int = 200, headers: bytes = b"", pair: tuple[socket.socket, socket.socket] | None = None
 ) -> Iterator[tuple[requests.Response, socket.socket]]:
     """An answer of the engine over a real connection, of which this much has come; and the engine's end of it."""
-    ours, theirs = socket.socketpair()
+    ours, theirs = pair or socket.socketpair()
     with ours, theirs:
         theirs.sendall(b"HTTP/1.1 %d Made up\r\n%s\r\n" % (status, headers) + body)
         answer = http.client.HTTPResponse(ours)

@@ -46,6 +46,16 @@ def test_so_many_attempts_are_made_even_after_the_deadline(at_least: int) -> Non
     assert made == at_least
 
 
+def test_pauses_may_become_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr("jupyter_launcher.waiting.wait_for_cancel", pauses.append)
+    for attempt in attempts(Deadline(60.0), NotYetError, pause=1.0, longest=1.25):
+        with attempt:
+            if len(pauses) < 5:
+                raise NotYetError
+    assert pauses == pytest.approx([1.0, 1.1, 1.2, 1.25, 1.25])
+
+
 def test_an_error_that_is_not_awaited_comes_at_once() -> None:
     made = 0
 

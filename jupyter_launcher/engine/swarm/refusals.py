@@ -37,7 +37,9 @@ _NO_QUORUM = (
     "context deadline exceeded",
     "does not have a leader",
     "no elected cluster leader",
+    "lost leader status",
     "lost quorum",
+    "code = Unavailable",
 )
 _QUORUM_HINT = (
     "start the managers that are away again: more than half of them have to be there (`docker node ls`); sessions that "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from typing import Any
 
@@ -103,7 +104,7 @@ def test_another_thread_ends_a_wait_for_an_event() -> None:
     with answer_on_a_socket(chunk(line("die")), headers=CHUNKED) as (response, _):
         streams.limit_read(response, Deadline(60))
         found = docker_engine(FakeApi(get=response)).events("a")
-        connection = streams._socket_of(response)
+        connection = streams.socket_of(response)
         assert connection is not None
         assert connection.gettimeout() is None
         assert next(found).action == "die"
@@ -214,3 +215,21 @@ def test_a_container_that_is_gone_uses_nothing() -> None:
     with pytest.raises(EngineError, match="ask what container abc uses") as caught:
         docker_engine(FakeApi(stats=api_error(404, "no such container"))).stats("abc")
     assert caught.value.status == 404
+
+
+def test_a_followed_log_ends_where_its_host_goes_without_a_word() -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+    client = socket.create_connection(listener.getsockname())
+    server, _ = listener.accept()
+    with listener, answer_on_a_socket(b"", pair=(client, server)) as (response, _):
+        api = FakeApi(get=lambda *_, **__: response)
+        docker_engine(api).read_log("abc")
+        assert client.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 0
+        docker_engine(api).read_log("abc", follow=True)
+        assert client.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        assert client.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 15
+
+
+def test_a_followed_log_over_a_socket_of_this_host_needs_no_signs_of_life() -> None:
+    with answer_on_a_socket(b"") as (response, _):
+        docker_engine(FakeApi(get=lambda *_, **__: response)).read_log("abc", follow=True)

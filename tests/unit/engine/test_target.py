@@ -12,7 +12,7 @@ from docker.context import ContextAPI
 from docker.tls import TLSConfig
 
 from jupyter_launcher import OptionError
-from jupyter_launcher.engine.reach.target import Target, container_proxies, find_target
+from jupyter_launcher.engine.reach.target import Target, container_proxies, find_neighbour, find_target
 
 DEFAULT = "unix:///var/run/docker.sock"
 ENVIRONMENT = ("DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_TLS", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH")
@@ -352,3 +352,25 @@ def test_the_proxies_for_containers(folder: Path) -> None:
 def test_proxies_of_another_shape_are_none(folder: Path, proxies: object) -> None:
     (folder / "config.json").write_text(json.dumps({"proxies": proxies}))
     assert container_proxies(DEFAULT).values == {}
+
+
+def test_a_neighbour_is_asked_with_the_certificates_of_the_engine_that_is_known(folder: Path) -> None:
+    place = write_context(folder, "far", Host="tcp://host:2376", SkipTLSVerify=False)
+    write_certificates(place, "ca", "cert", "key")
+    known = find_target(None, "far")
+    found = find_neighbour(known, "tcp://other")
+    assert (found.endpoint, found.tls) == ("tcp://other:2376", known.tls)
+    assert find_neighbour(known, "ssh://other").tls is None
+    with pytest.raises(OptionError, match="its address is 'https://other', which is no engine's address"):
+        find_neighbour(known, "https://other")
+
+
+def test_a_neighbour_of_an_engine_without_tls_is_asked_as_the_environment_says(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = find_target("unix:///x", None)
+    assert find_neighbour(known, "tcp://other").endpoint == "tcp://other:2375"
+    write_certificates(folder, "ca")
+    monkeypatch.setenv("DOCKER_TLS_VERIFY", "1")
+    found = find_neighbour(known, "tcp://other")
+    assert (found.endpoint, tls_of(found)) == ("tcp://other:2376", (None, str(folder / "ca.pem"), True))

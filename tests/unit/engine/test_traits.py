@@ -185,3 +185,18 @@ def test_which_overlays_a_plain_container_may_join(raw: dict[str, Any], attachab
 def test_what_is_no_network_is_a_typed_error(raw: Any) -> None:
     with pytest.raises(EngineError, match="about a network has an unexpected shape"):
         NetworkInfo.from_inspect(raw)
+
+
+@pytest.mark.parametrize(
+    ("swarm", "expected"),
+    [
+        ({"NodeID": "n1", "ControlAvailable": True}, ("n1", True)),
+        ({"NodeID": "", "ControlAvailable": False}, ("", False)),
+        ({"NodeID": 7, "ControlAvailable": "yes"}, (None, None)),
+        ("off", (None, None)),
+        (None, (None, None)),
+    ],
+)
+def test_an_engine_s_part_in_a_swarm(swarm: object, expected: tuple[str | None, bool | None]) -> None:
+    traits = EngineTraits.from_answers(VERSION, {"Swarm": swarm}, "1.41")
+    assert (traits.node_id, traits.manages_swarm) == expected

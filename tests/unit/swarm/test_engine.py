@@ -166,7 +166,8 @@ def test_a_container_that_is_gone() -> None:
 
 def test_a_container_of_the_manager_s_own_engine() -> None:
     manager = FakeManager()
-    manager.api.answers["inspect_container"] = inspected(Id=CONTAINER, Name="/mine")
+    config = {"Image": "image", "Labels": {"jupyter-launcher.inputs": "of our image"}}
+    manager.api.answers["inspect_container"] = inspected(Id=CONTAINER, Name="/mine", Config=config)
     for asked in ("mine", CONTAINER):
         info = manager.swarm().inspect(asked)
         assert info is not None
@@ -291,6 +292,17 @@ def test_a_container_of_a_removed_service_is_waited_for() -> None:
     assert manager.swarm().create(CONFIG, NAME) == SERVICE
     assert manager.api.names.count("inspect_task") == 3
     assert manager.api.names.index("inspect_task") < manager.api.names.index("post")
+
+
+def test_a_container_of_a_removed_service_that_takes_its_time_is_not_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lifecycle, "_KILL_SECONDS", 0.0)
+    monkeypatch.setattr(lifecycle, "_GRACE", 0.1)
+    monkeypatch.setattr(lifecycle, "_MORE", 0.0)
+    manager = FakeManager(tasks=[raw_task(DesiredState="remove")])
+    engine, node = on_node_2(manager)
+    with pytest.raises(EngineError, match="does not end"):
+        engine.create(CONFIG, NAME)
+    assert (node.names, manager.bodies) == ([], [])
 
 
 def test_the_container_of_another_session_is_neither_waited_for_nor_killed() -> None:
