@@ -13,6 +13,7 @@ from jupyter_launcher import (
     EngineUnavailableError,
     Event,
     EventKind,
+    Mount,
     OptionError,
     Phase,
     PipelineDirError,
@@ -195,6 +196,12 @@ def test_on_an_overlay_network_no_port_is_published(
 def test_options_of_one_engine(start: Start, engine: FakeSwarm, option: dict[str, Any]) -> None:
     with pytest.raises(OptionError, match="cannot be given in a swarm"):
         start(user=None, **option)
+    assert calls(engine, "create") == []
+
+
+def test_mounts_of_one_engine(start: Start, engine: FakeSwarm) -> None:
+    with pytest.raises(OptionError, match="/data with relabel"):
+        start(mounts=iter([Mount(source="/data", target="/data", relabel="z")]))
     assert calls(engine, "create") == []
 
 
