@@ -284,13 +284,35 @@ def test_nor_is_one_whose_node_is_away_by_now(
 
 
 @pytest.mark.parametrize("error", [EngineUnavailableError("no answer", hint="x"), refusal(403)])
+@pytest.mark.parametrize(
+    ("becomes", "method"),
+    [
+        (None, StopMethod.SIGTERM),  # the manager sees its task go
+        ("unreachable", StopMethod.UNREACHABLE),
+        ("gone", StopMethod.ALREADY_STOPPED),
+    ],
+)
 def test_the_swarm_ends_one_whose_node_does_not_answer(
-    start: Start, engine: FakeSwarm, jupyter: FakeJupyter, error: EngineError
+    start: Start,
+    engine: FakeSwarm,
+    jupyter: FakeJupyter,
+    monkeypatch: pytest.MonkeyPatch,
+    error: EngineError,
+    becomes: str | None,
+    method: StopMethod,
 ) -> None:
     session = start()
     jupyter.heeds_shutdown = False
-    engine.fail("exec", error)
-    assert session.stop().method is StopMethod.UNREACHABLE
+
+    def fail(*_: object, **__: object) -> None:
+        if becomes == "gone":
+            engine.known.clear()
+        elif becomes is not None:
+            engine.lose_node(NAME)
+        raise error
+
+    monkeypatch.setattr(engine, "exec", fail)
+    assert session.stop().method is method
     assert engine.known == {}
 
 
