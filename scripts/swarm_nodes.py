@@ -301,7 +301,8 @@ def make_certificates(folder: Path, nodes: list[Node]) -> None:
         "2",
     ]
     by_authority = ["-CA", "ca.pem", "-CAkey", "ca-key.pem", "-addext", "basicConstraints=CA:FALSE"]
-    call(*new, "-subj", "/CN=swarm nodes", "-keyout", "ca-key.pem", "-out", "ca.pem", cwd=folder)
+    authority = ["-keyout", "ca-key.pem", "-out", "ca.pem"]
+    call(*new, "-subj", "/CN=swarm nodes", "-addext", "keyUsage=critical,keyCertSign", *authority, cwd=folder)
     of_nodes = [(node.name, f"{node.name}-", ("serverAuth", f"IP:{node.address}")) for node in nodes]
     for name, key, (usage, subject) in (*of_nodes, ("cert", "", ("clientAuth", "DNS:client"))):
         extensions = ["-addext", f"subjectAltName={subject}", "-addext", f"extendedKeyUsage={usage}"]

@@ -15,11 +15,11 @@ from jupyter_launcher import (
     EngineUnavailableError,
     Launcher,
     LauncherError,
+    PlacementError,
     Session,
     SessionState,
     StopMethod,
     Swarm,
-    Timeouts,
 )
 from tests.containers import eventually
 from tests.swarm.conftest import HEARTBEAT, SLOW, USER, Cluster, Start, on, state_of
@@ -74,7 +74,7 @@ def test_power_is_cut_and_comes_back(cluster: Cluster, launcher: Launcher, start
     leave_alone(launcher, session, cluster, "when it comes back")
     with pytest.raises(LauncherError):  # the old server may still write to shared storage
         start(2, session_id=session.id)
-    assert cluster.running(launcher.namespace) | {"node3": 0} == {"node1": 0, "node2": 0, "node3": 0}
+    assert cluster.running(launcher.namespace) == {"node1": 0, "node2": 0}
     cluster.node(3).up()
     assert eventually(lambda: state_of(launcher, session.id) is SessionState.EXITED, SLOW)
     reaped = launcher.reap(min_age=0)
@@ -168,20 +168,24 @@ def test_the_managers_engine_is_killed(cluster: Cluster, launcher: Launcher, sta
     assert state_of(launcher, on_manager.id) in (SessionState.EXITED, None)
 
 
-def test_without_a_quorum_there_is_one_clear_error(
-    cluster: Cluster, launcher: Launcher, start: Start, swarm: Swarm
-) -> None:
+def test_without_a_quorum_there_is_one_clear_error(cluster: Cluster, launcher: Launcher, start: Start) -> None:
     session = start(3)
     cluster.set_node(2, Role="manager")
     assert eventually(
         lambda: cluster.of_host("node2").attrs.get("ManagerStatus", {}).get("Reachability") == "reachable", SLOW
     )
     cluster.node(2).kill_engine()
-    with Launcher(swarm=swarm, namespace=launcher.namespace, timeouts=Timeouts(engine=60)) as patient:
-        begun = time.monotonic()
-        with pytest.raises(EngineUnavailableError, match="quorum"):
-            patient.list()
-        assert time.monotonic() - begun < 60
+    told: list[EngineUnavailableError] = []
+
+    def fails() -> bool:
+        try:
+            launcher.list()
+        except EngineUnavailableError as error:
+            told.append(error)
+        return bool(told)
+
+    assert eventually(fails, SLOW)  # for a few seconds the leader goes on
+    assert "quorum" in str(told[0])
     for act in (lambda: launcher.get(session.id), launcher.reap, lambda: start(3, session_id="another")):
         with pytest.raises(EngineUnavailableError):
             act()
@@ -214,8 +218,8 @@ def test_the_leader_is_lost_and_another_one_takes_over(
         def started() -> bool:
             try:
                 session = other.start(pipeline_dir, user=USER, session_id="after", constraints=on(3))
-            except EngineUnavailableError:
-                return False
+            except (EngineUnavailableError, PlacementError):
+                return False  # there is no leader yet, or it has not heard of its nodes yet
             assert answers(session)
             return True
 

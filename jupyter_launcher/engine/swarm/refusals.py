@@ -97,7 +97,7 @@ def describe_pending(task: Task | None, service: Service, host_ports: Collection
         msg = f"host port {number} is in use on every node that container {service.name} may run on: {said}"
         return PortInUseError(msg, hint=_PORT_HINT, status=500, host_port=number)
     msg = f"no node has taken container {service.name} within {seconds:.0f} s: {said}"
-    hint = "see `docker node ls`, and give other constraints=, or less memory and cpus"
+    hint = "see `docker node ls`, and give other constraints="
     return PlacementError(msg, hint=hint)
 
 
