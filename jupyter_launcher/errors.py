@@ -182,7 +182,7 @@ class PortInUseError(EngineError):
 
 @dataclass(eq=False)
 class PlacementError(EngineError):
-    """No node of the swarm takes the session: none fits the constraints, or none has the room, in time."""
+    """No node of the swarm takes the session in time: none that is ready and active fits the constraints."""
 
 
 @dataclass(eq=False)

@@ -34,8 +34,12 @@ _NAMES = "|".join(sorted(_FLAGS, key=len, reverse=True))
 # A name in a path, in an address or in quotation marks is none of these.
 _BEFORE = r"(?<![\w/.'\"`=:@?&-])"
 _ASSIGNED = re.compile(
-    rf"{_BEFORE}(?P<class>Launcher\(|(?P<swarm>Swarm\())?(?P<name>{_NAMES})="
+    rf"{_BEFORE}(?P<class>Launcher\()?(?P<name>{_NAMES})="
     r"(?P<value>True|False|'[^']*'|\"[^\"]*\"|\{'(?P<key>[^']*)': \.\.\.\}|[0-9]\w*)?(?(class)\))"
+)
+_WHOLE_SWARM = re.compile(rf"{_BEFORE}(?:Launcher\()?swarm=Swarm\((?:\.\.\.|…)\)\)?")
+_MADE_SWARM = re.compile(
+    rf"{_BEFORE}Swarm\((?P<field>[a-z]+)=(?P<value>True|'[^']*'|\"[^\"]*\"|\{{(?P<pairs>[^}}]*)\}}|\.\.\.|…)\)"
 )
 _OF_A_SWARM = re.compile(rf"{_BEFORE}swarm\.(?P<field>[a-z]+)")
 _FIELD = re.compile(rf"{_BEFORE}timeouts\.(?P<field>[a-z]+)")
@@ -59,10 +63,22 @@ def respell(error: LauncherError) -> None:
 
 
 def _respell_text(text: str) -> str:
+    text = _OF_A_SWARM.sub(_spell_field, _MADE_SWARM.sub(_spell_swarm, _WHOLE_SWARM.sub("--swarm", text)))
     text = _ASSIGNED.sub(_spell_assigned, text)
-    text = _OF_A_SWARM.sub(_spell_field, text)
     text = _FIELD.sub(lambda found: f"--timeout {found['field']}=", text)
     return _WORD.sub(lambda found: _flag_of(found["name"]), text)
+
+
+def _spell_swarm(found: re.Match[str]) -> str:
+    """``Swarm(...)`` with one field, such as ``Swarm(engines={'node2': 'tcp://HOST:2376'})``."""
+    flag, value = _FIELDS.get(found["field"]), found["value"].strip("'\"")
+    if flag is None:
+        return found[0]
+    if found["field"] == "engines":
+        host, _, address = (found["pairs"] or "").partition(": ")
+        pair = f"{host}={address}".replace("'", "")
+        return f"{flag} {pair if address else 'HOST=ADDRESS'}"
+    return flag if value in ("True", "...", "…") else f"{flag} {value}"
 
 
 def _spell_field(found: re.Match[str]) -> str:
@@ -76,8 +92,6 @@ def _flag_of(name: str) -> str:
 
 def _spell_assigned(found: re.Match[str]) -> str:
     flag, value = _FLAGS[found["name"]], found["value"]
-    if found["swarm"]:
-        flag = _FIELDS.get(found["name"], flag)
     if value == "False" and "/" not in flag:
         return f"no {flag}"
     if value in ("True", "False"):

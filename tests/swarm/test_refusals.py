@@ -148,7 +148,7 @@ def test_no_new_privileges_or_an_error(cluster: Cluster, launcher: Launcher, swa
     session = start(2)
     pid = session.run(["sh", "-c", "cat /run/jupyter-launcher/server.pid"]).stdout.strip()
     assert "NoNewPrivs:\t1" in session.run(["cat", f"/proc/{pid}/status"]).stdout
-    assert not any("no-new-privileges" in text for text in session.warnings)  # it has it after all
+    assert any("no-new-privileges" in text for text in session.warnings) is swarm.weaker
     # Kernels and terminals come of the server.
     assert "NoNewPrivs:\t1" in session.execute("print(open('/proc/self/status').read())").text
     session.stop()

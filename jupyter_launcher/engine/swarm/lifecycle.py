@@ -57,7 +57,7 @@ class Lifecycle:
         left = [task for task in self._manager.list_tasks((f"{NAME_LABEL}={name}",)) if not task.has_ended]
         if left and self._manager.find_service(service_name(name)) is not None:
             raise _describe_conflict(name)
-        self._await_gone(left, _GRACE, name)
+        self._await_gone(left, Deadline(_GRACE + _MORE), name)  # it is killed by nobody: it may save what it has
         try:
             return self._manager.create_service(body)
         except EngineError as error:
@@ -179,24 +179,30 @@ class Lifecycle:
             raise EngineError(msg, hint=f"`docker service rm {service.service_name}` removes it")
         tasks = self._manager.tasks_of(service.id)
         self._manager.remove_service(service.id)
-        self._await_gone(tasks, _GRACE if service.grace is None else service.grace, service.name)
+        deadline = Deadline((_GRACE if service.grace is None else service.grace) + _MORE)
+        self._await_gone(tasks, deadline, service.name, kill=deadline.shortened(_KILL_SECONDS))
 
-    def _await_gone(self, tasks: Collection[Task], grace: float, name: str) -> None:
+    def _await_gone(
+        self, tasks: Collection[Task], deadline: Deadline, name: str, *, kill: Deadline | None = None
+    ) -> None:
         """Wait until the containers of tasks whose service was removed have ended, and see that they are gone.
+
+        Args:
+            tasks: of that service.
+            deadline: for their end.
+            name: of the container.
+            kill: when they are killed; None: they are not.
 
         Raises:
             EngineError: one does not end.
         """
         placed = [task for task in tasks if task.node_id]
         rest = placed
-        deadline = Deadline(grace + _MORE)
-        patience = deadline.shortened(_KILL_SECONDS)
-        is_killed = False
         for attempt in attempts(deadline, NotYetError, longest=_LONGEST_PAUSE):
             with attempt:
                 rest = [task for task in rest if self._may_run(task)]
-                if rest and patience.expired() and not is_killed:
-                    is_killed = True
+                if rest and kill is not None and kill.expired():
+                    kill = None
                     self._remove_containers(rest)
                 if rest:
                     raise NotYetError

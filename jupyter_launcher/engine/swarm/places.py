@@ -168,11 +168,12 @@ class Places:
 
         None: it has none, or it is one of this library that is no session of the swarm.
         """
-        if self._recall(container) is not None:
-            return None  # its service was removed
         own = self._manager.engine
         info = own.inspect(container)
-        if info is None or any(name.startswith(LABEL_START) for name in info.labels):
-            return None  # its service was removed, or it is of a launcher without a swarm
+        if info is None:
+            return None
+        if "." in info.name and any(label.startswith(LABEL_START) for label in info.labels):
+            # Its service was removed, or it is of a launcher without a swarm. Images of ours have such labels too.
+            return None
         node = self._manager.find_node(own.traits.node_id or "")
         return info if node is None else replace(info, node=node.hostname, host=node.address)

@@ -37,7 +37,9 @@ _NO_QUORUM = (
     "context deadline exceeded",
     "does not have a leader",
     "no elected cluster leader",
+    "lost leader status",
     "lost quorum",
+    "code = Unavailable",
 )
 _QUORUM_HINT = (
     "start the managers that are away again: more than half of them have to be there (`docker node ls`); sessions that "
@@ -95,7 +97,7 @@ def describe_pending(task: Task | None, service: Service, host_ports: Collection
         msg = f"host port {number} is in use on every node that container {service.name} may run on: {said}"
         return PortInUseError(msg, hint=_PORT_HINT, status=500, host_port=number)
     msg = f"no node has taken container {service.name} within {seconds:.0f} s: {said}"
-    hint = "see `docker node ls`, and give other constraints=, or less memory and cpus"
+    hint = "see `docker node ls`, and give other constraints="
     return PlacementError(msg, hint=hint)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
@@ -10,7 +11,8 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from jupyter_launcher import EngineUnavailableError, LauncherError, OptionError, Swarm, SwarmNode
+from jupyter_launcher import DEFAULT_IMAGE, EngineUnavailableError, LauncherError, OptionError, Swarm, SwarmNode
+from jupyter_launcher.cli import doctor
 from jupyter_launcher.cli.checks import Check, CheckState
 from jupyter_launcher.cli.commands import cli
 from jupyter_launcher.cli.looks.swarm import examine_swarm
@@ -20,7 +22,7 @@ from jupyter_launcher.engine.client import DockerEngine
 from jupyter_launcher.engine.swarm.engine import SwarmEngine
 from jupyter_launcher.engine.traits import NetworkInfo
 from jupyter_launcher.swarm.address import SwarmAddress
-from tests.unit.fakes import NOW, FakeEngine, FakeJupyter, session_info, session_labels
+from tests.unit.fakes import NOW, FakeEngine, FakeJupyter, FakeSwarm, printed, session_info, session_labels
 
 # The options
 
@@ -117,6 +119,16 @@ def test_list_shows_the_nodes_of_a_swarm(monkeypatch: pytest.MonkeyPatch, jupyte
         ("without swarm=", "without --swarm"),
         ("Swarm(publish='all') does it", "--swarm-publish all does it"),
         ("Swarm(network='net') does it", "--swarm-network net does it"),
+        ('give Swarm(network="…") or', "give --swarm-network or"),
+        ("Swarm(network=…) names no network", "--swarm-network names no network"),
+        ("use Launcher(swarm=Swarm(...))", "use --swarm"),
+        (
+            "name it in Swarm(engines={'node2': 'tcp://HOST:2376'}), or",
+            "name it in --swarm-engine node2=tcp://HOST:2376, or",
+        ),
+        ("name that in Swarm(engines=...) or", "name that in --swarm-engine HOST=ADDRESS or"),
+        ("accept that: Swarm(weaker=True)", "accept that: --swarm-weaker"),
+        ("Swarm(other=True)", "Swarm(other=True)"),
         ("give network= one", "give --network one"),
         ("swarm.engines gives 5 for node a", "--swarm-engine gives 5 for node a"),
         ("swarm.network is 5", "--swarm-network is 5"),
@@ -350,3 +362,57 @@ def test_an_option_of_the_swarm_is_told_as_the_command_spells_it() -> None:
     error = OptionError("publish is 5", hint="give publish='all'", option="publish")
     respell(error)
     assert (error.message, error.hint) == ("--swarm-publish is 5", "give --swarm-publish all")
+
+
+# The doctor as a command
+
+
+class Swarmed(FakeSwarm):
+    """A swarm that the doctor can ask."""
+
+    def nodes(self) -> list[SwarmNode]:
+        return [node(1), node(2)]
+
+    def heartbeat(self) -> float:
+        return 20.0
+
+    def engine_of(self, _: SwarmNode) -> FakeEngine:
+        return engine()
+
+
+@pytest.fixture
+def swarmed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Swarmed]:
+    """A swarm whose probes answer."""
+    with FakeJupyter(Swarmed()).serve() as found:
+        made = found.engine
+        assert isinstance(made, Swarmed)
+        made.images.known |= {DEFAULT_IMAGE, "image"}
+        made.run = lambda *_: printed("")
+        monkeypatch.setattr(SwarmEngine, "connect", lambda *_, **__: made)
+        monkeypatch.setattr(doctor, "_SECONDS", 0.2)
+        yield made
+
+
+def by_command(*line: str) -> tuple[int, dict[str, str]]:
+    ended = CliRunner().invoke(cli, ["doctor", "--swarm", "--image", "image", "--format", "json", *line])
+    return ended.exit_code, {check["name"]: check["state"] for check in json.loads(ended.stdout)}
+
+
+def test_the_command_looks_at_the_swarm_and_then_from_inside(swarmed: Swarmed) -> None:
+    code, found = by_command("--swarm-publish", "all", "/pipelines/one", "--user", "1000:1000")
+    assert (code, found["swarm"], found["node node2"], found["published port"]) == (0, "ok", "ok", "ok")
+    assert found["write to the pipeline dir"] == "ok"
+    assert not {"pool", "container IPs"} & set(found), "a swarm has neither"
+    assert swarmed.known == {}, "the probe is gone"
+
+
+def test_the_command_says_that_nobody_would_reach_a_server(swarmed: Swarmed) -> None:
+    code, found = by_command()
+    assert (code, found["publishing"], found["container"]) == (1, "failed", "failed")
+    assert swarmed.configs == {}, "no probe was made"
+
+
+def test_the_command_looks_for_a_service_as_gateway(swarmed: Swarmed) -> None:
+    _, found = by_command("--swarm-publish", "all", "--gateway", "none-such")
+    assert found["gateway"] == "failed"
+    assert swarmed.known == {}

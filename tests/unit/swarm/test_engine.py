@@ -166,7 +166,8 @@ def test_a_container_that_is_gone() -> None:
 
 def test_a_container_of_the_manager_s_own_engine() -> None:
     manager = FakeManager()
-    manager.api.answers["inspect_container"] = inspected(Id=CONTAINER, Name="/mine")
+    config = {"Image": "image", "Labels": {"jupyter-launcher.inputs": "of our image"}}
+    manager.api.answers["inspect_container"] = inspected(Id=CONTAINER, Name="/mine", Config=config)
     for asked in ("mine", CONTAINER):
         info = manager.swarm().inspect(asked)
         assert info is not None
@@ -293,6 +294,17 @@ def test_a_container_of_a_removed_service_is_waited_for() -> None:
     assert manager.api.names.index("inspect_task") < manager.api.names.index("post")
 
 
+def test_a_container_of_a_removed_service_that_takes_its_time_is_not_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lifecycle, "_KILL_SECONDS", 0.0)
+    monkeypatch.setattr(lifecycle, "_GRACE", 0.1)
+    monkeypatch.setattr(lifecycle, "_MORE", 0.0)
+    manager = FakeManager(tasks=[raw_task(DesiredState="remove")])
+    engine, node = on_node_2(manager)
+    with pytest.raises(EngineError, match="does not end"):
+        engine.create(CONFIG, NAME)
+    assert (node.names, manager.bodies) == ([], [])
+
+
 def test_the_container_of_another_session_is_neither_waited_for_nor_killed() -> None:
     """Of two filters for one label the manager takes one, and tells of the others' tasks too."""
     manager = FakeManager(tasks=[raw_task(name="jupyter-server.unit.two")])
@@ -412,7 +424,7 @@ def test_a_node_without_the_image_is_asked_again_by_the_next_start() -> None:
 def test_no_node_that_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     hasten(monkeypatch, start=30.0)
     waiting = raw_task("pending", NodeID="", error="no suitable node (scheduling constraints not satisfied on 3 nodes)")
-    with pytest.raises(PlacementError, match="constraints not satisfied"):
+    with pytest.raises(PlacementError, match=r"within 0 s: no suitable node .*constraints not satisfied"):
         FakeManager(services=[raw_service()], tasks=[waiting]).swarm().start(SERVICE)
 
 

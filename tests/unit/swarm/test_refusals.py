@@ -136,6 +136,8 @@ def test_a_task_that_has_a_node_or_just_came_is_not_unplaceable() -> None:
     [
         "rpc error: code = DeadlineExceeded desc = context deadline exceeded",
         "rpc error: code = Unknown desc = The swarm does not have a leader",
+        "rpc error: code = Unknown desc = raft: failed to process the request: node lost leader status",
+        "rpc error: code = Unavailable desc = connection error: desc = connection refused",
     ],
 )
 def test_managers_without_a_quorum(words: str) -> None:
@@ -144,3 +146,4 @@ def test_managers_without_a_quorum(words: str) -> None:
     assert (found.endpoint, "no quorum" in found.message) == ("tcp://m:2376", True)
     assert read_quorum_loss(refusal(409, words), "") is None
     assert read_quorum_loss(refusal(500, "network nope not found"), "") is None
+    assert read_quorum_loss(refusal(500, "raft: raft message is too large and can't be sent"), "") is None
