@@ -66,7 +66,8 @@ class Launcher:
     """Starts sessions on one Docker engine, or in a swarm, and finds them again.
 
     The engine's containers are the only record of sessions: another process with the same ``namespace`` sees the same
-    sessions. Closing it closes connections and stops no session, but those of ``prepare`` that nobody has taken.
+    sessions. Closing it closes connections and stops no session, but those of ``prepare`` and of pools that nobody has
+    taken.
 
     Args:
         docker_host: the engine's address, e.g. ``unix:///var/run/docker.sock``.
@@ -169,7 +170,9 @@ class Launcher:
         self.close()
 
     def close(self) -> None:
-        """Close the connections to the engine. What ``prepare`` has begun, and nobody has taken, is cancelled before.
+        """Close the connections to the engine.
+
+        Before that, pools are closed, and what ``prepare`` has begun and nobody has taken is cancelled.
 
         Raises:
             LauncherError: something that was prepared could not be ended, as ``Preparation.cancel`` says.
@@ -381,9 +384,9 @@ class Launcher:
             OptionError: an option has a value that cannot work, or cannot be a pool's; or sessions are in a swarm.
             EngineError: the engine does not answer.
         """
-        self._context.refuse_in_swarm("pool")
         options = {"image": self.image, **hide_secrets(options)}
-        return WarmPool(self._context, self._limit, self.start, size=size, user=user, max_age=max_age, options=options)
+        pool = WarmPool(self._context, self._limit, self.start, size=size, user=user, max_age=max_age, options=options)
+        return self._preparations.add_pool(pool)
 
     def get(self, session_id: str) -> Session:
         """A running session again, from nothing but the engine.

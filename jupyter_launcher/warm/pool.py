@@ -62,6 +62,7 @@ class WarmPool:
         max_age: float,
         options: Mapping[str, Any],
     ) -> None:
+        context.refuse_in_swarm("pool")
         timeouts = options.get("timeouts")
         if timeouts is not None:
             context = dataclasses.replace(context, timeouts=check_instance(timeouts, Timeouts, "timeouts"))

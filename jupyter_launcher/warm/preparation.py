@@ -6,6 +6,7 @@ import atexit
 import math
 import os
 import threading
+import weakref
 from concurrent.futures import Future, wait
 
 from jupyter_launcher.acts import Cancel, begin_act, check_cancelled, run_act
@@ -17,6 +18,7 @@ from jupyter_launcher.spec.options import SessionSpec
 from jupyter_launcher.threads import map_at_once
 from jupyter_launcher.waiting import Deadline
 from jupyter_launcher.warm.call import StartCall
+from jupyter_launcher.warm.pool import WarmPool
 
 __all__ = ["Preparation", "Preparations"]
 
@@ -187,10 +189,11 @@ class _Cancel(threading.Event):
 
 
 class Preparations:
-    """The preparations of one launcher that nobody has taken or cancelled."""
+    """What one launcher began before anybody asked for it: preparations that nobody has taken or cancelled, pools."""
 
     def __init__(self) -> None:
         self._open: set[Preparation] = set()
+        self._pools: weakref.WeakSet[WarmPool] = weakref.WeakSet()
         self._noted: set[str] = set()
 
     def begin(self, call: StartCall) -> Preparation:
@@ -206,6 +209,11 @@ class Preparations:
         """Let it be cancelled with all, at the latest when the process ends."""
         self._open.add(item)
         atexit.register(item.cancel_at_exit)
+
+    def add_pool(self, pool: WarmPool) -> WarmPool:
+        """Let a pool be closed with all."""
+        self._pools.add(pool)
+        return pool
 
     def discard(self, item: Preparation) -> None:
         """It is somebody's, or nothing is left of it."""
@@ -225,9 +233,11 @@ class Preparations:
         return session.container_id in self._noted
 
     def cancel_all(self) -> None:
-        """Cancel those of this process, some at the same time.
+        """Close the pools, and cancel the preparations of this process, some at the same time.
 
         Raises:
             LauncherError: as ``Preparation.cancel`` says, after all were tried.
         """
+        for pool in tuple(self._pools):
+            pool.close()
         map_at_once(Preparation.cancel, [item for item in tuple(self._open) if item.is_mine], threads=_AT_ONCE)

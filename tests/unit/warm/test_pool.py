@@ -140,6 +140,16 @@ def claimed(pool: WarmPool, engine: FakeEngine, folder: Path) -> ContainerInfo:
     return engine.known[session.container_id]
 
 
+def test_closing_the_launcher_closes_its_pools_and_keeps_what_was_claimed(
+    pool: WarmPool, launcher: Launcher, engine: FakeEngine, folder: Path
+) -> None:
+    session = pool.start(folder, session_id="one")
+    assert pool.wait(30)
+    launcher.close()
+    assert (pool.ready, names(engine, kind="jupyter-server.")) == (0, [session.container_name])
+    assert engine.closed
+
+
 def remove_record(engine: FakeEngine) -> None:
     (name,) = names(engine, kind="jupyter-session.")
     engine.remove(name)
