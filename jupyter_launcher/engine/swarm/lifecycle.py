@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from jupyter_launcher.engine.swarm.body import Placement, format_service, refuse_config
@@ -31,6 +31,8 @@ _GRACE = 30.0  # seconds that a service's container may take to end, where that 
 _MORE = 10.0  # what the swarm needs besides to see that it has ended
 _KILL_SECONDS = 5.0
 _LONGEST_PAUSE = 0.25
+_UNPLACED_TASK_SECONDS = 1.0  # in which the swarm forgets a task without a node
+_LOST_NODES = ("down", "disconnected")
 
 
 class Lifecycle:
@@ -57,6 +59,8 @@ class Lifecycle:
         left = [task for task in self._manager.list_tasks((f"{NAME_LABEL}={name}",)) if not task.has_ended]
         if left and self._manager.find_service(service_name(name)) is not None:
             raise _describe_conflict(name)
+        # Somebody's copy of a service has its labels.
+        left = [task for task in left if self._manager.find_service(task.service_id) is None]
         self._await_gone(left, Deadline(_GRACE + _MORE), name)  # it is killed by nobody: it may save what it has
         try:
             return self._manager.create_service(body)
@@ -196,11 +200,13 @@ class Lifecycle:
         Raises:
             EngineError: one does not end.
         """
-        placed = [task for task in tasks if task.node_id]
-        rest = placed
+        known = {task.id: task for task in tasks}
+        unplaced = deadline.shortened(_UNPLACED_TASK_SECONDS)
+        rest = list(known.values())
         for attempt in attempts(deadline, NotYetError, longest=_LONGEST_PAUSE):
             with attempt:
-                rest = [task for task in rest if self._may_run(task)]
+                rest = [latest for task in rest if (latest := self._look_at_rest(task, unplaced)) is not None]
+                known |= {task.id: task for task in rest}  # one may have got its node and its container by now
                 if rest and kill is not None and kill.expired():
                     kill = None
                     self._remove_containers(rest)
@@ -209,17 +215,20 @@ class Lifecycle:
         if rest:
             msg = f"container {name} does not end: {len(rest)} of its tasks are left after {deadline.seconds:g} s"
             raise EngineError(msg, hint="see `docker ps` on the node that `docker node ps` names", status=None)
-        self._remove_containers(placed)
+        self._remove_containers(known.values())
 
-    def _may_run(self, task: Task) -> bool:
-        """Whether a container may run on a node that the swarm hears of."""
+    def _look_at_rest(self, task: Task, unplaced: Deadline) -> Task | None:
+        """A task as it is now, if its container may run, or may yet be started, on a node that is not lost."""
         latest = self._manager.find_task(task.id)
         if latest is None or latest.has_ended:
-            return False
-        node = self._manager.find_node(task.node_id)
-        return node is not None and node.is_ready
+            return None
+        if not latest.node_id:
+            return None if unplaced.expired() else latest
+        node = self._manager.find_node(latest.node_id)
+        # A node is unknown for a moment after a manager has come back.
+        return latest if node is not None and node.state not in _LOST_NODES else None
 
-    def _remove_containers(self, tasks: Collection[Task]) -> None:
+    def _remove_containers(self, tasks: Iterable[Task]) -> None:
         """Remove what is left of containers: those that do not end, and those that their nodes are about to remove."""
         for task in tasks:
             try:
