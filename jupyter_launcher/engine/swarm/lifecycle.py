@@ -16,7 +16,7 @@ from jupyter_launcher.engine.swarm.refusals import describe_pending, describe_re
 from jupyter_launcher.engine.swarm.shapes import NAME_LABEL, Service, Task, service_name
 from jupyter_launcher.engine.swarm.states import choose_task, describe_node, find_state
 from jupyter_launcher.engine.types import ContainerConfig
-from jupyter_launcher.errors import EngineError, EngineUnavailableError
+from jupyter_launcher.errors import EngineError, EngineUnavailableError, UnsupportedOptionError
 from jupyter_launcher.models import Swarm, SwarmNode
 from jupyter_launcher.waiting import Deadline, NotYetError, attempts, shorten, within
 
@@ -32,6 +32,7 @@ _MORE = 10.0  # what the swarm needs besides to see that it has ended
 _KILL_SECONDS = 5.0
 _LONGEST_PAUSE = 0.25
 _UNPLACED_TASK_SECONDS = 1.0  # in which the swarm forgets a task without a node
+_TOO_LARGE = "raft message is too large"
 _LOST_NODES = ("down", "disconnected")
 
 
@@ -51,7 +52,7 @@ class Lifecycle:
         """Create the service of a container, once no task of an earlier one of this name runs; its id.
 
         Raises:
-            UnsupportedOptionError: no service can have an option of it.
+            UnsupportedOptionError: no service can have an option of it, or so much in all of them.
             EngineError: with status 409 when there is one of this name; 404 when the manager has no such image.
             EngineUnavailableError: no manager answers, or they have no quorum; and there is no such service.
         """
@@ -65,6 +66,10 @@ class Lifecycle:
         try:
             return self._manager.create_service(body)
         except EngineError as error:
+            if _TOO_LARGE in error.message:
+                msg = f"the swarm does not take container {name}: {error.message}"
+                hint = "give less in labels=, environment= or other options: all of a service goes to each manager"
+                raise UnsupportedOptionError(msg, hint=hint, option="labels", status=error.status) from error
             if not isinstance(error, EngineUnavailableError) and (error.status or 0) < 500:
                 raise
             found = self._find_created(body)

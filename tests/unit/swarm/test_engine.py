@@ -276,6 +276,14 @@ def test_the_name_is_the_lock() -> None:
     assert caught.value.status == 409
 
 
+def test_a_service_that_is_too_large_for_the_managers() -> None:
+    words = b'{"message": "rpc error: code = Unknown desc = raft: raft message is too large and can\'t be sent"}'
+    manager = FakeManager(on_create=lambda _: http_response(words, 500, to="POST /services/create"))
+    with pytest.raises(UnsupportedOptionError, match="too large") as caught:
+        manager.swarm().create(CONFIG, NAME)
+    assert caught.value.option == "labels"
+
+
 def test_a_service_that_runs_is_a_conflict_too() -> None:
     manager = running()
     with pytest.raises(EngineError, match="already") as caught:
