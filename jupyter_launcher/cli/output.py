@@ -66,12 +66,10 @@ def error_document(error: LauncherError) -> dict[str, Any]:
     return {"error": {"type": type(error).__name__, "code": error.command_exit_code, **to_plain(error)}}
 
 
-def summary_document(item: SessionSummary) -> dict[str, Any]:
-    """One item of a list; without a swarm there is no node."""
-    found: dict[str, Any] = to_plain(item)
-    if not item.node:
-        del found["node"]
-    return found
+def summary_document(summary: SessionSummary) -> dict[str, Any]:
+    """An item of the list; the node is left out where there is no swarm."""
+    found: dict[str, Any] = to_plain(summary)
+    return found if summary.node else {name: value for name, value in found.items() if name != "node"}
 
 
 def session_document(session: Session, *, token: bool) -> dict[str, Any]:

@@ -14,10 +14,8 @@ from jupyter_launcher.cli.output import (
     format_columns,
     format_document,
     session_document,
-    summary_document,
     to_plain,
 )
-from jupyter_launcher.sessions.listing import list_sessions
 from tests.unit.fakes import SERVER_INFO, TOKEN, FakeEngine, launcher_context, server_info, session_info, session_labels
 
 
@@ -86,13 +84,6 @@ def test_a_session_in_a_swarm_has_its_node() -> None:
     ]
     assert "node" not in session_document(session(), token=True)
     assert "node " not in describe_session(session(), token=True)
-
-
-def test_an_item_of_a_list_has_its_node_where_there_is_one() -> None:
-    (item,) = list_sessions(launcher_context(FakeEngine(session_info())), probe=False)
-    assert "node" not in summary_document(item)
-    (item,) = list_sessions(launcher_context(FakeEngine(session_info(node="node2"))), probe=False)
-    assert (summary_document(item)["node"], summary_document(item)["state"]) == ("node2", "unprobed")
 
 
 def test_a_session_in_lines() -> None:
