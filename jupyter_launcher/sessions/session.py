@@ -246,9 +246,10 @@ class Session(SessionWork):
             answer = api.look(Deadline(_STATUS_SECONDS))
             state = SessionState.UNRESPONSIVE if answer is None else SessionState.READY
             oom_kills = None if answer is None else parse_oom_kills(answer)
+        is_ending = info.state == "removing" and bool(info.node)  # its node gives it the time to end gracefully
         return SessionStatus(
             state=state,
-            exit_code=None if info.running else info.exit_code,
+            exit_code=None if info.running or is_ending else info.exit_code,
             oom_killed=info.oom_killed,
             detail=info.error or info.state,
             pipeline_dir_replaced=self._is_dir_replaced(),

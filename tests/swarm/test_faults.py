@@ -17,6 +17,7 @@ from jupyter_launcher import (
     LauncherError,
     PlacementError,
     Session,
+    SessionNotFoundError,
     SessionState,
     StopMethod,
     Swarm,
@@ -235,7 +236,7 @@ def test_a_node_is_drained(cluster: Cluster, launcher: Launcher, start: Start) -
     cluster.set_node(3, Availability="drain")
     assert eventually(lambda: state_of(launcher, session.id) is SessionState.EXITED, SLOW)
     assert eventually(lambda: session.status().exit_code == 0)
-    assert "Shutting down" in session.logs()  # gracefully, with its kernels
+    assert "Shutting down 1 kernel" in session.logs()  # gracefully
     # It is not started elsewhere.
     assert sum(cluster.running(launcher.namespace).values()) == 0
     assert [item.session_id for item in launcher.reap(min_age=0)] == [session.id]
@@ -286,6 +287,34 @@ def test_stop_and_start_of_one_id_never_run_two_containers(
         assert session.node == f"node{number}"
         launcher._engine.remove(session.container_id)  # with no graceful stop before, the container needs a while
     start(3, session_id="one").stop()
+    assert watch() == 1
+
+
+def test_nor_do_they_right_after_the_managers_start(
+    cluster: Cluster, launcher: Launcher, start: Start, watch: Callable[[], int]
+) -> None:
+    start(2, session_id="one")
+    cluster.node(1).kill_engine()
+    cluster.node(1).engine()
+
+    def stopped() -> bool:
+        try:
+            launcher.stop("one")
+        except EngineUnavailableError:
+            return False  # it has not heard of the node yet
+        except SessionNotFoundError:
+            pass  # an attempt before has removed it
+        return True
+
+    assert eventually(stopped, SLOW)
+
+    def started() -> bool:
+        try:
+            return start(3, session_id="one").node == "node3"
+        except (EngineUnavailableError, PlacementError):
+            return False
+
+    assert eventually(started, SLOW)
     assert watch() == 1
 
 

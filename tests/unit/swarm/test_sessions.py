@@ -329,6 +329,14 @@ def test_it_can_be_stopped(start: Start, engine: FakeSwarm, jupyter: FakeJupyter
     assert session.stop().method is StopMethod.ALREADY_STOPPED
 
 
+def test_one_that_its_node_is_ending_has_no_exit_code_yet(start: Start, engine: FakeSwarm) -> None:
+    session = start()
+    engine.change(NAME, state="removing")
+    assert (session.status().state, session.status().exit_code) == (SessionState.EXITED, None)
+    engine.change(NAME, state="exited", exit_code=0)
+    assert session.status().exit_code == 0
+
+
 @pytest.fixture
 def gateway(engine: FakeSwarm, jupyter: FakeJupyter) -> str:
     """A service ``eg``, whose task runs on another node, and answers as the fake server does."""
