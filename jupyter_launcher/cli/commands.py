@@ -25,7 +25,14 @@ from jupyter_launcher.cli.options import (
     full_id,
     pass_context,
 )
-from jupyter_launcher.cli.output import describe_session, error_document, format_columns, format_line, session_document
+from jupyter_launcher.cli.output import (
+    describe_session,
+    error_document,
+    format_columns,
+    format_line,
+    session_document,
+    summary_document,
+)
 from jupyter_launcher.cli.start import start
 from jupyter_launcher.cli.work import cp, execute, run, run_notebook
 from jupyter_launcher.errors import LauncherError, OptionError, SessionError
@@ -73,7 +80,8 @@ def list_(state: CommandContext, *, no_probe: bool) -> None:
     ]
     table = [("ID", "STATE", "STATUS", "NODE", "GATEWAY", "PIPELINE DIR"), *rows]
     is_swarm = state.swarm_words.swarm
-    state.result(found, format_columns(table if is_swarm else [(*row[:3], *row[4:]) for row in table]))
+    documents = [summary_document(item) for item in found]
+    state.result(documents, format_columns(table if is_swarm else [(*row[:3], *row[4:]) for row in table]))
     for item in found:
         if item.detail:
             state.note(item.detail)

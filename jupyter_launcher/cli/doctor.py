@@ -174,13 +174,20 @@ def _check_from_inside(
         if not publishes:
             config = replace(config, container_port=None)
         with engine.temporary(config, helper_name("doctor", uuid.uuid4().hex)) as container:
-            yield checks.attempt("free disk", lambda: _check_disk(engine, container))
-            yield checks.attempt("log", lambda: _check_log(engine, container))
+            node = info.node if address.has_nodes and (info := engine.inspect(container)) else ""
+
+            def named(name: str, check: Callable[[], Check]) -> Check:
+                """A check, with the node of a swarm that it was made on."""
+                found = checks.attempt(name, check)
+                return replace(found, detail=f"on node {node}: {found.detail}") if node else found
+
+            yield named("free disk", lambda: _check_disk(engine, container))
+            yield named("log", lambda: _check_log(engine, container))
             if folder is not None:
-                yield checks.attempt("write to the pipeline dir", lambda: _check_writing(engine, container, folder))
+                yield named("write to the pipeline dir", lambda: _check_writing(engine, container, folder))
             if gateway is not None:
-                yield checks.attempt("reach the gateway", lambda: _check_gateway(engine, container, gateway))
-            yield checks.attempt("published port", lambda: _check_port(engine, address, container, host_ip))
+                yield named("reach the gateway", lambda: _check_gateway(engine, container, gateway))
+            yield named("published port", lambda: _check_port(engine, address, container, host_ip))
             if address.has_nodes:  # a swarm has no pools, and its nodes' own bridges are nobody's here
                 return
             yield checks.attempt("container IPs", lambda: _check_ips(address, config.network))

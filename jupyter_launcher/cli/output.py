@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jupyter_launcher.errors import LauncherError
-from jupyter_launcher.models import Volume
+from jupyter_launcher.models import SessionSummary, Volume
 
 if TYPE_CHECKING:
     from jupyter_launcher.sessions.session import Session
@@ -23,6 +23,7 @@ __all__ = [
     "format_document",
     "format_line",
     "session_document",
+    "summary_document",
     "to_plain",
 ]
 
@@ -63,6 +64,12 @@ def to_plain(value: object) -> Any:
 def error_document(error: LauncherError) -> dict[str, Any]:
     """An error with its typed fields; ``code`` is the command's exit code."""
     return {"error": {"type": type(error).__name__, "code": error.command_exit_code, **to_plain(error)}}
+
+
+def summary_document(summary: SessionSummary) -> dict[str, Any]:
+    """An item of the list; the node is left out where there is no swarm."""
+    found: dict[str, Any] = to_plain(summary)
+    return found if summary.node else {name: value for name, value in found.items() if name != "node"}
 
 
 def session_document(session: Session, *, token: bool) -> dict[str, Any]:

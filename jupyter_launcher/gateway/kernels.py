@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from jupyter_launcher.engine.protocol import Engine
 from jupyter_launcher.engine.types import ContainerInfo
-from jupyter_launcher.errors import ExecError
+from jupyter_launcher.errors import EngineUnavailableError, ExecError
 from jupyter_launcher.host.address import EngineAddress
 from jupyter_launcher.models import Gateway
 from jupyter_launcher.server.api import JupyterApi, NoAnswerError, parse_kernel_ids
@@ -89,6 +89,8 @@ def find_marked_kernels(engine: Engine, container_id: str, start_id: str, deadli
     command = ("sh", "-c", read_script("find_kernels.sh"), "find", f"{KERNEL_MARK}={start_id}")
     try:
         return _parse_marked(engine.exec(container_id, command, deadline).stdout.splitlines())
+    except EngineUnavailableError:  # its node of a swarm is away
+        return None
     except ExecError:
         info = engine.inspect(container_id)
         return None if info is not None and info.running else MarkedKernels()

@@ -53,6 +53,7 @@ def describe_container(engine: Engine, name: str, *, log_lines: int) -> str:
             return f"container {name}: gone"
         lines = [
             f"container {info.name} ({info.id[:12]}) of image {info.image}",
+            *([f"node: {info.node}"] if info.node else []),
             f"state: {info.state}, exit code {info.exit_code}, out of memory: {'yes' if info.oom_killed else 'no'}"
             + (f", error: {info.error}" if info.error else ""),
             "networks: " + (", ".join(f"{net} {ip or '(no address)'}" for net, ip in info.networks.items()) or "none"),

@@ -13,7 +13,7 @@ from filelock import FileLock
 
 from jupyter_launcher.engine.client import DockerEngine
 from jupyter_launcher.engine.images import DEFAULT_GATEWAY_IMAGE, DEFAULT_IMAGE
-from jupyter_launcher.errors import LauncherError, SessionNotFoundError
+from jupyter_launcher.errors import LauncherError, OptionError, SessionNotFoundError
 from jupyter_launcher.launcher import Launcher
 from jupyter_launcher.models import Event, EventKind, Phase, RunningGateway, SessionState, Timeouts, Volume
 from jupyter_launcher.pytest_plugin import owner, report
@@ -144,7 +144,15 @@ class Run:
 
     @contextlib.contextmanager
     def gateway(self, folder: Path) -> Iterator[RunningGateway]:
-        """A gateway of this run's own; it stays when a session that uses it was kept."""
+        """A gateway of this run's own; it stays when a session that uses it was kept.
+
+        Raises:
+            OptionError: the servers are in a swarm, where the library runs no gateway.
+        """
+        if "swarm" in _place_of(self._config):
+            msg = "jupyter_gateway cannot run a gateway in a swarm"
+            hint = "run it as a service on the servers' overlay network, and name it in LauncherConfig(gateway=...)"
+            raise OptionError(msg, hint=hint, option="gateway")
         image = self._config.gateway_image or DEFAULT_GATEWAY_IMAGE
         with self._lock:
             self.launcher.ensure_image(image)

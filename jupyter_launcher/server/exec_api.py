@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from jupyter_launcher.engine.protocol import Engine
-from jupyter_launcher.errors import ExecError
+from jupyter_launcher.errors import EngineUnavailableError, ExecError
 from jupyter_launcher.models.options import HiddenTexts
 from jupyter_launcher.server.api import SHOWN, JupyterApi, NoAnswerError, Response, parse_json, untracked
 from jupyter_launcher.spec.server import read_script
@@ -51,6 +51,8 @@ class ExecApi(JupyterApi):
             if error.exit_code == _NOT_CONNECTED:
                 return NoAnswerError(error.output.strip()[-SHOWN:], connected=False)
             return NoAnswerError(error.message)
+        except EngineUnavailableError as error:  # the node of a swarm is away
+            return NoAnswerError(error.message, connected=False)
         status, _, body = result.stdout.partition("\n")
         if not re.fullmatch(r"[1-9][0-9]{2}", status):
             return NoAnswerError(result.stdout[:SHOWN])

@@ -10,6 +10,7 @@ from jupyter_launcher.engine.protocol import Engine
 from jupyter_launcher.engine.types import ContainerInfo
 from jupyter_launcher.errors import (
     EngineError,
+    EngineUnavailableError,
     ExecError,
     OptionError,
     PipelineDirError,
@@ -20,7 +21,7 @@ from jupyter_launcher.errors import (
     ServerTimeoutError,
     SessionNotFoundError,
 )
-from jupyter_launcher.models import Volume
+from jupyter_launcher.models import SessionState, Volume
 from jupyter_launcher.waiting import Deadline
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "describe_failure",
     "describe_start",
     "is_running",
+    "refuse_unreachable",
     "require_running",
 ]
 
@@ -46,7 +48,8 @@ _LAST_WORDS_SECONDS = 2.0
 _NOT_PREPARED = 70
 """The exit code of start.sh where the server cannot be started."""
 _DIRECTORY_HINT = (
-    "change its owner or its mode, or start with another user=; where SELinux forbids it, pipeline_relabel='z'"
+    "change its owner or its mode, or start with another user=; where SELinux forbids it, pipeline_relabel='z', or "
+    "in a swarm `chcon -t container_file_t` on each node"
 )
 _OTHER_DIRECTORY = 71
 """The exit code of start.sh and start_gateway.sh where another directory is mounted than the launcher looked at."""
@@ -56,6 +59,8 @@ _UNWRITABLE_DIRECTORY = 73
 """The exit code of start.sh where its user can't write to the directory."""
 _UNWRITABLE_HOME = 75
 """The exit code of start.sh where its user can't write to the home that was given."""
+_WEAKER = "the engine of the node gives no service"
+"""How what no_new_privileges.sh prints begins where it goes on all the same."""
 _PRIVILEGES = 76
 """The exit code of no_new_privileges.sh where the container lets processes get new privileges."""
 _KILLED = 137
@@ -101,7 +106,7 @@ def describe_start(
     ``entrypoint`` is the image's that runs before; empty: there is none.
     """
     report = StartReport.from_stderr(error.output if error.started else "")
-    said = "; ".join(report.warnings)
+    said = "; ".join(text for text in report.warnings if not text.startswith(_WEAKER))
     found = describe_directory(pipeline_dir, error.exit_code, said) if error.started else None
     if found is not None:
         return found
@@ -277,3 +282,19 @@ def require_running(info: ContainerInfo | None, session_id: str) -> ContainerInf
             session_id=session_id,
         )
     return info
+
+
+def refuse_unreachable(info: ContainerInfo, session_id: str) -> None:
+    """Say of a session in a swarm that its node is away: nobody can tell more, and it may go on there.
+
+    Raises:
+        EngineUnavailableError: it is.
+    """
+    if SessionState.of_container(info.state) is SessionState.UNREACHABLE:
+        seen = info.error or f"node {info.node} is away"
+        msg = f"nobody can reach session {session_id}: {seen}"
+        hint = (
+            "see `docker node ls`: where the node is down, the swarm ends the session when it comes back; else the "
+            "session may go on. It can be stopped and started again, but may write to its directory until it ends"
+        )
+        raise EngineUnavailableError(msg, hint=hint, endpoint=info.host)

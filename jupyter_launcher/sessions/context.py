@@ -137,6 +137,10 @@ class Context:
         if self.swarm is not None:
             self.swarm.check_mounts(mounts)
 
+    def removal(self, name: str, container: str = "") -> str:
+        """The command that removes a container of ours, for a hint; ``container``: its id, if that is to be shown."""
+        return f"`docker rm -f {container or name}`" if self.swarm is None else self.swarm.removal(name)
+
     def refuse_in_swarm(self, call: str) -> None:
         """Refuse a method of ``Launcher`` that a swarm cannot do.
 

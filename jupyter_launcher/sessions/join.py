@@ -21,10 +21,11 @@ from jupyter_launcher.host.pipeline_dir import look_identity
 from jupyter_launcher.host.process import is_process_dead
 from jupyter_launcher.models import Timings
 from jupyter_launcher.server.api import JupyterApi, NoAnswerError
+from jupyter_launcher.server.failures import refuse_unreachable
 from jupyter_launcher.server.process import read_server_info, was_server_started
 from jupyter_launcher.server.ready import wait_until_ready
 from jupyter_launcher.sessions.context import Context
-from jupyter_launcher.sessions.running import refuse_paused, refuse_unreachable
+from jupyter_launcher.sessions.running import refuse_paused
 from jupyter_launcher.sessions.session import Session
 from jupyter_launcher.sessions.stop import remove_containers
 from jupyter_launcher.spec.checks import check_name
@@ -103,7 +104,7 @@ def _no_session(context: Context, session_id: str) -> SessionNotFoundError:
     if not others:
         return SessionNotFoundError(msg, hint=hint, session_id=session_id)
     msg += f"; container {others[0].name} ({others[0].id[:12]}) claims this id in its labels, under another name"
-    hint = f"if it is a leftover, remove it with `docker rm -f {others[0].id[:12]}`"
+    hint = f"if it is a leftover, remove it with {context.removal(others[0].name, others[0].id[:12])}"
     return SessionNotFoundError(msg, hint=hint, session_id=session_id, container_id=others[0].id)
 
 
@@ -130,7 +131,7 @@ def find_or_clear(context: Context, spec: SessionSpec) -> tuple[ContainerInfo, S
     if info is not None and info.running:
         _refuse_other_options(info, labels, spec)
         refuse_paused(info, labels)
-        refuse_unreachable(info, labels)
+        refuse_unreachable(info, labels.session_id)
         if was_server_started(engine, info.id, deadline):
             _refuse_other_directory(info, labels, spec)
             return info, labels
@@ -167,7 +168,7 @@ def _refuse_unknown_server(context: Context, info: ContainerInfo, labels: Sessio
 def _read_own_labels(context: Context, info: ContainerInfo, spec: SessionSpec) -> SessionLabels:
     """The labels of the container that has this session's name."""
     msg = f"the name {info.name} belongs to container {info.id[:12]}"
-    hint = f"remove it with `docker rm -f {info.id[:12]}` if nobody needs it, or take another session_id"
+    hint = f"remove it with {context.removal(info.name, info.id[:12])} if nobody needs it, or take another session_id"
     seen = ", which is no session of ours"
     if SessionLabels.is_session(info.labels, info.name):
         try:
@@ -263,7 +264,7 @@ def get_session(context: Context, session_id: str) -> Session:
     info, labels = find_session(context, session_id)
     _refuse_lost_record(info, labels)
     refuse_paused(info, labels)
-    refuse_unreachable(info, labels)
+    refuse_unreachable(info, labels.session_id)
     longest = context.timeouts.start
     deadline = Deadline(min(_GET_SECONDS, longest))
     try:

@@ -197,5 +197,5 @@ def _remove_own(context: Context, planned: SessionPlan) -> None:
         if info is not None and planned.labels.is_of(info.labels, info.name):
             context.engine.remove(info.id)
     except EngineError as error:  # what the caller gets is why the start failed
-        _log.warning("container %s may be left, `docker rm -f %s` removes it: %s", name, name, error)
+        _log.warning("container %s may be left, %s removes it: %s", name, context.removal(name), error)
         note_left(f"container {name}")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from jupyter_launcher.engine.types import ContainerInfo
-from jupyter_launcher.errors import EngineError, EngineUnavailableError, ExecError, ServerTimeoutError
-from jupyter_launcher.models import Activity, SessionState, Stats
+from jupyter_launcher.errors import EngineError, ExecError, ServerTimeoutError
+from jupyter_launcher.models import Activity, Stats
 from jupyter_launcher.server.activity import read_activity
 from jupyter_launcher.server.api import JupyterApi
-from jupyter_launcher.server.failures import require_running
+from jupyter_launcher.server.failures import refuse_unreachable, require_running
 from jupyter_launcher.server.process import renew_lease
 from jupyter_launcher.sessions.context import Context
 from jupyter_launcher.spec.labels import SessionLabels
@@ -18,7 +18,6 @@ __all__ = [
     "find_stats",
     "pause_session",
     "refuse_paused",
-    "refuse_unreachable",
     "resume_session",
 ]
 
@@ -85,22 +84,6 @@ def refuse_paused(info: ContainerInfo, labels: SessionLabels) -> None:
         raise ExecError(msg, hint=hint, started=False)
 
 
-def refuse_unreachable(info: ContainerInfo, labels: SessionLabels) -> None:
-    """Say of a session in a swarm that its node is away: nobody can tell more, and it may go on there.
-
-    Raises:
-        EngineUnavailableError: it is.
-    """
-    if SessionState.of_container(info.state) is SessionState.UNREACHABLE:
-        seen = info.error or f"node {info.node} is away"
-        msg = f"nobody can reach session {labels.session_id}: {seen}"
-        hint = (
-            "see `docker node ls`: where the node is down, the swarm ends the session when it comes back; else the "
-            "session may go on. It can be stopped and started again, but may write to its directory until it ends"
-        )
-        raise EngineUnavailableError(msg, hint=hint, endpoint=info.host)
-
-
 def find_activity(context: Context, container: str, labels: SessionLabels, token: str) -> Activity:
     """The use of a session, as ``Session.activity`` says."""
     info = _find_running(context, container, labels)
@@ -133,5 +116,5 @@ def _find_running(context: Context, container: str, labels: SessionLabels) -> Co
         EngineUnavailableError: its node is away.
     """
     info = require_running(context.engine.inspect(container), labels.session_id)
-    refuse_unreachable(info, labels)
+    refuse_unreachable(info, labels.session_id)
     return info

@@ -115,7 +115,7 @@ def start_checked(
         f"session {spec.session_id} could neither be joined nor started within {context.timeouts.start:g} s: container "
         f"{name} does not answer, or cannot be removed"
     )
-    hint = f"raise timeouts.start, or try `docker rm -f {name}`"
+    hint = f"raise timeouts.start, or try {context.removal(name)}"
     raise SessionConflictError(msg, hint=hint, session_id=spec.session_id)
 
 

@@ -131,14 +131,21 @@ def _unpause(engine: Engine, container: str) -> None:
 def _stop_on_node(
     context: Context, info: ContainerInfo, labels: SessionLabels, server_info: ServerInfo | None
 ) -> tuple[StopMethod, tuple[str, ...] | None]:
-    """As ``_stop_server``. Where nobody reaches the engine of its node in a swarm, the swarm is left to end it."""
+    """As ``_stop_server``. Where nobody reaches the engine of its node in a swarm, the swarm is left to end it.
+
+    On a node that is ready, the swarm ends it by SIGTERM, and the removal that follows waits until it has.
+    """
     try:
         return _stop_server(context, info, labels, server_info)
     except EngineError as error:
         if context.swarm is None:
             raise
         _log.warning("the swarm is to end session %s: %s", labels.session_id, error)
-        return StopMethod.UNREACHABLE, None
+    latest = context.engine.inspect(info.id)
+    if latest is None:
+        return StopMethod.ALREADY_STOPPED, None
+    is_away = SessionState.of_container(latest.state) is SessionState.UNREACHABLE
+    return StopMethod.UNREACHABLE if is_away else StopMethod.SIGTERM, None
 
 
 def _stop_server(

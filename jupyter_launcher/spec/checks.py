@@ -223,7 +223,7 @@ def check_network(value: object, option: str) -> str | None:
         refuse_option(option, f"is {show_value(value)}", "give a network's name, or None")
     if value in ("host", "none") or value.startswith(("container:", "ns:")):
         seen = f"is {show_value(value)}, where the engine publishes no port, so nobody would reach the server"
-        refuse_option(option, seen, "give the name of a bridge network, or leave it out")
+        refuse_option(option, seen, "give the name of another network, or leave it out")
     return value
 
 

@@ -47,7 +47,7 @@ _EMBEDDING_ARGUMENT = re.compile(
 )
 # As swarm parses them: a key, an operator, and a value that may be a pattern.
 _CONSTRAINT = re.compile(
-    r"(?i:(?:node\.(?:id|hostname|ip|role|platform\.(?:os|arch))|(?:node|engine)\.labels\.[a-z0-9][a-z0-9._/-]*))"
+    r"(?i:(?:node\.(?:id|hostname|ip|role|platform\.(?:os|arch))|(?:node|engine)\.labels\.[a-z0-9][a-z0-9._-]*))"
     r"\s*(?:==|!=)\s*[A-Za-z0-9:_.*()?+\[\]\\^$|/ -]+"
 )
 _MOST_CONSTRAINTS = 100

@@ -62,8 +62,9 @@ class SwarmAddress(EngineAddress):
             return DEFAULT_NETWORK
         found = self._engine.network(name)
         if found is None or found.driver != _OVERLAY:
-            seen = f"is {name}, which is no network of the swarm" if found is None else f"is {name}, a {found.driver}"
-            refuse_option("network", seen, f"`docker network create --driver overlay --attachable {name}` makes one")
+            seen = "which is no network of the swarm" if found is None else f"a {found.driver}, which is of one node"
+            hint = "`docker network create --driver overlay --attachable NAME` makes one of the swarm; or leave it out"
+            refuse_option("network", f"is {name}, {seen}", hint)
         return name
 
     def choose_publish_ip(self, given: str | None) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from jupyter_launcher.engine.protocol import NodesEngine
+from jupyter_launcher.engine.swarm.shapes import service_name
 from jupyter_launcher.models import Mount, Swarm
 from jupyter_launcher.spec.checks import refuse_option
 from jupyter_launcher.spec.plan import SessionPlan
@@ -61,6 +62,10 @@ class SwarmRules:
             OptionError: it names the method.
         """
         refuse_call(name)
+
+    def removal(self, name: str) -> str:
+        """The command that removes the service that stands for a container of this name, for a hint."""
+        return f"`docker service rm {service_name(name)}`"
 
     def adapt(self, planned: SessionPlan) -> SessionPlan:
         """A plan as the swarm makes it: without a port that nobody may reach, and with a look at the privileges."""

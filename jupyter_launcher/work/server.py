@@ -22,6 +22,7 @@ from jupyter_launcher.models import ApiResponse, KernelInfo
 from jupyter_launcher.models.options import is_text, show_value
 from jupyter_launcher.server.activity import parse_kernels, parse_oom_kills
 from jupyter_launcher.server.api import CONTENTS, JupyterApi, NoAnswerError, Response, parse_kernel_ids
+from jupyter_launcher.server.failures import refuse_unreachable
 from jupyter_launcher.spec.checks import refuse_option
 from jupyter_launcher.spec.labels import is_gateway
 from jupyter_launcher.waiting import Deadline, NotYetError, attempts
@@ -159,6 +160,7 @@ class KernelServer:
 
         Raises:
             SessionNotFoundError, ServerNotRunningError: the session has ended.
+            EngineUnavailableError: its node of a swarm is away, so nobody can tell.
         """
         try:
             found = self.place.engine.inspect(self.place.container)
@@ -169,6 +171,7 @@ class KernelServer:
             raise SessionNotFoundError(msg, hint="start the session again", session_id=self.place.session_id)
         if found.state == "paused":
             return False
+        refuse_unreachable(found, self.place.session_id)
         if found.state != "running":
             msg = f"session {self.place.session_id} has ended: its container is {found.state}"
             raise ServerNotRunningError(msg, hint="start the session again")

@@ -17,7 +17,7 @@ from jupyter_launcher.engine.swarm.lifecycle import Lifecycle
 from jupyter_launcher.engine.swarm.manager import Manager
 from jupyter_launcher.engine.swarm.nodes import NodeEngines, matches
 from jupyter_launcher.engine.swarm.places import Found, Places
-from jupyter_launcher.engine.swarm.shapes import Service, is_service_name
+from jupyter_launcher.engine.swarm.shapes import Service, Task, is_service_name
 from jupyter_launcher.engine.swarm.states import choose_task, describe_container, list_container
 from jupyter_launcher.engine.traits import EngineTraits, NetworkInfo
 from jupyter_launcher.engine.types import ContainerConfig, ContainerInfo, ExecResult, ListedContainer
@@ -202,18 +202,20 @@ class SwarmEngine:
     def containers(self, *labels: str) -> list[ListedContainer]:
         """All containers of ours, in every state, with all of these labels; three calls to the manager."""
         # In this order each task has its node, and a service that comes meanwhile has no task yet.
-        tasks = self._manager.list_tasks(labels)
+        tasks: dict[str, list[Task]] = {}
+        for task in self._manager.list_tasks(labels):
+            tasks.setdefault(task.service_id, []).append(task)
         nodes = {node.id: node for node in self._manager.list_nodes()}
         services = self._manager.list_services(labels)
-        chosen = {item.id: choose_task([task for task in tasks if task.service_id == item.id]) for item in services}
+        chosen = {item.id: choose_task(tasks.get(item.id, ())) for item in services}
         now = self.now() if None in chosen.values() else 0.0
         found = []
         for service in services:
-            task = chosen[service.id]
-            node = None if task is None else nodes.get(task.node_id)
-            if task is not None and node is not None:
-                self._places.remember(task, node)
-            found.append(list_container(service, task, node, now - service.created))
+            latest = chosen[service.id]
+            node = None if latest is None else nodes.get(latest.node_id)
+            if latest is not None and node is not None:
+                self._places.remember(latest, node)
+            found.append(list_container(service, latest, node, now - service.created))
         return found
 
     def create(self, config: ContainerConfig, name: str) -> str:

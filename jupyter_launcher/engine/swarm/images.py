@@ -117,11 +117,7 @@ class SwarmImages:
         image_id = self.find(image)
         if image_id is None:
             return  # somebody has removed it; what is made of it says so
-        nodes = [
-            node
-            for node in self._eligible()
-            if node.id != self._manager.traits.node_id and not self._memory.has(node.id, image_id)
-        ]
+        nodes = [node for node in self._eligible() if not self._memory.has(node.id, image_id)]
         if not nodes:
             return
         digest = None if pull == "never" else self._find_digest(image)

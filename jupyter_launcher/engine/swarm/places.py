@@ -168,8 +168,6 @@ class Places:
 
         None: it has none, or it is one of this library that is no session of the swarm.
         """
-        if self._recall(container) is not None:
-            return None  # its service was removed
         own = self._manager.engine
         info = own.inspect(container)
         if info is None:

@@ -105,6 +105,7 @@ def test_list_as_a_document(run: Run, add: Add) -> None:
     add("one")
     (item,) = document(run("list", "--format", "json"))
     assert (item["session_id"], item["state"], item["pipeline_dir"]) == ("one", "ready", "/pipelines/one")
+    assert "node" not in item, "it is for swarms"
 
 
 def test_list_without_probes_asks_no_server(run: Run, add: Add, engine: FakeEngine) -> None:

@@ -108,6 +108,8 @@ def test_list_shows_the_nodes_of_a_swarm(monkeypatch: pytest.MonkeyPatch, jupyte
     assert [f"node{number}" in row for number, row in enumerate(rows, 1)] == [True, True]
     plain = CliRunner().invoke(cli, ["--namespace", "unit", "list"]).stdout
     assert "NODE" not in plain
+    document = CliRunner().invoke(cli, ["--namespace", "unit", "--swarm", "list", "--format", "json"]).stdout
+    assert {item["node"] for item in json.loads(document)} == {"node1", "node2"}
 
 
 @pytest.mark.parametrize(
@@ -393,9 +395,9 @@ def swarmed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Swarmed]:
         yield made
 
 
-def by_command(*line: str) -> tuple[int, dict[str, str]]:
+def by_command(*line: str, field: str = "state") -> tuple[int, dict[str, str]]:
     ended = CliRunner().invoke(cli, ["doctor", "--swarm", "--image", "image", "--format", "json", *line])
-    return ended.exit_code, {check["name"]: check["state"] for check in json.loads(ended.stdout)}
+    return ended.exit_code, {check["name"]: check[field] for check in json.loads(ended.stdout)}
 
 
 def test_the_command_looks_at_the_swarm_and_then_from_inside(swarmed: Swarmed) -> None:
@@ -404,6 +406,8 @@ def test_the_command_looks_at_the_swarm_and_then_from_inside(swarmed: Swarmed) -
     assert found["write to the pipeline dir"] == "ok"
     assert not {"pool", "container IPs"} & set(found), "a swarm has neither"
     assert swarmed.known == {}, "the probe is gone"
+    _, told = by_command("--swarm-publish", "all", "/pipelines/one", "--user", "1000:1000", field="detail")
+    assert told["write to the pipeline dir"] == "on node node2: user 1000:1000 can"
 
 
 def test_the_command_says_that_nobody_would_reach_a_server(swarmed: Swarmed) -> None:

@@ -8,7 +8,15 @@ from typing import Any
 
 import pytest
 
-from jupyter_launcher import DEFAULT_GATEWAY_IMAGE, DEFAULT_IMAGE, EngineUnavailableError, Event, EventKind, Phase
+from jupyter_launcher import (
+    DEFAULT_GATEWAY_IMAGE,
+    DEFAULT_IMAGE,
+    EngineUnavailableError,
+    Event,
+    EventKind,
+    OptionError,
+    Phase,
+)
 from jupyter_launcher.engine.client import DockerEngine
 from jupyter_launcher.engine.swarm.engine import SwarmEngine
 from jupyter_launcher.models import Swarm
@@ -97,6 +105,8 @@ def test_the_servers_of_a_swarm_are_started_found_and_reaped_there(
     config = LauncherConfig(launcher={"docker_host": "tcp://x"}, swarm=swarm)
     run = Run(config, namespace="unit", keep="never", start_timeout=None, lock=tmp_path / "lock")
     run._open_launcher("other")
+    with pytest.raises(OptionError, match="cannot run a gateway in a swarm"), run.gateway(tmp_path):
+        pass
     describe_engine("", config)
     assert seen == [("tcp://x", swarm)] * 4
 

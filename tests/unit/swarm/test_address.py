@@ -106,7 +106,7 @@ def test_networks_that_no_session_can_join() -> None:
     with pytest.raises(OptionError, match="every session of this launcher joins lab"):
         SwarmAddress(engine, LAB).choose_network("other")
     engine.every_network = NetworkInfo(driver="bridge", subnets=())
-    with pytest.raises(OptionError, match="network is lab, a bridge"):
+    with pytest.raises(OptionError, match="network is lab, a bridge, which is of one node"):
         SwarmAddress(engine, LAB).choose_network(None)
     engine.every_network = None
     with pytest.raises(OptionError, match="network is lab, which is no network of the swarm"):

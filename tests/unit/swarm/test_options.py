@@ -55,7 +55,7 @@ def test_what_is_no_swarm() -> None:
     [
         "node.hostname==node2",
         "node.labels.pipelines!=no",
-        "engine.labels.com.example/kind == a b",
+        "engine.labels.com.example-kind == a b",
         "node.ip==10.0.0.0/8",
     ],
 )
@@ -64,7 +64,8 @@ def test_constraints(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "node2", "node.hostname=node2", "hostname==node2", "node.labels.==x", "node.id==", 5]
+    "text",
+    ["", "node2", "node.hostname=node2", "hostname==node2", "node.labels.==x", "node.labels.a/b==1", "node.id==", 5],
 )
 def test_what_is_no_constraint(text: object) -> None:
     with pytest.raises(OptionError, match="constraints has") as caught:

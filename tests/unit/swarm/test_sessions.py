@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from jupyter_launcher.sessions.running import find_stats, pause_session, resume_
 from jupyter_launcher.sessions.start import StartRequest, start_session
 from jupyter_launcher.sessions.stop import stop_session
 from jupyter_launcher.spec.labels import SessionLabels
+from jupyter_launcher.work.server import KernelServer
 from tests.unit.fakes import INFO, FakeJupyter, FakeSwarm, container, not_run, printed, refusal, swarm_context
 
 Start = Callable[..., Session]
@@ -241,6 +243,7 @@ def test_a_session_whose_node_is_away(start: Start, context: Context, engine: Fa
         session.activity,
         session.stats,
         lambda: find_stats(context, session.container_id, labels),
+        KernelServer(session._place()).check_running,
     )
     for look in looks:
         with pytest.raises(EngineUnavailableError, match="nobody can reach session one: node node2 is down"):
@@ -281,13 +284,35 @@ def test_nor_is_one_whose_node_is_away_by_now(
 
 
 @pytest.mark.parametrize("error", [EngineUnavailableError("no answer", hint="x"), refusal(403)])
+@pytest.mark.parametrize(
+    ("becomes", "method"),
+    [
+        (None, StopMethod.SIGTERM),  # the manager sees its task go
+        ("unreachable", StopMethod.UNREACHABLE),
+        ("gone", StopMethod.ALREADY_STOPPED),
+    ],
+)
 def test_the_swarm_ends_one_whose_node_does_not_answer(
-    start: Start, engine: FakeSwarm, jupyter: FakeJupyter, error: EngineError
+    start: Start,
+    engine: FakeSwarm,
+    jupyter: FakeJupyter,
+    monkeypatch: pytest.MonkeyPatch,
+    error: EngineError,
+    becomes: str | None,
+    method: StopMethod,
 ) -> None:
     session = start()
     jupyter.heeds_shutdown = False
-    engine.fail("exec", error)
-    assert session.stop().method is StopMethod.UNREACHABLE
+
+    def fail(*_: object, **__: object) -> None:
+        if becomes == "gone":
+            engine.known.clear()
+        elif becomes is not None:
+            engine.lose_node(NAME)
+        raise error
+
+    monkeypatch.setattr(engine, "exec", fail)
+    assert session.stop().method is method
     assert engine.known == {}
 
 
@@ -341,6 +366,46 @@ def test_its_kernels_end_where_its_node_is_away(
     assert jupyter.kernels == set()
     assert set(calls(engine, "exec")[1:]) == {SERVICE}
     assert session.status().state is SessionState.GONE
+
+
+def test_a_session_ends_where_its_gateways_node_is_away(
+    start: Start, engine: FakeSwarm, jupyter: FakeJupyter, events: list[Event], gateway: str
+) -> None:
+    session = start(gateway=gateway)
+    engine.end(NAME, 137)
+    jupyter.marked = ["0e5d4d6e-0000-4000-8000-000000000001"]
+    engine.fail("exec", EngineUnavailableError("node1 is down", hint="x"))
+    report = session.stop()
+    assert (report.method, report.kernels) == (StopMethod.ALREADY_STOPPED, ())
+    assert [info.name for info in engine.known.values()] == ["eg"]
+    assert any("nobody could look for the session's kernels" in event.detail for event in events)
+
+
+def test_kernels_are_left_where_the_gateways_node_is_away(
+    start: Start, engine: FakeSwarm, jupyter: FakeJupyter, gateway: str
+) -> None:
+    session = start(gateway=gateway)
+    kernel = "0e5d4d6e-0000-4000-8000-000000000001"
+    jupyter.kernels, jupyter.sticky = {kernel}, {kernel}
+    engine.fail("exec", EngineUnavailableError("node1 is down", hint="x"))
+    report = session.stop()
+    assert (report.method, report.kernels, report.kernels_gone) == (StopMethod.API, (kernel,), ())
+
+
+def test_what_removes_a_leftover_is_a_command_of_the_swarm(start: Start, engine: FakeSwarm) -> None:
+    start()
+    engine.change(NAME, labels={})
+    with pytest.raises(SessionConflictError) as caught:
+        start()
+    assert re.search(r"`docker service rm jl-[0-9a-f]{40}`", caught.value.hint)
+
+
+def test_a_server_that_failed_is_not_explained_by_what_was_told(start: Start, jupyter: FakeJupyter) -> None:
+    notice = "the engine of the node gives no service no-new-privileges, so that only the server has it"
+    jupyter.start_answer = not_run(f"failed: {notice}", started=True, exit_code=73)
+    jupyter.start_answer.output = f"{notice}\nuser 0:0 cannot write"
+    with pytest.raises(PipelineDirError, match="cannot be used: user 0:0 cannot write"):
+        start()
 
 
 def test_no_token_is_where_others_read(start: Start, engine: FakeSwarm) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from jupyter_launcher import (
     CodeError,
+    EngineUnavailableError,
     ExecuteResult,
     ExecuteTimeoutError,
     KernelDiedError,
@@ -628,6 +629,7 @@ def test_a_frame_of_any_kind_ends_in_an_error_or_is_gone_on_from(
     [
         (None, SessionNotFoundError),
         (container(state="exited"), ServerNotRunningError),
+        (container(state="unreachable"), EngineUnavailableError),
         (container(), ServerTimeoutError),
     ],
 )
