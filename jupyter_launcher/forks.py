@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections.abc import Callable
@@ -23,11 +24,18 @@ class PerProcess(Generic[T]):
     def get(self) -> T:
         """This process's value; other threads wait while one makes it."""
         process = os.getpid()
-        if process not in self._values:
-            with self._locks.setdefault(process, threading.Lock()):
-                if process not in self._values:
-                    self._values[process] = self._make()
-        return self._values[process]
+        with contextlib.suppress(KeyError):
+            return self._values[process]
+        with self._locks.setdefault(process, threading.Lock()):
+            if process not in self._values:
+                self._values[process] = self._make()
+            return self._values[process]
+
+    def drop(self, value: T) -> None:
+        """Let the next use make a new one, unless this process has another than ``value`` by now."""
+        with self._locks.setdefault(os.getpid(), threading.Lock()):
+            if self._values.get(os.getpid()) is value:
+                del self._values[os.getpid()]
 
     def find(self) -> T | None:
         """This process's value, if it has made one."""

@@ -62,6 +62,7 @@ class AsyncSession(Async[Session], like=Session):
     id = _of_session(lambda session: session.id)
     container_id = _of_session(lambda session: session.container_id)
     container_name = _of_session(lambda session: session.container_name)
+    node = _of_session(lambda session: session.node)
     pipeline_dir = _of_session(lambda session: session.pipeline_dir)
     gateway = _of_session(lambda session: session.gateway)
     server_info = _of_session(lambda session: session.server_info)

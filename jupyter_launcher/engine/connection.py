@@ -58,6 +58,7 @@ class Connection:
         self.endpoint = endpoint
         self.owned = owned
         self.proxies = proxies or HiddenTexts()
+        self._closed = False
         self._made = PerProcess(make)
         self._made.get()
 
@@ -68,10 +69,18 @@ class Connection:
         Raises:
             EngineUnavailableError: no engine answers; or this process is a fork, and the client was handed in.
         """
-        return self._made.get()[0]
+        made = self._made.get()
+        if made[1] is not None and made[1].has_ended() and not self._closed:
+            # ssh has ended, as it does where the host was away for long.
+            self._made.drop(made)
+            made[0].close()
+            made[1].close()
+            made = self._made.get()
+        return made[0]
 
     def close(self) -> None:
         """Close the connections that this process made."""
+        self._closed = True
         made = self._made.find() if self.owned else None
         if made is not None:
             client, tunnel = made
@@ -145,10 +154,11 @@ def _use_only_here(client: DockerClient) -> Callable[[], _Made]:
 
 
 def _make_client(target: Target, timeout: float) -> _Made:
-    tunnel = SshTunnel(target.endpoint, timeout) if target.endpoint.startswith("ssh://") else None
+    tunnel = SshTunnel(target.endpoint, shorten(timeout) or timeout) if target.endpoint.startswith("ssh://") else None
     with translate_errors("connect", target.endpoint), _close_on_failure(tunnel):
         url = target.endpoint if tunnel is None else tunnel.url
         with contextlib.closing(_create_client(target, url, timeout, OLDEST_API)) as first:
+            _bound_requests(first.api)
             version = _ask_version(first.api)
         made = _create_client(target, url, timeout, version)
     _share_connections(made.api)

@@ -45,6 +45,8 @@ class SshTunnel:
         self.url = f"unix://{folder / 'docker.sock'}"
         line: list[str] = ["ssh", "-T", "-o", "BatchMode=yes", "-o", "ExitOnForwardFailure=yes"]
         line += ["-o", f"ConnectTimeout={max(1, int(seconds))}"]
+        # ssh ends where the host has gone without a word, and with it what waits for an answer.
+        line += ["-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=3"]
         line += ["-L", f"{folder / 'docker.sock'}:{parts.path or _REMOTE_SOCKET}"]
         line += ["-p", str(parts.port)] if parts.port else []
         line += ["-l", parts.username] if parts.username else []
@@ -63,6 +65,10 @@ class SshTunnel:
             raise EngineUnavailableError(msg, hint="install an ssh client", endpoint=endpoint) from error
         self.close = weakref.finalize(self, _end, self._process, folder, os.getpid())
         self._wait(endpoint, seconds)
+
+    def has_ended(self) -> bool:
+        """Whether ssh has ended, so that nothing passes any more."""
+        return self._process.poll() is not None
 
     def _wait(self, endpoint: str, seconds: float) -> None:
         if (output := self._process.stdout) is not None:

@@ -15,7 +15,7 @@ from jupyter_launcher.engine.reach.target import find_neighbour, find_target
 from jupyter_launcher.engine.swarm.images import ImageMemory, SwarmImages
 from jupyter_launcher.engine.swarm.lifecycle import Lifecycle
 from jupyter_launcher.engine.swarm.manager import Manager
-from jupyter_launcher.engine.swarm.nodes import NodeEngines, matches
+from jupyter_launcher.engine.swarm.nodes import NodeEngines
 from jupyter_launcher.engine.swarm.places import Found, Places
 from jupyter_launcher.engine.swarm.shapes import Service, Task, is_service_name
 from jupyter_launcher.engine.swarm.states import choose_task, describe_container, list_container
@@ -64,7 +64,9 @@ class SwarmEngine:
         self._places = shared.places
         self.endpoint = shared.manager.engine.endpoint
         self.proxies = shared.manager.engine.proxies
-        self.images = SwarmImages(shared.manager.engine, self._eligible, shared.engines.of, shared.images)
+        self.images = SwarmImages(
+            shared.manager.engine, shared.manager.list_nodes, shared.engines.of, shared.images, constraints
+        )
 
     @classmethod
     def connect(cls, swarm: Swarm, **given: Unpack[ConnectOptions]) -> SwarmEngine:
@@ -159,14 +161,6 @@ class SwarmEngine:
         """The id of a service of anybody's, by its own name or id; None: there is none."""
         found = self._manager.find_service(name) if is_service_name(name) else None
         return None if found is None else found.id
-
-    def _eligible(self) -> list[SwarmNode]:
-        """The nodes that may get a container now."""
-        return [
-            node
-            for node in self._manager.list_nodes()
-            if node.is_ready and node.availability == "active" and matches(node, self._constraints)
-        ]
 
     def now(self) -> float:
         """The manager's clock; services' times are by that clock."""

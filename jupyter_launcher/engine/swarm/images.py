@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from jupyter_launcher.engine.client import DockerEngine
 from jupyter_launcher.engine.images import OWN_NAMES
 from jupyter_launcher.engine.protocol import Images, Progress
+from jupyter_launcher.engine.swarm.nodes import is_sure, matches
 from jupyter_launcher.engine.swarm.refusals import describe_missing_image
 from jupyter_launcher.engine.types import ImageInfo
 from jupyter_launcher.errors import EngineError, ImageNotFoundError
@@ -63,21 +64,24 @@ class SwarmImages:
 
     Args:
         manager: where images are looked up, built and pulled.
-        eligible: the nodes that may get a session now.
+        nodes: all nodes of the swarm, as they are now.
         engine_of: a node's engine.
         memory: of all engines of the same swarm.
+        constraints: of what is created.
     """
 
     def __init__(
         self,
         manager: DockerEngine,
-        eligible: Callable[[], Sequence[SwarmNode]],
+        nodes: Callable[[], Sequence[SwarmNode]],
         engine_of: Callable[[SwarmNode], DockerEngine],
         memory: ImageMemory,
+        constraints: tuple[str, ...],
     ) -> None:
         self._manager = manager
         self._images: Images = manager.images
-        self._eligible = eligible
+        self._nodes = nodes
+        self._constraints = constraints
         self._engine_of = engine_of
         self._memory = memory
 
@@ -117,7 +121,14 @@ class SwarmImages:
         image_id = self.find(image)
         if image_id is None:
             return  # somebody has removed it; what is made of it says so
-        nodes = [node for node in self._eligible() if not self._memory.has(node.id, image_id)]
+        nodes = [
+            node
+            for node in self._nodes()
+            if node.is_ready
+            and node.availability == "active"
+            and matches(node, self._constraints)
+            and not self._memory.has(node.id, image_id)
+        ]
         if not nodes:
             return
         digest = None if pull == "never" else self._find_digest(image)
@@ -126,9 +137,13 @@ class SwarmImages:
             return self._has(node, image_id, digest, options, deadline)
 
         found = map_at_once(look, nodes, threads=_AT_ONCE)
-        lacking = [node.hostname for node, has in zip(nodes, found, strict=True) if has is False]
-        if lacking:
-            raise describe_missing_image(image, lacking)
+        lacking = [node for node, has in zip(nodes, found, strict=True) if has is False]
+        # Where nobody can judge whether a node fits, the swarm does, and the start says what is missing.
+        sure = [node.hostname for node in lacking if is_sure(node, self._constraints)]
+        if sure:
+            raise describe_missing_image(image, sure)
+        for node in lacking:
+            _log.info("node %s has not got image %s, and may be excluded by the constraints", node.hostname, image)
 
     def _has(
         self,

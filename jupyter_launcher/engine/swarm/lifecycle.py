@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from jupyter_launcher.engine.swarm.body import Placement, format_service, refuse_config
@@ -16,7 +16,7 @@ from jupyter_launcher.engine.swarm.refusals import describe_pending, describe_re
 from jupyter_launcher.engine.swarm.shapes import NAME_LABEL, Service, Task, service_name
 from jupyter_launcher.engine.swarm.states import choose_task, describe_node, find_state
 from jupyter_launcher.engine.types import ContainerConfig
-from jupyter_launcher.errors import EngineError, EngineUnavailableError
+from jupyter_launcher.errors import EngineError, EngineUnavailableError, UnsupportedOptionError
 from jupyter_launcher.models import Swarm, SwarmNode
 from jupyter_launcher.waiting import Deadline, NotYetError, attempts, shorten, within
 
@@ -31,6 +31,9 @@ _GRACE = 30.0  # seconds that a service's container may take to end, where that 
 _MORE = 10.0  # what the swarm needs besides to see that it has ended
 _KILL_SECONDS = 5.0
 _LONGEST_PAUSE = 0.25
+_UNPLACED_TASK_SECONDS = 1.0  # in which the swarm forgets a task without a node
+_TOO_LARGE = "raft message is too large"
+_LOST_NODES = ("down", "disconnected")
 
 
 class Lifecycle:
@@ -49,7 +52,7 @@ class Lifecycle:
         """Create the service of a container, once no task of an earlier one of this name runs; its id.
 
         Raises:
-            UnsupportedOptionError: no service can have an option of it.
+            UnsupportedOptionError: no service can have an option of it, or so much in all of them.
             EngineError: with status 409 when there is one of this name; 404 when the manager has no such image.
             EngineUnavailableError: no manager answers, or they have no quorum; and there is no such service.
         """
@@ -57,10 +60,16 @@ class Lifecycle:
         left = [task for task in self._manager.list_tasks((f"{NAME_LABEL}={name}",)) if not task.has_ended]
         if left and self._manager.find_service(service_name(name)) is not None:
             raise _describe_conflict(name)
+        # Somebody's copy of a service has its labels.
+        left = [task for task in left if self._manager.find_service(task.service_id) is None]
         self._await_gone(left, Deadline(_GRACE + _MORE), name)  # it is killed by nobody: it may save what it has
         try:
             return self._manager.create_service(body)
         except EngineError as error:
+            if _TOO_LARGE in error.message:
+                msg = f"the swarm does not take container {name}: {error.message}"
+                hint = "give less in labels=, environment= or other options: all of a service goes to each manager"
+                raise UnsupportedOptionError(msg, hint=hint, option="labels", status=error.status) from error
             if not isinstance(error, EngineUnavailableError) and (error.status or 0) < 500:
                 raise
             found = self._find_created(body)
@@ -196,11 +205,13 @@ class Lifecycle:
         Raises:
             EngineError: one does not end.
         """
-        placed = [task for task in tasks if task.node_id]
-        rest = placed
+        known = {task.id: task for task in tasks}
+        unplaced = deadline.shortened(_UNPLACED_TASK_SECONDS)
+        rest = list(known.values())
         for attempt in attempts(deadline, NotYetError, longest=_LONGEST_PAUSE):
             with attempt:
-                rest = [task for task in rest if self._may_run(task)]
+                rest = [latest for task in rest if (latest := self._look_at_rest(task, unplaced)) is not None]
+                known |= {task.id: task for task in rest}  # one may have got its node and its container by now
                 if rest and kill is not None and kill.expired():
                     kill = None
                     self._remove_containers(rest)
@@ -209,17 +220,20 @@ class Lifecycle:
         if rest:
             msg = f"container {name} does not end: {len(rest)} of its tasks are left after {deadline.seconds:g} s"
             raise EngineError(msg, hint="see `docker ps` on the node that `docker node ps` names", status=None)
-        self._remove_containers(placed)
+        self._remove_containers(known.values())
 
-    def _may_run(self, task: Task) -> bool:
-        """Whether a container may run on a node that the swarm hears of."""
+    def _look_at_rest(self, task: Task, unplaced: Deadline) -> Task | None:
+        """A task as it is now, if its container may run, or may yet be started, on a node that is not lost."""
         latest = self._manager.find_task(task.id)
         if latest is None or latest.has_ended:
-            return False
-        node = self._manager.find_node(task.node_id)
-        return node is not None and node.is_ready
+            return None
+        if not latest.node_id:
+            return None if unplaced.expired() else latest
+        node = self._manager.find_node(latest.node_id)
+        # A node is unknown for a moment after a manager has come back.
+        return latest if node is not None and node.state not in _LOST_NODES else None
 
-    def _remove_containers(self, tasks: Collection[Task]) -> None:
+    def _remove_containers(self, tasks: Iterable[Task]) -> None:
         """Remove what is left of containers: those that do not end, and those that their nodes are about to remove."""
         for task in tasks:
             try:

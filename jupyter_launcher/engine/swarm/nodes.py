@@ -13,22 +13,30 @@ from jupyter_launcher.errors import EngineError, EngineUnavailableError, Launche
 from jupyter_launcher.forks import PerProcess
 from jupyter_launcher.models import Swarm, SwarmNode
 from jupyter_launcher.models.options import is_text, show_value
+from jupyter_launcher.waiting import Deadline, within
 
-__all__ = ["NodeEngines", "choose_address", "matches"]
+__all__ = ["NodeEngines", "choose_address", "is_sure", "matches"]
 
 _CONSTRAINT = re.compile(r"(?P<name>[^=!]+)(?P<sign>==|!=)(?P<value>.*)", re.DOTALL)
 _LABELS = "node.labels."
+_CONNECT_SECONDS = 5.0
+_FAILED_SECONDS = 5.0
 
 
 def matches(node: SwarmNode, constraints: Collection[str]) -> bool:
     """Whether a node fits the constraints; those that nobody can judge here are taken to fit."""
+    return all(_fits(node, constraint) is not False for constraint in constraints)
+
+
+def is_sure(node: SwarmNode, constraints: Collection[str]) -> bool:
+    """Whether somebody can judge here that a node fits all of the constraints."""
     return all(_fits(node, constraint) for constraint in constraints)
 
 
-def _fits(node: SwarmNode, constraint: str) -> bool:
+def _fits(node: SwarmNode, constraint: str) -> bool | None:
     found = _CONSTRAINT.fullmatch(constraint)
     if found is None:
-        return True
+        return None
     name, value = found["name"], found["value"]
     known = {"node.id": node.id, "node.hostname": node.hostname, "node.role": node.role}
     if name.startswith(_LABELS):
@@ -36,7 +44,7 @@ def _fits(node: SwarmNode, constraint: str) -> bool:
     elif name.lower() in known:
         told = known[name.lower()]
     else:
-        return True
+        return None
     return (told.lower() == value.lower()) is (found["sign"] == "==")  # the swarm compares them so too
 
 
@@ -57,7 +65,12 @@ def choose_address(swarm: Swarm, node: SwarmNode, endpoint: str, *, is_manager: 
     if isinstance(given, Mapping):
         found = given.get(node.hostname)
     elif given is not None:
-        found = given(node)
+        try:
+            found = given(node)
+        except Exception as error:
+            msg = f"swarm.engines raised an error for node {node.hostname}: {type(error).__name__}: {error}"
+            hint = "let it return None for a node that it does not know"
+            raise UnsupportedOptionError(msg, hint=hint, option="swarm") from error
     if found is not None:
         if not is_text(found) or not found:
             msg = f"swarm.engines gives {show_value(found)} for node {node.hostname}"
@@ -95,6 +108,7 @@ class NodeEngines:
         self._swarm = swarm
         self._manager = manager
         self._connect = connect
+        self._failures: dict[tuple[str, str], tuple[Deadline, EngineUnavailableError]] = {}
         self._engines: dict[tuple[str, str], PerProcess[DockerEngine]] = {}
 
     def of(self, node: SwarmNode) -> DockerEngine:
@@ -118,6 +132,18 @@ class NodeEngines:
         return self._engines.setdefault((node.id, address), reach).get()
 
     def _reach(self, node: SwarmNode, address: str) -> DockerEngine:
+        known = self._failures.get((node.id, address))
+        if known is not None and not known[0].expired():
+            raise EngineUnavailableError(known[1].message, hint=known[1].hint, endpoint=address)
+        try:
+            with within(Deadline(_CONNECT_SECONDS)):
+                return self._connect_to(node, address)
+        except EngineUnavailableError as error:
+            # Those who wait for it, and the next ones for a while, need not try again.
+            self._failures[node.id, address] = Deadline(_FAILED_SECONDS), error
+            raise
+
+    def _connect_to(self, node: SwarmNode, address: str) -> DockerEngine:
         try:
             engine = self._connect(address)
         except EngineUnavailableError as error:

@@ -33,6 +33,7 @@ _log = logging.getLogger("jupyter_launcher")
 
 _MOST_PLACES = 4096
 _NODE_SECONDS = 3.0
+_MEMORY_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,7 +158,7 @@ class Places:
 
     def was_out_of_memory(self, container: str) -> bool:
         """Whether the node's engine saw a process of a container killed for memory, which no manager tells."""
-        with contextlib.suppress(EngineError):
+        with contextlib.suppress(EngineError), within(Deadline(_MEMORY_SECONDS)):
             engine, own = self.reach(container)
             found = engine.inspect(own)
             return found is not None and found.oom_killed

@@ -28,7 +28,7 @@ __all__ = [
 _MISSING_SOURCE = re.compile(r"bind source path does not exist: (?P<path>.+)", re.DOTALL)
 _VOLUME = "failed to mount local volume"
 _EXITED = re.compile(r"task: non-zero exit \([0-9]+\)")
-_PORT = re.compile(r":([0-9]{1,5}): bind|:([0-9]{1,5}) failed: port|[Pp]ort ([0-9]{1,5})/")
+_PORT = re.compile(r":([0-9]{1,5})\b")
 _PORT_TEXTS = ("address already in use", "port is already allocated")
 _PORT_OF_SERVICE = "host-mode port already in use"
 _NO_NODE = "no suitable node"
@@ -37,7 +37,8 @@ _NO_QUORUM = (
     "context deadline exceeded",
     "does not have a leader",
     "no elected cluster leader",
-    "lost leader status",
+    "raft: failed to process the request",
+    "node is stopped",
     "lost quorum",
     "code = Unavailable",
 )
@@ -78,15 +79,19 @@ def describe_refusal(task: Task, service: Service, node: str, host_ports: Collec
         return PipelineDirError(f"a volume cannot be mounted {where}: {said}", hint=hint, path="")
     if "No such image" in said or "no such image" in said:
         return describe_missing_image(service.image, (node,))
-    port = _PORT.search(said)
-    number = int(next(filter(None, port.groups()))) if port is not None else next(iter(host_ports), 0)
-    if number in host_ports and any(text in said for text in _PORT_TEXTS):
+    if host_ports and any(text in said for text in _PORT_TEXTS) and (number := _find_port(said, host_ports)):
         msg = f"host port {number} is in use {where}"
         return PortInUseError(msg, hint=_PORT_HINT, status=500, host_port=number)
     msg = f"container {service.name} could not be started {where}: {said}"
     return EngineError(
         msg, hint="see what the node's engine says; `docker service ps --no-trunc` shows it too", status=500
     )
+
+
+def _find_port(said: str, host_ports: Collection[int]) -> int:
+    """The port that a node's engine names; where it names none, the first that was asked for. 0: it names another."""
+    named = {int(number) for number in _PORT.findall(said)}
+    return next((port for port in host_ports if port in named), 0 if named else next(iter(host_ports)))
 
 
 def describe_pending(task: Task | None, service: Service, host_ports: Collection[int], seconds: float) -> EngineError:

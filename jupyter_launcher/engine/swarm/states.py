@@ -18,9 +18,15 @@ _NO_NODE = SwarmNode(id="", hostname="", address="", state="unknown")
 
 
 def choose_task(tasks: Collection[Task]) -> Task | None:
-    """The task that counts: the newest that should run, else the newest. None: the service has none."""
+    """The task that counts; None: the service has none.
+
+    The oldest that runs and should, which has the server where somebody has scaled the service; else the newest that
+    should run, else the newest.
+    """
+    tasks = sorted(tasks, key=lambda task: (task.created, task.id))
     wanted = [task for task in tasks if task.desired == "running"]
-    return max(wanted or tasks, key=lambda task: (task.created, task.id), default=None)
+    running = [task for task in wanted if task.state == "running"]
+    return next(iter([*running, *reversed(wanted), *reversed(tasks)]), None)
 
 
 def find_state(task: Task | None, node: SwarmNode | None, age: float) -> tuple[str, int]:

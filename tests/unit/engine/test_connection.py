@@ -371,6 +371,9 @@ def test_a_fork_has_a_tunnel_of_its_own(monkeypatch: pytest.MonkeyPatch, engine_
         def close(self) -> None:
             closed_by.append(os.getpid())
 
+        def has_ended(self) -> bool:
+            return False
+
     monkeypatch.setattr(connection, "SshTunnel", Tunnel)
     made = connect(docker_host="ssh://far.example")
 
@@ -385,6 +388,47 @@ def test_a_fork_has_a_tunnel_of_its_own(monkeypatch: pytest.MonkeyPatch, engine_
     assert (made_by, closed_by) == ([os.getpid()], [])
     made.close()
     assert closed_by == [os.getpid()]
+
+
+def test_a_tunnel_whose_ssh_has_ended_is_made_anew(monkeypatch: pytest.MonkeyPatch, engine_socket: str) -> None:
+    tunnels: list[Any] = []
+
+    class Tunnel:
+        def __init__(self, endpoint: str, seconds: float) -> None:
+            self.url, self.ended, self.closed = engine_socket, False, False
+            tunnels.append(self)
+
+        def close(self) -> None:
+            self.closed = self.ended = True
+
+        def has_ended(self) -> bool:
+            return self.ended
+
+    monkeypatch.setattr(connection, "SshTunnel", Tunnel)
+    made = connect(docker_host="ssh://far.example")
+    first = made.client
+    assert made.client is first
+    tunnels[0].ended = True
+    assert made.client is not first
+    assert made.client is made.client
+    assert [tunnel.closed for tunnel in tunnels] == [True, False]
+    made.close()
+    _ = made.client  # what was closed stays so
+    assert [tunnel.closed for tunnel in tunnels] == [True, True]
+
+
+def test_the_question_for_the_version_ends_with_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+
+    def send(_: object, request: object, **options: Any) -> Any:
+        seen.append(options["timeout"])
+        msg = "cut"
+        raise requests.ConnectionError(msg)
+
+    monkeypatch.setattr(requests.Session, "send", send)
+    with within(Deadline(5.0)), pytest.raises(EngineUnavailableError):
+        connect(docker_host="tcp://127.0.0.1:1", timeout=60.0)
+    assert seen == [pytest.approx(5.0, abs=1.0)]
 
 
 def test_an_engine_that_answers_no_json() -> None:

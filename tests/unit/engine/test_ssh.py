@@ -41,11 +41,21 @@ def test_a_socket_here_leads_to_the_socket_there_until_it_is_closed(ssh: Path) -
     assert f"{socket}:/var/run/docker.sock" in given
     assert given[given.index("-p") + 1 : given.index("-p") + 4] == ["2222", "-l", "me"]
     assert given[-3:] == ["--", "far.example", "echo ready && cat >/dev/null"]
-    assert "BatchMode=yes" in given
+    assert {"BatchMode=yes", "ServerAliveInterval=15", "ServerAliveCountMax=3"} <= set(given)
     assert socket.parent.is_dir()
     tunnel.close()
     assert not socket.parent.exists()
     tunnel.close()  # once more does nothing
+
+
+def test_an_ssh_that_has_ended_is_seen(ssh: Path) -> None:
+    fake(ssh, "echo ready", "cat >/dev/null")
+    tunnel = SshTunnel("ssh://far.example", 10.0)
+    assert not tunnel.has_ended()
+    tunnel._process.kill()
+    tunnel._process.wait()
+    assert tunnel.has_ended()
+    tunnel.close()
 
 
 def test_another_socket_there(ssh: Path) -> None:

@@ -276,6 +276,14 @@ def test_the_name_is_the_lock() -> None:
     assert caught.value.status == 409
 
 
+def test_a_service_that_is_too_large_for_the_managers() -> None:
+    words = b'{"message": "rpc error: code = Unknown desc = raft: raft message is too large and can\'t be sent"}'
+    manager = FakeManager(on_create=lambda _: http_response(words, 500, to="POST /services/create"))
+    with pytest.raises(UnsupportedOptionError, match="too large") as caught:
+        manager.swarm().create(CONFIG, NAME)
+    assert caught.value.option == "labels"
+
+
 def test_a_service_that_runs_is_a_conflict_too() -> None:
     manager = running()
     with pytest.raises(EngineError, match="already") as caught:
@@ -312,6 +320,23 @@ def test_the_container_of_another_session_is_neither_waited_for_nor_killed() -> 
     assert engine.create(CONFIG, NAME) == SERVICE
     (asked,) = [options for name, _, options in manager.api.asked if name == "tasks"]
     assert asked == {"filters": {"label": [f"jupyter-launcher.name={NAME}"]}}
+    assert ("inspect_task" in manager.api.names, node.names) == (False, [])
+
+
+def test_a_node_that_is_unknown_for_a_moment_is_waited_for() -> None:
+    """So it is after a manager has come back: its containers run."""
+    manager = FakeManager(tasks=[raw_task(DesiredState="remove")])
+    manager.api.answers["inspect_node"] = one_by_one(raw_node(2, "unknown"), raw_node(2), *[raw_node(2, "down")] * 2)
+    assert manager.swarm().create(CONFIG, NAME) == SERVICE
+    assert manager.api.names.count("inspect_task") == 3
+
+
+def test_a_copy_of_a_service_with_its_labels_is_neither_waited_for_nor_killed() -> None:
+    copy = raw_service(ID="o" * 25)
+    copy["Spec"]["Name"] = "copy"
+    manager = FakeManager(services=[copy], tasks=[raw_task(ServiceID="o" * 25)])
+    engine, node = on_node_2(manager)
+    assert engine.create(CONFIG, NAME) == SERVICE
     assert ("inspect_task" in manager.api.names, node.names) == (False, [])
 
 
@@ -503,6 +528,22 @@ def test_what_the_node_has_not_removed_yet_is_removed_there() -> None:
     engine, node = on_node_2(manager)
     engine.remove(NAME)
     assert node.arguments("remove_container") == (CONTAINER,)
+
+
+def test_a_task_that_just_got_its_container_is_removed_too() -> None:
+    manager = FakeManager(services=[raw_service()], tasks=[raw_task("pending", NodeID="", container="")])
+    removal(manager, raw_task("starting"))
+    engine, node = on_node_2(manager)
+    engine.remove(NAME)
+    assert node.arguments("remove_container") == (CONTAINER,)
+
+
+def test_a_task_without_a_node_is_not_waited_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lifecycle, "_UNPLACED_TASK_SECONDS", 0.0)
+    manager = FakeManager(services=[raw_service()], tasks=[raw_task("pending", NodeID="", container="")])
+    removal(manager, *[raw_task("pending", NodeID="", container="")] * 2)
+    manager.swarm().remove(NAME)
+    assert manager.services == []
 
 
 def test_a_removal_of_nothing_is_done() -> None:

@@ -94,6 +94,11 @@ def test_a_node_that_does_not_fit_the_constraints_is_not_asked() -> None:
     assert other.asked == 0
 
 
+def test_where_nobody_can_judge_a_constraint_a_missing_image_is_the_start_s_matter() -> None:
+    engine = swarm_of(FakeManager(), Node(2, has=True), Node(3, has=False), constraints=("node.ip==10.77.0.2",))
+    ensure(engine)
+
+
 def test_a_node_pulls_by_the_digest() -> None:
     node = Node(2, has=False, pulls=True)
     manager = FakeManager(images={"image:1": {"Id": IMAGE_ID, "RepoDigests": [DIGEST]}})

@@ -16,8 +16,9 @@ from jupyter_launcher import (
     UnsupportedOptionError,
 )
 from jupyter_launcher.engine.client import DockerEngine
-from jupyter_launcher.engine.swarm.nodes import NodeEngines, choose_address, matches
+from jupyter_launcher.engine.swarm.nodes import NodeEngines, choose_address, is_sure, matches
 from jupyter_launcher.engine.swarm.shapes import parse_node
+from jupyter_launcher.waiting import shorten
 from tests.unit.forks import in_a_fork
 from tests.unit.swarm.answers import FakeManager, node_engine, raw_node
 
@@ -162,6 +163,37 @@ def test_an_engine_that_is_not_reached(error: Exception, expected: type[EngineEr
     with pytest.raises(expected, match="engine of node node2") as caught:
         engines(reach).of(PLAIN)
     assert str(error).partition(";")[0] in caught.value.message
+
+
+def test_a_function_that_raises_is_told_with_the_node() -> None:
+    addresses: dict[str, str] = {}
+    given = Swarm(engines=lambda node: addresses[node.hostname])
+    with pytest.raises(UnsupportedOptionError, match="raised an error for node node2: KeyError") as caught:
+        choose_address(given, PLAIN, TCP, is_manager=False)
+    assert caught.value.option == "swarm"
+
+
+def test_an_engine_that_is_not_reached_is_not_tried_again_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[float | None] = []
+
+    def reach(_: str) -> DockerEngine:
+        asked.append(shorten(60.0))
+        raise EngineUnavailableError("timed out", hint="see why")  # noqa: EM101
+
+    known = engines(reach)
+    for _ in range(3):
+        with pytest.raises(EngineUnavailableError, match="engine of node node2 cannot be reached: timed out"):
+            known.of(PLAIN)
+    assert asked == [pytest.approx(5.0, abs=1.0)]  # and the connection has a few seconds, not the engine's minute
+    monkeypatch.setattr("jupyter_launcher.waiting.Deadline.expired", lambda _: True)
+    with pytest.raises(EngineUnavailableError):
+        known.of(PLAIN)
+    assert len(asked) == 2
+
+
+def test_which_constraints_are_judged() -> None:
+    assert is_sure(LABELLED, ("node.hostname==node2", "node.labels.pipelines==yes"))
+    assert not is_sure(LABELLED, ("node.hostname==node2", "node.ip==10.77.0.2"))
 
 
 def test_closing_closes_what_was_reached_but_not_the_manager() -> None:

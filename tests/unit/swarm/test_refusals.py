@@ -76,6 +76,13 @@ def test_a_port_that_a_process_of_the_node_has(error: str) -> None:
     assert (found.host_port, "on node node2" in found.message) == (39002, True)
 
 
+def test_of_several_ports_the_one_that_is_named_is_in_use() -> None:
+    words = "failed to bind host port 0.0.0.0:39002/tcp: address already in use"
+    found = describe_refusal(task("failed", words), SERVICE, "node2", (8001, 39002))
+    assert isinstance(found, PortInUseError)
+    assert found.host_port == 39002
+
+
 def test_a_port_that_nobody_asked_for_is_no_port_in_use() -> None:
     found = describe_refusal(task("failed", TAKEN), SERVICE, "node2", (5000,))
     assert type(found) is EngineError
@@ -137,6 +144,7 @@ def test_a_task_that_has_a_node_or_just_came_is_not_unplaceable() -> None:
         "rpc error: code = DeadlineExceeded desc = context deadline exceeded",
         "rpc error: code = Unknown desc = The swarm does not have a leader",
         "rpc error: code = Unknown desc = raft: failed to process the request: node lost leader status",
+        "raft: failed to process the request: node is stopped",
         "rpc error: code = Unavailable desc = connection error: desc = connection refused",
     ],
 )

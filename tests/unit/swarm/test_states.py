@@ -83,13 +83,16 @@ def test_an_end_without_a_code_is_no_good_end(state: str) -> None:
     assert find_state(Task.from_answer(raw), READY, 0.0) == ("exited", 255)
 
 
-def test_the_newest_task_that_should_run_counts() -> None:
-    old = task(ID="a", CreatedAt="2023-11-14T22:13:20Z")
-    new = task(ID="b", CreatedAt="2023-11-14T22:13:30Z", DesiredState="shutdown")
-    assert choose_task([new, old]) is old
-    newest = task(ID="c", CreatedAt="2023-11-14T22:13:40Z")
-    assert choose_task([newest, new, old]) is newest
-    assert choose_task([new]) is new
+def test_which_task_counts() -> None:
+    ended = task(ID="a", CreatedAt="2023-11-14T22:13:40Z", DesiredState="shutdown")
+    old = task(ID="b", CreatedAt="2023-11-14T22:13:20Z")
+    new = task(ID="c", CreatedAt="2023-11-14T22:13:30Z")
+    assert choose_task([ended, new, old]) is old  # somebody has scaled the service, and the server is in the first
+    starting = task("starting", ID="d", CreatedAt="2023-11-14T22:13:35Z")
+    assert choose_task([ended, starting, new]) is new
+    earlier = task("starting", ID="e", CreatedAt="2023-11-14T22:13:15Z")
+    assert choose_task([ended, earlier, starting]) is starting
+    assert choose_task([ended]) is ended
     assert choose_task([]) is None
 
 
