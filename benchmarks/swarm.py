@@ -18,7 +18,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -42,11 +42,13 @@ from benchmarks.swarm import memory_kb
 from jupyter_launcher.engine.client import DockerEngine
 made = [DockerEngine.connect(docker_host={WORKER!r})]
 before = memory_kb()
-made += [DockerEngine.connect(docker_host={WORKER!r}) for _ in range(100)]
-print((memory_kb() - before) // 100)
+made += [DockerEngine.connect(docker_host={WORKER!r}) for _ in range(200)]
+print((memory_kb() - before) // 200)
 """
 
 Row = tuple[str, str, str, str, str, str]
+Act = tuple[Callable[[], object], Callable[[], object]]
+"""A call, and what takes it back."""
 
 
 class Counter:
@@ -88,29 +90,36 @@ def main() -> None:
     swarm = Swarm(publish="all", weaker=True)
     rows: list[Row] = []
 
-    def measure(name: str, call: Callable[[], object], undo: Callable[[], object] = lambda: None) -> None:
-        """A call in each round, and what takes it back."""
-        seen = []
+    def measure_together(calls: Mapping[str, Act]) -> None:
+        """Each of the calls in each round, and what takes it back: they share what else the machine does."""
+        seen: dict[str, list[tuple[int, int, float]]] = {name: [] for name in calls}
         for _ in range(options.rounds):
-            counter.take()
-            before = time.perf_counter()
-            call()
-            seen.append((*counter.take(), time.perf_counter() - before))
-            undo()
-        manager, nodes, seconds = (list(column) for column in zip(*seen, strict=True))
-        rows.append((name, span(manager), span(nodes), f"{statistics.median(seconds):.2f}", sockets(), memory()))
-        print(*rows[-1], sep=" · ", flush=True)
+            for name, (call, undo) in calls.items():
+                counter.take()
+                before = time.perf_counter()
+                call()
+                seen[name].append((*counter.take(), time.perf_counter() - before))
+                undo()
+        for name, found in seen.items():
+            manager, nodes, seconds = zip(*found, strict=True)
+            rows.append((name, span(manager), span(nodes), f"{statistics.median(seconds):.2f}", sockets(), memory()))
+            print(*rows[-1], sep=" · ", flush=True)
 
-    with Launcher(docker_host=WORKER, namespace=NAMESPACE) as plain:
-        plain.start(DIRECTORY, user=USER).stop()
-        measure("`start(user=…)` without a swarm, on a worker's engine", *start_and_stop(plain))
-    with closing_sessions(swarm) as launcher:
-        for node in ("node2", "node1"):
-            on: dict[str, Any] = {"constraints": (f"node.hostname=={node}",), "user": USER}
-            launcher.start(DIRECTORY, **on).stop()  # connections are made, images are known
-            what = "a worker" if node == "node2" else "the manager"
-            measure(f"`start(user=…)` on {what}", *start_and_stop(launcher, **on))
-        measure("`start`, which looks for the owner", *start_and_stop(launcher, constraints=("node.hostname==node2",)))
+    def measure(name: str, call: Callable[[], object]) -> None:
+        measure_together({name: (call, lambda: None)})
+
+    with Launcher(docker_host=WORKER, namespace=NAMESPACE) as plain, closing_sessions(swarm) as launcher:
+        on_worker, on_manager = ((f"node.hostname=={node}",) for node in ("node2", "node1"))
+        starts = {
+            "`start(user=…)` without a swarm, on a worker's engine": start_and_stop(plain, user=USER),
+            "`start(user=…)` on a worker": start_and_stop(launcher, user=USER, constraints=on_worker),
+            "`start(user=…)` on the manager": start_and_stop(launcher, user=USER, constraints=on_manager),
+            "`start` on a worker, which looks for the owner": start_and_stop(launcher, constraints=on_worker),
+        }
+        for start, stop in starts.values():  # connections are made, images are known
+            start()
+            stop()
+        measure_together(starts)
         sessions = many(launcher, options.sessions)
         first = sessions[0].id
         measure("`Launcher`, and `get` of a session on a worker", lambda: get_anew(swarm, first))
@@ -160,10 +169,9 @@ def closing_sessions(swarm: Swarm) -> Iterator[Launcher]:
                 launcher.stop(found)
 
 
-def start_and_stop(launcher: Launcher, **on: Any) -> tuple[Callable[[], object], Callable[[], object]]:
+def start_and_stop(launcher: Launcher, **given: Any) -> Act:
     """A start, and what takes it back."""
     made: list[Session] = []
-    given = {"user": USER, **on} if not on or "user" in on else on
     return lambda: made.append(launcher.start(DIRECTORY, **given)), lambda: made.pop().stop()
 
 
@@ -187,7 +195,7 @@ def of_a_connection() -> str:
     return f"A connection to the engine of a node takes {kilobytes} kB of the launcher's memory, and a descriptor."
 
 
-def span(numbers: list[int]) -> str:
+def span(numbers: Sequence[int]) -> str:
     """The least and the most."""
     return str(min(numbers)) if min(numbers) == max(numbers) else f"{min(numbers)} to {max(numbers)}"
 

@@ -101,6 +101,18 @@ class Cluster:
 
         assert eventually(done, SLOW)
 
+    def promote(self, *numbers: int) -> None:
+        """Make managers of nodes, and wait until they and the leader know it."""
+        for number in numbers:
+            self.set_node(number, Role="manager")
+
+        def known() -> bool:
+            told = [self.of_host(f"node{number}").attrs.get("ManagerStatus", {}) for number in numbers]
+            own = [self.client(number).info()["Swarm"]["ControlAvailable"] for number in numbers]
+            return all(own) and all(item.get("Reachability") == "reachable" for item in told)
+
+        assert eventually(known, SLOW)
+
     def set_heartbeat(self, seconds: int) -> None:
         """With the command: the SDK's own ``update_swarm`` does not keep the rest."""
         command = ["docker", "-H", self.node(1).url, "swarm", "update", "--dispatcher-heartbeat", f"{seconds}s"]

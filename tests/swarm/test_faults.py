@@ -171,10 +171,7 @@ def test_the_managers_engine_is_killed(cluster: Cluster, launcher: Launcher, sta
 
 def test_without_a_quorum_there_is_one_clear_error(cluster: Cluster, launcher: Launcher, start: Start) -> None:
     session = start(3)
-    cluster.set_node(2, Role="manager")
-    assert eventually(
-        lambda: cluster.of_host("node2").attrs.get("ManagerStatus", {}).get("Reachability") == "reachable", SLOW
-    )
+    cluster.promote(2)
     cluster.node(2).kill_engine()
     told: list[EngineUnavailableError] = []
 
@@ -201,14 +198,7 @@ def test_without_a_quorum_there_is_one_clear_error(cluster: Cluster, launcher: L
 def test_the_leader_is_lost_and_another_one_takes_over(
     cluster: Cluster, launcher: Launcher, start: Start, swarm: Swarm, pipeline_dir: str, watch: Callable[[], int]
 ) -> None:
-    for number in (2, 3):
-        cluster.set_node(number, Role="manager")
-
-    def reachable() -> bool:
-        found = [item.attrs.get("ManagerStatus", {}).get("Reachability") for item in cluster.client().nodes.list()]
-        return found == ["reachable"] * 3
-
-    assert eventually(reachable, SLOW)
+    cluster.promote(2, 3)
     there = f"tcp://{cluster.node(2).address}:2376"
     with Launcher(docker_host=there, swarm=swarm, namespace=launcher.namespace) as other:
         # It is no leader, and serves all the same.
