@@ -81,8 +81,8 @@ class Launcher:
             in this package when the engine does not have it; where ``build`` has requirements, it is a layer
             upon that.
         max_starts: how many starts of this launcher run at once; others wait. Each start uses one
-            core for about a second; the default is the engine's number of cores. More concurrent
-            starts delay all of them.
+            core for about a second; the default is the engine's number of cores, and 2 in a swarm.
+            More concurrent starts delay all of them.
         build: what that build needs here (base image, CA certificates, index, proxies).
         timeouts: in seconds; ``start`` may have its own.
         roots: absolute paths of directories, below which each directory that is mounted must lie. Each is a path as

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from typing import TypeVar
 
 from jupyter_launcher.acts import leaves, shielded
 from jupyter_launcher.engine.protocol import Engine
@@ -22,6 +24,7 @@ from jupyter_launcher.waiting import Deadline
 
 __all__ = ["remove_containers", "stop_session"]
 
+T = TypeVar("T")
 _log = logging.getLogger("jupyter_launcher")
 
 _INFO_SECONDS = 5.0
@@ -232,18 +235,33 @@ def _stop_kernels(
     if known is None:
         container, marked = gateway.container_id, None
         if container is not None:
-            marked = find_marked_kernels(context.engine, container, labels.start_id, deadline)
+            where = container
+            marked = _try_on_gateway(
+                context, lambda: find_marked_kernels(context.engine, where, labels.start_id, deadline)
+            )
         if marked is None:
             reporter.warn(Phase.STOP, f"nobody could look for the session's kernels in the gateway {gateway.name}")
         else:
             known, others = marked.own, marked.of_others
-    gone: tuple[str, ...] = ()
-    if known:
-        api = _gateway_api(context, gateway, info, deadline)
-        gone = () if api is None else stop_kernels(api, known, deadline)
-    return StopReport(
-        method=StopMethod.ALREADY_STOPPED, kernels=known or (), kernels_gone=gone, kernels_of_others=others
-    )
+    own, found = known or (), gateway
+
+    def end() -> tuple[str, ...]:
+        api = _gateway_api(context, found, info, deadline)
+        return () if api is None else stop_kernels(api, own, deadline)
+
+    gone = _try_on_gateway(context, end) or () if own else ()
+    return StopReport(method=StopMethod.ALREADY_STOPPED, kernels=own, kernels_gone=gone, kernels_of_others=others)
+
+
+def _try_on_gateway(context: Context, call: Callable[[], T | None]) -> T | None:
+    """What a call to a gateway gives; None where, in a swarm, nobody reaches the engine of the gateway's node."""
+    try:
+        return call()
+    except EngineError as error:
+        if context.swarm is None:
+            raise
+        _log.warning("nobody reached the gateway: %s", error)
+        return None
 
 
 def _gateway_api(context: Context, gateway: Gateway, info: ContainerInfo, deadline: Deadline) -> JupyterApi | None:

@@ -71,7 +71,7 @@ class LabelReader:
         except (ValueError, TypeError, KeyError, RecursionError, OptionError) as error:
             seen = f"{error} is missing" if isinstance(error, KeyError) else getattr(error, "message", str(error))
             msg = f"container {self._container} has a session's labels, but {label} cannot be read: {seen}"
-            hint = f"if it is a leftover, remove it with `docker rm -f {self._container}`"
+            hint = f"if it is a leftover, remove it: `docker rm -f {self._container}`, or its service in a swarm"
             claimed = self._texts.get(SESSION_ID, "")
             raise SessionUnreadableError(
                 msg, hint=hint, session_id=claimed, container_name=self._container, label=label

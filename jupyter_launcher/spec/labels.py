@@ -251,7 +251,7 @@ class SessionLabels:
         if parsed.name == container:
             return parsed
         msg = f"container {container} has the labels of session {parsed.session_id}, but not its name {parsed.name}"
-        hint = f"if it is a leftover, remove it with `docker rm -f {container}`"
+        hint = f"if it is a leftover, remove it: `docker rm -f {container}`, or its service in a swarm"
         raise SessionUnreadableError(
             msg, hint=hint, session_id=parsed.session_id, container_name=container, label=SESSION_ID
         )

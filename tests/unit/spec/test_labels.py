@@ -163,7 +163,7 @@ def test_a_label_that_cannot_be_read_is_named(name: str, text: str | None) -> No
     error = caught.value
     assert (error.label, error.container_name) == (PREFIX + name, "the-container")
     assert f"container the-container has a session's labels, but {PREFIX}{name} cannot be read: " in error.message
-    assert error.hint == "if it is a leftover, remove it with `docker rm -f the-container`"
+    assert error.hint == "if it is a leftover, remove it: `docker rm -f the-container`, or its service in a swarm"
     assert error.session_id == ((text or "") if name == "session-id" else "one")
 
 

@@ -368,26 +368,28 @@ def test_its_kernels_end_where_its_node_is_away(
     assert session.status().state is SessionState.GONE
 
 
+@pytest.mark.parametrize("error", [EngineUnavailableError("node1 is down", hint="x"), refusal(403, "another node")])
 def test_a_session_ends_where_its_gateways_node_is_away(
-    start: Start, engine: FakeSwarm, jupyter: FakeJupyter, events: list[Event], gateway: str
+    start: Start, engine: FakeSwarm, jupyter: FakeJupyter, events: list[Event], gateway: str, error: EngineError
 ) -> None:
     session = start(gateway=gateway)
     engine.end(NAME, 137)
     jupyter.marked = ["0e5d4d6e-0000-4000-8000-000000000001"]
-    engine.fail("exec", EngineUnavailableError("node1 is down", hint="x"))
+    engine.fail("exec", error)
     report = session.stop()
     assert (report.method, report.kernels) == (StopMethod.ALREADY_STOPPED, ())
     assert [info.name for info in engine.known.values()] == ["eg"]
     assert any("nobody could look for the session's kernels" in event.detail for event in events)
 
 
+@pytest.mark.parametrize("error", [EngineUnavailableError("node1 is down", hint="x"), refusal(403, "another node")])
 def test_kernels_are_left_where_the_gateways_node_is_away(
-    start: Start, engine: FakeSwarm, jupyter: FakeJupyter, gateway: str
+    start: Start, engine: FakeSwarm, jupyter: FakeJupyter, gateway: str, error: EngineError
 ) -> None:
     session = start(gateway=gateway)
     kernel = "0e5d4d6e-0000-4000-8000-000000000001"
     jupyter.kernels, jupyter.sticky = {kernel}, {kernel}
-    engine.fail("exec", EngineUnavailableError("node1 is down", hint="x"))
+    engine.fail("exec", error)
     report = session.stop()
     assert (report.method, report.kernels, report.kernels_gone) == (StopMethod.API, (kernel,), ())
 
