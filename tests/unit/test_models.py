@@ -269,6 +269,7 @@ def test_states_are_what_the_command_prints() -> None:
         "unprobed",
         "paused",
         "exited",
+        "unreachable",
         "gone",
         "unreadable",
     ]
