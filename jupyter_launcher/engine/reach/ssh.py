@@ -10,6 +10,7 @@ import os
 import select
 import shlex
 import shutil
+import signal
 import subprocess
 import tempfile
 import threading
@@ -25,6 +26,7 @@ TUNNEL_FOLDER = "jupyter-launcher-ssh-"
 """How the name of a folder begins that holds a tunnel's socket."""
 
 _REMOTE_SOCKET = "/var/run/docker.sock"
+_REST_SECONDS = 1.0
 # The remote command ends when its input does, so with this process, however that ends.
 _STAY = "echo ready && cat >/dev/null"
 
@@ -80,8 +82,8 @@ class SshTunnel:
             waiting.register(output, select.POLLIN)
             if waiting.poll(seconds * 1000) and output.readline().strip() == b"ready":
                 return
-        self._process.terminate()
-        said = self._process.communicate()[1].decode(errors="replace").strip() or f"nothing for {seconds:g} s"
+        _terminate(self._process)
+        said = _read_rest(self._process).decode(errors="replace").strip() or f"nothing for {seconds:g} s"
         self.close()
         msg = f"could not connect to {endpoint}: ssh said: {said}"
         raise EngineUnavailableError(msg, hint=hint, endpoint=endpoint)
@@ -102,6 +104,23 @@ def _split(endpoint: str) -> SplitResult:
 def _end(process: subprocess.Popen[bytes], folder: Path, owner: int) -> None:
     if os.getpid() != owner:  # a fork inherits the tunnel, which ends with the process that made it
         return
-    process.terminate()
-    process.communicate()
+    _terminate(process)
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        if pipe is not None:
+            pipe.close()
+    process.wait()
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _terminate(process: subprocess.Popen[bytes]) -> None:
+    """End ssh, and the command of a proxy that it has started."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGTERM)
+
+
+def _read_rest(process: subprocess.Popen[bytes]) -> bytes:
+    """What ssh has printed; a proxy's command that lives on might print more."""
+    try:
+        return process.communicate(timeout=_REST_SECONDS)[1]
+    except subprocess.TimeoutExpired as error:
+        return error.stderr or b""

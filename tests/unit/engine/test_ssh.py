@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import signal
 import threading
@@ -15,6 +16,7 @@ import pytest
 
 from jupyter_launcher import EngineUnavailableError, OptionError
 from jupyter_launcher.engine.reach.ssh import SshTunnel
+from tests.containers import eventually
 from tests.unit.forks import in_a_fork
 
 
@@ -114,6 +116,37 @@ def test_what_ssh_says_when_it_cannot_connect(ssh: Path) -> None:
     assert caught.value.hint == "try `ssh -p 2222 -l me far.example docker info`"
     folder = arguments(ssh)[arguments(ssh).index("-L") + 1].partition("/docker.sock:")[0]
     assert not Path(folder).exists()
+
+
+@pytest.mark.parametrize(
+    ("end", "said", "lives"), [("exec sleep 60", "nothing for 0.5 s", False), ("echo no >&2; exit 255", "no$", True)]
+)
+def test_the_command_of_a_proxy_is_not_waited_for(ssh: Path, end: str, said: str, *, lives: bool) -> None:
+    fake(ssh, f"sleep 60 & echo $! >{ssh}.proxy", end)
+    with pytest.raises(EngineUnavailableError) as caught:
+        SshTunnel("ssh://far.example", 0.5)
+    assert re.search(f"ssh said: {said}", caught.value.message)
+    proxy = int(ssh.with_name("ssh.proxy").read_text())
+    if lives:  # an ssh that ends by itself has its own way to end it
+        assert not has_ended(proxy)
+        os.kill(proxy, signal.SIGKILL)
+    assert eventually(lambda: has_ended(proxy))
+
+
+def test_the_command_of_a_proxy_ends_with_the_tunnel(ssh: Path) -> None:
+    fake(ssh, f"sleep 60 & echo $! >{ssh}.proxy", "echo ready", "cat >/dev/null")
+    tunnel = SshTunnel("ssh://far.example", 10.0)
+    proxy = int(ssh.with_name("ssh.proxy").read_text())
+    tunnel.close()
+    assert eventually(lambda: has_ended(proxy))
+
+
+def has_ended(process: int) -> bool:
+    """Whether a process is gone, or nobody has waited for it yet."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
 
 
 def test_an_ssh_that_says_nothing(ssh: Path) -> None:
