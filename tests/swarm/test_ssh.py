@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -28,18 +29,19 @@ SERVE = 'mount --bind "$1" /run/docker.sock; shift; mkdir -p /run/sshd; exec "$@
 Connect = Callable[[], Launcher]
 
 
-def sshd(node: Node, folder: Path, *lines: str) -> list[str]:
-    """The command line of an sshd in the network of a node, with a host key of its own."""
-    settings = [f"ListenAddress {node.address}", f"HostKey {folder / node.name}", "StrictModes no", "UsePAM no", *lines]
+def sshd(node: Node, folder: Path) -> list[str]:
+    """The command line of an sshd in the network of a node, with a host key and authorized keys of its own."""
     config = folder / f"{node.name}.config"
-    config.write_text("\n".join(["PidFile none", *settings, ""]))
+    settings = [f"ListenAddress {node.address}", f"HostKey {folder / node.name}"]
+    settings += [f"AuthorizedKeysFile {folder / node.name}.keys", "StrictModes no", "UsePAM no", "PidFile none"]
+    config.write_text("\n".join([*settings, ""]))
     serve = ["unshare", "--mount", "sh", "-ec", SERVE, "serve", node.url.removeprefix("unix://")]
     return node.in_network(*serve, SSHD, "-D", "-f", str(config), "-E", str(folder / f"{node.name}.log"))
 
 
 @pytest.fixture
-def ssh(launcher: Launcher, cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The user of this test knows all nodes, and has a key for those but node3. ``launcher`` goes on without ssh."""
+def ssh(launcher: Launcher, cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The user of this test knows all nodes, and has a key for them. ``launcher`` goes on without ssh."""
     for name in ("key", *(node.name for node in cluster.nodes)):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / name)], check=True)
     hosts = [f"{node.address} {(tmp_path / f'{node.name}.pub').read_text()}" for node in cluster.nodes]
@@ -56,13 +58,12 @@ def ssh(launcher: Launcher, cluster: Cluster, tmp_path: Path, monkeypatch: pytes
         monkeypatch.delenv(name)
     with ExitStack() as stack:
         for node in cluster.nodes:
-            keys = "none" if node.number == 3 else f"{tmp_path}/key.pub"
-            line = sshd(node, tmp_path, f"AuthorizedKeysFile {keys}")
-            process = stack.enter_context(subprocess.Popen(line))
+            shutil.copy(tmp_path / "key.pub", tmp_path / f"{node.name}.keys")
+            process = stack.enter_context(subprocess.Popen(sshd(node, tmp_path)))
             stack.callback(process.terminate)
         for node in cluster.nodes:
-            assert eventually(lambda node=node: is_open(node)), (tmp_path / f"{node.name}.log").read_text()
-        yield
+            assert eventually(partial(is_open, node)), (tmp_path / f"{node.name}.log").read_text()
+        yield tmp_path
 
 
 def is_open(node: Node) -> bool:
@@ -71,7 +72,7 @@ def is_open(node: Node) -> bool:
 
 
 @pytest.fixture
-def connect(ssh: None, swarm: Swarm, namespace: str) -> Connect:
+def connect(ssh: Path, swarm: Swarm, namespace: str) -> Connect:
     """Launchers that know nothing but the manager's address for ssh."""
     return lambda: Launcher(docker_host="ssh://root@10.77.0.1", swarm=swarm, namespace=namespace)
 
@@ -108,8 +109,11 @@ def kill_tunnels() -> None:
 
 def test_a_session_over_ssh_alone(connect: Connect, pipeline_dir: str, cluster: Cluster) -> None:
     seen = set()
-    given = {"user": USER, "session_id": "far", "constraints": on(2)}
-    with connect() as first, connect() as second, first.start(pipeline_dir, **given) as session:
+    with (
+        connect() as first,
+        connect() as second,
+        first.start(pipeline_dir, user=USER, session_id="far", constraints=on(2)) as session,
+    ):
         assert (session.node, len(leading_to(1)), len(leading_to(2))) == ("node2", 2, 1)
         assert session.url.startswith("http://10.77.0.2:")
         again = second.get("far")
@@ -137,19 +141,27 @@ def test_a_session_over_ssh_alone(connect: Connect, pipeline_dir: str, cluster: 
     assert not any(folder.exists() for folder in seen)
 
 
-def test_a_node_whose_sshd_refuses(connect: Connect, start: Start, launcher: Launcher, pipeline_dir: str) -> None:
-    start(3, session_id="there")  # by one who reaches it
-    with connect() as far:
-        for call in (
-            lambda: far.get("there"),
-            lambda: far.start(pipeline_dir, user=USER, session_id="new", constraints=on(3)),
-        ):
+def test_a_node_whose_sshd_refuses(
+    connect: Connect, ssh: Path, start: Start, launcher: Launcher, pipeline_dir: str
+) -> None:
+    start(3, session_id="there")
+    with connect() as before, connect() as after:
+        session = before.get("there")
+        assert session.run(["echo", "reached"]).stdout == "reached\n"
+        (ssh / "node3.keys").write_text("")
+        kill_tunnels()
+        calls: list[Callable[[], object]] = [
+            lambda: session.run(["true"]),
+            lambda: after.get("there"),
+            lambda: after.start(pipeline_dir, user=USER, session_id="new", constraints=on(3)),
+        ]
+        for call in calls:
             with pytest.raises(EngineUnavailableError, match=r"node3.*Permission denied") as caught:
                 call()
             ways = ("ssh -l root 10.77.0.3 docker info", "Swarm(engines=", "jupyter-launcher.docker-host")
             assert [way for way in ways if way not in caught.value.hint] == []
-        assert (state_of(far, "there"), state_of(far, "new")) == (SessionState.READY, None)
+        assert (state_of(after, "there"), state_of(after, "new")) == (SessionState.READY, None)
         assert leading_to(3) == []
-        assert far.stop("there").method is StopMethod.SIGTERM  # by the swarm
+        assert after.stop("there").method is StopMethod.SIGTERM  # by the swarm
     assert tunnels() == {}
     assert launcher.list() == []
