@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable, Collection, Mapping
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 from jupyter_launcher.engine.client import DockerEngine
@@ -16,6 +17,8 @@ from jupyter_launcher.models.options import is_text, show_value
 from jupyter_launcher.waiting import Deadline, within
 
 __all__ = ["NodeEngines", "choose_address", "is_sure", "matches"]
+
+T = TypeVar("T")
 
 _CONSTRAINT = re.compile(r"(?P<name>[^=!]+)(?P<sign>==|!=)(?P<value>.*)", re.DOTALL)
 _LABELS = "node.labels."
@@ -129,30 +132,43 @@ class NodeEngines:
         if address is None:
             return self._manager
         reach = PerProcess(functools.partial(self._reach, node, address))
-        return self._engines.setdefault((node.id, address), reach).get()
+        engine = self._engines.setdefault((node.id, address), reach).get()
+        self._in_time(node, address, lambda: engine.client)  # it connects anew where ssh has ended
+        return engine
 
     def _reach(self, node: SwarmNode, address: str) -> DockerEngine:
+        return self._in_time(node, address, lambda: self._connect_to(node, address))
+
+    def _in_time(self, node: SwarmNode, address: str, connect: Callable[[], T]) -> T:
+        """What ``connect`` returns, which has a few seconds for it.
+
+        Raises:
+            EngineUnavailableError: the engine does not answer, or did not a moment ago; it names the node.
+        """
         known = self._failures.get((node.id, address))
         if known is not None and not known[0].expired():
             raise EngineUnavailableError(known[1].message, hint=known[1].hint, endpoint=address)
         try:
             with within(Deadline(_CONNECT_SECONDS)):
-                return self._connect_to(node, address)
-        except EngineUnavailableError as error:
-            # Those who wait for it, and the next ones for a while, need not try again.
-            self._failures[node.id, address] = Deadline(_FAILED_SECONDS), error
-            raise
-
-    def _connect_to(self, node: SwarmNode, address: str) -> DockerEngine:
-        try:
-            engine = self._connect(address)
+                found = connect()
         except EngineUnavailableError as error:
             msg = f"the engine of node {node.hostname} cannot be reached: {error.message}"
             hint = (
                 f"{error.hint}; where it is at another address, name that in Swarm(engines=...) or in the node's label "
                 f"{ENGINE_LABEL}"
             )
-            raise EngineUnavailableError(msg, hint=hint, endpoint=address) from error
+            failure = EngineUnavailableError(msg, hint=hint, endpoint=address)
+            # Those who wait for it, and the next ones for a while, need not try again.
+            self._failures[node.id, address] = Deadline(_FAILED_SECONDS), failure
+            raise failure from error
+        self._failures.pop((node.id, address), None)
+        return found
+
+    def _connect_to(self, node: SwarmNode, address: str) -> DockerEngine:
+        try:
+            engine = self._connect(address)
+        except EngineUnavailableError:
+            raise
         except LauncherError as error:
             msg = f"the address of the engine of node {node.hostname} cannot be used: {error.message}"
             raise UnsupportedOptionError(msg, hint=error.hint, option="swarm") from error

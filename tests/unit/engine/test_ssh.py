@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
+import resource
+import signal
+import threading
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -10,6 +16,7 @@ import pytest
 
 from jupyter_launcher import EngineUnavailableError, OptionError
 from jupyter_launcher.engine.reach.ssh import SshTunnel
+from tests.containers import eventually
 from tests.unit.forks import in_a_fork
 
 
@@ -58,6 +65,40 @@ def test_an_ssh_that_has_ended_is_seen(ssh: Path) -> None:
     tunnel.close()
 
 
+def test_threads_that_look_at_once_all_see_that_it_has_ended(ssh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake(ssh, "echo ready", "cat >/dev/null")
+    tunnel = SshTunnel("ssh://far.example", 10.0)
+    os.kill(tunnel._process.pid, signal.SIGKILL)
+    inside, go = threading.Event(), threading.Event()
+
+    def slow(process: int, flags: int) -> tuple[int, int]:
+        inside.set()
+        go.wait(10)
+        return os.waitpid(process, 0)
+
+    poll = tunnel._process._internal_poll  # type: ignore[attr-defined]
+    monkeypatch.setattr(tunnel._process, "_internal_poll", lambda: poll(_waitpid=slow))
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(tunnel.has_ended)
+        inside.wait(10)
+        second = pool.submit(tunnel.has_ended)
+        wait([second], 0.3)  # it waits for the first
+        go.set()
+        assert (first.result(10), second.result(10)) == (True, True)
+    tunnel.close()
+
+
+def test_a_process_with_many_descriptors(ssh: Path) -> None:
+    fake(ssh, "echo ready", "cat >/dev/null")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4096), hard))
+    with ExitStack() as stack:
+        stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        for _ in range(1024):
+            stack.callback(os.close, os.dup(0))
+        SshTunnel("ssh://far.example", 10.0).close()
+
+
 def test_another_socket_there(ssh: Path) -> None:
     fake(ssh, "echo ready", "cat >/dev/null")
     tunnel = SshTunnel("ssh://far.example/run/user/1000/podman.sock", 10.0)
@@ -70,11 +111,42 @@ def test_another_socket_there(ssh: Path) -> None:
 def test_what_ssh_says_when_it_cannot_connect(ssh: Path) -> None:
     fake(ssh, "echo 'Permission denied (publickey).' >&2", "exit 255")
     with pytest.raises(EngineUnavailableError, match=r"ssh said: Permission denied \(publickey\)") as caught:
-        SshTunnel("ssh://far.example", 10.0)
-    assert caught.value.endpoint == "ssh://far.example"
-    assert "ssh far.example docker info" in caught.value.hint
+        SshTunnel("ssh://me@far.example:2222", 10.0)
+    assert caught.value.endpoint == "ssh://me@far.example:2222"
+    assert caught.value.hint == "try `ssh -p 2222 -l me far.example docker info`"
     folder = arguments(ssh)[arguments(ssh).index("-L") + 1].partition("/docker.sock:")[0]
     assert not Path(folder).exists()
+
+
+@pytest.mark.parametrize(
+    ("end", "said", "lives"), [("exec sleep 60", "nothing for 0.5 s", False), ("echo no >&2; exit 255", "no$", True)]
+)
+def test_the_command_of_a_proxy_is_not_waited_for(ssh: Path, end: str, said: str, *, lives: bool) -> None:
+    fake(ssh, f"sleep 60 & echo $! >{ssh}.proxy", end)
+    with pytest.raises(EngineUnavailableError) as caught:
+        SshTunnel("ssh://far.example", 0.5)
+    assert re.search(f"ssh said: {said}", caught.value.message)
+    proxy = int(ssh.with_name("ssh.proxy").read_text())
+    if lives:  # an ssh that ends by itself has its own way to end it
+        assert not has_ended(proxy)
+        os.kill(proxy, signal.SIGKILL)
+    assert eventually(lambda: has_ended(proxy))
+
+
+def test_the_command_of_a_proxy_ends_with_the_tunnel(ssh: Path) -> None:
+    fake(ssh, f"sleep 60 & echo $! >{ssh}.proxy", "echo ready", "cat >/dev/null")
+    tunnel = SshTunnel("ssh://far.example", 10.0)
+    proxy = int(ssh.with_name("ssh.proxy").read_text())
+    tunnel.close()
+    assert eventually(lambda: has_ended(proxy))
+
+
+def has_ended(process: int) -> bool:
+    """Whether a process is gone, or nobody has waited for it yet."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
 
 
 def test_an_ssh_that_says_nothing(ssh: Path) -> None:

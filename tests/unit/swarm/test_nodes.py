@@ -191,6 +191,28 @@ def test_an_engine_that_is_not_reached_is_not_tried_again_for_a_while(monkeypatc
     assert len(asked) == 2
 
 
+def test_one_that_was_reached_and_is_no_more_is_told_with_the_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = engines(lambda _: node_engine(2))
+    known.of(PLAIN)
+    asked: list[float | None] = []
+
+    def fail(_: DockerEngine) -> None:
+        asked.append(shorten(60.0))
+        raise EngineUnavailableError("ssh said: Permission denied", hint="try ssh")  # noqa: EM101
+
+    with monkeypatch.context() as broken:
+        broken.setattr(DockerEngine, "client", property(fail))
+        for _ in range(2):
+            with pytest.raises(EngineUnavailableError, match=r"node node2 cannot be reached: ssh said") as caught:
+                known.of(PLAIN)
+            assert "Swarm(engines=" in caught.value.hint
+    assert asked == [pytest.approx(5.0, abs=1.0)]
+    monkeypatch.setattr("jupyter_launcher.waiting.Deadline.expired", lambda _: True)
+    assert known.of(PLAIN) is known.of(PLAIN)
+    monkeypatch.undo()
+    known.of(PLAIN)  # nothing is kept of a failure that is over
+
+
 def test_which_constraints_are_judged() -> None:
     assert is_sure(LABELLED, ("node.hostname==node2", "node.labels.pipelines==yes"))
     assert not is_sure(LABELLED, ("node.hostname==node2", "node.ip==10.77.0.2"))
