@@ -12,7 +12,8 @@ NAME makes a run of its own: runs of one name and engine wait for each other, ot
 
 Nodes are node1 (a manager), node2 and node3 at 10.77.0.1 to 3; the command is at 10.77.0.254, and has the manager in
 DOCKER_HOST, with DOCKER_TLS_VERIFY and DOCKER_CERT_PATH, and in SWARM_NODES a folder with, for each node,
-``nodeN/docker.sock``, ``nodeN/srv`` (its /srv) and ``nodeN/log``. Each has our images, and no other network.
+``nodeN/docker.sock``, ``nodeN/srv`` (its /srv) and ``nodeN/log``. Each has our images, and no other network. A registry
+of this network, such as one that the command starts, needs no TLS.
 
 A node is a set of namespaces with a root file system of its own: /srv, /run, /tmp and the engine's data are no other
 node's. All of it lives in one outer set of namespaces, so whatever happens to this script, the kernel ends it all: no
@@ -47,6 +48,7 @@ __all__ = ["Node", "main", "nodes"]
 CACHE = Path(os.environ.get("SWARM_DIR", "/var/cache/jupyter-launcher/swarm"))
 RUN = Path("/run/jupyter-launcher-swarm")
 COUNT = 3
+NETWORK = "10.77.0.0/24"
 SECONDS = 60.0
 FOLDER = "SWARM_NODES"
 """The variable in which the command has the folder of its nodes."""
@@ -164,6 +166,7 @@ class Node:
         line = ["dockerd", "--host", self.url, "--host", f"tcp://{self.address}:2376"]
         line += ["--tlsverify", "--tlscacert", f"{tls}/ca.pem", *certificate]
         line += ["--pidfile", "/run/docker.pid", "--exec-root", "/run/docker"]
+        line += ["--insecure-registry", NETWORK]
         line += ["--cgroup-parent", f"/{given['cgroup']}/{self.name}"]
         background(self._enter(*line), self.folder / "log")
         eventually(lambda: self.answers, f"the engine of {self.name} does not answer", self.folder / "log")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from jupyter_launcher.engine.client import DockerEngine
 from jupyter_launcher.engine.images import OWN_NAMES
@@ -32,6 +33,15 @@ class _Seen:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.pairs: set[tuple[str, str]] = set()
+
+
+class _Look(NamedTuple):
+    """What was seen of one node."""
+
+    has: bool | None
+    """Whether it has the image; None: its engine cannot be asked."""
+    why: str = ""
+    """Why it cannot pull it."""
 
 
 class ImageMemory:
@@ -127,33 +137,33 @@ class SwarmImages:
             if node.is_ready
             and node.availability == "active"
             and matches(node, self._constraints)
-            and not self._memory.has(node.id, image_id)
+            and (pull == "always" or not self._memory.has(node.id, image_id))
         ]
         if not nodes:
             return
         digest = None if pull == "never" else self._find_digest(image)
 
-        def look(node: SwarmNode) -> bool | None:
-            return self._has(node, image_id, digest, options, deadline)
+        def look(node: SwarmNode) -> _Look:
+            return self._look(node, image_id, digest, options, deadline)
 
         found = map_at_once(look, nodes, threads=_AT_ONCE)
-        lacking = [node for node, has in zip(nodes, found, strict=True) if has is False]
+        lacking = [(node, seen.why) for node, seen in zip(nodes, found, strict=True) if seen.has is False]
         # Where nobody can judge whether a node fits, the swarm does, and the start says what is missing.
-        sure = [node.hostname for node in lacking if is_sure(node, self._constraints)]
+        sure = {node.hostname: why for node, why in lacking if is_sure(node, self._constraints)}
         if sure:
-            raise describe_missing_image(image, sure)
-        for node in lacking:
+            raise describe_missing_image(image, sure, next(filter(None, sure.values()), ""))
+        for node, _ in lacking:
             _log.info("node %s has not got image %s, and may be excluded by the constraints", node.hostname, image)
 
-    def _has(
+    def _look(
         self,
         node: SwarmNode,
         image_id: str,
         digest: str | None,
         options: BuildOptions,
         deadline: Deadline,
-    ) -> bool | None:
-        """Whether a node has an image, or has pulled it now; None: its engine cannot be asked."""
+    ) -> _Look:
+        """Whether a node has an image, or has pulled it now."""
         try:
             images = self._engine_of(node).images
             found = images.find(image_id)
@@ -162,18 +172,23 @@ class SwarmImages:
                 found = images.find(image_id)
         except ImageNotFoundError as error:
             _log.warning("node %s cannot pull %s: %s", node.hostname, digest, error)
-            return False
+            return _Look(has=False, why=error.message)
         except EngineError as error:
             _log.warning("nobody could see whether node %s has the image: %s", node.hostname, error)
-            return None
+            return _Look(has=None)
         if found is not None:
             self._memory.remember(node.id, image_id)
-        return found is not None
+        return _Look(has=found is not None)
 
     def _find_digest(self, image: str) -> str | None:
         """The image as a registry has it, ``NAME@sha256:...``; None: it is from none."""
         found = None if image.startswith(OWN_NAMES) else self.inspect(image)
-        return next(iter(found.digests), None) if found is not None else None
+        if found is None:
+            return None
+        # One image may be in several registries. The nodes are to ask the one that it was named for.
+        path, slash, last = image.partition("@")[0].rpartition("/")
+        own = f"{path}{slash}{last.partition(':')[0]}@"
+        return min(found.digests, key=lambda digest: not digest.startswith(own), default=None)
 
 
 def _report_nothing(detail: str, done: int = 0, total: int = 0) -> None:

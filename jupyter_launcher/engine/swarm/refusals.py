@@ -111,13 +111,17 @@ def is_unplaceable(task: Task) -> bool:
     return not task.node_id and _NO_NODE in task.error
 
 
-def describe_missing_image(image: str, nodes: Collection[str]) -> ImageNotFoundError:
-    """The error for nodes that have not got an image."""
+def describe_missing_image(image: str, nodes: Collection[str], why: str = "") -> ImageNotFoundError:
+    """The error for nodes that have not got an image; ``why``: what came of a pull."""
     names = ", ".join(sorted(nodes))
     msg = f"image {image} is not on {'node' if len(nodes) == 1 else 'nodes'} {names}"
+    msg += f": {why}" if why else ""
+    registry = "have it in a registry and pull it on the manager"
+    if why:
+        registry = "see that each node reaches the registry, and that `docker login` of this process's user is for it"
     hint = (
-        f"put it there, by `docker save {image} | docker -H NODE load`, or have it in a registry and pull it on the "
-        "manager; or give constraints= for the nodes that have it"
+        f"put it there, by `docker save {image} | docker -H NODE load`, or {registry}; or give constraints= for the "
+        "nodes that have it"
     )
     return ImageNotFoundError(msg, hint=hint, status=404, image=image)
 

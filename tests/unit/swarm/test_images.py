@@ -115,6 +115,31 @@ def test_a_node_that_cannot_pull_or_may_not_is_named(pull: str) -> None:
     assert node.pulled == ([DIGEST] if pull == "missing" else [])
 
 
+def test_the_registry_that_an_image_was_named_for_is_asked() -> None:
+    digest, here = f"sha256:{'d' * 64}", "registry:5000/team/image"
+    others = [f"other/team/image@{digest}", f"registry:5000/team/image-of-others@{digest}"]
+    for name in (here, f"{here}:1", f"{here}@{digest}"):
+        node = Node(2, has=False, pulls=True)
+        raw = {"Id": IMAGE_ID, "RepoDigests": [*others, f"{here}@{digest}"]}
+        ensure(swarm_of(FakeManager(images={name: raw}), node, Node(3, has=True)), name)
+        assert node.pulled == [f"{here}@{digest}"]
+
+
+def test_the_error_says_why_a_node_cannot_pull() -> None:
+    manager = FakeManager(images={"image:1": {"Id": IMAGE_ID, "RepoDigests": [DIGEST]}})
+    with pytest.raises(ImageNotFoundError, match=r"not on nodes node2, node3: .*cannot be pulled: "):
+        ensure(swarm_of(manager, Node(2, has=False), Node(3, has=False)))
+
+
+def test_always_asks_a_node_again() -> None:
+    nodes = Node(2, has=True), Node(3, has=True)
+    engine = swarm_of(FakeManager(), *nodes)
+    ensure(engine)
+    engine.images._images.ensure = lambda *_: None  # type: ignore[method-assign]
+    ensure(engine, pull="always")
+    assert [node.asked for node in nodes] == [2, 2]
+
+
 def test_an_image_of_ours_is_on_no_registry() -> None:
     node = Node(2, has=False, pulls=True)
     name = "jupyter-launcher/jupyter-server:made-up"
