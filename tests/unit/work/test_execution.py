@@ -586,13 +586,13 @@ def test_a_server_that_says_nothing_any_more_is_lost(
     jupyter: FakeKernel, kernel: Kernel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(channels, "_SILENCE_SECONDS", 0.3)
-    monkeypatch.setattr(channels, "_PING_SECONDS", 0.1)
+    monkeypatch.setattr(channels, "_PING_SECONDS", 0.0)  # a ping before each wait
     jupyter.pongs = False
     jupyter.on_code = says_nothing
     jupyter.refuses = 500
     with pytest.raises(ServerTimeoutError, match="the server did not answer"):
         kernel.execute("1")
-    assert jupyter.pings[0] == "3"
+    assert "3" in jupyter.pings
 
 
 def test_the_server_learns_what_has_arrived(
