@@ -17,7 +17,9 @@
     │   ├── GatewayNotFoundError
     │   ├── GatewayNotRunningError
     │   ├── GatewayUnreachableError
-    │   └── AmbiguousNetworkError
+    │   ├── AmbiguousNetworkError
+    │   ├── GatewayConflictError
+    │   └── KernelImageError
     ├── ServerError
     │   ├── ServerStartError
     │   ├── ServerNotRunningError
@@ -60,6 +62,7 @@ __all__ = [
     "EngineUnavailableError",
     "ExecError",
     "ExecuteTimeoutError",
+    "GatewayConflictError",
     "GatewayError",
     "GatewayNotFoundError",
     "GatewayNotRunningError",
@@ -67,6 +70,7 @@ __all__ = [
     "ImageBuildError",
     "ImageNotFoundError",
     "KernelDiedError",
+    "KernelImageError",
     "LauncherError",
     "OptionError",
     "PipelineDirError",
@@ -253,6 +257,28 @@ class AmbiguousNetworkError(GatewayError):
     """The gateway is on several networks and none was named. ``networks`` are their names."""
 
     networks: tuple[str, ...] = ()
+
+
+@dataclass(eq=False)
+class GatewayConflictError(GatewayError):
+    """A gateway of this id is there with other options. ``differences`` has a line for each of them."""
+
+    differences: tuple[str, ...] = ()
+
+
+@dataclass(eq=False)
+class KernelImageError(GatewayError):
+    """No kernel can run in an image of ``kernels=``.
+
+    Attributes:
+        kernel: the name that it has there.
+        image: the image.
+        output: what the look into the image printed, cut to a few lines.
+    """
+
+    kernel: str = ""
+    image: str = ""
+    output: str = ""
 
 
 @dataclass(eq=False)

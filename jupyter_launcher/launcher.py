@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 import os
 import threading
@@ -12,13 +11,13 @@ from typing import Any, Literal
 
 from jupyter_launcher.acts import run_act
 from jupyter_launcher.engine.connection import DockerClient
-from jupyter_launcher.engine.images import CONTEXTS, DEFAULT_GATEWAY_IMAGE, DEFAULT_IMAGE, packages_tag
-from jupyter_launcher.gateway.run import GatewayRequest, run_gateway
+from jupyter_launcher.engine.images import CONTEXTS, DEFAULT_IMAGE, packages_tag
+from jupyter_launcher.gateways import GatewayCalls
 from jupyter_launcher.host.rules import DirectoryRules, parse_roots
 from jupyter_launcher.models import (
     BuildOptions,
     Event,
-    GatewaySummary,
+    KernelImage,
     Mount,
     Phase,
     ReapedSession,
@@ -30,12 +29,13 @@ from jupyter_launcher.models import (
     Timeouts,
     Volume,
 )
+from jupyter_launcher.models.kernels import Isolation
 from jupyter_launcher.models.options import hide_secrets
 from jupyter_launcher.server.process import renew_lease
 from jupyter_launcher.sessions.context import Context, connect_engine
 from jupyter_launcher.sessions.events import SessionEvents, follow_sessions
 from jupyter_launcher.sessions.join import find_session, get_session
-from jupyter_launcher.sessions.leftovers import list_gateways, reap_leftovers
+from jupyter_launcher.sessions.leftovers import reap_leftovers
 from jupyter_launcher.sessions.listing import list_ids, list_sessions, reap_sessions
 from jupyter_launcher.sessions.phases import PhaseReporter, StartLimit
 from jupyter_launcher.sessions.running import pause_session, resume_session
@@ -49,7 +49,7 @@ from jupyter_launcher.spec.checks import (
     check_image,
     check_instance,
     check_name,
-    check_network,
+    check_socket,
     check_text,
 )
 from jupyter_launcher.waiting import Deadline
@@ -62,7 +62,7 @@ __all__ = ["Launcher"]
 Pull = Literal["missing", "always", "never"]
 
 
-class Launcher:
+class Launcher(GatewayCalls):
     """Starts sessions on one Docker engine, or in a swarm, and finds them again.
 
     The engine's containers are the only record of sessions: another process with the same ``namespace`` sees the same
@@ -89,6 +89,9 @@ class Launcher:
             ``start`` takes the pipeline directory, and is read when the launcher is made. None: anywhere.
         allow_engine_socket: let an engine's socket be mounted, or a folder that holds one. Who can write to it controls
             the whole host.
+        engine_socket: the engine's unix socket, an absolute path on the engine's host, for the broker of
+            ``isolation="kernel"``, which alone mounts it. None: the socket through which this process reaches the
+            engine; where it is reached in another way, such kernels are refused.
         use_config_proxy: sessions, gateways of ``run_gateway`` and builds get the proxies of Docker's ``config.json``,
             as ``docker run`` and ``docker build`` give them. What ``environment`` or ``build`` sets has precedence.
         on_event: called in the thread that works, with each :class:`Event`. What it raises is
@@ -120,6 +123,7 @@ class Launcher:
         timeouts: Timeouts | None = None,
         roots: Iterable[str | os.PathLike[str]] | None = None,
         allow_engine_socket: bool = False,
+        engine_socket: str | None = None,
         use_config_proxy: bool = True,
         on_event: Callable[[Event], None] | None = None,
         swarm: Swarm | None = None,
@@ -159,6 +163,7 @@ class Launcher:
             reporter=PhaseReporter(on_event),
             rules=DirectoryRules(roots=found, allow_engine_socket=allow_engine_socket),
             swarm=in_swarm,
+            engine_socket=check_socket(engine_socket, "engine_socket"),
         )
 
     def __enter__(self) -> Launcher:
@@ -187,6 +192,10 @@ class Launcher:
         pipeline_dir: str | os.PathLike[str] | Volume,
         *,
         gateway: str | RunningGateway | None = None,
+        kernels: Mapping[str, str | KernelImage] | None = None,
+        isolation: Isolation = "environment",
+        max_kernels: int = 16,
+        kernel_idle: int | None = None,
         network: str | None = None,
         session_id: str | None = None,
         image: str | None = None,
@@ -240,7 +249,13 @@ class Launcher:
                 ``run_gateway`` yields. None: kernels run beside the server. The token of a gateway that
                 ``run_gateway`` runs is found, also where a URL has its container's IP or name (and ``network``
                 may be left out), but not where a URL has an alias of a network or a published port.
-            network: the network to join; needed when the gateway is on several.
+            kernels: the name of a kernel → the image in which it runs, or a :class:`KernelImage`: a gateway of the
+                session's own is started with it, and ends with it. Not with ``gateway``.
+            isolation: with ``kernels``, as for ``run_gateway``.
+            max_kernels: with ``kernels``, as for ``run_gateway``.
+            kernel_idle: with ``kernels``, as for ``run_gateway``.
+            network: the network to join; needed when the gateway is on several. With ``kernels``, ``"own"`` makes one
+                for the session, its gateway and its kernels alone.
             session_id: the idempotency key, 1 to 48 of ``a-z 0-9 - _``; None makes one up. A
                 running session of this id with the same options is returned as it is, also when
                 another process is just starting it. A session that has ended, or was created and
@@ -606,68 +621,3 @@ class Launcher:
             deadline = Deadline(self.timeouts.image)
             self._engine.images.build(name, tag, options, deadline, progress, force=force)
         return tag
-
-    @contextlib.contextmanager
-    def run_gateway(
-        self,
-        pipeline_dir: str | os.PathLike[str] | Volume,
-        *,
-        image: str = DEFAULT_GATEWAY_IMAGE,
-        network: str | None = None,
-        user: str | int | None = None,
-        pipeline_relabel: Literal["z", "Z"] | None = None,
-        keep: Callable[[str], bool] | None = None,
-    ) -> Iterator[RunningGateway]:
-        """A Jupyter Kernel Gateway for a pipeline, for trials and tests; yields it, as ``gateway=`` takes it.
-
-        Its kernels see the pipeline at ``/pipeline-dir`` too. It is removed on leaving: stop the
-        sessions that use it before. Orchestrators usually run a gateway of their own.
-
-        It answers only to its token, which is made in its container, and which sessions of any launcher on this
-        engine get. Its port is published only where this process does not reach its container otherwise.
-
-        Args:
-            pipeline_dir: mounted at ``/pipeline-dir``; a :class:`Volume` as for ``start``.
-            image: of a gateway that listens on port 8888 and takes its token from ``KG_AUTH_TOKEN`` or
-                ``EG_AUTH_TOKEN``, as Kernel Gateway and Enterprise Gateway do, with ``sh`` and ``od``; the default is
-                built when missing.
-            network: None: the engine's default bridge.
-            user: ``uid[:gid]`` or a name that the image knows; None: the directory's owner.
-            pipeline_relabel: as for ``start``; sessions of this gateway need ``z``.
-            keep: called with the gateway's name on leaving; where it returns True, the gateway is not removed. ``reap``
-                leaves a gateway with ``keep`` for a day, also when its process has ended.
-
-        Raises:
-            OptionError: an option has a value that cannot work.
-            PipelineDirError: the directory cannot be used.
-            ImageBuildError, ImageNotFoundError: there is no image to run.
-            GatewayError: the image names no command, there is no such network, or it gives the gateway no IPv4 address.
-            GatewayNotRunningError: the gateway ended; noticed at once.
-            GatewayUnreachableError: it gave no kernel specs in time (``timeouts.start``).
-            EngineError: the engine refused, or does not answer.
-        """
-        self._context.refuse_in_swarm("run_gateway")
-        check_network(network, "network")
-        check_callback(keep, "keep")
-        self.ensure_image(image)
-        request = GatewayRequest(
-            pipeline_dir=pipeline_dir,
-            image=image,
-            namespace=self.namespace,
-            owner=self.owner,
-            network=network,
-            seconds=self.timeouts.start,
-            user=user,
-            rules=self._context.rules,
-            relabel=pipeline_relabel,
-        )
-        with run_gateway(self._engine, self._context.address, request, keep=keep) as found:
-            yield found
-
-    def gateways(self) -> Sequence[GatewaySummary]:
-        """The gateways of this namespace that ``run_gateway`` runs, or has left, newest first: one call to the engine.
-
-        Raises:
-            EngineError: the engine does not answer.
-        """
-        return list_gateways(self._context)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import Protocol
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
 from jupyter_launcher.engine.shapes import ContainerEvent
-from jupyter_launcher.engine.traits import EngineTraits, NetworkInfo
+from jupyter_launcher.engine.traits import EngineTraits, ListedNetwork, NetworkInfo
 from jupyter_launcher.engine.types import (
     ContainerConfig,
     ContainerInfo,
@@ -142,6 +142,27 @@ class Engine(Protocol):
 
         Raises:
             EngineError: with status 409 when there is one of this name.
+        """
+
+    def to_body(self, config: ContainerConfig) -> dict[str, Any]:
+        """The body with which :meth:`create` asks the engine for a container."""
+
+    def create_network(self, name: str, labels: Mapping[str, str]) -> None:
+        """Create a bridge network.
+
+        Raises:
+            UnsupportedOptionError: the engine has no subnet left for one.
+            EngineError: it refused; with status 409 where there is one of this name.
+        """
+
+    def networks(self, *labels: str) -> list[ListedNetwork]:
+        """The networks with these labels (``name=value`` or ``name``); one call."""
+
+    def remove_network(self, name: str) -> None:
+        """Remove a network by name or id; if it is gone, do nothing.
+
+        Raises:
+            EngineError: containers are on it, or the engine refused.
         """
 
     def rename(self, container: str, name: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from jupyter_launcher.engine.shapes import expect_shape, parse_text, parse_texts
 
-__all__ = ["EngineTraits", "NetworkInfo"]
+__all__ = ["EngineTraits", "ListedNetwork", "NetworkInfo"]
 
 _NO = ("0", "f", "F", "false", "False", "FALSE")  # as the engine reads a boolean option
 
@@ -123,6 +123,21 @@ class EngineTraits:
             limits_cpus="cpu" in controllers,
             limits_pids="pids" in controllers,
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedNetwork:
+    """A network as the engine lists it.
+
+    Attributes:
+        id, name, labels: of the network.
+        created: seconds since the epoch, by the engine's clock.
+    """
+
+    id: str
+    name: str
+    labels: Mapping[str, str]
+    created: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

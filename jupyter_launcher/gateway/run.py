@@ -28,6 +28,7 @@ from jupyter_launcher.server.api import JupyterApi
 from jupyter_launcher.server.failures import describe_closed_directory, describe_directory
 from jupyter_launcher.server.ready import has_kernelspecs
 from jupyter_launcher.spec.container import DEFAULT_NETWORK, gateway_config
+from jupyter_launcher.spec.kernels.options import KernelOptions
 from jupyter_launcher.spec.labels import gateway_labels, gateway_name
 from jupyter_launcher.spec.mounts import check_relabel
 from jupyter_launcher.waiting import Deadline, NotYetError, attempts
@@ -54,6 +55,11 @@ class GatewayRequest:
         user: of the gateway and its kernels; None: the directory's owner.
         rules: which directories may be mounted.
         relabel: ``z`` or ``Z``, for the directory on a host with SELinux.
+        gateway_id: the last part of its name; None: one is made up.
+        kernels: its kernels in containers; None: they are processes beside it.
+        engine_socket: for a broker; None: the one through which this process reaches the engine.
+        session_start: of the session that it is one unit with; empty: of none.
+        stays: it is there until somebody stops it; else it ends with this process.
     """
 
     pipeline_dir: str | os.PathLike[str] | Volume
@@ -65,6 +71,11 @@ class GatewayRequest:
     user: str | int | None
     rules: DirectoryRules
     relabel: str | None
+    gateway_id: str | None = None
+    kernels: KernelOptions | None = None
+    engine_socket: str | None = None
+    session_start: str = ""
+    stays: bool = False
 
 
 @contextlib.contextmanager

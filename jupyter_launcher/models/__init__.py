@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from jupyter_launcher.models.activity import Activity, KernelInfo, SessionEvent, SessionEventKind, Stats
 from jupyter_launcher.models.events import Event, EventKind, Phase
+from jupyter_launcher.models.kernels import KernelImage, KernelSummary
 from jupyter_launcher.models.options import BuildOptions, Mount, Secret, Timeouts, Volume
 from jupyter_launcher.models.server import ApiResponse, Gateway, GatewaySummary, RunningGateway, ServerInfo
 from jupyter_launcher.models.session import (
@@ -25,7 +26,9 @@ __all__ = [
     "EventKind",
     "Gateway",
     "GatewaySummary",
+    "KernelImage",
     "KernelInfo",
+    "KernelSummary",
     "Mount",
     "Phase",
     "ReapedSession",

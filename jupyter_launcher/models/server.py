@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from jupyter_launcher.errors import ServerError, ServerInfoError
+from jupyter_launcher.models.kernels import KernelSummary
 
 __all__ = ["ApiResponse", "Gateway", "GatewaySummary", "RunningGateway", "ServerInfo"]
 
@@ -38,17 +39,21 @@ class Gateway:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunningGateway:
-    """A gateway that ``Launcher.run_gateway`` runs. ``gateway=`` takes it, and ``str()`` of it is its name.
+    """A gateway that ``run_gateway`` or ``start_gateway`` runs. ``gateway=`` takes it, and ``str()`` of it is its name.
 
     Attributes:
         name: of its container.
         url: where this process reaches it, as ``http://<address>:<port>/``.
         token: what each request to it needs, as ``Authorization: token <token>``.
+        gateway_id: for ``stop_gateway``.
+        kernels: the names of ``kernels=``; empty where kernels run beside the gateway.
     """
 
     name: str
     url: str
     token: str = field(repr=False)
+    gateway_id: str = ""
+    kernels: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return self.name
@@ -67,6 +72,11 @@ class GatewaySummary:
         state: the engine's word, such as ``running`` or ``exited``.
         status: the engine's words for people, such as ``Up 2 minutes``.
         exit_code: of one that has ended.
+        gateway_id: for ``stop_gateway``.
+        isolation: of its kernels in containers; empty where they run beside it.
+        kernel_images: the names of ``kernels=`` → their images.
+        kernels: those that have a container of their own (``isolation="kernel"``).
+        session_id: of the session that it is one unit with; empty: of none.
     """
 
     name: str
@@ -77,6 +87,11 @@ class GatewaySummary:
     state: str
     status: str
     exit_code: int | None = None
+    gateway_id: str = ""
+    isolation: str = ""
+    kernel_images: Mapping[str, str] = field(default_factory=dict)
+    kernels: tuple[KernelSummary, ...] = ()
+    session_id: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

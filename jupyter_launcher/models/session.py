@@ -8,6 +8,7 @@ from enum import Enum
 from pathlib import Path
 
 from jupyter_launcher.models.events import Phase
+from jupyter_launcher.models.kernels import KernelSummary
 from jupyter_launcher.models.options import Volume
 
 __all__ = [
@@ -128,6 +129,7 @@ class SessionSummary:
         detail: in state ``unreadable``: what cannot be read, and what to do; in state ``unreachable``: why nobody can
             tell more; else why nobody could look.
         node: in a swarm, the hostname of the node that it is on; else empty.
+        kernels: those of its kernels that have a container of their own, by the labels of those.
     """
 
     session_id: str
@@ -144,6 +146,7 @@ class SessionSummary:
     oom_killed: bool = False
     detail: str = ""
     node: str = ""
+    kernels: tuple[KernelSummary, ...] = ()
 
 
 class StopMethod(str, Enum):
@@ -187,7 +190,7 @@ class ReapedSession:
         reason: ``exited``, ``created`` or ``orphaned``.
         report: how it ended; None in a dry run, or where ending it failed.
         error: why it could not be ended, else empty.
-        kind: ``session``; ``gateway``; ``helper``: a container that looks at something and has no long life; ``warm``:
+        kind: ``session``; ``gateway``; ``part``: an agent, a broker or a kernel of a gateway; ``helper``: a container that looks at something and has no long life; ``warm``:
             of a pool, and nobody has claimed it; ``record``: of who has.
         name: of the container.
     """

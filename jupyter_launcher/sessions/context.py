@@ -91,6 +91,7 @@ class Context:
         rules: which directories may be mounted.
         servers: those that have answered here.
         swarm: what is different where the sessions are in a swarm; None: they are on one engine.
+        engine_socket: on the engine's host, for brokers; None: the one through which this process reaches the engine.
     """
 
     engine: Engine
@@ -103,6 +104,7 @@ class Context:
     rules: DirectoryRules
     servers: KnownServers = field(default_factory=KnownServers)
     swarm: SwarmRules | None = None
+    engine_socket: str | None = None
 
     def for_start(self, timeouts: Timeouts, constraints: Collection[str]) -> Context:
         """The same for one start, with its time-outs, and on the nodes that these constraints allow.

@@ -43,6 +43,7 @@ __all__ = [
     "check_name",
     "check_network",
     "check_size",
+    "check_socket",
     "check_text",
     "check_umask",
     "check_user",
@@ -96,6 +97,13 @@ def check_text(value: object, option: str) -> str:
     """A text that UTF-8 can encode."""
     if not is_text(value):
         refuse_option(option, f"is {show_value(value)}", _TEXT_HINT)
+    return value
+
+
+def check_socket(value: object, option: str) -> str | None:
+    """An absolute path of a socket on the engine's host, without ``..``; None: none is given."""
+    if value is not None and not (is_text(value) and value.startswith("/") and ".." not in value.split("/")):
+        refuse_option(option, f"is {show_value(value)}", "give the absolute path of the engine's unix socket, or None")
     return value
 
 

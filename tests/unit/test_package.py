@@ -31,7 +31,7 @@ FLOORS = (
     ("gateway", "swarm"),
     ("work",),
     ("sessions",),
-    ("warm",),
+    ("warm", "gateways"),
     ("launcher",),
     ("aio", "cli", "pytest_plugin"),
     ("__main__",),

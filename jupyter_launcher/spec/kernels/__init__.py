@@ -1,0 +1,1 @@
+"""Kernels in containers: their options, labels and containers. Pure functions."""
