@@ -14,6 +14,8 @@ _FLAGS = {
     "allow_engine_socket": "--allow-engine-socket",
     "context": "--context",
     "cwd": "--cwd",
+    "engine_socket": "--engine-socket",
+    "gateway_id": "--id",
     "roots": "--root",
     "timeout": "--timeout",
 }
