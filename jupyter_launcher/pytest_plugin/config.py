@@ -24,8 +24,8 @@ class LauncherConfig:
             it then. None: ``jupyter_gateway`` is one of ours, and only the servers of tests that ask
             for it use it.
         network: for the servers, and for a gateway of ours; None: the engine's default bridge.
-        kernels: the name of a kernel → its image, as for ``Launcher.start``: for each server that has no gateway, and for
-            a gateway of ours. None: kernels run beside the server, or beside the gateway.
+        kernels: as for ``Launcher.start``, for each server that has no gateway, and for a gateway of ours. None:
+            kernels run beside the server, or beside the gateway.
         isolation: of ``kernels``: ``environment`` or ``kernel``.
         options: more options for each ``Launcher.start``.
         launcher: more options for ``Launcher``, e.g. ``docker_host``, ``build``, ``on_event``.
