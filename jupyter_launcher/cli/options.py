@@ -178,6 +178,8 @@ def stop_each(
         key: of an id in the document.
         stop: stops what has an id; returns the whole id, and how that ended.
     """
+    from jupyter_launcher.cli.spelling import respell
+
     documents: list[dict[str, Any]] = []
     errors: list[LauncherError] = []
     lines: list[str] = []
@@ -185,6 +187,7 @@ def stop_each(
         try:
             found, report = stop(name)
         except LauncherError as error:  # the next one is tried all the same
+            respell(error)
             errors.append(error)
             documents.append({key: name, **error_document(error)})
             continue

@@ -21,7 +21,7 @@ from jupyter_launcher.models import KernelImage, Mount, Secret, Timeouts, Volume
 from jupyter_launcher.models.options import Spelling, show_value
 from jupyter_launcher.spec.options import SPELLINGS
 
-__all__ = ["pick_options", "read_options", "start_options"]
+__all__ = ["KERNEL_FIELDS", "pick_options", "read_options", "start_options"]
 
 _MOUNT_FIELDS = {
     "source": "source",
@@ -34,7 +34,7 @@ _MOUNT_FIELDS = {
     "propagation": "propagation",
     "bind-propagation": "propagation",
 }
-_KERNEL_FIELDS = {
+KERNEL_FIELDS = {
     "memory": "memory",
     "cpus": "cpus",
     "gpus": "gpus",
@@ -45,6 +45,7 @@ _KERNEL_FIELDS = {
     "argv": "argv",
     "entrypoint": "entrypoint",
 }
+"""How the command spells the fields of a ``KernelImage``."""
 _READ_ONLY = ("readonly", "ro")
 _FLAG_WORDS = {"": True, "true": True, "1": True, "false": False, "0": False}
 
@@ -187,7 +188,7 @@ def _read_kernel_fields(name: str, kernel: str, parts: Iterable[tuple[str, str, 
     fields: dict[str, Any] = {}
     several: dict[str, list[str]] = {"environment": [], "mounts": []}
     for part, key, equals, text in parts:
-        field = _KERNEL_FIELDS.get(key)
+        field = KERNEL_FIELDS.get(key)
         if field == "entrypoint" and text in _FLAG_WORDS and field not in fields:
             fields[field] = _FLAG_WORDS[text]
         elif field in several and equals:
@@ -195,7 +196,7 @@ def _read_kernel_fields(name: str, kernel: str, parts: Iterable[tuple[str, str, 
         elif field in _KERNEL_READS and equals and field not in fields:
             fields[field] = _KERNEL_READS[field](name, kernel, text)
         else:
-            hint = f"give one of {', '.join(_KERNEL_FIELDS)}, each with = and its value"
+            hint = f"give one of {', '.join(KERNEL_FIELDS)}, each with = and its value"
             _refuse(name, f"{kernel} has {show_value(part)}", hint)
     if several["environment"]:
         fields["environment"] = _read_variables(name, several["environment"])
