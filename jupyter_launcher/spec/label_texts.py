@@ -18,9 +18,10 @@ from jupyter_launcher.spec.checks import LABEL_PREFIX, MIN_LEASE, check_base_url
 __all__ = [
     "SCHEMA",
     "SESSION_ID",
-    "UNIQUE_LENGTH",
     "LabelReader",
+    "container_name",
     "gateway_to_text",
+    "helper_name",
     "parse_base_url",
     "parse_gateway",
     "parse_identity",
@@ -36,18 +37,28 @@ T = TypeVar("T")
 
 SCHEMA = "1"
 SESSION_ID = LABEL_PREFIX + "session-id"
-UNIQUE_LENGTH = 12
+_UNIQUE_LENGTH = 12
 _IDENTITY = re.compile(r"[0-9]+:[0-9]+")
+
+
+def container_name(namespace: str, session_id: str) -> str:
+    """The name of a session's container: unique on the engine, so it is the lock between launchers too."""
+    return f"jupyter-server.{namespace}.{session_id}"
+
+
+def helper_name(purpose: str, unique: str) -> str:
+    """The name of a short-lived container; ``unique``: at least 12 hexadecimal digits."""
+    return f"jupyter-launcher-{purpose}.{unique[:_UNIQUE_LENGTH]}"
 
 
 def warm_name(namespace: str, unique: str) -> str:
     """The name of a container of a pool that nobody has claimed; ``unique``: at least 12 hexadecimal digits."""
-    return f"jupyter-warm.{namespace}.{unique[:UNIQUE_LENGTH]}"
+    return f"jupyter-warm.{namespace}.{unique[:_UNIQUE_LENGTH]}"
 
 
 def record_name(namespace: str, unique: str) -> str:
     """The name of the record of who has claimed that container: it is the lock between those who want to."""
-    return f"jupyter-session.{namespace}.{unique[:UNIQUE_LENGTH]}"
+    return f"jupyter-session.{namespace}.{unique[:_UNIQUE_LENGTH]}"
 
 
 class LabelReader:
