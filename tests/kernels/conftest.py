@@ -16,7 +16,7 @@ from typing import Any
 import docker
 import pytest
 
-from jupyter_launcher import DEFAULT_IMAGE, KernelImage, Launcher, RunningGateway, Timeouts
+from jupyter_launcher import KernelImage, Launcher, RunningGateway, Timeouts
 from tests.containers import OWNER, client, eventually, log_of, owned
 from tests.kernels.images.__main__ import tag_of
 
@@ -111,12 +111,6 @@ def python_311(client: Any) -> str:
     return needs_image(client, "python-3.11")
 
 
-@pytest.fixture
-def kernels() -> Mapping[str, str | KernelImage]:
-    """One kernel, in the image of our own server, with Python 3.13."""
-    return {"py313": DEFAULT_IMAGE}
-
-
 class RunGateway:
     """Runs gateways for one test, which end with it."""
 
@@ -147,3 +141,9 @@ def run_gateway(launcher: Launcher, pipeline_dir: Path) -> Iterator[RunGateway]:
 def isolation(request: pytest.FixtureRequest) -> str:
     """Both of them, one after the other."""
     return str(request.param)
+
+
+@pytest.fixture
+def entrypoint_image(client: Any) -> str:
+    """An image whose ENTRYPOINT exports a variable."""
+    return needs_image(client, "entrypoint")
