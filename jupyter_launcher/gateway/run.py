@@ -13,8 +13,8 @@ from jupyter_launcher.engine.types import ContainerInfo
 from jupyter_launcher.errors import GatewayNotFoundError
 from jupyter_launcher.gateway.find import find_token
 from jupyter_launcher.gateway.kernels import gateway_api
+from jupyter_launcher.gateway.make.request import GatewayRequest
 from jupyter_launcher.gateway.parts import remove_unit
-from jupyter_launcher.gateway.request import GatewayRequest
 from jupyter_launcher.gateway.unit import make_gateway, remove_gateway
 from jupyter_launcher.host.address import EngineAddress
 from jupyter_launcher.models import Gateway, RunningGateway, StopMethod, StopReport

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from jupyter_launcher.acts import leaves, shielded
+from jupyter_launcher.acts import leaves, note_left, shielded
 from jupyter_launcher.engine.protocol import Engine
 from jupyter_launcher.engine.types import BindMount, ContainerConfig
 from jupyter_launcher.errors import EngineError, GatewayError, UnsupportedOptionError
+from jupyter_launcher.gateway.make.ready import Awaited, find_url_of, wait_until_ready
+from jupyter_launcher.gateway.make.request import MAKE_NETWORK, GatewayPlan
 from jupyter_launcher.gateway.parts import remove_unit
-from jupyter_launcher.gateway.ready import Awaited, find_url_of, wait_until_ready
-from jupyter_launcher.gateway.request import MAKE_NETWORK, GatewayPlan
 from jupyter_launcher.host.address import EngineAddress
 from jupyter_launcher.host.process import is_process_dead, process_mark
 from jupyter_launcher.models import KernelImage, RunningGateway
@@ -44,6 +45,7 @@ from jupyter_launcher.waiting import Deadline
 
 __all__ = ["MAKING_SECONDS", "MadeGateway", "Making", "TakenError"]
 
+_log = logging.getLogger("jupyter_launcher")
 _THREADS = 4
 _CONFLICT = 409
 MAKING_SECONDS = 60.0
@@ -102,10 +104,17 @@ class Making:
             with leaves(f"container {self._name}, and what is of it"):
                 return self._make()
         except BaseException:
-            with shielded(), leaves(f"container {self._name}, and what is of it"):
-                remove_unit(self._engine, self._start, self._container)
+            self._undo()
             raise
-        return MadeGateway(running=running, container_id=self._container, start=self._start, network=self._network)
+
+    def _undo(self) -> None:
+        what = f"container {self._name}, and what is of it"
+        try:
+            with shielded(), leaves(what):
+                remove_unit(self._engine, self._start, self._container)
+        except EngineError as error:  # why it was not made says more
+            note_left(what)
+            _log.warning("%s may be left: %s", what, error)
 
     def _make(self) -> MadeGateway:
         deadline = Deadline(self._plan.request.seconds)

@@ -22,7 +22,7 @@ __all__ = ["Awaited", "find_url_of", "wait_until_ready"]
 _REQUEST_SECONDS = 5.0
 _TOKEN_SECONDS = 5.0
 _OURS = "jupyter-launcher: "
-"""How the last line begins that start_gateway.sh prints where it refuses the directory, and of a gateway without parts."""
+"""How the last line begins that start_gateway.sh prints where it refuses the directory, or a gateway without parts."""
 _DIRECTORY_CODES = (71, 72)
 """Of start_gateway.sh where it refuses the directory."""
 _NO_ENGINE = 74

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from jupyter_launcher.engine.protocol import Engine
 from jupyter_launcher.errors import EngineError, GatewayError, ImageNotFoundError
+from jupyter_launcher.gateway.preflight import check_kernel_limits, check_kernel_mounts
 from jupyter_launcher.gateway.socket import find_engine_socket
 from jupyter_launcher.host.address import EngineAddress
 from jupyter_launcher.host.pipeline_dir import PipelineDir, resolve_pipeline_dir
@@ -113,7 +114,7 @@ def plan_gateway(engine: Engine, address: EngineAddress, request: GatewayRequest
     """Look into a request, and refuse what cannot be.
 
     Raises:
-        OptionError: the user, the network, the relabel or the engine's socket cannot be.
+        OptionError: the user, the network, the relabel, a limit or the engine's socket cannot be.
         ImageNotFoundError: the engine has no such image.
         PipelineDirError: the directory cannot be used.
         GatewayError: the image names no command, there is no such network, or it gives the gateway no IPv4.
@@ -123,19 +124,23 @@ def plan_gateway(engine: Engine, address: EngineAddress, request: GatewayRequest
         engine, address, request.pipeline_dir, request.user, image=request.image, rules=request.rules
     )
     check_relabel(request.relabel, "pipeline_relabel", folder.path)
-    socket = "" if request.kernels is None else _check_kernels(address, request, request.kernels, folder)
+    socket = "" if request.kernels is None else _check_kernels(engine, address, request, request.kernels, folder)
     host_ip = address.choose_publish_ip(None)
     network = _choose_network(engine, address, request)
     argv = _find_argv(engine, request.image)
     return GatewayPlan(request=request, folder=folder, host_ip=host_ip, network=network, argv=argv, socket=socket)
 
 
-def _check_kernels(address: EngineAddress, request: GatewayRequest, kernels: KernelOptions, folder: PipelineDir) -> str:
+def _check_kernels(
+    engine: Engine, address: EngineAddress, request: GatewayRequest, kernels: KernelOptions, folder: PipelineDir
+) -> str:
     """The engine's socket on the engine's host, where the kernels need a broker; else empty."""
     check_kernel_user(folder.user)
     if request.relabel == "Z":
         seen = "is 'Z', which would take the directory from all but one of the containers that kernels need"
         refuse_option("pipeline_relabel", seen, "give 'z'")
+    check_kernel_limits(engine.traits, kernels)
+    check_kernel_mounts(address, kernels, request.rules)
     return find_engine_socket(address, request.engine_socket) if kernels.isolation == "kernel" else ""
 
 
