@@ -29,7 +29,6 @@ from jupyter_launcher.spec.kernels.containers import (
 )
 from jupyter_launcher.spec.kernels.found import FoundKernel
 from jupyter_launcher.spec.kernels.labels import (
-    KERNEL_NAME,
     GatewayLabels,
     PartLabels,
     agent_name,
@@ -235,7 +234,7 @@ class Making:
             user=self._plan.folder.user,
             gateway=gateway,
             gateway_start=self._start,
-            labels={**self._label("agent", image.image), KERNEL_NAME: name},
+            labels=self._label("agent", image.image),
             proxies=self._engine.proxies,
         )
         container = self._create_part(config, agent_name(request.namespace, self._gateway_id, number))
