@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 from jupyter_launcher.engine.protocol import Engine
 from jupyter_launcher.engine.traits import EngineTraits
@@ -14,10 +15,11 @@ from jupyter_launcher.engine.types import ContainerConfig, ContainerInfo
 from jupyter_launcher.errors import EngineError, KernelImageError, OptionError, PipelineDirError, UnsupportedOptionError
 from jupyter_launcher.gateway.limits import describe_refusal, describe_unenforced, refuse_unenforced
 from jupyter_launcher.host.address import EngineAddress
+from jupyter_launcher.host.mounts import check_points
 from jupyter_launcher.host.pipeline_dir import check_mount_sources
 from jupyter_launcher.host.process import process_mark
 from jupyter_launcher.host.rules import DirectoryRules
-from jupyter_launcher.models import KernelImage
+from jupyter_launcher.models import KernelImage, Volume
 from jupyter_launcher.models.options import HiddenTexts
 from jupyter_launcher.spec.checks import check_cpus, check_size
 from jupyter_launcher.spec.container import find_unenforced
@@ -25,11 +27,12 @@ from jupyter_launcher.spec.engine_options import check_gpus
 from jupyter_launcher.spec.kernels.found import FoundKernel, NoKernelError, Seen, find_kernel, parse_seen
 from jupyter_launcher.spec.kernels.options import KernelOptions
 from jupyter_launcher.spec.labels import helper_labels, helper_name
+from jupyter_launcher.spec.mounts import find_mount_points
 from jupyter_launcher.spec.server import read_script
 from jupyter_launcher.threads import map_at_once
 from jupyter_launcher.waiting import Deadline
 
-__all__ = ["check_kernel_limits", "check_kernel_mounts", "find_kernels"]
+__all__ = ["check_kernel_limits", "check_kernel_mount_points", "check_kernel_mounts", "find_kernels"]
 
 _LOOK_SECONDS = 30.0
 _SHOWN_LINES = 10
@@ -213,6 +216,26 @@ def check_kernel_mounts(address: EngineAddress, options: KernelOptions, rules: D
         except PipelineDirError as error:
             msg = f'kernels["{name}"].mounts: {error.message}'
             raise PipelineDirError(msg, hint=error.hint, path=error.path) from error
+
+
+def check_kernel_mount_points(
+    engine: Engine, address: EngineAddress, options: KernelOptions, pipeline_dir: Path | Volume, user: str
+) -> None:
+    """See that mount points of the kernels inside the pipeline directory, or inside another mount, are there already.
+
+    The engine would make them, as root. The images are on the engine.
+
+    Raises:
+        OptionError: one is not there, is of the other kind, or cannot be seen; it names the kernel.
+        EngineError: the engine does not answer.
+    """
+    for name, image in options.images.items():
+        mounts = tuple(image.mounts)
+        points = find_mount_points(pipeline_dir, mounts)
+        try:
+            check_points(engine, address, points, mounts, user=user, image=image.image)
+        except OptionError as error:
+            raise _of_kernel(name, error) from error
 
 
 def check_kernel_limits(traits: EngineTraits, options: KernelOptions) -> None:
