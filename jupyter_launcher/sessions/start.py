@@ -27,7 +27,7 @@ from jupyter_launcher.sessions.join import (
     refuse_lost_directory,
     refuse_other_token,
 )
-from jupyter_launcher.sessions.kernels.unit import make_unit, remove_unit_of
+from jupyter_launcher.sessions.kernels.unit import check_unit, make_unit, remove_lost_unit, remove_unit_of
 from jupyter_launcher.sessions.make import check_limits, make_server, removed_on_failure, warn_unlimited
 from jupyter_launcher.sessions.phases import PhaseReporter, StartLimit
 from jupyter_launcher.sessions.session import Session
@@ -96,6 +96,8 @@ def start_checked(
             with attempt:
                 existing = None if request.session_id is None else find_or_clear(context, spec)
                 if existing is None:
+                    if spec.kernels is not None and request.session_id is not None:
+                        remove_lost_unit(context, spec.session_id)
                     session = _make_session(context, spec, gateway, request, reporter)
                 else:
                     session = join_starting(context, *existing, _NOT_COMPARED if spec.secrets.values else ())
@@ -171,10 +173,13 @@ def check_request(context: Context, request: StartRequest, options: Mapping[str,
         context.check_mounts(spec.mounts)
         check_mount_sources(context.address, spec.mounts, context.rules)
         check_home(context.address, spec.home, context.rules)
+        if spec.kernels is not None:
+            check_unit(context, spec.kernels)
         return spec
 
     if isinstance(request.pipeline_dir, Volume):  # a look makes it where it is not there, so the rest is checked first
         user = DEFAULT_USER if request.user is None else check_user(request.user, "user")
+        user = f"{user}:{user}" if user.isdecimal() else user  # the group is only known later
         check_options(PipelineDir(path=request.pipeline_dir, user=user))
     try:
         folder = resolve_pipeline_dir(

@@ -13,20 +13,45 @@ from jupyter_launcher.engine.protocol import Engine
 from jupyter_launcher.engine.types import ContainerInfo
 from jupyter_launcher.errors import EngineError, GatewayError
 from jupyter_launcher.gateway.find import resolve_gateway
-from jupyter_launcher.gateway.parts import remove_unit
+from jupyter_launcher.gateway.parts import find_parts, kernels_of, remove_unit
+from jupyter_launcher.gateway.preflight import check_kernel_limits, check_kernel_mounts
 from jupyter_launcher.gateway.run import GatewayRequest
+from jupyter_launcher.gateway.socket import find_engine_socket
 from jupyter_launcher.gateway.unit import bind_session, make_gateway
 from jupyter_launcher.host.process import is_process_dead
 from jupyter_launcher.models import Gateway, Phase, SessionState, Volume
 from jupyter_launcher.sessions.context import Context
 from jupyter_launcher.sessions.phases import PhaseReporter
+from jupyter_launcher.spec.kernels.options import KernelOptions
 from jupyter_launcher.spec.labels import SessionLabels, ToolLabels, gateway_filter
 from jupyter_launcher.spec.options import SessionSpec
 from jupyter_launcher.waiting import Deadline
 
-__all__ = ["Unit", "has_unit", "make_unit", "remove_lost_unit", "remove_session_unit", "remove_unit_of"]
+__all__ = [
+    "Unit",
+    "check_unit",
+    "find_used",
+    "has_unit",
+    "make_unit",
+    "remove_lost_unit",
+    "remove_session_unit",
+    "remove_unit_of",
+]
 
 _log = logging.getLogger("jupyter_launcher")
+
+
+def check_unit(context: Context, kernels: KernelOptions) -> None:
+    """Refuse kernels that this engine cannot give, before anything is made.
+
+    Raises:
+        OptionError: it does not enforce a limit; the source of a mount cannot be, or is refused; or there is no socket
+            for a broker.
+    """
+    check_kernel_limits(context.engine.traits, kernels)
+    check_kernel_mounts(context.address, kernels, context.rules)
+    if kernels.isolation == "kernel":
+        find_engine_socket(context.address, context.engine_socket)
 
 
 class Unit:
@@ -96,7 +121,6 @@ def make_unit(
         user=spec.user,
         rules=context.rules,
         relabel=spec.pipeline_relabel,
-        read_only=spec.pipeline_read_only,
         kernels=spec.kernels,
         engine_socket=context.engine_socket,
         session_start=start_id,
@@ -126,6 +150,21 @@ def _remove_unwanted(context: Context, session_id: str, start_id: str, gateway: 
 def has_unit(labels: SessionLabels) -> bool:
     """Whether a session was started together with a gateway of its own."""
     return labels.options.get("kernels") is not None
+
+
+def find_used(context: Context, labels: SessionLabels) -> dict[str, str]:
+    """Containers that run kernels of this session alone, by what ``Stats.kernels`` calls them."""
+    if labels.gateway is None or context.swarm is not None:
+        return {}
+    if not has_unit(labels):
+        return {
+            item.kernel_id: item.container_id
+            for item in kernels_of(context.engine, labels.start_id)
+            if item.state == "running"
+        }
+    parts = find_parts(context.engine, labels.start_id)
+    used = {part.labels.kernel_id or part.labels.kernel_name: part.item for part in parts}
+    return {name: item.id for name, item in used.items() if name and item.state == "running"}
 
 
 def remove_session_unit(engine: Engine, labels: SessionLabels) -> tuple[str, ...]:
