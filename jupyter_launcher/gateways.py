@@ -135,12 +135,8 @@ class GatewayCalls:
         """Start a gateway that stays until ``stop_gateway``, or find the one of this id.
 
         The options are those of ``run_gateway``. Asking again with the same id and options gives the same gateway, also
-        from another process; one that has ended is removed, and started anew.
-
-        Args:
-            pipeline_dir: mounted at ``/pipeline-dir``.
-            gateway_id: the idempotency key, 1 to 48 of ``a-z 0-9 - _``; None makes one up.
-            image, kernels, isolation, max_kernels, kernel_idle, network, user, pipeline_relabel: as there.
+        from another process; one that has ended is removed, and started anew. ``gateway_id`` is 1 to 48 of
+        ``a-z 0-9 - _``; None makes one up.
 
         Raises:
             GatewayConflictError: a gateway of this id is there, with other options.
