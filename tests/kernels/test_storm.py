@@ -94,13 +94,9 @@ class Storm:
 
     def kill(self, victim: str, process: subprocess.Popen[bytes]) -> None:
         """End one of a kind without a word; where there is none yet, the launcher's process."""
-        found = [
-            item
-            for item in containers_of(self._client, self._launcher.namespace)
-            if item.id not in self._spared
-            and item.status == "running"
-            and item.name.startswith(PREFIXES.get(victim, ()))
-        ]
+        prefixes = PREFIXES.get(victim, ())
+        running = [item for item in containers_of(self._client, self._launcher.namespace) if item.status == "running"]
+        found = [item for item in running if item.id not in self._spared and item.name.startswith(prefixes)]
         if not found:
             self.killed["launcher"] += 1
             process.send_signal(signal.SIGKILL)
