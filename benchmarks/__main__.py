@@ -82,14 +82,16 @@ def numbers(text: str) -> list[int]:
 
 
 def measured(results: Results, of_kernels: Results, client: Any, options: argparse.Namespace) -> None:
-    parts = set(options.parts)
+    parts, run = set(options.parts), f"jupyter-launcher-benchmark-{os.getpid()}"
     if parts - {"imports", "kernels"}:
-        run = f"jupyter-launcher-benchmark-{os.getpid()}"
-        with images.untuned(client, run) as untuned, images.with_jupyterhub(client, run, untuned) as hub_image:
-            with setting_of(client, run, untuned, hub_image) as setting:
-                in_containers(results, setting, options)
+        with (
+            images.untuned(client, run) as untuned,
+            images.with_jupyterhub(client, run, untuned) as hub_image,
+            setting_of(client, run, untuned, hub_image) as setting,
+        ):
+            in_containers(results, setting, options)
     if "kernels" in parts:
-        with setting_of(client, f"jupyter-launcher-benchmark-{os.getpid()}") as setting:
+        with setting_of(client, run) as setting:
             kernels.measure(of_kernels, setting, 2 * options.rounds)
     if "imports" in parts:
         imports.measure(results, 2 * options.rounds + 1)

@@ -1,7 +1,7 @@
 """A kernel's start, restart and end: beside our gateway, in containers, and by Enterprise Gateway's Docker proxy.
 
 All gateways run at the same time, and each round asks all of them, in an order of its own. A start is from the request
-to the kernel's own answer over a websocket. The kernel's image is the default one of this library for all that have one.
+to the kernel's own answer over a websocket. The kernels' image is the default one of this library.
 """
 
 from __future__ import annotations
