@@ -11,7 +11,7 @@ import pytest
 import requests
 
 from jupyter_launcher import DEFAULT_IMAGE, KernelImage, RunningGateway
-from tests.containers import log_of, output_of
+from tests.containers import log_of, output_of, user_inside
 from tests.kernels.client import Kernels
 from tests.kernels.conftest import RunGateway, containers_of, parts_of
 
@@ -164,7 +164,10 @@ def test_the_engines_socket_is_in_the_broker_alone(
         assert holders == sorted([brokers[0], gateway_of(client, namespace).name])
 
 
-def test_the_containers_have_no_powers(kernels: Kernels, client: Any, namespace: str, isolation: Any) -> None:
+def test_the_containers_have_no_powers(
+    kernels: Kernels, client: Any, namespace: str, isolation: Any, pipeline_dir: Path
+) -> None:
+    owner = user_inside(client, pipeline_dir)
     for name in ("py", "py311"):
         kernels.start(name)
     for container in containers_of(client, namespace):
@@ -174,7 +177,7 @@ def test_the_containers_have_no_powers(kernels: Kernels, client: Any, namespace:
         assert {item.removeprefix("CAP_") for item in host["CapDrop"]} >= {"ALL"} or len(host["CapDrop"]) > 10
         assert not host["CapAdd"], container.name
         assert any(item.startswith("no-new-privileges") for item in host["SecurityOpt"]), container.name
-        assert (container.attrs["Config"]["User"] in ("0:0", "0")) == is_broker, container.name
+        assert container.attrs["Config"]["User"] == ("0:0" if is_broker else owner), container.name
         if is_broker:
             assert host["NetworkMode"] == "none"
             assert host["ReadonlyRootfs"] is True
