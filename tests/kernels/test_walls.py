@@ -44,6 +44,21 @@ except zmq.Again:
 """
 # Every socket of a container's file systems, by device and inode.
 SOCKETS = "find / -path /proc -prune -o -path /sys -prune -o -type s -exec stat -c %d:%i {} + 2>/dev/null; true"
+# Run by a kernel: what each agent that can be seen answers to a request for a kernel.
+USE_OTHER_AGENTS = """
+import json, socket
+found = {line.split()[-1][1:] for line in open("/proc/net/unix") if "@jupyter-launcher-agent/" in line}
+answers = {}
+for name in sorted(found):
+    with socket.socket(socket.AF_UNIX) as agent:
+        agent.settimeout(10)
+        agent.connect("\\0" + name)
+        connection = {"key": "k", "signature_scheme": "hmac-sha256", "kernel_name": "x"}
+        request = {"do": "start", "kernel": "12345678-1234-1234-1234-123456789abc", "name": name.rpartition("/")[2]}
+        agent.sendall(json.dumps({**request, "env": {}, "folder": None, "connection": connection}).encode() + b"\\n")
+        answers[name] = agent.recv(65536).decode()
+print(json.dumps(answers))
+"""
 ENVIRONMENTS = "cat /proc/[0-9]*/environ 2>/dev/null | tr '\\0' '\\n'"
 STATUS = "print([line.split()[1] for line in open('/proc/self/status') if line.startswith(('CapBnd', 'NoNewPr'))])"
 SECRETS = "import time\nfor number in range(60): print('a secret', flush=True); time.sleep(0.2)"
@@ -131,6 +146,17 @@ def test_a_kernel_sees_no_process_of_another_environment(kernels: Kernels) -> No
     assert "of-the-first" in kernels.printed(first, read)
     assert "of-the-second" not in kernels.printed(first, read)
     assert "of-the-first" not in kernels.printed(second, read)
+
+
+@pytest.mark.parametrize("isolation", ["environment"])
+def test_a_kernel_starts_nothing_in_another_images_container(kernels: Kernels) -> None:
+    """The agents of a gateway are in one network, and so are their sockets; each wants a secret of its own."""
+    answers = json.loads(kernels.printed(kernels.start("py"), USE_OTHER_AGENTS))
+    assert sorted(name.rpartition("/")[2] for name in answers) == ["py", "py311"]
+    for name, told in answers.items():
+        assert '"error"' in told, name
+        assert '"ports"' not in told, name
+    assert len(kernels.ids()) == 1
 
 
 def sockets_in(container: Any) -> set[str]:
