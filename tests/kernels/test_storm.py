@@ -85,8 +85,8 @@ class Storm:
             with contextlib.suppress(LauncherError):  # there may be none
                 self._launcher.stop(session_id)
         reaped = self._launcher.reap(min_age=0, keep=self._keep)
-        errors = [f"{item.name}: {item.error}" for item in reaped if item.error]
-        if (left := self.found()) or errors:
+        if left := self.found():
+            errors = [f"{item.name}: {item.error}" for item in reaped if item.error]
             self.left.append(f"{told}: left {left}, errors {errors}")
             self.clear()
         for bystander in self._bystanders:
