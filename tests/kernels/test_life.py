@@ -24,6 +24,7 @@ folder.mkdir(parents=True, exist_ok=True)
 pathlib.Path("/tmp/file").write_text("kept")
 x = 1
 """
+BEGAN = "import pathlib\ndef began(): pathlib.Path('began').touch()\nx = 42"
 SLEEPS = {
     "a cell": "began(); import time; time.sleep(60)",
     "a shell escape": "!touch began; sleep 60",
@@ -84,17 +85,21 @@ def test_a_kernel_whose_container_was_removed_is_made_anew(
 
 
 @pytest.mark.parametrize("name", SLEEPS)
-def test_what_runs_is_interrupted(run_gateway: RunGateway, pipeline_dir: Path, isolation: Any, name: str) -> None:
-    kernels = Kernels(run_gateway({"py": DEFAULT_IMAGE}, isolation=isolation))
-    kernel = kernels.start("py")
-    with kernels.connect(kernel) as channels:
-        begin = "import pathlib\ndef began(): pathlib.Path('began').touch()\nx = 42"
-        assert channels.run(begin).status == "ok"
-        request = channels.execute(SLEEPS[name])
-        assert eventually((pipeline_dir / "began").exists)
-        kernels.interrupt(kernel)
-        channels.reply(request, 30)  # half of what it sleeps
-        assert channels.run("print(x)").text == "42\n"
+def test_what_runs_is_interrupted(
+    run_gateway: RunGateway, pipeline_dir: Path, isolation: Any, name: str, python_311: str
+) -> None:
+    """The way is another one for each of the two: a message, or a signal."""
+    kernels = Kernels(run_gateway({"py": DEFAULT_IMAGE, "py311": python_311}, isolation=isolation))
+    for spec in ("py", "py311"):
+        kernel = kernels.start(spec)
+        with kernels.connect(kernel) as channels:
+            assert channels.run(BEGAN).status == "ok"
+            request = channels.execute(SLEEPS[name])
+            assert eventually((pipeline_dir / "began").exists), spec
+            kernels.interrupt(kernel)
+            channels.reply(request, 30)  # half of what it sleeps
+            assert channels.run("print(x)").text == "42\n"
+        (pipeline_dir / "began").unlink()
 
 
 def test_input_is_asked_for(run_gateway: RunGateway, isolation: Any) -> None:

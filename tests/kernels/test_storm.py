@@ -85,8 +85,8 @@ class Storm:
             with contextlib.suppress(LauncherError):  # there may be none
                 self._launcher.stop(session_id)
         reaped = self._launcher.reap(min_age=0, keep=self._keep)
-        errors = [f"{item.name}: {item.error}" for item in reaped if item.error]
-        if (left := self.found()) or errors:
+        if left := self.found():
+            errors = [f"{item.name}: {item.error}" for item in reaped if item.error]
             self.left.append(f"{told}: left {left}, errors {errors}")
             self.clear()
         for bystander in self._bystanders:
@@ -94,13 +94,9 @@ class Storm:
 
     def kill(self, victim: str, process: subprocess.Popen[bytes]) -> None:
         """End one of a kind without a word; where there is none yet, the launcher's process."""
-        found = [
-            item
-            for item in containers_of(self._client, self._launcher.namespace)
-            if item.id not in self._spared
-            and item.status == "running"
-            and item.name.startswith(PREFIXES.get(victim, ()))
-        ]
+        prefixes = PREFIXES.get(victim, ())
+        running = [item for item in containers_of(self._client, self._launcher.namespace) if item.status == "running"]
+        found = [item for item in running if item.id not in self._spared and item.name.startswith(prefixes)]
         if not found:
             self.killed["launcher"] += 1
             process.send_signal(signal.SIGKILL)

@@ -11,7 +11,7 @@ import pytest
 import requests
 
 from jupyter_launcher import DEFAULT_IMAGE, KernelImage, RunningGateway
-from tests.containers import log_of, output_of
+from tests.containers import log_of, output_of, user_inside
 from tests.kernels.client import Kernels
 from tests.kernels.conftest import RunGateway, containers_of, parts_of
 
@@ -44,6 +44,21 @@ except zmq.Again:
 """
 # Every socket of a container's file systems, by device and inode.
 SOCKETS = "find / -path /proc -prune -o -path /sys -prune -o -type s -exec stat -c %d:%i {} + 2>/dev/null; true"
+# Run by a kernel: what each agent that can be seen answers to a request for a kernel.
+USE_OTHER_AGENTS = """
+import json, socket
+found = {line.split()[-1][1:] for line in open("/proc/net/unix") if "@jupyter-launcher-agent/" in line}
+answers = {}
+for name in sorted(found):
+    with socket.socket(socket.AF_UNIX) as agent:
+        agent.settimeout(10)
+        agent.connect("\\0" + name)
+        connection = {"key": "k", "signature_scheme": "hmac-sha256", "kernel_name": "x"}
+        request = {"do": "start", "kernel": "12345678-1234-1234-1234-123456789abc", "name": name.rpartition("/")[2]}
+        agent.sendall(json.dumps({**request, "env": {}, "folder": None, "connection": connection}).encode() + b"\\n")
+        answers[name] = agent.recv(65536).decode()
+print(json.dumps(answers))
+"""
 ENVIRONMENTS = "cat /proc/[0-9]*/environ 2>/dev/null | tr '\\0' '\\n'"
 STATUS = "print([line.split()[1] for line in open('/proc/self/status') if line.startswith(('CapBnd', 'NoNewPr'))])"
 SECRETS = "import time\nfor number in range(60): print('a secret', flush=True); time.sleep(0.2)"
@@ -133,6 +148,17 @@ def test_a_kernel_sees_no_process_of_another_environment(kernels: Kernels) -> No
     assert "of-the-first" not in kernels.printed(second, read)
 
 
+@pytest.mark.parametrize("isolation", ["environment"])
+def test_a_kernel_starts_nothing_in_another_images_container(kernels: Kernels) -> None:
+    """The agents of a gateway are in one network, and so are their sockets; each wants a secret of its own."""
+    answers = json.loads(kernels.printed(kernels.start("py"), USE_OTHER_AGENTS))
+    assert sorted(name.rpartition("/")[2] for name in answers) == ["py", "py311"]
+    for name, told in answers.items():
+        assert '"error"' in told, name
+        assert '"ports"' not in told, name
+    assert len(kernels.ids()) == 1
+
+
 def sockets_in(container: Any) -> set[str]:
     """Of all sockets that root finds in a container."""
     found = container.exec_run(["sh", "-c", SOCKETS], user="0:0", privileged=True)
@@ -164,7 +190,10 @@ def test_the_engines_socket_is_in_the_broker_alone(
         assert holders == sorted([brokers[0], gateway_of(client, namespace).name])
 
 
-def test_the_containers_have_no_powers(kernels: Kernels, client: Any, namespace: str, isolation: Any) -> None:
+def test_the_containers_have_no_powers(
+    kernels: Kernels, client: Any, namespace: str, isolation: Any, pipeline_dir: Path
+) -> None:
+    owner = user_inside(client, pipeline_dir)
     for name in ("py", "py311"):
         kernels.start(name)
     for container in containers_of(client, namespace):
@@ -174,7 +203,7 @@ def test_the_containers_have_no_powers(kernels: Kernels, client: Any, namespace:
         assert {item.removeprefix("CAP_") for item in host["CapDrop"]} >= {"ALL"} or len(host["CapDrop"]) > 10
         assert not host["CapAdd"], container.name
         assert any(item.startswith("no-new-privileges") for item in host["SecurityOpt"]), container.name
-        assert (container.attrs["Config"]["User"] in ("0:0", "0")) == is_broker, container.name
+        assert container.attrs["Config"]["User"] == ("0:0" if is_broker else owner), container.name
         if is_broker:
             assert host["NetworkMode"] == "none"
             assert host["ReadonlyRootfs"] is True

@@ -590,6 +590,8 @@ class FakeJupyter:
         self.alive = 200
         self.contents = 200
         self.kernelspecs = 200
+        self.specs = ["python3"]
+        self.bound: list[str] = []
         self.shutdown_status = 200
         self.heeds_shutdown = True
         self.heeds_sigterm = True
@@ -635,7 +637,7 @@ class FakeJupyter:
         if api.startswith("/api/contents"):
             return (self.contents, b"[]") if headers.get("Authorization") == f"token {TOKEN}" else (403, b"{}")
         if api == "/api/kernelspecs":
-            return self.kernelspecs, b'{"kernelspecs": {"python3": {}}}'
+            return self.kernelspecs, json.dumps({"kernelspecs": {name: {} for name in self.specs}}).encode()
         if api == "/api/shutdown":
             if self.heeds_shutdown:
                 self._end(0)
@@ -675,6 +677,9 @@ class FakeJupyter:
         if name == "terminate":
             if self.heeds_sigterm:
                 self._end(143)
+            return printed("")
+        if name == "bind":
+            self.bound.append(argv[-1])
             return printed("")
         assert name == "find", argv
         return printed("\n".join(item if " " in item else f"{item} - - 1" for item in self.marked))

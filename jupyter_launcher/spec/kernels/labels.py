@@ -39,6 +39,7 @@ _YES = "yes"
 _PART = LABEL_PREFIX + "part"
 _NAMESPACE = LABEL_PREFIX + "namespace"
 _OWNER = LABEL_PREFIX + "owner"
+_PROCESS = LABEL_PREFIX + "process"
 KERNEL_ID = LABEL_PREFIX + "kernel-id"
 KERNEL_NAME = LABEL_PREFIX + "kernel-name"
 KERNEL_OF = LABEL_PREFIX + "kernel-of"
@@ -121,6 +122,7 @@ class PartLabels:
         namespace, owner: of the launcher that runs the gateway.
         gateway_start: which start of which gateway it is of.
         gateway_id: of that gateway; empty for a kernel.
+        process: of a network, a mark of the process that made it; else empty.
         kernel_id, kernel_of: of a kernel; else empty.
         kernel_name: of a kernel, and of the kernels of an agent; else empty.
     """
@@ -130,6 +132,7 @@ class PartLabels:
     owner: str
     gateway_start: str
     gateway_id: str = ""
+    process: str = ""
     kernel_id: str = ""
     kernel_name: str = ""
     kernel_of: str = ""
@@ -149,6 +152,7 @@ class PartLabels:
             namespace=namespace,
             owner=labels.get(_OWNER, ""),
             gateway_start=start,
+            process=labels.get(_PROCESS, ""),
             kernel_name=labels.get(KERNEL_NAME, ""),
         )
         if kind == "kernel":
@@ -176,15 +180,21 @@ def _is_name(text: str) -> bool:
 
 
 def part_labels(
-    kind: str, namespace: str, owner: str, gateway_start: str, image: Mapping[str, str] | None = None
+    kind: str,
+    namespace: str,
+    owner: str,
+    gateway_start: str,
+    image: Mapping[str, str] | None = None,
+    process: str = "",
 ) -> dict[str, str]:
     """The labels of an agent, a broker, a kernel or an own network; the broker adds what is of one kernel.
 
     ``image``: its image's, of which the container has each of ours that is not among these without a text: an image may
-    be committed from a session or a gateway, whose labels would tell of it.
+    be committed from a session or a gateway, whose labels would tell of it. ``process``: a mark of who makes a network.
     """
     hidden = {name: "" for name in image or () if name.startswith(LABEL_PREFIX)}
-    return hidden | {_PART: kind, _NAMESPACE: namespace, _OWNER: owner, GATEWAY_START: gateway_start}
+    known = {_PART: kind, _NAMESPACE: namespace, _OWNER: owner, GATEWAY_START: gateway_start}
+    return hidden | known | ({_PROCESS: process} if process else {})
 
 
 def gateway_name(namespace: str, gateway_id: str) -> str:
