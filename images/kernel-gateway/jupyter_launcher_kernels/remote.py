@@ -12,9 +12,10 @@ from weakref import WeakSet
 import zmq
 from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client.provisioning import KernelProvisionerBase
-from jupyter_launcher_kernels.part import End, PartConnection, PartError
 from tornado.web import HTTPError
 from traitlets import Integer
+
+from jupyter_launcher_kernels.part import End, PartConnection, PartError
 
 __all__ = ["RemoteProvisioner"]
 

@@ -7,6 +7,7 @@ from collections.abc import MutableMapping
 from typing import Any
 
 import zmq
+
 from jupyter_launcher_kernels.holds import HoldError, take_holds, watch_holds
 from jupyter_launcher_kernels.lifeline import watch_session
 from jupyter_launcher_kernels.memory import start_counting

@@ -222,7 +222,7 @@ class Client:
 
     def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
         acts = {"start": self._start, "signal": self._signal, "hold": self._hold}
-        act = acts.get(request.get("do"))
+        act = acts.get(str(request.get("do")))
         if act is None:
             raise RefusedError(400, "there is start, signal and hold")
         try:
