@@ -153,6 +153,7 @@ class RemoteProvisioner(KernelProvisionerBase):
             "start",
             kernel=self.kernel_id,
             name=name,
+            secret=self.kernel_spec.secret,
             env={key: value for key, value in env.items() if _VARIABLE_NAME.fullmatch(key)},
             folder=folder,
             connection={"key": manager.session.key.decode(), **info},

@@ -46,7 +46,7 @@ def use_containers(c: Any, environment: MutableMapping[str, str]) -> None:
         c.MappingKernelManager.cull_connected = True
     start_counting()
     try:
-        watch_holds(take_holds(kernel["address"] for kernel in kernels.values()))
+        watch_holds(take_holds({kernel["address"]: kernel.get("secret", "") for kernel in kernels.values()}))
     except HoldError as error:
         print(f"jupyter-launcher: {error}", file=sys.stderr, flush=True)
         sys.exit(_NO_PART)

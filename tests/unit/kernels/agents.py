@@ -17,6 +17,7 @@ from jupyter_launcher.spec.server import read_script
 from tests.containers import eventually
 
 ARGV = (sys.executable, "-IS", "-c", read_script("kernels/agent.py"))
+SECRET = "the agent's own"  # noqa: S105 - made up
 CONNECTION = {"key": "secret-key", "signature_scheme": "hmac-sha256", "kernel_name": "one"}
 
 
@@ -43,6 +44,7 @@ class Peer:
 
     def start(self, **request: Any) -> dict[str, Any]:
         asked = {"kernel": str(uuid.uuid4()), "name": "one", "env": {}, "folder": None, "connection": CONNECTION}
+        asked["secret"] = SECRET
         return self.ask("start", **{**asked, **request})
 
     def ended(self) -> dict[str, Any]:
@@ -62,7 +64,8 @@ class AgentProcess:
         self.address = f"jupyter-launcher-agent/{uuid.uuid4().hex}/one"
         self.log = log
         self.folder = folder
-        given = {"address": self.address, "name": "one", "argv": list(argv), "folder": str(folder), **policy}
+        given = {"address": self.address, "name": "one", "argv": list(argv), "folder": str(folder)}
+        given.update({"secret": SECRET, **policy})
         with log.open("wb") as opened:
             self.process = subprocess.Popen(
                 ARGV,
@@ -89,7 +92,7 @@ class AgentProcess:
 
     def hold(self) -> Peer:
         holder = self.connect()
-        assert holder.ask("hold") == {}
+        assert holder.ask("hold", secret=SECRET) == {}
         return holder
 
     def end(self) -> int:

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from jupyter_launcher.server.inside.kernels import agent as inside
 from tests.containers import eventually
-from tests.unit.kernels.agents import ARGV, CONNECTION, AgentProcess, Peer, environment_of, is_alive, run_agent
+from tests.unit.kernels.agents import ARGV, CONNECTION, SECRET, AgentProcess, Peer, environment_of, is_alive, run_agent
 
 # A kernel that writes down its process, folder and connection file, and waits.
 WAITS = ("sh", "-c", 'echo "$$ $PWD $0" >"$KERNEL_ID.up"; echo started; exec sleep 600', "{connection_file}")
@@ -214,8 +214,8 @@ def test_a_folder_below_the_pipeline_is_taken(agent: AgentProcess) -> None:
         {"kernel": "../x"}, {"kernel": KERNEL + "\n"}, {"kernel": 5}, {"kernel": KERNEL.replace("1", "/")},
         {"env": {"PATH": "/x"}}, {"env": {"KERNEL_A=B": "x"}}, {"env": {"KERNEL_": "x"}}, {"env": {"KERNEL_A": 1}},
         {"env": {"KERNEL_A": "\0"}}, {"env": {"KERNEL_A\n": ""}}, {"env": ["KERNEL_A"]}, {"folder": "/x\0"},
-        {"env": {"KERNEL_A": "\ud800"}}, {"connection": None}, {"connection": {}}, {"name": None}, {"name": ["one"]}, {"folder": 1},
-        {"connection": {**CONNECTION, "key": 1}}, {"connection": {**CONNECTION, "curve_publickey": "p"}},
+        {"env": {"KERNEL_A": "\ud800"}}, {"connection": None}, {"connection": {}}, {"name": None}, {"name": ["one"]},
+        {"folder": 1}, {"connection": {**CONNECTION, "key": 1}}, {"connection": {**CONNECTION, "curve_publickey": "p"}},
     ],
 )  # fmt: skip
 def test_a_wrong_start_starts_nothing(agent: AgentProcess, wrong: dict[str, Any]) -> None:
@@ -223,6 +223,18 @@ def test_a_wrong_start_starts_nothing(agent: AgentProcess, wrong: dict[str, Any]
     peer = agent.connect()
     assert peer.start(**wrong)["status"] == 400
     assert peer.start(kernel=KERNEL)["run"] == 1
+
+
+@pytest.mark.parametrize("secret", [None, "", SECRET + " ", 5, ["x"], "\ud800"])
+def test_who_does_not_know_the_secret_is_sent_away(agent: AgentProcess, secret: object) -> None:
+    stranger = agent.connect()
+    assert stranger.ask("hold", secret=secret)["status"] == 403
+    assert stranger.next() == {}
+    agent.hold()
+    stranger = agent.connect()
+    assert stranger.start(kernel=KERNEL, secret=secret)["status"] == 403
+    assert stranger.next() == {}
+    assert list(agent.folder.iterdir()) == []
 
 
 def test_another_name_is_not_found(agent: AgentProcess) -> None:
@@ -261,7 +273,11 @@ def test_garbage_is_answered_and_ends_the_connection_with_its_kernel(agent: Agen
 def test_a_line_without_an_end_is_none(agent: AgentProcess) -> None:
     agent.hold()
     peer = agent.connect()
-    peer.send(json.dumps({"do": "start", "kernel": KERNEL, "name": "one", "connection": CONNECTION}).encode())
+    peer.send(
+        json.dumps(
+            {"do": "start", "kernel": KERNEL, "name": "one", "secret": SECRET, "connection": CONNECTION}
+        ).encode()
+    )
     peer.socket.shutdown(socket.SHUT_WR)
     assert peer.next() == {}
     assert list(agent.folder.iterdir()) == []
@@ -271,10 +287,10 @@ def test_no_kernel_starts_before_the_hold_and_there_is_one_hold(agent: AgentProc
     peer = agent.connect()
     assert peer.start()["status"] == 409
     holder = agent.hold()
-    assert peer.ask("hold")["status"] == 409
-    assert holder.ask("hold")["status"] == 409
+    assert peer.ask("hold", secret=SECRET)["status"] == 409
+    assert holder.ask("hold", secret=SECRET)["status"] == 409
     assert peer.start()["run"] == 1
-    assert peer.ask("hold")["status"] == 409
+    assert peer.ask("hold", secret=SECRET)["status"] == 409
 
 
 @pytest.mark.parametrize("how", ["hold", "SIGTERM", "SIGINT"])
@@ -300,7 +316,8 @@ def test_connections_are_bounded(agent: AgentProcess) -> None:
 
 
 @pytest.mark.parametrize(
-    "policy", ["", "[]", "{}", '{"address": "x", "name": "x"}', '{"address": "x", "name": "x", "argv": 5}']
+    "policy",
+    ["", "[]", "{}", '{"address": "x", "name": "x"}', '{"address": "x", "name": "x", "secret": "x", "argv": 5}'],
 )
 def test_a_wrong_policy_is_said(policy: str) -> None:
     environment = {**os.environ, inside.VARIABLE: policy}
@@ -311,7 +328,7 @@ def test_a_wrong_policy_is_said(policy: str) -> None:
 
 def test_an_address_that_is_taken_is_said(agent: AgentProcess) -> None:
     agent.hold()
-    given = {"address": agent.address, "name": "one", "argv": ["true"]}
+    given = {"address": agent.address, "name": "one", "secret": "", "argv": ["true"]}
     environment = {**os.environ, inside.VARIABLE: json.dumps(given)}
     run = subprocess.run(ARGV, env=environment, capture_output=True, text=True, timeout=30, check=False)
     assert (run.returncode, run.stdout) == (
@@ -322,7 +339,7 @@ def test_an_address_that_is_taken_is_said(agent: AgentProcess) -> None:
 
 def test_without_a_hold_the_agent_gives_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any) -> None:
     monkeypatch.setattr(inside, "HOLD_SECONDS", 0.1)
-    given = {"address": f"test/{uuid.uuid4()}", "name": "one", "argv": ["true"], "folder": str(tmp_path)}
+    given = {"address": f"test/{uuid.uuid4()}", "name": "one", "secret": "", "argv": ["true"], "folder": str(tmp_path)}
     running = inside.Agent(inside.Policy(json.dumps(given)))
     running.listen()
     assert running.serve() == 1
