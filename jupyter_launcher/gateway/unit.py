@@ -39,13 +39,13 @@ def make_gateway(engine: Engine, address: EngineAddress, request: GatewayRequest
     """
     plan = plan_gateway(engine, address, request)
     name = request.gateway_id
-    deadline = Deadline(request.seconds)
-    found = None if name is None else _find_running(engine, address, plan, name, deadline)
+    found = None if name is None else _find_running(engine, address, plan, name, Deadline(request.seconds))
     if found is not None:
         return found
     kernels = {} if request.kernels is None else find_kernels(engine, request.kernels, plan.folder.user)
     taken: TakenError | None = None
-    for attempt in attempts(Deadline(request.seconds), NotYetError):
+    deadline = Deadline(request.seconds)
+    for attempt in attempts(deadline, NotYetError):
         with attempt:
             if taken is not None and name is not None:  # who has the name may have made the same gateway
                 found = _find_running(engine, address, plan, name, deadline)

@@ -13,8 +13,9 @@ from jupyter_launcher.errors import GatewayError, GatewayNotRunningError, Gatewa
 from jupyter_launcher.gateway.find import read_token
 from jupyter_launcher.host.address import EngineAddress
 from jupyter_launcher.models import RunningGateway, Volume
-from jupyter_launcher.server.api import JupyterApi, NoAnswerError
+from jupyter_launcher.server.api import JupyterApi
 from jupyter_launcher.server.failures import describe_directory
+from jupyter_launcher.server.ready import find_kernelspecs
 from jupyter_launcher.waiting import Deadline, NotYetError, attempts
 
 __all__ = ["Awaited", "find_url_of", "wait_until_ready"]
@@ -113,17 +114,10 @@ def _is_ready(gateway: RunningGateway, kernels: tuple[str, ...] | None, deadline
     Raises:
         GatewayError: they are not those of ``kernels``.
     """
-    api = JupyterApi(gateway.url, gateway.token)
-    try:
-        limit = Deadline(max(0.1, min(_REQUEST_SECONDS, deadline.remaining())))
-        answer = api.request("GET", "api/kernelspecs", limit)
-    except NoAnswerError:
-        return False
-    if answer.status != 200 or kernels is None:
-        return answer.status == 200
-    specs = answer.body.get("kernelspecs") if isinstance(answer.body, dict) else None
-    if isinstance(specs, dict) and specs.keys() == set(kernels):
-        return True
+    limit = Deadline(max(0.1, min(_REQUEST_SECONDS, deadline.remaining())))
+    specs = find_kernelspecs(JupyterApi(gateway.url, gateway.token), limit)
+    if specs is None or kernels is None or specs == set(kernels):
+        return specs is not None
     msg = f"the gateway {gateway.name} does not offer the kernels {', '.join(kernels)}: its image has not our package"
     hint = "kernels= needs the image `kernel-gateway` of the launcher, or one that is built upon it"
     raise GatewayError(msg, hint=hint, gateway=gateway.name)
