@@ -12,9 +12,10 @@ from weakref import WeakSet
 import zmq
 from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client.provisioning import KernelProvisionerBase
-from jupyter_launcher_kernels.part import End, PartConnection, PartError
 from tornado.web import HTTPError
 from traitlets import Integer
+
+from jupyter_launcher_kernels.part import End, PartConnection, PartError
 
 __all__ = ["RemoteProvisioner"]
 
@@ -152,6 +153,7 @@ class RemoteProvisioner(KernelProvisionerBase):
             "start",
             kernel=self.kernel_id,
             name=name,
+            secret=self.kernel_spec.secret,
             env={key: value for key, value in env.items() if _VARIABLE_NAME.fullmatch(key)},
             folder=folder,
             connection={"key": manager.session.key.decode(), **info},
