@@ -110,6 +110,7 @@ def _join(
         raise GatewayNotRunningError(msg, hint=hint, gateway=info.name, state=info.state)
     awaited = Awaited(
         container=info.id,
+        name=info.name,
         gateway_id=labels.gateway_id,
         find_url=find_url_of(address, plan.host_ip, info.network_mode),
         pipeline_dir=plan.folder.path,

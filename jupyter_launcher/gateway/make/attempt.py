@@ -131,6 +131,7 @@ class Making:
             raise describe_closed_directory(self._plan.folder.path, error) or error from error.__cause__
         awaited = Awaited(
             container=self._container,
+            name=self._name,
             gateway_id=self._gateway_id,
             find_url=find_url,
             pipeline_dir=self._plan.folder.path,

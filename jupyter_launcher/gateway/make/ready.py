@@ -36,6 +36,7 @@ class Awaited:
 
     Attributes:
         container: its id.
+        name: of its container.
         gateway_id: the last part of its name.
         find_url: where this process reaches it; None: nowhere.
         pipeline_dir: mounted there, for errors.
@@ -44,6 +45,7 @@ class Awaited:
     """
 
     container: str
+    name: str
     gateway_id: str
     find_url: Callable[[ContainerInfo], str | None]
     pipeline_dir: Path | Volume
@@ -73,19 +75,18 @@ def wait_until_ready(engine: Engine, awaited: Awaited, deadline: Deadline) -> Ru
         PipelineDirError: it saw another directory, or cannot enter it.
     """
     ready: RunningGateway | None = None
-    name = awaited.container
+    name = awaited.name
     for attempt in attempts(deadline, NotYetError):
         with attempt:
             info = engine.inspect(awaited.container)
             for part, what in awaited.parts.items():  # first, since it tells why the gateway ended
-                _require_part(engine, part, what, awaited, info)
+                _require_part(engine, part, what, name)
             if info is None or not info.running:
                 raise _describe_ended(engine, awaited, info)
-            name = info.name
             url = awaited.find_url(info)
             if url is None:
-                msg = f"the gateway {info.name} has no address and no published port on network {info.network_mode!r}"
-                raise GatewayError(msg, hint="use a bridge network that can publish", gateway=info.name)
+                msg = f"the gateway {name} has no address and no published port on network {info.network_mode!r}"
+                raise GatewayError(msg, hint="use a bridge network that can publish", gateway=name)
             ready = ready or _read_running(engine, awaited, info, url, deadline)
             if ready is None or not _is_ready(ready, awaited.kernels, deadline):
                 raise NotYetError
@@ -123,7 +124,7 @@ def _is_ready(gateway: RunningGateway, kernels: tuple[str, ...] | None, deadline
     raise GatewayError(msg, hint=hint, gateway=gateway.name)
 
 
-def _require_part(engine: Engine, container: str, what: str, awaited: Awaited, gateway: ContainerInfo | None) -> None:
+def _require_part(engine: Engine, container: str, what: str, gateway: str) -> None:
     """See that a part runs.
 
     Raises:
@@ -141,13 +142,12 @@ def _require_part(engine: Engine, container: str, what: str, awaited: Awaited, g
     hint = "its log tells why"
     if code == _NO_ENGINE:
         hint = "give Launcher(engine_socket=...) the path that the engine's socket has on the engine's host"
-    name = awaited.container if gateway is None else gateway.name
-    raise GatewayNotRunningError(msg, hint=hint, gateway=name, state=state, exit_code=code, log_tail=log)
+    raise GatewayNotRunningError(msg, hint=hint, gateway=gateway, state=state, exit_code=code, log_tail=log)
 
 
 def _describe_ended(engine: Engine, awaited: Awaited, info: ContainerInfo | None) -> LauncherError:
     state, code = ("gone", None) if info is None else (info.state, info.exit_code)
-    name = awaited.container if info is None else info.name
+    name = awaited.name
     log = engine.log_tail(awaited.container)
     last = log.rstrip().rpartition("\n")[2]
     # A gateway's own exit codes may be the same, so where there is a log, its last line decides.
