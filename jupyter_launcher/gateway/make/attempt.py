@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import secrets
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ from jupyter_launcher.engine.protocol import Engine
 from jupyter_launcher.engine.types import BindMount, ContainerConfig
 from jupyter_launcher.errors import EngineError, GatewayError, UnsupportedOptionError
 from jupyter_launcher.gateway.limits import describe_refusal
-from jupyter_launcher.gateway.make.ready import Awaited, find_url_of, wait_until_ready
+from jupyter_launcher.gateway.make.ready import Awaited, find_url_of, require_gateway, wait_until_ready
 from jupyter_launcher.gateway.make.request import MAKE_NETWORK, GatewayPlan
 from jupyter_launcher.gateway.parts import remove_unit
 from jupyter_launcher.host.address import EngineAddress
@@ -95,6 +96,7 @@ class Making:
         self._name = gateway_name(plan.request.namespace, gateway_id)
         self._network = plan.network or plan.own_network(gateway_id)
         self._container: str | None = None
+        self._secrets = {name: secrets.token_hex(32) for name in found}  # of the agents
 
     def make(self) -> MadeGateway:
         """Make it, and wait until it answers.
@@ -136,9 +138,13 @@ class Making:
             find_url=find_url,
             pipeline_dir=self._plan.folder.path,
             kernels=self._plan.kernel_names,
-            parts=self._start_parts(self._container),  # while the gateway's own process starts
         )
-        running = wait_until_ready(self._engine, awaited, deadline)
+        try:
+            parts = self._start_parts(self._container)  # while the gateway's own process starts
+        except EngineError:
+            require_gateway(self._engine, awaited)  # else nobody joins its network
+            raise
+        running = wait_until_ready(self._engine, replace(awaited, parts=parts), deadline)
         return MadeGateway(running=running, container_id=self._container, start=self._start, network=self._network)
 
     def _make_network(self) -> None:
@@ -191,7 +197,7 @@ class Making:
         )
         config = self._limit_rights(config)
         if kernels is not None:
-            told = gateway_environment(kernels, self._found, self._start)
+            told = gateway_environment(kernels, self._found, self._start, self._secrets)
             config = replace(config, environment={**config.environment, **told})
         if plan.socket:  # a volume of its own, which nobody but its broker mounts
             volume = BindMount(source="", target=BROKER_DIR, type="volume")
@@ -239,6 +245,7 @@ class Making:
             user=self._plan.folder.user,
             gateway=gateway,
             gateway_start=self._start,
+            secret=self._secrets[name],
             labels=self._label("agent", image.image),
             proxies=self._engine.proxies,
         )

@@ -18,7 +18,7 @@ from jupyter_launcher.server.failures import describe_directory
 from jupyter_launcher.server.ready import find_kernelspecs
 from jupyter_launcher.waiting import Deadline, NotYetError, attempts
 
-__all__ = ["Awaited", "find_url_of", "wait_until_ready"]
+__all__ = ["Awaited", "find_url_of", "require_gateway", "wait_until_ready"]
 
 _REQUEST_SECONDS = 5.0
 _TOKEN_SECONDS = 5.0
@@ -78,11 +78,9 @@ def wait_until_ready(engine: Engine, awaited: Awaited, deadline: Deadline) -> Ru
     name = awaited.name
     for attempt in attempts(deadline, NotYetError):
         with attempt:
-            info = engine.inspect(awaited.container)
-            for part, what in awaited.parts.items():  # first, since it tells why the gateway ended
+            for part, what in awaited.parts.items():  # first, since they tell why the gateway ended
                 _require_part(engine, part, what, name)
-            if info is None or not info.running:
-                raise _describe_ended(engine, awaited, info)
+            info = require_gateway(engine, awaited)
             url = awaited.find_url(info)
             if url is None:
                 msg = f"the gateway {name} has no address and no published port on network {info.network_mode!r}"
@@ -143,6 +141,19 @@ def _require_part(engine: Engine, container: str, what: str, gateway: str) -> No
     if code == _NO_ENGINE:
         hint = "give Launcher(engine_socket=...) the path that the engine's socket has on the engine's host"
     raise GatewayNotRunningError(msg, hint=hint, gateway=gateway, state=state, exit_code=code, log_tail=log)
+
+
+def require_gateway(engine: Engine, awaited: Awaited) -> ContainerInfo:
+    """See that the gateway itself runs.
+
+    Raises:
+        GatewayNotRunningError: it does not.
+        PipelineDirError: since it saw another directory, or cannot enter it.
+    """
+    info = engine.inspect(awaited.container)
+    if info is None or not info.running:
+        raise _describe_ended(engine, awaited, info)
+    return info
 
 
 def _describe_ended(engine: Engine, awaited: Awaited, info: ContainerInfo | None) -> LauncherError:
