@@ -10,9 +10,9 @@ from jupyter_launcher.acts import leaves, shielded
 from jupyter_launcher.engine.protocol import Engine
 from jupyter_launcher.engine.types import ContainerInfo
 from jupyter_launcher.errors import GatewayConflictError, GatewayError, GatewayNotRunningError
-from jupyter_launcher.gateway.make.attempt import MAKING_SECONDS, MadeGateway, Making, TakenError
+from jupyter_launcher.gateway.make.attempt import MAKING_SECONDS, Making, TakenError
 from jupyter_launcher.gateway.make.ready import Awaited, find_url_of, wait_until_ready
-from jupyter_launcher.gateway.make.request import GatewayPlan, GatewayRequest, plan_gateway
+from jupyter_launcher.gateway.make.request import GatewayPlan, GatewayRequest, MadeGateway, plan_gateway
 from jupyter_launcher.gateway.parts import remove_unit
 from jupyter_launcher.gateway.preflight import find_kernels
 from jupyter_launcher.host.address import EngineAddress

@@ -7,7 +7,7 @@ import logging
 import secrets
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from jupyter_launcher.acts import leaves, note_left, shielded
@@ -16,11 +16,11 @@ from jupyter_launcher.engine.types import BindMount, ContainerConfig
 from jupyter_launcher.errors import EngineError, GatewayError, UnsupportedOptionError
 from jupyter_launcher.gateway.limits import describe_refusal
 from jupyter_launcher.gateway.make.ready import Awaited, find_url_of, require_gateway, wait_until_ready
-from jupyter_launcher.gateway.make.request import MAKE_NETWORK, GatewayPlan
+from jupyter_launcher.gateway.make.request import MAKE_NETWORK, GatewayPlan, MadeGateway
 from jupyter_launcher.gateway.parts import remove_unit
 from jupyter_launcher.host.address import EngineAddress
 from jupyter_launcher.host.process import is_process_dead, process_mark
-from jupyter_launcher.models import KernelImage, RunningGateway
+from jupyter_launcher.models import KernelImage
 from jupyter_launcher.server.failures import describe_closed_directory
 from jupyter_launcher.spec.checks import PIPELINE_TARGET
 from jupyter_launcher.spec.container import gateway_config
@@ -46,30 +46,13 @@ from jupyter_launcher.spec.labels import gateway_labels, gateway_name
 from jupyter_launcher.threads import map_at_once
 from jupyter_launcher.waiting import Deadline
 
-__all__ = ["MAKING_SECONDS", "MadeGateway", "Making", "TakenError"]
+__all__ = ["MAKING_SECONDS", "Making", "TakenError"]
 
 _log = logging.getLogger("jupyter_launcher")
 _THREADS = 4
 _CONFLICT = 409
 MAKING_SECONDS = 60.0
 """Between the create of a gateway, or of its network, and the start of the gateway lie two calls to the engine."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MadeGateway:
-    """A gateway that answers, and what finds its parts again.
-
-    Attributes:
-        running: as callers get it.
-        container_id: of the gateway's container.
-        start: in the labels of all that is of this start of it.
-        network: that its container, and those of its kernels, are on.
-    """
-
-    running: RunningGateway
-    container_id: str
-    start: str
-    network: str
 
 
 class TakenError(Exception):
