@@ -1,4 +1,4 @@
-"""What a gateway of ours is to be: ``GatewayRequest``; what was found out before one is made, and what there is then."""
+"""What a gateway of ours is to be, what was found out before one is made, and what there is then."""
 
 from __future__ import annotations
 
