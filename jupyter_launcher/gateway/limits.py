@@ -5,7 +5,7 @@ from __future__ import annotations
 from jupyter_launcher.engine.traits import EngineTraits
 from jupyter_launcher.engine.types import ContainerConfig
 from jupyter_launcher.errors import EngineError, OptionError, UnsupportedOptionError
-from jupyter_launcher.spec.checks import check_cores
+from jupyter_launcher.spec.checks import refuse_option
 
 __all__ = ["LIMITS_HINT", "describe_refusal", "describe_unenforced", "refuse_unenforced"]
 
@@ -45,7 +45,9 @@ def refuse_unenforced(
     Raises:
         OptionError: names the limit.
     """
-    check_cores(cpus, traits.cores)
+    if cpus is not None and traits.cores is not None and cpus > traits.cores:
+        seen = f"is {cpus:g}, and the engine's host has {traits.cores}"
+        refuse_option("cpus", seen, "give no more, or None for no limit")
     limits = {"memory": (memory, traits.limits_memory), "cpus": (cpus, traits.limits_cpus)}
     for option, (asked, is_enforced) in limits.items():
         if asked is not None and is_enforced is False:

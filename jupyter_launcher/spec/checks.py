@@ -28,7 +28,6 @@ __all__ = [
     "check_age",
     "check_base_url",
     "check_callback",
-    "check_cores",
     "check_cpus",
     "check_flag",
     "check_gateway",
@@ -301,12 +300,6 @@ def check_cpus(value: object, option: str) -> float | None:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0.01 <= value <= _MOST_CPUS:
         refuse_option(option, f"is {show_value(value)}", "give a number of cores from 0.01 up, such as 1.5")
     return value
-
-
-def check_cores(cpus: float | None, cores: int | None) -> None:
-    """Refuse more cores than the engine's host has. None of the first: no limit; of the second: not known."""
-    if cpus is not None and cores is not None and cpus > cores:
-        refuse_option("cpus", f"is {cpus:g}, and the engine's host has {cores}", "give no more, or None for no limit")
 
 
 def check_umask(value: object, option: str) -> str | None:

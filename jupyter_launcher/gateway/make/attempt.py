@@ -7,11 +7,13 @@ import logging
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from jupyter_launcher.acts import leaves, note_left, shielded
 from jupyter_launcher.engine.protocol import Engine
 from jupyter_launcher.engine.types import BindMount, ContainerConfig
 from jupyter_launcher.errors import EngineError, GatewayError, UnsupportedOptionError
+from jupyter_launcher.gateway.limits import describe_refusal
 from jupyter_launcher.gateway.make.ready import Awaited, find_url_of, wait_until_ready
 from jupyter_launcher.gateway.make.request import MAKE_NETWORK, GatewayPlan
 from jupyter_launcher.gateway.parts import remove_unit
@@ -19,6 +21,7 @@ from jupyter_launcher.host.address import EngineAddress
 from jupyter_launcher.host.process import is_process_dead, process_mark
 from jupyter_launcher.models import KernelImage, RunningGateway
 from jupyter_launcher.server.failures import describe_closed_directory
+from jupyter_launcher.spec.checks import PIPELINE_TARGET
 from jupyter_launcher.spec.container import gateway_config
 from jupyter_launcher.spec.kernels.containers import (
     BROKER_DIR,
@@ -29,7 +32,6 @@ from jupyter_launcher.spec.kernels.containers import (
 )
 from jupyter_launcher.spec.kernels.found import FoundKernel
 from jupyter_launcher.spec.kernels.labels import (
-    KERNEL_NAME,
     GatewayLabels,
     PartLabels,
     agent_name,
@@ -89,7 +91,7 @@ class Making:
         self._plan = plan
         self._found = found
         self._gateway_id = gateway_id
-        self._start = uuid.uuid4().hex
+        self._start = plan.request.session_start or uuid.uuid4().hex
         self._name = gateway_name(plan.request.namespace, gateway_id)
         self._network = plan.network or plan.own_network(gateway_id)
         self._container: str | None = None
@@ -186,6 +188,7 @@ class Making:
             network=self._network,
             proxies=self._engine.proxies,
         )
+        config = self._limit_rights(config)
         if kernels is not None:
             told = gateway_environment(kernels, self._found, self._start)
             config = replace(config, environment={**config.environment, **told})
@@ -235,11 +238,16 @@ class Making:
             user=self._plan.folder.user,
             gateway=gateway,
             gateway_start=self._start,
-            labels={**self._label("agent", image.image), KERNEL_NAME: name},
+            labels=self._label("agent", image.image),
             proxies=self._engine.proxies,
         )
-        container = self._create_part(config, agent_name(request.namespace, self._gateway_id, number))
-        self._engine.start(container)
+        try:
+            container = self._create_part(
+                self._limit_rights(config), agent_name(request.namespace, self._gateway_id, number)
+            )
+            self._engine.start(container)
+        except EngineError as error:
+            raise describe_refusal(config, error) or error from error.__cause__
         return container, f"the agent of kernel {name!r} in {image.image}"
 
     def _start_broker(self, gateway: str, kernels: KernelOptions) -> str:
@@ -249,25 +257,9 @@ class Making:
         if not volume:
             msg = f"the engine does not tell which volume of gateway {self._name} is at {BROKER_DIR}"
             raise GatewayError(msg, hint="take isolation='environment'", gateway=self._name)
-        bodies = {
-            name: self._engine.to_body(
-                kernel_config(
-                    name,
-                    image,
-                    self._found[name],
-                    pipeline_dir=folder.path,
-                    relabel=request.relabel,
-                    user=folder.user,
-                    network=self._network,
-                    labels=self._label("kernel", image.image),
-                    proxies=self._engine.proxies,
-                )
-            )
-            for name, image in kernels.images.items()
-        }
         config = broker_config(
             request.image,
-            bodies,
+            {name: self._kernel_body(name, image) for name, image in kernels.images.items()},
             socket=self._plan.socket,
             volume=volume,
             max_kernels=kernels.max_kernels,
@@ -287,6 +279,27 @@ class Making:
             hint = "give Launcher(engine_socket=...) the path that the socket has on the engine's host"
             raise UnsupportedOptionError(msg, hint=hint, option="engine_socket", status=error.status) from error
         return container
+
+    def _kernel_body(self, name: str, image: KernelImage) -> Mapping[str, Any]:
+        config = kernel_config(
+            name,
+            image,
+            self._found[name],
+            pipeline_dir=self._plan.folder.path,
+            relabel=self._plan.request.relabel,
+            user=self._plan.folder.user,
+            network=self._network,
+            labels=self._label("kernel", image.image),
+            proxies=self._engine.proxies,
+        )
+        return self._engine.to_body(self._limit_rights(config))
+
+    def _limit_rights(self, config: ContainerConfig) -> ContainerConfig:
+        """The same container, whose user cannot write to the pipeline where that was asked for."""
+        if not self._plan.request.read_only:
+            return config
+        mounts = (replace(item, read_only=item.read_only or item.target == PIPELINE_TARGET) for item in config.mounts)
+        return replace(config, mounts=tuple(mounts))
 
     def _label(self, kind: str, image: str) -> dict[str, str]:
         found = self._engine.images.inspect(image)

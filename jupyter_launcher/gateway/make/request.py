@@ -45,6 +45,7 @@ class GatewayRequest:
         kernels: its kernels in containers; None: they are processes beside it. Their images are on the engine.
         engine_socket: for a broker; None: the one through which this process reaches the engine.
         session_start, session_id: of the session that it is one unit with; empty: of none.
+        read_only: neither it nor its kernels can write to the pipeline.
         stays: it is there until somebody stops it; else it ends with this process.
         may_stay: its maker may leave it behind on purpose.
     """
@@ -63,6 +64,7 @@ class GatewayRequest:
     engine_socket: str | None = None
     session_start: str = ""
     session_id: str = ""
+    read_only: bool = False
     stays: bool = False
     may_stay: bool = False
 
@@ -97,6 +99,7 @@ class GatewayPlan:
             "image": request.image,
             "network": request.network,
             "pipeline_relabel": request.relabel,
+            "pipeline_read_only": request.read_only,
             "kernels": None if request.kernels is None else request.kernels.to_options(),
         }
 
