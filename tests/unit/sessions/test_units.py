@@ -14,6 +14,7 @@ from jupyter_launcher import (
     Event,
     EventKind,
     ExecError,
+    Gateway,
     GatewayError,
     KernelImage,
     Mount,
@@ -154,7 +155,7 @@ def test_what_ended_is_removed_with_its_gateway_and_made_anew(
     session = start()
     assert not session.joined
     assert parts(engine) == ["jupyter-server", "kernel-agent", "kernel-agent", "kernel-gateway"]
-    assert {name for name in names(engine) & old} == {session.container_name}
+    assert names(engine) & old == {session.container_name}
 
 
 def test_what_is_left_of_a_session_that_somebody_removed_goes_before_the_next(
@@ -318,8 +319,6 @@ def unit(engine: FakeEngine, jupyter: FakeJupyter, **changes: Any) -> SessionLab
     for item in [info for info in engine.known.values() if info.name == gateway.name and info.id != gateway.id]:
         del engine.known[item.id]
     add_part(engine, "broker", "start-1")
-    from jupyter_launcher import Gateway
-
     found = Gateway(name=gateway.name, url=jupyter.url.rstrip("/"), container_id=gateway.id)
     labels = session_labels(found, kernels={"py": "image"}, isolation="kernel")
     jupyter.add(session_info(labels, id="5" * 64, **changes))
@@ -408,8 +407,6 @@ def test_reap_removes_a_session_that_ended_with_its_unit(
 
 def shared(engine: FakeEngine, jupyter: FakeJupyter, isolation: str = "kernel") -> SessionLabels:
     """A session on a gateway that others use too."""
-    from jupyter_launcher import Gateway
-
     engine.every_network = HERE
     made = add_gateway(engine, "g1", networks={"bridge": "127.0.0.1"}, known={"isolation": isolation})
     return session_labels(Gateway(name=made.name, url=jupyter.url.rstrip("/"), container_id=made.id))
@@ -417,7 +414,10 @@ def shared(engine: FakeEngine, jupyter: FakeJupyter, isolation: str = "kernel") 
 
 @pytest.mark.parametrize("known", [True, False], ids=["listed", "killed"])
 def test_of_a_shared_gateway_only_the_sessions_own_kernels_end(
-    context: Context, engine: FakeEngine, jupyter: FakeJupyter, known: bool
+    context: Context,
+    engine: FakeEngine,
+    jupyter: FakeJupyter,
+    known: bool,  # noqa: FBT001 - a case
 ) -> None:
     labels = shared(engine, jupyter)
     mine = [add_part(engine, "kernel", "g1", number=number, of="start-1") for number in (1, 2)]
