@@ -23,6 +23,7 @@ from jupyter_launcher import (
     StopMethod,
 )
 from tests.containers import eventually
+from tests.kernels.client import Kernels
 from tests.kernels.conftest import RunGateway, containers_of, networks_of, parts_of
 
 KERNELS = {"one": DEFAULT_IMAGE, "two": KernelImage(DEFAULT_IMAGE, memory="600m", environment={"WHICH": "two"})}
@@ -66,26 +67,24 @@ def test_a_session_and_its_gateway_are_one_unit(
     assert not session.joined
     assert session.timings.gateway > 0
     assert len(networks_of(client, namespace)) == (network == "own")
-    with session.kernel("one") as one, session.kernel("two") as two:
-        assert one.execute(CODE).text == "None /pipeline-dir\n"
-        assert two.execute(CODE).text == "two /pipeline-dir\n"
-        ids = {one.id, two.id}
-        assert {item.id for item in session.kernels()} == ids
-        (summary,) = launcher.list()
-        contained = {item.kernel_id: (item.name, item.state) for item in summary.kernels}
-        expected = {one.id: ("one", "running"), two.id: ("two", "running")}
-        assert contained == (expected if isolation == "kernel" else {})
-        (gateway,) = launcher.gateways()
-        assert (gateway.session_id, gateway.isolation) == ("one", isolation)
-        assert gateway.kernel_images == {"one": DEFAULT_IMAGE, "two": DEFAULT_IMAGE}
-        assert {item.kernel_id for item in gateway.kernels} == (ids if isolation == "kernel" else set())
-        used = session.stats().kernels
-        assert set(used) == (ids if isolation == "kernel" else {"one", "two"})
-        assert all(item.memory and item.memory > 2**20 for item in used.values())
-        assert used[two.id if isolation == "kernel" else "two"].memory_limit == 600 * 2**20
-        report = session.stop()
-        one.forget()
-        two.forget()
+    kernels = Kernels(session)
+    one, two = kernels.start("one"), kernels.start("two")
+    assert kernels.printed(one, CODE) == "None /pipeline-dir"
+    assert kernels.printed(two, CODE) == "two /pipeline-dir"
+    ids = {one, two}
+    assert {item.id for item in session.kernels()} == ids
+    (summary,) = launcher.list()
+    contained = {item.kernel_id: (item.name, item.state) for item in summary.kernels}
+    assert contained == ({one: ("one", "running"), two: ("two", "running")} if isolation == "kernel" else {})
+    (gateway,) = launcher.gateways()
+    assert (gateway.session_id, gateway.isolation) == ("one", isolation)
+    assert gateway.kernel_images == {"one": DEFAULT_IMAGE, "two": DEFAULT_IMAGE}
+    assert {item.kernel_id for item in gateway.kernels} == (ids if isolation == "kernel" else set())
+    used = session.stats().kernels
+    assert set(used) == (ids if isolation == "kernel" else {"one", "two"})
+    assert all(item.memory and item.memory > 2**20 for item in used.values())
+    assert used[two if isolation == "kernel" else "two"].memory_limit == 600 * 2**20
+    report = session.stop()
     assert report.method is StopMethod.API
     assert set(report.kernels) == set(report.kernels_gone) == ids
     assert (containers_of(client, namespace), networks_of(client, namespace)) == ([], [])
@@ -155,12 +154,10 @@ def test_what_is_left_of_a_session_that_somebody_removed(
     """Its handle ends the rest at once, and its id when the gateway has seen that it is gone."""
     asked: dict[str, Any] = {"session_id": "one", "kernels": {"py": DEFAULT_IMAGE}, "isolation": isolation}
     session = launcher.start(pipeline_dir, **asked)
-    kernel = session.kernel("py")
-    with kernel:
-        end_by_removal(session, client)
-        report = session.stop()
-        assert (kernel.id in report.kernels_gone) or isolation == "environment"
-        kernel.forget()
+    kernel = Kernels(session).start("py")
+    end_by_removal(session, client)
+    report = session.stop()
+    assert (report.method, report.kernels, report.kernels_gone) == (StopMethod.ALREADY_STOPPED, (kernel,), (kernel,))
     assert containers_of(client, namespace) == []
     session = launcher.start(pipeline_dir, **asked)
     end_by_removal(session, client)
@@ -236,21 +233,18 @@ def test_on_a_shared_gateway_nobody_elses_kernel_ends(
 ) -> None:
     gateway = run_gateway({"py": DEFAULT_IMAGE}, isolation=isolation)
     with launcher.start(pipeline_dir, gateway=gateway) as other, other.kernel("py") as theirs:
-        assert theirs.execute("x = 1").ok
+        theirs.execute("x = 1")
         session = launcher.start(pipeline_dir, gateway=gateway, session_id="one")
-        kernel = session.kernel("py")
-        with kernel:
-            assert kernel.execute("x = 2").ok
-            listed = {item.session_id: [found.kernel_id for found in item.kernels] for item in launcher.list()}
-            assert listed == {
-                "one": [kernel.id] if isolation == "kernel" else [],
-                other.id: [theirs.id] if isolation == "kernel" else [],
-            }
-            if end == "kill":
-                end_by_kill(session, client)
-            report = launcher.stop("one")
-            assert report.kernels == report.kernels_gone == (kernel.id,)
-            kernel.forget()
+        kernel = Kernels(session).start("py")
+        listed = {item.session_id: [found.kernel_id for found in item.kernels] for item in launcher.list()}
+        assert listed == {
+            "one": [kernel] if isolation == "kernel" else [],
+            other.id: [theirs.id] if isolation == "kernel" else [],
+        }
+        if end == "kill":
+            end_by_kill(session, client)
+        report = launcher.stop("one")
+        assert report.kernels == report.kernels_gone == (kernel,)
         assert len(parts_of(client, namespace, "kernel")) == (isolation == "kernel")
         assert launcher.reap(min_age=0) == []
         assert theirs.execute("print(x)").text == "1\n"
