@@ -185,13 +185,14 @@ class ReapedSession:
     """What ``Launcher.reap`` did, or would do, to one session, or to another container of the library.
 
     Attributes:
-        session_id: whose container it was; empty where it was no session's.
-        container_id: the container's full id.
+        session_id: whose container it was, or whose own gateway; empty where it was no session's.
+        container_id: the container's full id; a network's, where it is one.
         reason: ``exited``, ``created`` or ``orphaned``.
         report: how it ended; None in a dry run, or where ending it failed.
         error: why it could not be ended, else empty.
-        kind: ``session``; ``gateway``; ``part``: an agent, a broker or a kernel of a gateway; ``helper``: a container that looks at something and has no long life; ``warm``:
-            of a pool, and nobody has claimed it; ``record``: of who has.
+        kind: ``session``; ``gateway``, with all that is of it; ``part``: an agent, a broker or a kernel of a gateway
+            that has ended or is gone; ``network``: of such a one; ``helper``: a container that looks at something and
+            has no long life; ``warm``: of a pool, and nobody has claimed it; ``record``: of who has.
         name: of the container.
     """
 
