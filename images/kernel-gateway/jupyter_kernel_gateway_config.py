@@ -23,6 +23,12 @@ c.KernelGatewayApp.kernel_manager_class = "jupyter_launcher_kernels.manager.Kern
 c.KernelGatewayApp.kernel_websocket_connection_class = "jupyter_launcher_kernels.connection.WebsocketConnection"
 c.KernelProvisionerFactory.default_provisioner_name = "jupyter-launcher"
 
+# What the launcher says of kernels in containers; without it, they run beside the gateway.
+if "JUPYTER_LAUNCHER_KERNEL_0" in os.environ:
+    from jupyter_launcher_kernels.settings import use_containers
+
+    use_containers(c, os.environ)
+
 # Outputs are limited by who shows them: JupyterLab, or the server between.
 c.ZMQChannelsWebsocketConnection.limit_rate = False
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from jupyter_launcher.cli.values import KERNEL_FIELDS
 from jupyter_launcher.errors import LauncherError, OptionError
 from jupyter_launcher.spec.options import SPELLINGS
 
@@ -14,6 +15,8 @@ _FLAGS = {
     "allow_engine_socket": "--allow-engine-socket",
     "context": "--context",
     "cwd": "--cwd",
+    "engine_socket": "--engine-socket",
+    "gateway_id": "--id",
     "roots": "--root",
     "timeout": "--timeout",
 }
@@ -48,6 +51,9 @@ _WORD = re.compile(
     rf"{_BEFORE}(?P<name>(?:{'|'.join(name for name in _FLAGS if '_' in name)}|cpus|gpus|umask|tmpfs)\b(?![=(/]|\.\w)"
     rf"|(?:{'|'.join(name for name in _FLAGS if name not in _OF_SWARM)})(?= was ))"
 )
+_PLACE = "{connection_file}"  # in the command of a kernel
+_OF_A_KERNEL = re.compile(r"kernels\[\"(?P<kernel>[^\"]*)\"\](?:\.(?P<field>[a-z_]+))?")
+_KERNEL_WORDS = {field: word for word, field in KERNEL_FIELDS.items()}
 
 
 def respell(error: LauncherError) -> None:
@@ -57,7 +63,8 @@ def respell(error: LauncherError) -> None:
         message = _flag_of(error.option) + message.removeprefix(error.option)
     elif isinstance(error, OptionError) and error.option in _OF_WORK and message.startswith(f"{error.option} "):
         message = _OF_WORK[error.option] + message.removeprefix(error.option)
-    if isinstance(error, OptionError) and error.option in SPELLINGS and "{" in error.hint:  # a mapping in Python
+    if isinstance(error, OptionError) and error.option in SPELLINGS and "{" in error.hint.replace(_PLACE, ""):
+        # a mapping in Python
         error.hint = f"give {_flag_of(error.option)} {SPELLINGS[error.option].metavar}"
     error.message, error.hint = _respell_text(message), _respell_text(error.hint)
 
@@ -66,7 +73,14 @@ def _respell_text(text: str) -> str:
     text = _OF_A_SWARM.sub(_spell_field, _MADE_SWARM.sub(_spell_swarm, _WHOLE_SWARM.sub("--swarm", text)))
     text = _ASSIGNED.sub(_spell_assigned, text)
     text = _FIELD.sub(lambda found: f"--timeout {found['field']}=", text)
-    return _WORD.sub(lambda found: _flag_of(found["name"]), text)
+    text = _WORD.sub(lambda found: _flag_of(found["name"]), text)
+    return _OF_A_KERNEL.sub(_spell_kernel, text)
+
+
+def _spell_kernel(found: re.Match[str]) -> str:
+    """A field of a kernel, such as ``kernels["torch"].shm_size``."""
+    flag = f"{_flag_of('kernels')} {found['kernel']}"
+    return flag if found["field"] is None else f"{flag}: {_KERNEL_WORDS.get(found['field'], found['field'])}"
 
 
 def _spell_swarm(found: re.Match[str]) -> str:

@@ -8,18 +8,20 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import shlex
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
 from jupyter_launcher.errors import OptionError
-from jupyter_launcher.models import Mount, Secret, Timeouts, Volume
+from jupyter_launcher.models import KernelImage, Mount, Secret, Timeouts, Volume
 from jupyter_launcher.models.options import Spelling, show_value
 from jupyter_launcher.spec.options import SPELLINGS
 
-__all__ = ["read_options", "start_options"]
+__all__ = ["KERNEL_FIELDS", "pick_options", "read_options", "start_options"]
 
 _MOUNT_FIELDS = {
     "source": "source",
@@ -32,15 +34,37 @@ _MOUNT_FIELDS = {
     "propagation": "propagation",
     "bind-propagation": "propagation",
 }
+KERNEL_FIELDS = {
+    "memory": "memory",
+    "cpus": "cpus",
+    "gpus": "gpus",
+    "shm-size": "shm_size",
+    "env": "environment",
+    "mount": "mounts",
+    "display-name": "display_name",
+    "argv": "argv",
+    "entrypoint": "entrypoint",
+}
+"""How the command spells the fields of a ``KernelImage``."""
 _READ_ONLY = ("readonly", "ro")
 _FLAG_WORDS = {"": True, "true": True, "1": True, "false": False, "0": False}
 
 
 def start_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command every option of ``Launcher.start`` that the command can spell."""
-    for name, spelling in reversed(tuple(SPELLINGS.items())):
-        command = _to_click(name, spelling)(command)
-    return command
+    return pick_options(dict.fromkeys(SPELLINGS, ""))(command)
+
+
+def pick_options(helps: Mapping[str, str]) -> Callable[..., Any]:
+    """Give a command some of the options of ``Launcher.start``; ``helps``: their names, and a help of their own."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        for name, text in reversed(tuple(helps.items())):
+            spelling = SPELLINGS[name]
+            command = _to_click(name, replace(spelling, help=text) if text else spelling)(command)
+        return command
+
+    return decorate
 
 
 def _to_click(name: str, spelling: Spelling) -> Callable[..., Any]:
@@ -125,12 +149,7 @@ def _read_mounts(name: str, words: Iterable[str]) -> list[Mount]:
 
 def _read_mount(name: str, word: str) -> Mount:
     fields: dict[str, Any] = {}
-    try:
-        parts = next(csv.reader([word]), [])
-    except csv.Error:
-        _refuse(name, f"is {show_value(word)}", f"give {SPELLINGS[name].metavar}")
-    for part in parts:
-        key, equals, text = part.partition("=")
+    for part, key, equals, text in _read_fields(name, word, word):
         if key in _READ_ONLY and text in _FLAG_WORDS:
             fields["read_only"] = _FLAG_WORDS[text]
         elif key in _MOUNT_FIELDS and equals and _MOUNT_FIELDS[key] not in fields:
@@ -140,6 +159,74 @@ def _read_mount(name: str, word: str) -> Mount:
     if not {"source", "target"} <= set(fields):
         _refuse(name, f"is {show_value(word)}", f"give {SPELLINGS[name].metavar}")
     return Mount(**fields)
+
+
+def _read_fields(name: str, word: str, text: str) -> Iterator[tuple[str, str, str, str]]:
+    """The items of a text between commas: each as a whole, and as what is before, at and after its ``=``."""
+    try:
+        parts = next(csv.reader([text]), [])
+    except csv.Error:
+        _refuse(name, f"is {show_value(word)}", f"give {SPELLINGS[name].metavar}")
+    for part in parts:
+        yield part, *part.partition("=")
+
+
+def _read_kernels(name: str, words: Iterable[str]) -> dict[str, str | KernelImage]:
+    found: dict[str, str | KernelImage] = {}
+    for word in words:
+        kernel, equals, text = word.partition("=")
+        image, *more = _read_fields(name, word, text) if text else (("", "", "", ""),)
+        if not (kernel and equals and image[0]):
+            _refuse(name, f"is {show_value(word)}", f"give {SPELLINGS[name].metavar}")
+        if kernel in found:
+            _refuse(name, f"has {show_value(kernel)} twice", "give each name once")
+        found[kernel] = KernelImage(image[0], **_read_kernel_fields(name, kernel, more)) if more else image[0]
+    return found
+
+
+def _read_kernel_fields(name: str, kernel: str, parts: Iterable[tuple[str, str, str, str]]) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    several: dict[str, list[str]] = {"environment": [], "mounts": []}
+    for part, key, equals, text in parts:
+        field = KERNEL_FIELDS.get(key)
+        if field == "entrypoint" and text in _FLAG_WORDS and field not in fields:
+            fields[field] = _FLAG_WORDS[text]
+        elif field in several and equals:
+            several[field].append(text)
+        elif field in _KERNEL_READS and equals and field not in fields:
+            fields[field] = _KERNEL_READS[field](name, kernel, text)
+        else:
+            hint = f"give one of {', '.join(KERNEL_FIELDS)}, each with = and its value"
+            _refuse(name, f"{kernel} has {show_value(part)}", hint)
+    if several["environment"]:
+        fields["environment"] = _read_variables(name, several["environment"])
+    if several["mounts"]:
+        fields["mounts"] = [_read_short_mount(name, kernel, text) for text in several["mounts"]]
+    return fields
+
+
+def _read_short_mount(name: str, kernel: str, text: str) -> Mount:
+    """``SOURCE:TARGET[:ro]``, where a source without a slash is a volume, as ``docker run -v`` has it."""
+    source, _, rest = text.partition(":")
+    target, colon, mode = rest.partition(":")
+    if not (source and target) or (colon and mode not in ("ro", "rw")):
+        _refuse(name, f"{kernel} has mount {show_value(text)}", "give mount=SOURCE:TARGET, or mount=SOURCE:TARGET:ro")
+    kind = "bind" if "/" in source else "volume"
+    return Mount(source=source, target=target, type=kind, read_only=mode == "ro")
+
+
+def _read_number(name: str, kernel: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return _refuse(name, f"{kernel} has cpus={show_value(text)}", "give a number of cores, such as cpus=1.5")
+
+
+def _read_argv(name: str, kernel: str, text: str) -> list[str]:
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        return _refuse(name, f"{kernel} has argv={show_value(text)}: {error}", "write it as a shell reads it")
 
 
 def _read_ports(name: str, words: Iterable[str]) -> dict[int | str, int | None]:
@@ -203,12 +290,22 @@ def _keep(value: object) -> object:
     return value
 
 
+_KERNEL_READS: dict[str | None, Callable[[str, str, str], object]] = {
+    "memory": lambda _, __, text: text,
+    "cpus": _read_number,
+    "gpus": lambda _, __, text: _read_gpus(text),
+    "shm_size": lambda _, __, text: text,
+    "display_name": lambda _, __, text: text,
+    "argv": _read_argv,
+}
+
 _MANY: dict[str, Callable[[str, Iterable[str]], object]] = {
     "texts": _read_texts,
     "pairs": _read_pairs,
     "variables": _read_variables,
     "secrets": _read_secrets,
     "mounts": _read_mounts,
+    "kernels": _read_kernels,
     "ports": _read_ports,
     "documents": _read_documents,
     "timeouts": _read_timeouts,

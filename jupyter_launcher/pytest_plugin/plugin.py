@@ -14,7 +14,7 @@ import shutil
 import uuid
 from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import pytest
 
@@ -24,6 +24,7 @@ from jupyter_launcher.pytest_plugin.options import (
     find_obstacle,
     is_notebook,
     may_reuse,
+    read_kernels,
     read_option,
     read_scope,
     read_start_timeout,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
     from jupyter_launcher.launcher import Launcher
     from jupyter_launcher.models import RunningGateway, Volume
+    from jupyter_launcher.models.kernels import Isolation
     from jupyter_launcher.pytest_plugin.reuse import Reuse
     from jupyter_launcher.pytest_plugin.run import Run
     from jupyter_launcher.sessions.session import Session
@@ -183,6 +185,8 @@ def jupyter_launcher_config(pytestconfig: pytest.Config) -> LauncherConfig:
     return LauncherConfig(
         image=read_option(pytestconfig, "image") or None,
         gateway_image=read_option(pytestconfig, "gateway_image") or None,
+        kernels=read_kernels(pytestconfig),
+        isolation=cast("Isolation", read_option(pytestconfig, "isolation")),
     )
 
 
@@ -317,7 +321,8 @@ def jupyter_server_factory(
             __tracebackhide__ = True
             asked = {*options, *(() if pipeline_dir is None else ("pipeline_dir",))} - {"session_id"}
             try:
-                session = _jupyter_run.start(pipeline_dir or jupyter_pipeline_dir, {**defaults, **options}, asked=asked)
+                given = jupyter_launcher_config.with_kernels({**defaults, **options})
+                session = _jupyter_run.start(pipeline_dir or jupyter_pipeline_dir, given, asked=asked)
             except LauncherError as error:
                 if request.config.getoption("fulltrace"):
                     raise

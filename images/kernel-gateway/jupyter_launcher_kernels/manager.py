@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
 from kernel_gateway.services.kernels.manager import SeedingMappingKernelManager
 
-__all__ = ["KernelManager"]
+__all__ = ["ContainerKernelManager", "KernelManager"]
 
 
 class _PerRequest:
@@ -36,3 +37,12 @@ class KernelManager(SeedingMappingKernelManager):
     """Keeps the environments of requests apart; tornado handles each request in a context of its own."""
 
     start_kernel = _PerRequest(SeedingMappingKernelManager.start_kernel)
+
+
+class ContainerKernelManager(KernelManager):
+    """Lets go of what a kernel holds in its container when the kernel has ended too often to be started again."""
+
+    def _handle_kernel_died(self, kernel_id: str) -> None:
+        kernel = self.get_kernel(kernel_id)
+        super()._handle_kernel_died(kernel_id)
+        self._leaving = asyncio.ensure_future(kernel.cleanup_resources())

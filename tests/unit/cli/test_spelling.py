@@ -34,6 +34,11 @@ from tests.unit.cli.conftest import Run
         ),
         ("Launcher(allow_engine_socket=True) lets this through", "--allow-engine-socket lets this through"),
         ("the engine does not enforce memory=: the session", "the engine does not enforce --memory: the session"),
+        ('kernels["torch"].shm_size is 5', "--kernel torch: shm-size is 5"),
+        ('kernels["torch"].cpus is 5, and memory=1g', "--kernel torch: cpus is 5, and --memory 1g"),
+        ('kernels["torch"] is 5; give kernels= a name', "--kernel torch is 5; give --kernel a name"),
+        ("isolation='kernel' needs engine_socket=", "--isolation kernel needs --engine-socket"),
+        ("runs with: max_kernels was 5, now 6", "runs with: --max-kernels was 5, now 6"),
         # What is no option stays.
         ("/data/user=5 and /host_port/x", "/data/user=5 and /host_port/x"),
         ("the image and its memory, user 5, a network", "the image and its memory, user 5, a network"),
@@ -65,6 +70,11 @@ def test_the_option_that_an_error_is_about() -> None:
     ("line", "seen"),
     [
         (["--memory=much"], "--memory is 'much'"),
+        (["--kernel=py=x,memory=much"], "--kernel py: memory is 'much'"),
+        (["--kernel=py=x,env=KERNEL_A=b"], "--kernel py: env sets 'KERNEL_A'"),
+        (["--kernel=py=x,argv=python3 k.py"], "python3', '-m', 'ipykernel_launcher', '-f', '{connection_file}']"),
+        (["--kernel=.=x"], "--kernel has the name '.'"),
+        (["--max-kernels=4"], "--max-kernels is given without --kernel, and is for them alone; give --kernel"),
         (["--container-option=Memory=5"], "--container-option has Memory, which the launcher holds; give --memory"),
         (["--container-option=Privileged=true"], "give --unsafe if that is meant"),
         (["--publish=6006", "--publish=6006/tcp"], "; give --publish [HOST:]PORT[/udp]"),
