@@ -299,7 +299,8 @@ class Launcher(GatewayCalls):
                 as ``secrets`` do.
             pipeline_relabel: for hosts with SELinux: ``z`` gives the pipeline directory and all below it the label that
                 every container may use (a gateway's too), ``Z`` the label of this session alone. Other hosts ignore it.
-            pipeline_read_only: the session cannot write to the pipeline directory, so nothing can be saved there.
+            pipeline_read_only: the session cannot write to the pipeline directory, so nothing can be saved there; its
+                own gateway and ``kernels`` cannot either.
                 Otherwise the server's user must be able to write there.
             memory: bytes, or a text such as ``"2g"``. The server and the kernels beside it have it as ``MEM_LIMIT``.
             cpus: cores. They are ``CPU_LIMIT``, and ``OMP_NUM_THREADS`` and its kin tell libraries how many threads to

@@ -121,6 +121,7 @@ def make_unit(
         user=spec.user,
         rules=context.rules,
         relabel=spec.pipeline_relabel,
+        read_only=spec.pipeline_read_only,
         kernels=spec.kernels,
         engine_socket=context.engine_socket,
         session_start=start_id,

@@ -40,8 +40,5 @@ def check_session_kernels(given: Mapping[str, Any], user: str) -> KernelOptions 
     if given.get("pipeline_relabel") == "Z":
         seen = "is 'Z', the label of one container alone, and with kernels= others use the directory too"
         refuse_option("pipeline_relabel", seen, "give 'z'")
-    if given.get("pipeline_read_only") is True:
-        seen = "is True, and kernels in containers can write to the pipeline directory"
-        refuse_option("pipeline_read_only", seen, "leave it out, or leave kernels= out")
     check_kernel_user(user)
     return options
