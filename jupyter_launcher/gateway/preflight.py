@@ -39,7 +39,10 @@ _SHOWN_LINES = 10
 _SHOWN = 2000  # characters
 _NOT_FOUND = 127  # the exit code of a container whose program is not there
 _OTHER_MACHINE = re.compile(r"exec format error", re.IGNORECASE)
-_NO_SHELL = re.compile(r"\bsh\b.*(no such file|not found)", re.IGNORECASE)
+# As tini, runc and crun say it; and not as a shell says it of another program.
+_NO_SHELL = re.compile(
+    r"exec(utable file|:| container process)? [\"`']?(/bin/)?sh\b[\"`']?.*(no such file|not found)", re.IGNORECASE
+)
 _NO_SH = ("has no `sh` on its PATH", "install one: kernels are started by it")
 _NO_MACHINE = (
     "is for another kind of processor than the engine's",
