@@ -185,6 +185,7 @@ def test_an_entrypoint_that_does_not_run_its_arguments(isolation: str) -> None:
     )
     assert "entrypoint=False" in error.hint
     assert error.output == "\n".join(f"line {number}" for number in range(10, 20))
+    assert error.message.endswith("; it printed last 'line 19'")
 
 
 def test_an_entrypoint_that_does_not_end() -> None:
