@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -143,6 +143,8 @@ def check_request(context: Context, request: StartRequest, options: Mapping[str,
         LauncherError: as ``Launcher.start`` says.
     """
     check_image(request.image, "image")
+    # With a volume they are looked at twice, and an iterator would have nothing more the second time.
+    options = {name: tuple(given) if isinstance(given, Iterator) else given for name, given in options.items()}
     context.check_given(options)
 
     def ensure_image() -> None:  # where a container of it looks at the engine's host
