@@ -10,9 +10,9 @@ from jupyter_launcher.acts import leaves, shielded
 from jupyter_launcher.engine.protocol import Engine
 from jupyter_launcher.engine.types import ContainerInfo
 from jupyter_launcher.errors import GatewayConflictError, GatewayError, GatewayNotRunningError
-from jupyter_launcher.gateway.make.attempt import MAKING_SECONDS, MadeGateway, Making, TakenError
+from jupyter_launcher.gateway.make.attempt import MAKING_SECONDS, Making, TakenError
 from jupyter_launcher.gateway.make.ready import Awaited, find_url_of, wait_until_ready
-from jupyter_launcher.gateway.make.request import GatewayPlan, GatewayRequest, plan_gateway
+from jupyter_launcher.gateway.make.request import GatewayPlan, GatewayRequest, MadeGateway, plan_gateway
 from jupyter_launcher.gateway.parts import remove_unit
 from jupyter_launcher.gateway.preflight import find_kernels
 from jupyter_launcher.host.address import EngineAddress
@@ -39,13 +39,13 @@ def make_gateway(engine: Engine, address: EngineAddress, request: GatewayRequest
     """
     plan = plan_gateway(engine, address, request)
     name = request.gateway_id
-    deadline = Deadline(request.seconds)
-    found = None if name is None else _find_running(engine, address, plan, name, deadline)
+    found = None if name is None else _find_running(engine, address, plan, name, Deadline(request.seconds))
     if found is not None:
         return found
     kernels = {} if request.kernels is None else find_kernels(engine, request.kernels, plan.folder.user)
     taken: TakenError | None = None
-    for attempt in attempts(Deadline(request.seconds), NotYetError):
+    deadline = Deadline(request.seconds)
+    for attempt in attempts(deadline, NotYetError):
         with attempt:
             if taken is not None and name is not None:  # who has the name may have made the same gateway
                 found = _find_running(engine, address, plan, name, deadline)
@@ -110,6 +110,7 @@ def _join(
         raise GatewayNotRunningError(msg, hint=hint, gateway=info.name, state=info.state)
     awaited = Awaited(
         container=info.id,
+        name=info.name,
         gateway_id=labels.gateway_id,
         find_url=find_url_of(address, plan.host_ip, info.network_mode),
         pipeline_dir=plan.folder.path,

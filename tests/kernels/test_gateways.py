@@ -27,7 +27,7 @@ from jupyter_launcher import (
 from jupyter_launcher.acts import Cancel, run_act
 from tests.containers import eventually
 from tests.kernels.client import Kernels
-from tests.kernels.conftest import RunGateway, containers_of, networks_of, parts_of
+from tests.kernels.conftest import RunGateway, containers_of, needs_image, networks_of, parts_of
 
 TWO = {"one": DEFAULT_IMAGE, "two": KernelImage(DEFAULT_IMAGE, memory="1g", environment={"WHICH": "two"})}
 
@@ -166,9 +166,10 @@ def test_a_gateway_ends_with_its_parts_and_they_end_with_it(
 def test_an_image_without_a_kernel_leaves_nothing(
     launcher: Launcher, pipeline_dir: Path, isolation: Any, client: Any, namespace: str
 ) -> None:
+    image = needs_image(client, "no-kernel")
     with pytest.raises(KernelImageError) as caught:
-        launcher.start_gateway(pipeline_dir, kernels={"py": "busybox:latest"}, isolation=isolation, network="own")
-    assert (caught.value.kernel, caught.value.image) == ("py", "busybox:latest")
+        launcher.start_gateway(pipeline_dir, kernels={"py": image}, isolation=isolation, network="own")
+    assert (caught.value.kernel, caught.value.image) == ("py", image)
     assert containers_of(client, namespace) == []
     assert networks_of(client, namespace) == []
 
@@ -217,7 +218,7 @@ def test_an_interrupted_start_leaves_nothing(
 ) -> None:
     """Wherever it is then; one that was done before is removed by who has it."""
     stop = threading.Event()
-    cancel = Cancel(event=stop, error=lambda left: InterruptedError(left))
+    cancel = Cancel(event=stop, error=InterruptedError)
     timer = threading.Timer(after, stop.set)
     timer.start()
     try:

@@ -10,7 +10,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 from jupyter_launcher_kernels.part import socket_address
 
@@ -27,21 +27,25 @@ class HoldError(Exception):
     """A part is not there, or did not let itself be held."""
 
 
-def take_holds(addresses: Iterable[str], patience: float = _PATIENCE) -> dict[socket.socket, str]:
+def take_holds(parts: Mapping[str, str], patience: float = _PATIENCE) -> dict[socket.socket, str]:
     """Hold each part, which waits for that before it starts kernels.
+
+    Args:
+        parts: the address of each, and its secret.
+        patience: seconds in which they must listen.
 
     Raises:
         HoldError: one does not listen in time, or refuses.
     """
     deadline = time.monotonic() + patience
-    return {_take_hold(address, deadline): address for address in dict.fromkeys(addresses)}
+    return {_take_hold(address, secret, deadline): address for address, secret in parts.items()}
 
 
-def _take_hold(address: str, deadline: float) -> socket.socket:
+def _take_hold(address: str, secret: str, deadline: float) -> socket.socket:
     connection = _connect(address, deadline)
     try:
         connection.settimeout(_ANSWER_SECONDS)
-        connection.sendall(b'{"do": "hold"}\n')
+        connection.sendall(json.dumps({"do": "hold", "secret": secret}).encode() + b"\n")
         answer = b""
         while not answer.endswith(b"\n") and len(answer) < _ANSWER_SIZE:
             chunk = connection.recv(_ANSWER_SIZE)

@@ -7,6 +7,7 @@ from collections.abc import MutableMapping
 from typing import Any
 
 import zmq
+
 from jupyter_launcher_kernels.holds import HoldError, take_holds, watch_holds
 from jupyter_launcher_kernels.lifeline import watch_session
 from jupyter_launcher_kernels.memory import start_counting
@@ -45,7 +46,7 @@ def use_containers(c: Any, environment: MutableMapping[str, str]) -> None:
         c.MappingKernelManager.cull_connected = True
     start_counting()
     try:
-        watch_holds(take_holds(kernel["address"] for kernel in kernels.values()))
+        watch_holds(take_holds({kernel["address"]: kernel.get("secret", "") for kernel in kernels.values()}))
     except HoldError as error:
         print(f"jupyter-launcher: {error}", file=sys.stderr, flush=True)
         sys.exit(_NO_PART)

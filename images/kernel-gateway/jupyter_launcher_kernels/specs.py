@@ -18,6 +18,7 @@ from traitlets import Dict, Unicode, default
 __all__ = ["ContainerKernelSpec", "ContainerKernelSpecs", "take_kernels"]
 
 _VARIABLE = re.compile(r"JUPYTER_LAUNCHER_KERNEL_[0-9]+")
+_ENCRYPTS = {"supported_encryption": ["curve"]}
 _LOGO = re.compile(r"logo-[A-Za-z0-9._-]{1,100}")
 
 
@@ -29,9 +30,10 @@ def take_kernels(environment: MutableMapping[str, str]) -> dict[str, dict[str, A
 
 
 class ContainerKernelSpec(KernelSpec):
-    """What a client is shown of a kernel, and the address of the part that starts it, which no client is shown."""
+    """What a client is shown of a kernel; and, shown to none, the address and the secret of the part that starts it."""
 
     address = Unicode()
+    secret = Unicode()
 
 
 class ContainerKernelSpecs(KernelSpecManager):
@@ -73,11 +75,12 @@ def _make_spec(name: str, folder: str, kernel: Mapping[str, Any]) -> ContainerKe
     return ContainerKernelSpec(
         name=name,
         address=kernel["address"],
+        secret=kernel.get("secret", ""),
         argv=kernel["argv"],
         display_name=kernel.get("display_name") or name,
         language=kernel.get("language", ""),
         interrupt_mode=kernel.get("interrupt_mode", "signal"),
         env=kernel.get("env", {}),
         resource_dir=folder,
-        metadata={"supported_encryption": ["curve"]} if kernel.get("encrypts") else {},
+        metadata={**kernel.get("metadata", {}), **(_ENCRYPTS if kernel.get("encrypts") else {})},
     )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import secrets
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from jupyter_launcher.acts import leaves, note_left, shielded
@@ -14,12 +15,12 @@ from jupyter_launcher.engine.protocol import Engine
 from jupyter_launcher.engine.types import BindMount, ContainerConfig
 from jupyter_launcher.errors import EngineError, GatewayError, UnsupportedOptionError
 from jupyter_launcher.gateway.limits import describe_refusal
-from jupyter_launcher.gateway.make.ready import Awaited, find_url_of, wait_until_ready
-from jupyter_launcher.gateway.make.request import MAKE_NETWORK, GatewayPlan
+from jupyter_launcher.gateway.make.ready import Awaited, find_url_of, require_gateway, wait_until_ready
+from jupyter_launcher.gateway.make.request import MAKE_NETWORK, GatewayPlan, MadeGateway
 from jupyter_launcher.gateway.parts import remove_unit
 from jupyter_launcher.host.address import EngineAddress
 from jupyter_launcher.host.process import is_process_dead, process_mark
-from jupyter_launcher.models import KernelImage, RunningGateway
+from jupyter_launcher.models import KernelImage
 from jupyter_launcher.server.failures import describe_closed_directory
 from jupyter_launcher.spec.checks import PIPELINE_TARGET
 from jupyter_launcher.spec.container import gateway_config
@@ -45,30 +46,13 @@ from jupyter_launcher.spec.labels import gateway_labels, gateway_name
 from jupyter_launcher.threads import map_at_once
 from jupyter_launcher.waiting import Deadline
 
-__all__ = ["MAKING_SECONDS", "MadeGateway", "Making", "TakenError"]
+__all__ = ["MAKING_SECONDS", "Making", "TakenError"]
 
 _log = logging.getLogger("jupyter_launcher")
 _THREADS = 4
 _CONFLICT = 409
 MAKING_SECONDS = 60.0
 """Between the create of a gateway, or of its network, and the start of the gateway lie two calls to the engine."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MadeGateway:
-    """A gateway that answers, and what finds its parts again.
-
-    Attributes:
-        running: as callers get it.
-        container_id: of the gateway's container.
-        start: in the labels of all that is of this start of it.
-        network: that its container, and those of its kernels, are on.
-    """
-
-    running: RunningGateway
-    container_id: str
-    start: str
-    network: str
 
 
 class TakenError(Exception):
@@ -95,6 +79,7 @@ class Making:
         self._name = gateway_name(plan.request.namespace, gateway_id)
         self._network = plan.network or plan.own_network(gateway_id)
         self._container: str | None = None
+        self._secrets = {name: secrets.token_hex(32) for name in found}  # of the agents
 
     def make(self) -> MadeGateway:
         """Make it, and wait until it answers.
@@ -131,13 +116,18 @@ class Making:
             raise describe_closed_directory(self._plan.folder.path, error) or error from error.__cause__
         awaited = Awaited(
             container=self._container,
+            name=self._name,
             gateway_id=self._gateway_id,
             find_url=find_url,
             pipeline_dir=self._plan.folder.path,
             kernels=self._plan.kernel_names,
-            parts=self._start_parts(self._container),  # while the gateway's own process starts
         )
-        running = wait_until_ready(self._engine, awaited, deadline)
+        try:
+            parts = self._start_parts(self._container)  # while the gateway's own process starts
+        except EngineError:
+            require_gateway(self._engine, awaited)  # else nobody joins its network
+            raise
+        running = wait_until_ready(self._engine, replace(awaited, parts=parts), deadline)
         return MadeGateway(running=running, container_id=self._container, start=self._start, network=self._network)
 
     def _make_network(self) -> None:
@@ -190,7 +180,7 @@ class Making:
         )
         config = self._limit_rights(config)
         if kernels is not None:
-            told = gateway_environment(kernels, self._found, self._start)
+            told = gateway_environment(kernels, self._found, self._start, self._secrets)
             config = replace(config, environment={**config.environment, **told})
         if plan.socket:  # a volume of its own, which nobody but its broker mounts
             volume = BindMount(source="", target=BROKER_DIR, type="volume")
@@ -238,6 +228,7 @@ class Making:
             user=self._plan.folder.user,
             gateway=gateway,
             gateway_start=self._start,
+            secret=self._secrets[name],
             labels=self._label("agent", image.image),
             proxies=self._engine.proxies,
         )

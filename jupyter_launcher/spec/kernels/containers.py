@@ -18,7 +18,7 @@ from jupyter_launcher.spec.container import NO_PROXIES, to_mount
 from jupyter_launcher.spec.engine_options import check_gpus
 from jupyter_launcher.spec.kernels.found import FoundKernel
 from jupyter_launcher.spec.kernels.labels import KERNEL_NAME
-from jupyter_launcher.spec.kernels.options import KernelOptions
+from jupyter_launcher.spec.kernels.options import CONNECTION_FILE, KernelOptions
 from jupyter_launcher.spec.mounts import to_bind
 from jupyter_launcher.spec.server import read_script
 
@@ -28,7 +28,7 @@ BROKER_DIR = "/run/jupyter-launcher-broker"
 """In the broker's container and the gateway's: the volume with the broker's socket ``broker.sock``."""
 
 _ENGINE_SOCKET = "/run/jupyter-launcher-engine.sock"  # in the broker's container
-_CONNECTION_FILE = "/run/jupyter-launcher-kernel/connection.json"  # in a kernel's; the broker writes it
+_FILE = "/run/jupyter-launcher-kernel/connection.json"  # in a kernel's; the broker writes it
 _FOLDER = "{folder}"  # the word that the broker replaces
 _HOME = f"{RUN_DIR}/home"
 _HOME_SIZE = 2 * 2**30
@@ -53,6 +53,7 @@ def agent_config(
     user: str,
     gateway: str,
     gateway_start: str,
+    secret: str,
     labels: Mapping[str, str],
     proxies: HiddenTexts = NO_PROXIES,
 ) -> ContainerConfig:
@@ -67,6 +68,7 @@ def agent_config(
         user: as of the gateway, ``uid:gid``.
         gateway: the id of the gateway's container.
         gateway_start: in the name of the agent's abstract socket.
+        secret: that the gateway says to the agent: whoever is in the same network reaches that socket.
         labels: of an agent.
         proxies: variables that the engine's containers get.
     """
@@ -75,6 +77,7 @@ def agent_config(
         "name": name,
         "argv": list(found.argv),
         "env": _spec_environment(image, found),
+        "secret": secret,
     }
     return _environment_config(
         image,
@@ -120,7 +123,7 @@ def kernel_config(
             plain[variable] = value
         elif _VARIABLE.fullmatch(variable):
             exports.append(f"export {variable}={_expand(value)}; ")
-    argv = [word.replace("{connection_file}", _CONNECTION_FILE) for word in found.argv]
+    argv = [word.replace(CONNECTION_FILE, _FILE) for word in found.argv]
     return _environment_config(
         image,
         found,
@@ -267,31 +270,38 @@ def _cut(text: str) -> Iterator[str]:
         yield text[start : start + _PIECE]
 
 
-def gateway_environment(options: KernelOptions, found: Mapping[str, FoundKernel], gateway_start: str) -> dict[str, str]:
+def gateway_environment(
+    options: KernelOptions, found: Mapping[str, FoundKernel], gateway_start: str, secrets: Mapping[str, str]
+) -> dict[str, str]:
     """What the gateway is told: a variable ``JUPYTER_LAUNCHER_KERNEL_<n>`` for each kernel, and the limits.
 
     Args:
         options: as they were checked.
         found: the name of a kernel → what its image has.
         gateway_start: of the gateway.
+        secrets: the name of a kernel → its agent's secret; a broker has none.
     """
     told = {"JUPYTER_LAUNCHER_MAX_KERNELS": str(options.max_kernels)}
     if options.idle is not None:
         told["JUPYTER_LAUNCHER_KERNEL_IDLE"] = str(options.idle)
-    for number, (name, image) in enumerate(options.images.items()):
-        told[f"JUPYTER_LAUNCHER_KERNEL_{number}"] = _kernel_text(name, image, found[name], options, gateway_start)
+    for number, name in enumerate(options.images):
+        if options.isolation == "kernel":
+            reached = {"address": _broker_address()}
+        else:
+            reached = {"address": f"@{_agent_address(gateway_start, name)}", "secret": secrets[name]}
+        told[f"JUPYTER_LAUNCHER_KERNEL_{number}"] = _kernel_text(name, found[name], reached)
     return told
 
 
-def _kernel_text(name: str, image: KernelImage, found: FoundKernel, options: KernelOptions, gateway_start: str) -> str:
-    own = options.isolation == "kernel"
+def _kernel_text(name: str, found: FoundKernel, reached: Mapping[str, str]) -> str:
     known = {
         "name": name,
-        "address": _broker_address() if own else f"@{_agent_address(gateway_start, name)}",
+        **reached,
         "argv": list(found.argv),
-        "display_name": image.display_name or name,
+        "display_name": found.display_name,
         "language": found.language,
-        "interrupt_mode": _interrupt_mode(found) if own else found.interrupt_mode,
+        "interrupt_mode": found.interrupt_mode,
+        "metadata": dict(found.metadata),
         "encrypts": found.encrypts,
     }
     more = {
@@ -304,17 +314,6 @@ def _kernel_text(name: str, image: KernelImage, found: FoundKernel, options: Ker
         if len(text) <= _LONGEST:
             break
     return text
-
-
-def _interrupt_mode(found: FoundKernel) -> str:
-    """How a kernel in a container of its own is interrupted.
-
-    Podman's init hands a signal to the kernel alone, and a program that a cell runs in the foreground goes on.
-    ipykernel interrupts its whole process group when a message asks for it; one that knows encryption (7.3) reads the
-    message while a cell runs.
-    """
-    is_new_ipykernel = found.encrypts and any("ipykernel" in word for word in found.argv)
-    return "message" if is_new_ipykernel else found.interrupt_mode
 
 
 def _agent_address(gateway_start: str, name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -381,6 +382,33 @@ def test_a_gateway_that_does_not_get_its_parts_says_so(make: Make, jupyter: Fake
     with pytest.raises(GatewayNotRunningError, match="exit code 73: the agent of 'one' does not answer"):
         make()
     assert jupyter.engine.known == {}
+
+
+def test_a_gateway_that_ends_before_an_agent_joins_its_network_is_told(make: Make, jupyter: FakeJupyter) -> None:
+    jupyter.engine.log = "no such option"
+    start = jupyter.engine.start
+
+    def end_and_refuse(container_id: str, **given: Any) -> None:
+        if jupyter.engine.known[container_id].name.startswith("kernel-agent"):
+            jupyter.engine.end("kernel-gateway.unit.team", 3)
+            raise refusal(409, "cannot join network of a non running container")
+        start(container_id, **given)
+
+    jupyter.engine.start = end_and_refuse  # type: ignore[method-assign]
+    with pytest.raises(GatewayNotRunningError, match="ended with exit code 3"):
+        make(gateway_id="team")
+    assert jupyter.engine.known == {}
+
+
+def test_each_agent_has_a_secret_of_its_own(make: Make, jupyter: FakeJupyter) -> None:
+    """All kernels are in one network, so each reaches the sockets of all agents."""
+    make(gateway_id="team")
+    told = config_of(jupyter, "kernel-gateway.unit.team").environment
+    known = [json.loads(told[f"JUPYTER_LAUNCHER_KERNEL_{number}"])["secret"] for number in range(2)]
+    agents = [config_of(jupyter, f"kernel-agent.unit.team.{number}").environment for number in range(2)]
+    assert [json.loads(item["JUPYTER_LAUNCHER_AGENT"])["secret"] for item in agents] == known
+    assert len(set(known)) == 2
+    assert all(len(secret) == 64 for secret in known)
 
 
 def test_an_image_without_our_package_is_refused(make: Make, jupyter: FakeJupyter) -> None:

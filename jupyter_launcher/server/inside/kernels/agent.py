@@ -11,6 +11,7 @@ the agent and all kernels end with it. Every other connection is one kernel, whi
 from __future__ import annotations
 
 import contextlib
+import hmac
 import json
 import os
 import random
@@ -50,11 +51,12 @@ _OOM_COUNTERS = ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.o
 
 
 class RefusedError(Exception):
-    """A request that is refused."""
+    """A request that is refused; ``last``: and the connection ends."""
 
-    def __init__(self, status: int, why: str) -> None:
+    def __init__(self, status: int, why: str, *, last: bool = False) -> None:
         super().__init__(why)
         self.status = status
+        self.last = last
 
 
 class Policy:
@@ -64,10 +66,16 @@ class Policy:
         given = json.loads(text)
         self.address = "\0" + str(given["address"])
         self.name = str(given["name"])
+        self.secret = str(given["secret"]).encode()
         self.argv = [str(word) for word in given["argv"]]
         self.variables = {str(name): str(value) for name, value in given.get("env", {}).items()}
         self.folder = str(given.get("folder", "/pipeline-dir"))
         self.environment = dict(os.environ)
+
+    def check(self, request: dict[str, Any]) -> None:
+        """Refuse who is not the gateway: kernels of other images are on the same network, and see this socket."""
+        if not hmac.compare_digest(str(request.get("secret")).encode("utf-8", "replace"), self.secret):
+            raise RefusedError(403, "that is not the secret of this agent", last=True)
 
     def environment_of(self, kernel: str, sent: dict[str, str]) -> dict[bytes, bytes]:
         """The environment of a kernel's process: the container's, what the client sent, and the kernel spec's."""
@@ -222,15 +230,18 @@ class Client:
 
     def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
         acts = {"start": self._start, "signal": self._signal, "hold": self._hold}
-        act = acts.get(request.get("do"))
+        act = acts.get(str(request.get("do")))
         if act is None:
-            raise RefusedError(400, "there is start, signal and hold")
+            raise RefusedError(400, "there is start, signal and hold", last=True)
         try:
             return act(request)
         except RefusedError as refused:
+            if refused.last:
+                raise
             return {"error": str(refused), "status": refused.status}
 
-    def _hold(self, _request: dict[str, Any]) -> dict[str, Any]:
+    def _hold(self, request: dict[str, Any]) -> dict[str, Any]:
+        self._agent.policy.check(request)
         if self._kernel:
             raise RefusedError(409, "this connection is a kernel")
         self._agent.hold(self)
@@ -245,6 +256,7 @@ class Client:
         return {}
 
     def _start(self, request: dict[str, Any]) -> dict[str, Any]:
+        self._agent.policy.check(request)
         start = Start(request)
         if self.run is not None and not self.run.done.is_set():
             raise RefusedError(409, "the kernel of this connection runs")
@@ -252,14 +264,14 @@ class Client:
             raise RefusedError(409, "this connection is another kernel")
         self._file = self._file or make_file(self._agent.runtime, start.kernel)
         number = self._count + 1
-        self._agent.start(self, start, self._file, lambda ended: self._tell(number, ended))
+        self._agent.start(self, start, self._file, lambda ended: self._tell(start.kernel, number, ended))
         self._kernel = start.kernel
         self._count = number
         return {"ip": IP, "ports": name_ports(self.ports), "run": number}
 
-    def _tell(self, number: int, ended: dict[str, Any]) -> None:
+    def _tell(self, kernel: str, number: int, ended: dict[str, Any]) -> None:
         if ended["oom"]:
-            say(f"kernel {self._kernel} was killed: the memory of its container is used up")
+            say(f"kernel {kernel} was killed: the memory of its container is used up")
         with contextlib.suppress(OSError), self._sending:
             self._send({"ended": {"run": number, **ended}})
 
@@ -269,7 +281,7 @@ class Agent:
 
     def __init__(self, policy: Policy) -> None:
         self.runtime = make_runtime()
-        self._policy = policy
+        self.policy = policy
         self._lock = threading.Lock()
         self._clients: set[Client] = set()
         self._holder: Client | None = None
@@ -278,7 +290,7 @@ class Agent:
         self._listener = socket.socket(socket.AF_UNIX)
 
     def listen(self) -> None:
-        self._listener.bind(self._policy.address)
+        self._listener.bind(self.policy.address)
         self._listener.listen(CLIENTS)
 
     def wake(self, *_: object) -> None:
@@ -319,7 +331,7 @@ class Agent:
 
     def start(self, client: Client, start: Start, file: str, tell: Callable[[dict[str, Any]], object]) -> None:
         """Start a process for a client, whose ``run`` and ``ports`` are then those of it."""
-        policy = self._policy
+        policy = self.policy
         if start.name != policy.name:
             raise RefusedError(404, f"the kernel here is {policy.name}")
         with self._lock:

@@ -316,7 +316,7 @@ class Policy:
 
     def to_archive(self, request: StartRequest) -> bytes:
         """The connection file, which the kernel's user alone can read, in a folder of that user."""
-        content = {"ip": "0.0.0.0", "transport": "tcp", **PORTS, **request.connection}
+        content = {"ip": "0.0.0.0", "transport": "tcp", **PORTS, **request.connection}  # noqa: S104 - its own network
         data = json.dumps(content).encode()
         file = io.BytesIO()
         with tarfile.open(fileobj=file, mode="w") as archive:
@@ -799,7 +799,7 @@ def main() -> int:
     broker = Broker(policy, Engine(policy.engine))
     # A handler would run in the middle of what the main thread does, and wait for a lock that this holds.
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-    threading.Thread(target=lambda: (signal.sigwait(_SIGNALS), broker.end()), daemon=True).start()
+    threading.Thread(target=_end_at_signal, args=(broker,), daemon=True).start()
     try:
         left = broker.sweep()
     except EngineError as error:
@@ -813,6 +813,11 @@ def main() -> int:
         broker.end(UNHELD)
     broker.ending.wait()
     return _end(broker, listener)
+
+
+def _end_at_signal(broker: Broker) -> None:
+    signal.sigwait(_SIGNALS)
+    broker.end()
 
 
 def _end(broker: Broker, listener: socket.socket) -> int:
