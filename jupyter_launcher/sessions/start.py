@@ -222,9 +222,12 @@ def _make_session(
 ) -> Session | None:
     """A new session; None when another launcher took the name in the meantime."""
     start_id = uuid.uuid4().hex
+    if spec.kernels is not None:  # then nobody pulls it while a gateway waits for its session
+        context.ensure_image(spec.image, request.pull, reporter)
     with make_unit(context, spec, request.pipeline_dir, start_id, request.pull, reporter) as unit:
         gateway = gateway if unit is None else unit.gateway
-        planned = plan_session(context, spec, gateway, request.pull, reporter, start_id)
+        pull = request.pull if unit is None else "missing"
+        planned = plan_session(context, spec, gateway, pull, reporter, start_id)
         with removed_on_failure(context, planned):
             made = make_server(context, planned, gateway, reporter)
             if made is None:
