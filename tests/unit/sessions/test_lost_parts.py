@@ -198,6 +198,22 @@ def test_the_gateway_of_a_session_says_whose_it_was(context: Context, engine: Fa
     assert (found.kind, found.session_id) == ("gateway", "one")
 
 
+@pytest.mark.parametrize(("age", "is_lost"), [(599.0, False), (600.0, True)])
+@pytest.mark.parametrize("has_session", [False, True])
+def test_the_gateway_of_a_session_that_is_gone_is_lost_whoever_made_it(
+    context: Context,
+    engine: FakeEngine,
+    age: float,
+    is_lost: bool,  # noqa: FBT001 - a case
+    has_session: bool,  # noqa: FBT001 - a case
+) -> None:
+    made = add_gateway(engine, "s1", age=age, known={"session_start": "s1", "session_id": "one"})
+    if has_session:
+        labels = session_labels(Gateway(name=made.name, url="http://172.17.0.9:8888", container_id=made.id))
+        engine.known["5" * 64] = session_info(labels, id="5" * 64)
+    assert [reason for _, reason, _ in told(reap(context))] == (["orphaned"] if is_lost and not has_session else [])
+
+
 def test_a_part_whose_gateway_is_there_by_now_is_left_alone(context: Context, engine: FakeEngine) -> None:
     """Between the list and the removal."""
     part = add_part(engine, "broker", "s1", state="exited")

@@ -112,7 +112,7 @@ def test_a_gateway_is_made_with_the_session(
         "idle": None,
     }
     ensured = [image for image, _ in engine.images.ensured]
-    assert ensured == [DEFAULT_GATEWAY_IMAGE, "kernels/py", "kernels/torch", "image"]
+    assert ensured == ["image", DEFAULT_GATEWAY_IMAGE, "kernels/py", "kernels/torch", "image"]
     ended = [event.phase for event in events if event.kind is EventKind.FINISHED]
     assert list(dict.fromkeys(ended)) == [Phase.IMAGE, Phase.GATEWAY, Phase.CONTAINER, Phase.SERVER, Phase.READY]
     assert session.timings.gateway > 0
@@ -124,7 +124,12 @@ def test_pull_is_for_the_kernels_images_too_and_not_for_our_gateway(
     limit = StartLimit(1, lambda: None)
     request = StartRequest(pipeline_dir=tmp_path, user=None, session_id="one", image="image", pull="always")
     start_session(context, limit, request, {"host_ip": None, "kernels": {"py": "kernels/py"}})
-    assert dict(engine.images.ensured) == {DEFAULT_GATEWAY_IMAGE: "missing", "kernels/py": "always", "image": "always"}
+    assert engine.images.ensured == [
+        ("image", "always"),
+        (DEFAULT_GATEWAY_IMAGE, "missing"),
+        ("kernels/py", "always"),
+        ("image", "missing"),
+    ]
 
 
 def test_the_session_is_joined_and_no_gateway_made_again(start: Start, engine: FakeEngine) -> None:
