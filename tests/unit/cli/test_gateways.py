@@ -128,7 +128,7 @@ def test_its_launcher_has_the_rules_that_were_given(run: Run, calls: Calls, tmp_
     ("line", "seen"),
     [
         (["--id", "team"], "--id is for --detach"),
-        (["--kernel", "py"], "--kernel is 'py'; give NAME=IMAGE"),
+        (["--kernel", "py"], "--kernel is 'py'; give NAME=IMAGE[,...]"),
         (["--max-kernels", "many"], "'many' is not a valid integer"),
     ],
 )

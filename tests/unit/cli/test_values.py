@@ -21,6 +21,9 @@ ALL: list[tuple[str, object]] = [
     ("--user=0:0", "0:0"),
     ("--gateway=gw", "gw"),
     ("--kernel=py=team/py:7", {"py": "team/py:7"}),
+    ("--isolation=kernel", "kernel"),
+    ("--max-kernels=4", 4),
+    ("--kernel-idle=600", 600),
     ("--network=net", "net"),
     ("--host-ip=127.0.0.2", "127.0.0.2"),
     ("--port=7000", 7000),
@@ -54,9 +57,6 @@ ALL: list[tuple[str, object]] = [
     ("--container-option=PidsLimit=500", {"PidsLimit": 500}),
     ("--unsafe", True),
     ("--constraint=node.hostname==node2", ["node.hostname==node2"]),
-    ("--isolation=kernel", "kernel"),
-    ("--max-kernels=4", 4),
-    ("--kernel-idle=600", 600),
     ("--timeout=start=120", Timeouts(start=120.0)),
 ]
 
