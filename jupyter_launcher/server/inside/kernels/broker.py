@@ -831,7 +831,9 @@ def _end(broker: Broker, listener: socket.socket) -> int:
         if not message or time.monotonic() > deadline:
             break
         time.sleep(pause)
-    return _fail(LEFT, message) if message else broker.exit_code
+    if message:
+        return _fail(LEFT, message)
+    return _fail(UNHELD, "no gateway came within %g s" % _HOLD_SECONDS) if broker.exit_code == UNHELD else 0
 
 
 if __name__ == "__main__":
