@@ -27,7 +27,8 @@ class KernelImage:
         argv: the kernel's command, with ``{connection_file}`` in it; None: of the image's own kernel spec ``python3``,
             else of its only one.
         memory, cpus, gpus, shm_size: as for ``start``.
-        environment: variables of the kernels. Everyone who may ask the engine can read them.
+        environment: variables of the kernels, at most 64 KiB of them; none may begin with ``KERNEL_`` or
+            ``JUPYTER_LAUNCHER_``. Everyone who may ask the engine can read them.
         mounts: more folders, files and volumes.
         entrypoint: the image's ENTRYPOINT runs before the kernel.
     """

@@ -69,7 +69,7 @@ def ask(tmp_path: Path) -> Ask:
             "owner": "me",
             "network": None,
             "seconds": 5.0,
-            "user": "7:8",
+            "user": None,
             "rules": DirectoryRules(),
             "relabel": None,
             "kernels": check_kernels(kernels, isolation, 16, None),

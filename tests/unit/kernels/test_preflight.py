@@ -185,6 +185,7 @@ def test_an_entrypoint_that_does_not_run_its_arguments(isolation: str) -> None:
     )
     assert "entrypoint=False" in error.hint
     assert error.output == "\n".join(f"line {number}" for number in range(10, 20))
+    assert error.message.endswith("; it printed last 'line 19'")
 
 
 def test_an_entrypoint_that_does_not_end() -> None:
@@ -201,7 +202,8 @@ def test_an_entrypoint_that_does_not_end() -> None:
     [
         ("", 127),
         ("[FATAL tini (7)] exec sh failed: No such file or directory\n", 127),
-        ("catatonit: failed to exec pid1: sh: No such file or directory\n", 1),
+        ("[FATAL tini (7)] exec /bin/sh failed: No such file or directory\n", 127),
+        ("exec container process `/bin/sh`: No such file or directory\n", 127),
     ],
 )
 def test_an_image_without_sh(printed: str, exit_code: int) -> None:
@@ -214,10 +216,22 @@ def test_an_image_without_sh(printed: str, exit_code: int) -> None:
 
 def test_an_engine_that_tells_itself_that_there_is_no_sh() -> None:
     engine = LookedAt()
-    engine.fail("start", refusal(400, 'exec: "sh": executable file not found in $PATH'))
-    error = refused(engine)
-    assert "has no `sh` on its PATH" in error.message
-    assert "executable file not found" in error.output
+    for words in (
+        'exec: "sh": executable file not found in $PATH',
+        "crun: executable file `sh` not found in $PATH: No such file or directory",
+    ):
+        engine.fail("start", refusal(400, words))
+        error = refused(engine)
+        assert "has no `sh` on its PATH" in error.message
+        assert error.output == words
+
+
+@pytest.mark.parametrize("words", ["sh: 1: exec: conda: not found", "/bin/sh: conda: not found", "fish: not found"])
+def test_an_entrypoint_that_finds_no_program(words: str) -> None:
+    engine = LookedAt(exit_code=127)
+    engine.raw = f"{words}\n"
+    engine.on_start = lambda container: engine.change(container, entrypoint=("/entry.sh",))
+    assert "has the ENTRYPOINT '/entry.sh'" in refused(engine).message
 
 
 @pytest.mark.parametrize("told", ["printed", "raised"])
