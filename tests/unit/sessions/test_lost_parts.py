@@ -143,7 +143,7 @@ def test_a_network_of_another_namespace_and_one_with_a_copy_of_the_labels(contex
 def test_a_network_that_is_in_use_is_told(context: Context, engine: FakeEngine) -> None:
     add_network(engine, "s1")
     engine.fail("remove_network", refusal(403, "active endpoints"))
-    assert [item.error for item in reap(context)] == ["active endpoints (see why)"]
+    assert [item.error for item in reap(context)] == ["active endpoints; see why"]
 
 
 def test_an_engine_that_lists_no_networks_is_reaped_all_the_same(context: Context, engine: FakeEngine) -> None:
@@ -272,6 +272,6 @@ def test_a_removal_that_fails_is_told_and_the_next_is_tried(context: Context, en
     add_part(engine, "agent", "s1")
     engine.fail("remove", refusal(500, "no"))
     first, second = reap(context)
-    assert (first.error, first.report) == ("no (see why)", None)
+    assert (first.error, first.report) == ("no; see why", None)
     assert second.report is not None
     assert second.report.method is StopMethod.KILLED

@@ -119,9 +119,10 @@ def test_a_gateway_is_made_with_the_session(
 
 
 def test_pull_is_for_the_kernels_images_too_and_not_for_our_gateway(
-    context: Context, engine: FakeEngine, tmp_path: Path
+    context: Context, engine: FakeEngine, jupyter: FakeJupyter, tmp_path: Path
 ) -> None:
     limit = StartLimit(1, lambda: None)
+    jupyter.specs = ["py"]
     request = StartRequest(pipeline_dir=tmp_path, user=None, session_id="one", image="image", pull="always")
     start_session(context, limit, request, {"host_ip": None, "kernels": {"py": "kernels/py"}})
     assert engine.images.ensured == [
