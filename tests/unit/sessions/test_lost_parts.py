@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -43,7 +44,7 @@ def add_all(engine: FakeEngine, start: str = "s1", **gateway: Any) -> None:
     add_network(engine, start)
 
 
-@pytest.mark.parametrize("mark", [ALIVE, ELSEWHERE, ""])
+@pytest.mark.parametrize("mark", [ALIVE, ELSEWHERE, ""], ids=["alive", "elsewhere", "unknown"])
 @pytest.mark.parametrize("state", ["running", "created", "paused"])
 def test_nothing_of_a_gateway_is_touched_that_somebody_may_need(
     context: Context, engine: FakeEngine, mark: str, state: str
@@ -57,6 +58,7 @@ def test_nothing_of_a_gateway_is_touched_that_somebody_may_need(
 @pytest.mark.parametrize(
     ("mark", "state", "reason"),
     [(DEAD, "running", "orphaned"), (DEAD, "created", "created"), (ALIVE, "exited", "exited"), ("", "dead", "exited")],
+    ids=itertools.count(),
 )
 def test_a_gateway_goes_with_all_that_is_of_it(
     context: Context, engine: FakeEngine, mark: str, state: str, reason: str
@@ -121,6 +123,7 @@ def test_what_is_young_is_left_alone(context: Context, engine: FakeEngine) -> No
 @pytest.mark.parametrize(
     ("mark", "age", "is_lost"),
     [(DEAD, 1.0, True), (ALIVE, 30.0, False), (ELSEWHERE, 30.0, False), (ALIVE, 61.0, True), (ELSEWHERE, 61.0, True)],
+    ids=itertools.count(),
 )
 def test_a_network_is_there_before_its_gateway(
     context: Context,
