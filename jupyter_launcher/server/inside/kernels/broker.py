@@ -123,7 +123,7 @@ class Engine:
     def inspect(self, container: str) -> dict[str, Any] | None:
         """What the engine tells of a container; None: there is none of this id or name."""
         try:
-            return self._ask("GET", _at(container, "json"))
+            return _part({"it": self._ask("GET", _at(container, "json"))}, "it")
         except EngineError as error:
             if error.status == 404:
                 return None
@@ -132,7 +132,10 @@ class Engine:
     def wait(self, container: str) -> int:
         """Wait until a container does not run, and return its exit code."""
         found = self._ask("POST", _at(container, "wait?condition=not-running"), timeout=None)
-        return _whole(found.get("StatusCode"))
+        code = found.get("StatusCode") if isinstance(found, dict) else None
+        if not isinstance(code, int):
+            raise EngineError(0, "the engine's answer has no exit code")
+        return code
 
     def kill(self, container: str, number: int) -> None:
         """Send a signal to a container's main process; one that does not run stays as it is."""
@@ -240,10 +243,6 @@ def _read_frames(raw: bytes) -> str:
         pieces.append(raw[8 : 8 + size])
         raw = raw[8 + size :]
     return b"".join(pieces).decode("utf-8", "replace").strip()
-
-
-def _whole(value: Any) -> int:
-    return value if isinstance(value, int) else 1
 
 
 def _part(info: Any, *names: str) -> dict[str, Any]:
@@ -478,16 +477,14 @@ class Kernel:
     def _find(self) -> str | None:
         """The id of the container that has this kernel's name, if it is of this kernel and of this broker."""
         info = self._engine.inspect(self._name)
-        return (
-            None
-            if info is None or not is_own(_part(info, "Config", "Labels"), self._policy, self.kernel)
-            else _read_id(info)
-        )
+        if info is None or not is_own(_part(info, "Config", "Labels"), self._policy, self.kernel):
+            return None
+        return _read_id(info)
 
     def signal(self, number: int) -> None:
         """Send a signal to the kernel; where no run goes on, nothing happens."""
         if self._container is not None and not self.ended.is_set():
-            self._was_killed = number == signal.SIGKILL
+            self._was_killed = self._was_killed or number == signal.SIGKILL
             self._engine.kill(self._container, number)
 
     def watch(self) -> dict[str, Any]:
@@ -680,7 +677,7 @@ class Broker:
         """Remove all containers of this gateway's kernels; how many are left."""
         left = 0
         for item in self.engine.kernels(self.policy.gateway_start):
-            if is_own(item.get("Labels") or {}, self.policy) and not self.engine.remove(_read_id(item)):
+            if is_own(_part(item, "Labels"), self.policy) and not self.engine.remove(_read_id(item)):
                 left += 1
         return left
 
@@ -834,7 +831,9 @@ def _end(broker: Broker, listener: socket.socket) -> int:
         if not message or time.monotonic() > deadline:
             break
         time.sleep(pause)
-    return _fail(LEFT, message) if message else broker.exit_code
+    if message:
+        return _fail(LEFT, message)
+    return _fail(UNHELD, "no gateway came within %g s" % _HOLD_SECONDS) if broker.exit_code == UNHELD else 0
 
 
 if __name__ == "__main__":
