@@ -69,7 +69,7 @@ def ask(tmp_path: Path) -> Ask:
             "owner": "me",
             "network": None,
             "seconds": 5.0,
-            "user": "7:8",
+            "user": None,
             "rules": DirectoryRules(),
             "relabel": None,
             "kernels": check_kernels(kernels, isolation, 16, None),
@@ -125,7 +125,8 @@ def test_a_gateway_with_an_agent_for_each_image(make: Make, jupyter: FakeJupyter
         ("agent", "two", "team"),
     ]
     agent = config_of(jupyter, "kernel-agent.unit.team.1")
-    assert (agent.network, agent.user, agent.memory) == (f"container:{made.container_id}", "7:8", 2**30)
+    assert (agent.network, agent.memory) == (f"container:{made.container_id}", 2**30)
+    assert agent.user == config_of(jupyter, "kernel-gateway.unit.team").user
     gateway = config_of(jupyter, "kernel-gateway.unit.team")
     assert {name for name in gateway.environment if name.startswith("JUPYTER_LAUNCHER_KERNEL_")} == {
         "JUPYTER_LAUNCHER_KERNEL_0",
@@ -195,10 +196,10 @@ def test_a_gateway_that_runs_is_found_again(make: Make, jupyter: FakeJupyter) ->
     [
         ({"kernels": {"one": "image"}}, "kernels.images.two is "),
         (
-            {"kernels": {"one": "image", "two": "other"}},
-            "kernels.images.two.image is 'image' there, and was asked for as",
+            {"kernels": {"one": "other", "two": SHARED["two"]}},
+            "kernels.images.one.image is 'image' there, and was asked for as 'other'",
         ),
-        ({"user": "9:9"}, "user is '7:8' there, and was asked for as '9:9'"),
+        ({"relabel": "z"}, "pipeline_relabel is None there, and was asked for as 'z'"),
         ({"kernels": None}, "kernels is "),
         ({"isolation": "kernel"}, "kernels.isolation is 'environment' there, and was asked for as 'kernel'"),
         ({"stays": False}, "it was not made by start_gateway"),
@@ -497,8 +498,8 @@ def test_a_removal_goes_on_where_one_is_refused(make: Make, jupyter: FakeJupyter
 
 
 def test_a_removal_ends_where_the_engine_does_not_answer(make: Make, jupyter: FakeJupyter) -> None:
-    made = make(kernels={"one": "image"})
     jupyter.specs = ["one"]
+    made = make(kernels={"one": "image"})
     gone = EngineUnavailableError("it is away", hint="see why", endpoint="unix:///x")
     jupyter.engine.fail("remove", gone, gone, gone)
     with pytest.raises(EngineUnavailableError):
