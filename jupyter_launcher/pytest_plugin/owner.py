@@ -18,6 +18,7 @@ from jupyter_launcher.errors import SessionNotFoundError, SessionUnreadableError
 from jupyter_launcher.gateway.parts import remove_unit
 from jupyter_launcher.host.process import is_process_dead, process_mark
 from jupyter_launcher.launcher import Launcher
+from jupyter_launcher.spec.kernels.labels import PartLabels
 from jupyter_launcher.spec.labels import SessionLabels, ToolLabels, owner_filter, owner_of
 
 __all__ = ["owner_id", "reap_dead_runs"]
