@@ -235,7 +235,7 @@ def test_names_that_mean_something_elsewhere_are_but_variables(
         b"{" + b" " * (2**20 + 10) + b"}\n",
         b"POST /containers/create HTTP/1.1\r\n",
     ],
-    ids=repr,
+    ids=["empty", "word", "list", "null", "text", "no UTF-8", "NaN", "deep", "digits", "long", "HTTP"],
 )
 def test_a_line_that_is_none_ends_the_connection(broker: RunningBroker, line: bytes) -> None:
     with broker.connect() as client:
