@@ -235,7 +235,7 @@ def test_names_that_mean_something_elsewhere_are_but_variables(
         b"{" + b" " * (2**20 + 10) + b"}\n",
         b"POST /containers/create HTTP/1.1\r\n",
     ],
-    ids=repr,
+    ids=["empty", "word", "list", "null", "text", "no UTF-8", "NaN", "deep", "digits", "long", "HTTP"],
 )
 def test_a_line_that_is_none_ends_the_connection(broker: RunningBroker, line: bytes) -> None:
     with broker.connect() as client:
@@ -323,6 +323,39 @@ def test_a_container_that_is_gone_is_made_anew(broker: RunningBroker, client: Cl
     assert client.ended()["exit_code"] == 137
     assert client.start()["run"] == 2
     assert only(broker) is not container
+
+
+@pytest.mark.parametrize("step", ["archive", "start"])
+def test_a_restart_waits_for_a_removal_by_somebody_else(
+    broker: RunningBroker, client: Client, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    client.start()
+    container = only(broker)
+    broker.engine.end(container, 137)
+    client.ended()
+    tell, looks = FakeContainer.inspect, iter(range(3))
+
+    def inspect(item: FakeContainer) -> dict[str, Any]:
+        found = tell(item)
+        if item is container:
+            found["State"]["Status"] = "removing"
+            if next(looks, None) is None:
+                broker.engine.remove(container)
+        return found
+
+    monkeypatch.setattr(FakeContainer, "inspect", inspect)
+    broker.engine.faults[step] = [409]
+    assert client.start()["run"] == 2
+    assert only(broker) is not container
+
+
+def test_a_restart_that_the_engine_refuses_is_told(broker: RunningBroker, client: Client) -> None:
+    client.start()
+    broker.engine.end(only(broker), 137)
+    client.ended()
+    broker.engine.faults["start"] = [409]
+    assert client.start()["status"] == 409
+    assert client.start()["run"] == 2
 
 
 def test_a_kernel_that_runs_is_not_started_again(broker: RunningBroker, client: Client) -> None:
