@@ -41,6 +41,7 @@ class RemoteProvisioner(KernelProvisionerBase):
     _part: PartConnection | None = None
     _end: asyncio.Future[End] | None = None
     _has_run = False
+    _urls: Mapping[str, str] = {}
 
     @property
     def has_process(self) -> bool:
@@ -80,6 +81,12 @@ class RemoteProvisioner(KernelProvisionerBase):
             raise
         self._has_run = True
         return self.connection_info
+
+    async def post_launch(self, **kwargs: Any) -> None:  # noqa: ARG002 - nothing of it is needed
+        """Have open websockets follow a kernel that listens elsewhere than before it started again."""
+        old, self._urls = self._urls, _urls_of(self.connection_info)
+        if old and old != self._urls and hasattr(self.parent.parent, "follow_kernel"):
+            self.parent.parent.follow_kernel(self.kernel_id, old, self._urls)
 
     async def poll(self) -> int | None:
         """The kernel's exit code; None while it runs."""
@@ -182,6 +189,11 @@ class RemoteProvisioner(KernelProvisionerBase):
         for port in _PORTS:
             while not ip or not await _listens(ip, self.connection_info[port]):  # noqa: ASYNC110 - sockets
                 await asyncio.sleep(_PAUSE)
+
+
+def _urls_of(info: KernelConnectionInfo) -> dict[str, str]:
+    """The URL of each channel that a client may be connected to."""
+    return {name: f"tcp://{info['ip']}:{info[f'{name}_port']}" for name in ("shell", "iopub", "stdin", "control")}
 
 
 async def _listens(ip: str, port: int) -> bool:
