@@ -166,7 +166,8 @@ class StopReport:
 
     Attributes:
         method: the step after which the server was gone.
-        kernels: ids of the kernels that the server held when it was asked to stop.
+        kernels: ids of the kernels that the server held when it was asked to stop, and of those of the session's that
+            have containers of their own.
         kernels_gone: those of them that were seen to be gone, on the gateway if there is one.
         kernels_of_others: ids of kernels on the gateway that carry this session's mark, and most likely are another
             client's: a gateway may give the environment of one request to later ones. They were left alone.

@@ -39,6 +39,8 @@ __all__ = ["list_gateways", "reap_leftovers"]
 _DAY = 86400.0
 # A look ends by itself, and then its process reads what it printed.
 _LOOK_SECONDS = 60.0
+# From a gateway that is one unit with a session to that session's container: that it answers, and a create.
+_UNIT_SECONDS = 600.0
 _NOT_RUNNING = (SessionState.EXITED, SessionState.CREATED)
 
 
@@ -150,6 +152,8 @@ def _find_reason(item: ListedContainer, labels: ToolLabels, age: float, keep: Co
         return "" if is_read else found.value
     if labels.gateway is not None and labels.gateway.stays and found is not SessionState.CREATED:
         return "" if keep is None or _is_named(item, labels, keep) else "orphaned"
+    if labels.gateway is not None and labels.gateway.session_start and age >= _UNIT_SECONDS:
+        dead = True  # as good as that: the session that needs it is looked for after this
     if dead and labels.may_stay:  # that process may have wanted it to stay
         dead = None
     if dead or (dead is None and age >= _DAY):

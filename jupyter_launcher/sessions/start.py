@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -143,6 +143,8 @@ def check_request(context: Context, request: StartRequest, options: Mapping[str,
         LauncherError: as ``Launcher.start`` says.
     """
     check_image(request.image, "image")
+    # With a volume they are looked at twice, and an iterator would have nothing more the second time.
+    options = {name: tuple(given) if isinstance(given, Iterator) else given for name, given in options.items()}
     context.check_given(options)
 
     def ensure_image() -> None:  # where a container of it looks at the engine's host
@@ -220,9 +222,12 @@ def _make_session(
 ) -> Session | None:
     """A new session; None when another launcher took the name in the meantime."""
     start_id = uuid.uuid4().hex
+    if spec.kernels is not None:  # then nobody pulls it while a gateway waits for its session
+        context.ensure_image(spec.image, request.pull, reporter)
     with make_unit(context, spec, request.pipeline_dir, start_id, request.pull, reporter) as unit:
         gateway = gateway if unit is None else unit.gateway
-        planned = plan_session(context, spec, gateway, request.pull, reporter, start_id)
+        pull = request.pull if unit is None else "missing"
+        planned = plan_session(context, spec, gateway, pull, reporter, start_id)
         with removed_on_failure(context, planned):
             made = make_server(context, planned, gateway, reporter)
             if made is None:

@@ -141,9 +141,9 @@ def test_a_session_beside_a_gateway_has_its_kernels_there(
     with launcher.run_gateway(pipeline_dir, kernels=TWO, isolation=isolation) as gateway:
         mine = Kernels(gateway).start("one")
         with launcher.start(pipeline_dir, gateway=gateway, session_id="one") as session:
-            kernel = session.kernel()
-            assert kernel.execute("import os; print(os.getcwd())").text.strip() == "/pipeline-dir"
-            assert len(parts_of(client, namespace, "kernel")) == (2 if isolation == "kernel" else 0)
+            with session.kernel() as kernel:
+                assert kernel.execute("import os; print(os.getcwd())").text.strip() == "/pipeline-dir"
+                assert len(parts_of(client, namespace, "kernel")) == (2 if isolation == "kernel" else 0)
         assert Kernels(gateway).ids() == {mine}  # the session's has ended with it
         assert Kernels(gateway).printed(mine, "print(6 * 7)") == "42"
 

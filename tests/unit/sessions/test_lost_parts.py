@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -43,7 +44,7 @@ def add_all(engine: FakeEngine, start: str = "s1", **gateway: Any) -> None:
     add_network(engine, start)
 
 
-@pytest.mark.parametrize("mark", [ALIVE, ELSEWHERE, ""])
+@pytest.mark.parametrize("mark", [ALIVE, ELSEWHERE, ""], ids=["alive", "elsewhere", "unknown"])
 @pytest.mark.parametrize("state", ["running", "created", "paused"])
 def test_nothing_of_a_gateway_is_touched_that_somebody_may_need(
     context: Context, engine: FakeEngine, mark: str, state: str
@@ -57,6 +58,7 @@ def test_nothing_of_a_gateway_is_touched_that_somebody_may_need(
 @pytest.mark.parametrize(
     ("mark", "state", "reason"),
     [(DEAD, "running", "orphaned"), (DEAD, "created", "created"), (ALIVE, "exited", "exited"), ("", "dead", "exited")],
+    ids=itertools.count(),
 )
 def test_a_gateway_goes_with_all_that_is_of_it(
     context: Context, engine: FakeEngine, mark: str, state: str, reason: str
@@ -121,6 +123,7 @@ def test_what_is_young_is_left_alone(context: Context, engine: FakeEngine) -> No
 @pytest.mark.parametrize(
     ("mark", "age", "is_lost"),
     [(DEAD, 1.0, True), (ALIVE, 30.0, False), (ELSEWHERE, 30.0, False), (ALIVE, 61.0, True), (ELSEWHERE, 61.0, True)],
+    ids=itertools.count(),
 )
 def test_a_network_is_there_before_its_gateway(
     context: Context,
@@ -143,7 +146,7 @@ def test_a_network_of_another_namespace_and_one_with_a_copy_of_the_labels(contex
 def test_a_network_that_is_in_use_is_told(context: Context, engine: FakeEngine) -> None:
     add_network(engine, "s1")
     engine.fail("remove_network", refusal(403, "active endpoints"))
-    assert [item.error for item in reap(context)] == ["active endpoints (see why)"]
+    assert [item.error for item in reap(context)] == ["active endpoints; see why"]
 
 
 def test_an_engine_that_lists_no_networks_is_reaped_all_the_same(context: Context, engine: FakeEngine) -> None:
@@ -196,6 +199,22 @@ def test_the_gateway_of_a_session_says_whose_it_was(context: Context, engine: Fa
     add_gateway(engine, "s1", mark=DEAD, known={"session_start": "s1", "session_id": "one"})
     (found,) = reap(context)
     assert (found.kind, found.session_id) == ("gateway", "one")
+
+
+@pytest.mark.parametrize(("age", "is_lost"), [(599.0, False), (600.0, True)])
+@pytest.mark.parametrize("has_session", [False, True])
+def test_the_gateway_of_a_session_that_is_gone_is_lost_whoever_made_it(
+    context: Context,
+    engine: FakeEngine,
+    age: float,
+    is_lost: bool,  # noqa: FBT001 - a case
+    has_session: bool,  # noqa: FBT001 - a case
+) -> None:
+    made = add_gateway(engine, "s1", age=age, known={"session_start": "s1", "session_id": "one"})
+    if has_session:
+        labels = session_labels(Gateway(name=made.name, url="http://172.17.0.9:8888", container_id=made.id))
+        engine.known["5" * 64] = session_info(labels, id="5" * 64)
+    assert [reason for _, reason, _ in told(reap(context))] == (["orphaned"] if is_lost and not has_session else [])
 
 
 def test_a_part_whose_gateway_is_there_by_now_is_left_alone(context: Context, engine: FakeEngine) -> None:
@@ -256,6 +275,6 @@ def test_a_removal_that_fails_is_told_and_the_next_is_tried(context: Context, en
     add_part(engine, "agent", "s1")
     engine.fail("remove", refusal(500, "no"))
     first, second = reap(context)
-    assert (first.error, first.report) == ("no (see why)", None)
+    assert (first.error, first.report) == ("no; see why", None)
     assert second.report is not None
     assert second.report.method is StopMethod.KILLED
