@@ -272,5 +272,5 @@ def _find_objection(
     if leftover.kind == "part" and has_live_gateway(context, item):
         return "its gateway is there"
     labels = ToolLabels.of_container(item.labels, item.name)
-    is_gateway = leftover.kind == "gateway" and labels is not None
-    return "it is wanted" if is_gateway and _is_wanted(context, item, labels, keep) else ""
+    is_wanted = labels is not None and labels.kind == "gateway" and _is_wanted(context, item, labels, keep)
+    return "it is wanted" if is_wanted else ""
