@@ -17,7 +17,7 @@ Isolation = Literal["environment", "kernel"]
 class KernelImage:
     """An image in which kernels run, and what its containers get. ``start`` and its kin check it.
 
-    The options are those of ``Launcher.start``, with the same words. With ``isolation="kernel"`` the limits are those of
+    The options are those of ``Launcher.start``. With ``isolation="kernel"`` the limits are those of
     each kernel, with ``isolation="environment"`` those of all kernels of this image together.
 
     Attributes:
