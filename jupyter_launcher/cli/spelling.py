@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from jupyter_launcher.cli.values import KERNEL_FIELDS
+from jupyter_launcher.cli.words.kernels import KERNEL_FIELDS
 from jupyter_launcher.errors import KernelImageError, LauncherError, OptionError
 from jupyter_launcher.spec.options import SPELLINGS
 

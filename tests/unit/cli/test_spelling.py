@@ -75,7 +75,7 @@ def test_the_option_that_an_error_is_about() -> None:
         (["--kernel=py=x,env=KERNEL_A=b"], "--kernel py: env sets 'KERNEL_A'"),
         (["--kernel=py=x,argv=python3 k.py"], "python3', '-m', 'ipykernel_launcher', '-f', '{connection_file}']"),
         (["--kernel=.=x"], "--kernel has the name '.'"),
-        (["--max-kernels=4"], "--max-kernels is given without --kernel, and is for them alone; give --kernel"),
+        (["--max-kernels=4"], "--max-kernels is given without kernels, and is for them alone; give --kernel"),
         (["--container-option=Memory=5"], "--container-option has Memory, which the launcher holds; give --memory"),
         (["--container-option=Privileged=true"], "give --unsafe if that is meant"),
         (["--publish=6006", "--publish=6006/tcp"], "; give --publish [HOST:]PORT[/udp]"),
