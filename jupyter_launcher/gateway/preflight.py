@@ -34,6 +34,7 @@ from jupyter_launcher.waiting import Deadline
 
 __all__ = ["check_kernel_limits", "check_kernel_mount_points", "check_kernel_mounts", "find_kernels"]
 
+_SCRIPT = "kernels/look_at_kernels.sh"
 _LOOK_SECONDS = 30.0
 _SHOWN_LINES = 10
 _SHOWN = 2000  # characters
@@ -91,10 +92,9 @@ def find_kernels(engine: Engine, options: KernelOptions, user: str) -> Mapping[s
 
 
 def _look_config(image: KernelImage, user: str, proxies: HiddenTexts) -> ContainerConfig:
-    script = read_script("kernels/look_at_kernels.sh")
     return ContainerConfig(
         image=image.image,
-        entrypoint=("sh", "-c", script, "look", image.argv[0] if image.argv else ""),
+        entrypoint=("sh", "-c", read_script(_SCRIPT), "look", image.argv[0] if image.argv else ""),
         keep_entrypoint=image.entrypoint,
         user=user,
         working_dir="/",
@@ -203,8 +203,9 @@ def _describe_words(text: str) -> tuple[str, str] | None:
 
 
 def _cut(printed: str, mark: str = "\0") -> str:
-    """The last lines that others than the look have printed."""
-    lines = [line for line in printed.strip().splitlines() if mark not in line]
+    """The last lines that others than the look have printed; some print the arguments that they get."""
+    text = printed.replace(read_script(_SCRIPT), "...")
+    lines = [line for line in text.strip().splitlines() if mark not in line]
     return "\n".join(lines[-_SHOWN_LINES:])[-_SHOWN:]
 
 

@@ -26,7 +26,10 @@ from tests.containers import eventually
 from tests.kernels.client import Kernels
 from tests.kernels.conftest import RunGateway, containers_of, networks_of, parts_of
 
-KERNELS = {"one": DEFAULT_IMAGE, "two": KernelImage(DEFAULT_IMAGE, memory="600m", environment={"WHICH": "two"})}
+KERNELS: dict[str, str | KernelImage] = {
+    "one": DEFAULT_IMAGE,
+    "two": KernelImage(DEFAULT_IMAGE, memory="600m", environment={"WHICH": "two"}),
+}
 CODE = "import os; print(os.environ.get('WHICH'), os.getcwd())"
 STARTER = """
 import sys, threading

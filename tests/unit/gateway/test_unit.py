@@ -33,7 +33,7 @@ from jupyter_launcher.host.address import EngineAddress
 from jupyter_launcher.host.rules import DirectoryRules
 from jupyter_launcher.spec.kernels.containers import BROKER_DIR
 from jupyter_launcher.spec.kernels.found import FoundKernel
-from jupyter_launcher.spec.kernels.labels import KERNEL_ID, KERNEL_OF, part_labels
+from jupyter_launcher.spec.kernels.labels import KERNEL_ID, KERNEL_OF, network_name, part_labels
 from jupyter_launcher.spec.kernels.options import check_kernels
 from jupyter_launcher.spec.labels import ToolLabels
 from jupyter_launcher.waiting import Deadline
@@ -445,30 +445,10 @@ def test_kernels_need_numbers_and_a_directory_that_all_may_label(make: Make) -> 
 def test_a_network_of_its_own_is_made_and_removed(make: Make, jupyter: FakeJupyter) -> None:
     made = make(isolation="kernel", network="own", gateway_id="team")
     (network,) = jupyter.engine.own_networks.values()
-    assert (network.name, made.network) == ("kernel-network.unit.team",) * 2
+    assert (network.name, made.network) == (network_name("unit", "team", made.start),) * 2
     assert config_of(jupyter, "kernel-gateway.unit.team").network == network.name
     remove_gateway(jupyter.engine, made)
     assert (jupyter.engine.own_networks, jupyter.engine.known) == ({}, {})
-
-
-def test_a_network_that_a_dead_start_has_left_is_made_anew(make: Make, jupyter: FakeJupyter) -> None:
-    labels = part_labels("network", "unit", "me", "0" * 32, process="other-boot:1:2:3")
-    jupyter.engine.clock = NOW - 61
-    jupyter.engine.create_network("kernel-network.unit.team", labels)
-    jupyter.engine.clock = NOW
-    (old,) = jupyter.engine.own_networks
-    make(network="own", gateway_id="team")
-    assert old not in jupyter.engine.own_networks
-    assert len(jupyter.engine.own_networks) == 1
-
-
-def test_a_network_that_somebody_is_making_a_gateway_for_is_left_alone(make: Make, jupyter: FakeJupyter) -> None:
-    labels = part_labels("network", "unit", "me", "0" * 32)
-    jupyter.engine.create_network("kernel-network.unit.team", labels)
-    with pytest.raises(GatewayError, match="is being made by somebody else"):
-        make(network="own", gateway_id="team", seconds=0.05)
-    assert len(jupyter.engine.own_networks) == 1
-    assert jupyter.engine.known == {}
 
 
 def test_parts_that_an_earlier_start_has_left_give_their_names(make: Make, jupyter: FakeJupyter) -> None:

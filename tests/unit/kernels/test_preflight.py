@@ -32,6 +32,7 @@ from jupyter_launcher.host.rules import DirectoryRules
 from jupyter_launcher.models.options import HiddenTexts
 from jupyter_launcher.spec.kernels.options import KernelOptions, check_kernels
 from jupyter_launcher.spec.labels import helper_labels
+from jupyter_launcher.spec.server import read_script
 from tests.unit.fakes import DOCKER, FakeEngine, refusal
 
 USER = "1234:1234"
@@ -186,6 +187,13 @@ def test_an_entrypoint_that_does_not_run_its_arguments(isolation: str) -> None:
     assert "entrypoint=False" in error.hint
     assert error.output == "\n".join(f"line {number}" for number in range(10, 20))
     assert error.message.endswith("; it printed last 'line 19'")
+
+
+def test_an_entrypoint_that_prints_its_arguments() -> None:
+    engine = LookedAt(exit_code=0)
+    engine.on_start = lambda container: engine.change(container, entrypoint=("echo",))
+    engine.raw = f"I serve: sh -c {read_script('kernels/look_at_kernels.sh')} look\n"
+    assert refused(engine).output == "I serve: sh -c ... look"
 
 
 def test_an_entrypoint_that_does_not_end() -> None:

@@ -224,7 +224,8 @@ def test_nothing_is_left_of_a_start_that_fails(
 def test_two_launchers_at_once_have_one_session_and_one_gateway(
     start: Start, engine: FakeEngine, jupyter: FakeJupyter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    create, others = engine.create, []
+    create = engine.create
+    others: list[Any] = []
 
     def create_later(config: ContainerConfig, name: str) -> str:
         if name.startswith("jupyter-server") and not others:
