@@ -313,8 +313,8 @@ class Client:
 
     def __init__(self, path: Path) -> None:
         self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.settimeout(SECONDS)
         self.socket.connect(str(path))
+        self.socket.settimeout(SECONDS)
         self.lines = self.socket.makefile("rb")
         self.told: list[dict[str, Any]] = []
 

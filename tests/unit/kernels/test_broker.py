@@ -235,7 +235,7 @@ def test_names_that_mean_something_elsewhere_are_but_variables(
         b"{" + b" " * (2**20 + 10) + b"}\n",
         b"POST /containers/create HTTP/1.1\r\n",
     ],
-    ids=repr,
+    ids=["empty", "word", "list", "null", "text", "no UTF-8", "NaN", "deep", "digits", "long", "HTTP"],
 )
 def test_a_line_that_is_none_ends_the_connection(broker: RunningBroker, line: bytes) -> None:
     with broker.connect() as client:
@@ -650,8 +650,7 @@ def test_no_engine_at_all() -> None:
 
 def test_a_broker_that_no_gateway_holds_ends() -> None:
     with run_broker(patch=lambda text: _changed(text, "_HOLD_SECONDS = 300.0", "_HOLD_SECONDS = 0.1")) as broker:
-        assert broker.wait() == (program.UNHELD, "")
-    assert program.UNHELD == 75
+        assert broker.wait() == (75, "jupyter-launcher: no gateway came within 0.1 s\n")
 
 
 def _changed(text: str, old: str, new: str) -> str:
@@ -748,6 +747,20 @@ def test_an_engine_that_answers_nonsense_to_a_create(broker: RunningBroker, clie
     assert client.start()["status"] == 500
     broker.engine._create = create  # type: ignore[method-assign]
     assert client.start()["run"] == 1
+
+
+@pytest.mark.parametrize("answer", [b"", b"null", b"[]", b"{}", b'{"StatusCode": "1"}'])
+def test_an_engine_that_answers_nonsense_to_a_wait(broker: RunningBroker, client: Client, answer: bytes) -> None:
+    wait, answers = broker.engine._do_wait, iter([answer] * 2)
+
+    def do_wait(item: FakeContainer, query: Any, body: bytes) -> tuple[int, bytes]:
+        found = next(answers, None)
+        return wait(item, query, body) if found is None else (200, found)
+
+    broker.engine._do_wait = do_wait  # type: ignore[method-assign]
+    client.start()
+    broker.engine.end(only(broker), 5)
+    assert client.ended()["exit_code"] == 5
 
 
 @pytest.mark.parametrize("part", ["State", "NetworkSettings", "HostConfig", "Config"])

@@ -19,6 +19,7 @@ import io
 import json
 import os
 import re
+import select
 import signal
 import socket
 import sys
@@ -123,7 +124,7 @@ class Engine:
     def inspect(self, container: str) -> dict[str, Any] | None:
         """What the engine tells of a container; None: there is none of this id or name."""
         try:
-            return self._ask("GET", _at(container, "json"))
+            return _part({"it": self._ask("GET", _at(container, "json"))}, "it")
         except EngineError as error:
             if error.status == 404:
                 return None
@@ -132,7 +133,10 @@ class Engine:
     def wait(self, container: str) -> int:
         """Wait until a container does not run, and return its exit code."""
         found = self._ask("POST", _at(container, "wait?condition=not-running"), timeout=None)
-        return _whole(found.get("StatusCode"))
+        code = found.get("StatusCode") if isinstance(found, dict) else None
+        if not isinstance(code, int):
+            raise EngineError(0, "the engine's answer has no exit code")
+        return code
 
     def kill(self, container: str, number: int) -> None:
         """Send a signal to a container's main process; one that does not run stays as it is."""
@@ -240,10 +244,6 @@ def _read_frames(raw: bytes) -> str:
         pieces.append(raw[8 : 8 + size])
         raw = raw[8 + size :]
     return b"".join(pieces).decode("utf-8", "replace").strip()
-
-
-def _whole(value: Any) -> int:
-    return value if isinstance(value, int) else 1
 
 
 def _part(info: Any, *names: str) -> dict[str, Any]:
@@ -406,8 +406,9 @@ def _read_signal(given: Any) -> int:
 class Kernel:
     """The container of one kernel, which one connection has; its calls come from that connection's thread."""
 
-    def __init__(self, engine: Engine, policy: Policy, kernel: str) -> None:
+    def __init__(self, engine: Engine, policy: Policy, kernel: str, connection: socket.socket) -> None:
         self.kernel = kernel
+        self.connection = connection
         self.ended = threading.Event()
         """Set while no run goes on."""
         self.ended.set()
@@ -478,16 +479,14 @@ class Kernel:
     def _find(self) -> str | None:
         """The id of the container that has this kernel's name, if it is of this kernel and of this broker."""
         info = self._engine.inspect(self._name)
-        return (
-            None
-            if info is None or not is_own(_part(info, "Config", "Labels"), self._policy, self.kernel)
-            else _read_id(info)
-        )
+        if info is None or not is_own(_part(info, "Config", "Labels"), self._policy, self.kernel):
+            return None
+        return _read_id(info)
 
     def signal(self, number: int) -> None:
         """Send a signal to the kernel; where no run goes on, nothing happens."""
         if self._container is not None and not self.ended.is_set():
-            self._was_killed = number == signal.SIGKILL
+            self._was_killed = self._was_killed or number == signal.SIGKILL
             self._engine.kill(self._container, number)
 
     def watch(self) -> dict[str, Any]:
@@ -560,6 +559,13 @@ def _pauses() -> Any:
         yield _PAUSES[-1]
 
 
+def _is_ended(connection: socket.socket) -> bool:
+    """Whether the other side has ended a connection, even if not all that it said has been read."""
+    poll = select.poll()
+    poll.register(connection, select.POLLRDHUP)
+    return bool(poll.poll(0))
+
+
 def is_own(labels: dict[str, Any], policy: Policy, kernel: str | None = None) -> bool:
     """Whether a container with these labels is of this gateway's kernels, or of this one."""
     wanted = {"part": "kernel", "gateway-start": policy.gateway_start}
@@ -581,8 +587,10 @@ class Broker:
         self._kernels: dict[str, Kernel] = {}
         self._connections: dict[threading.Thread, socket.socket] = {}
 
-    def take(self, kernel: str) -> Kernel:
+    def take(self, kernel: str, connection: socket.socket) -> Kernel:
         """The one kernel of a connection, counted until its container is gone.
+
+        It waits for the end of an earlier connection of this kernel, whose other side has ended it.
 
         Raises:
             RefusedError: there are too many, another connection has it, or the gateway is not there.
@@ -597,9 +605,9 @@ class Broker:
                     if len(self._kernels) >= self.policy.max_kernels:
                         seen = "max_kernels is %d, and so many kernels run: shut one down" % self.policy.max_kernels
                         raise RefusedError(429, seen)
-                    self._kernels[kernel] = taken = Kernel(self.engine, self.policy, kernel)
+                    self._kernels[kernel] = taken = Kernel(self.engine, self.policy, kernel, connection)
                     return taken
-                is_leaving = known.leaving
+                is_leaving = known.leaving or _is_ended(known.connection)
             if not is_leaving or not known.gone.wait(max(0.0, deadline - time.monotonic())):
                 raise RefusedError(409, "another connection has this kernel")
             with self._lock:  # whose thread gives it back a moment later
@@ -680,7 +688,7 @@ class Broker:
         """Remove all containers of this gateway's kernels; how many are left."""
         left = 0
         for item in self.engine.kernels(self.policy.gateway_start):
-            if is_own(item.get("Labels") or {}, self.policy) and not self.engine.remove(_read_id(item)):
+            if is_own(_part(item, "Labels"), self.policy) and not self.engine.remove(_read_id(item)):
                 left += 1
         return left
 
@@ -756,7 +764,7 @@ class Conversation:
 
     def _take(self, kernel: str) -> Kernel:
         if self._kernel is None:
-            self._kernel = self._broker.take(kernel)
+            self._kernel = self._broker.take(kernel, self._connection)
         if self._kernel.kernel != kernel:
             raise RefusedError(400, "this is another kernel's connection")
         return self._kernel
@@ -834,7 +842,9 @@ def _end(broker: Broker, listener: socket.socket) -> int:
         if not message or time.monotonic() > deadline:
             break
         time.sleep(pause)
-    return _fail(LEFT, message) if message else broker.exit_code
+    if message:
+        return _fail(LEFT, message)
+    return _fail(UNHELD, "no gateway came within %g s" % _HOLD_SECONDS) if broker.exit_code == UNHELD else 0
 
 
 if __name__ == "__main__":
