@@ -10,7 +10,7 @@ from jupyter_launcher.acts import leaves, shielded
 from jupyter_launcher.engine.protocol import Engine
 from jupyter_launcher.engine.types import ContainerInfo
 from jupyter_launcher.errors import GatewayConflictError, GatewayError, GatewayNotRunningError
-from jupyter_launcher.gateway.make.attempt import MAKING_SECONDS, Making, TakenError
+from jupyter_launcher.gateway.make.attempt import Making, TakenError
 from jupyter_launcher.gateway.make.ready import Awaited, find_url_of, wait_until_ready
 from jupyter_launcher.gateway.make.request import GatewayPlan, GatewayRequest, MadeGateway, plan_gateway
 from jupyter_launcher.gateway.parts import remove_unit
@@ -25,6 +25,8 @@ from jupyter_launcher.waiting import Deadline, NotYetError, attempts
 __all__ = ["MadeGateway", "bind_session", "make_gateway", "remove_gateway"]
 
 _ID_LENGTH = 12
+_MAKING_SECONDS = 60.0
+"""Between the create of a gateway and its start lies one call to the engine."""
 _BIND = 'umask 077; printf %s "$2" >"$1/session.new" && mv -f "$1/session.new" "$1/session"'
 
 
@@ -86,7 +88,7 @@ def _find_running(
 
 def _is_abandoned(engine: Engine, info: ContainerInfo, labels: ToolLabels) -> bool:
     """Whether nobody will start a container that was created."""
-    return is_process_dead(labels.process) is True or engine.now() - info.created > MAKING_SECONDS
+    return is_process_dead(labels.process) is True or engine.now() - info.created > _MAKING_SECONDS
 
 
 def _join(

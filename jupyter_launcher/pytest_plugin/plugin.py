@@ -14,7 +14,7 @@ import shutil
 import uuid
 from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
@@ -24,6 +24,7 @@ from jupyter_launcher.pytest_plugin.options import (
     find_obstacle,
     is_notebook,
     may_reuse,
+    read_isolation,
     read_kernels,
     read_option,
     read_scope,
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 
     from jupyter_launcher.launcher import Launcher
     from jupyter_launcher.models import RunningGateway, Volume
-    from jupyter_launcher.models.kernels import Isolation
     from jupyter_launcher.pytest_plugin.reuse import Reuse
     from jupyter_launcher.pytest_plugin.run import Run
     from jupyter_launcher.sessions.session import Session
@@ -186,7 +186,7 @@ def jupyter_launcher_config(pytestconfig: pytest.Config) -> LauncherConfig:
         image=read_option(pytestconfig, "image") or None,
         gateway_image=read_option(pytestconfig, "gateway_image") or None,
         kernels=read_kernels(pytestconfig),
-        isolation=cast("Isolation", read_option(pytestconfig, "isolation")),
+        isolation=read_isolation(pytestconfig),
     )
 
 
