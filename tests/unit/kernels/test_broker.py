@@ -325,6 +325,39 @@ def test_a_container_that_is_gone_is_made_anew(broker: RunningBroker, client: Cl
     assert only(broker) is not container
 
 
+@pytest.mark.parametrize("step", ["archive", "start"])
+def test_a_restart_waits_for_a_removal_by_somebody_else(
+    broker: RunningBroker, client: Client, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    client.start()
+    container = only(broker)
+    broker.engine.end(container, 137)
+    client.ended()
+    tell, looks = FakeContainer.inspect, iter(range(3))
+
+    def inspect(item: FakeContainer) -> dict[str, Any]:
+        found = tell(item)
+        if item is container:
+            found["State"]["Status"] = "removing"
+            if next(looks, None) is None:
+                broker.engine.remove(container)
+        return found
+
+    monkeypatch.setattr(FakeContainer, "inspect", inspect)
+    broker.engine.faults[step] = [409]
+    assert client.start()["run"] == 2
+    assert only(broker) is not container
+
+
+def test_a_restart_that_the_engine_refuses_is_told(broker: RunningBroker, client: Client) -> None:
+    client.start()
+    broker.engine.end(only(broker), 137)
+    client.ended()
+    broker.engine.faults["start"] = [409]
+    assert client.start()["status"] == 409
+    assert client.start()["run"] == 2
+
+
 def test_a_kernel_that_runs_is_not_started_again(broker: RunningBroker, client: Client) -> None:
     client.start()
     assert client.start()["status"] == 409
