@@ -17,6 +17,9 @@ ENGINES ?=
 # For `make test-swarm`: those of scripts/swarm_matrix.py, unless named.
 SWARM_ENGINES ?=
 
+# For `make test-kernels`: the machine's own, unless named.
+KERNEL_ENGINES ?=
+
 # For `make test-images`: all folders of tests/images/others, unless named.
 IMAGES ?=
 
@@ -34,7 +37,7 @@ INDEX_URL ?=
 BUILD_FLAGS = $(foreach file,$(CA_CERTIFICATES),--ca-certificate '$(file)') $(if $(INDEX_URL),--index-url '$(INDEX_URL)')
 
 .DEFAULT_GOAL := help
-.PHONY: help run test alone together docs test-eg test-newest-jupyter check unit integration browser faults soak test-engines test-swarm test-images test-cgroup2 tools bench load pictures images engine engine-down venv wheel image-requirements clean
+.PHONY: help run test alone together docs test-eg test-newest-jupyter check unit integration browser faults soak test-engines test-swarm test-kernels test-images test-cgroup2 tools bench load pictures images engine engine-down venv wheel image-requirements clean
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -79,6 +82,11 @@ test-engines: images ## the integration tests on other engines; ENGINES="docker-
 
 test-swarm: images tools ## sessions over three nodes of a Docker swarm, which are made here; SWARM_ENGINES="docker-28": of these engines; needs root
 	$(PYTHON) scripts/swarm_matrix.py $(SWARM_ENGINES)
+
+test-kernels: images ## kernels in containers of their own, with a storm of kills; KERNEL_ENGINES="docker-28 remote": on these engines, LONG=1: a long storm
+	INDEX_URL='$(INDEX_URL)' $(PYTHON) -m tests.kernels.images "$$($(PYTHON) scripts/base_image.py python:3.13-slim trixie)" \
+	  "$$($(PYTHON) scripts/base_image.py python:3.11-slim bookworm)" $(CA_CERTIFICATES)
+	$(PYTHON) scripts/kernel_matrix.py $(KERNEL_ENGINES)
 
 test-images: engine venv ## a session of images in other people's styles, which are built from packages; IMAGES="pipx uv-tool": of these
 	INDEX_URL='$(INDEX_URL)' $(PYTHON) scripts/image_matrix.py \

@@ -1,6 +1,6 @@
 """Measure this library beside its peers, and write the tables and the picture of docs/performance.md.
 
-python -m benchmarks [--rounds 7] [--parts starts,apart,together,lookups,code,imports] [--again]
+python -m benchmarks [--rounds 7] [--parts starts,apart,together,lookups,code,imports,kernels] [--again]
 """
 
 from __future__ import annotations
@@ -17,22 +17,23 @@ from typing import Any
 
 import docker
 
-from benchmarks import apart, code, images, imports, lookups, starts, together
+from benchmarks import apart, code, images, imports, kernels, lookups, starts, together
 from benchmarks.candidate import LABEL, Setting, Start
 from benchmarks.containers import in_testcontainers
 from benchmarks.hub import dockerspawner, running_hub
 from benchmarks.plot import draw
 from benchmarks.raw import raw
-from benchmarks.report import report, write_into
+from benchmarks.report import KERNELS_BEGIN, KERNELS_END, report, report_kernels, write_between, write_into
 from benchmarks.results import Results
 from benchmarks.session import session, warm
 from jupyter_launcher import DEFAULT_IMAGE, Launcher
 
 ROOT = Path(__file__).parent.parent
 SAMPLES = ROOT / "benchmarks/samples.json"
+KERNEL_SAMPLES = ROOT / "benchmarks/kernels.json"
 PAGE = ROOT / "docs/performance.md"
 PICTURE = Path("pictures/bench.svg")  # as the page names it
-PARTS = ("starts", "apart", "together", "lookups", "code", "imports")
+PARTS = ("starts", "apart", "together", "lookups", "code", "imports", "kernels")
 BEST_BOUND = 2
 
 
@@ -40,16 +41,21 @@ def main() -> None:
     options = arguments()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that all is cleaned up then, too
     if options.again:
-        results = Results.read(SAMPLES)
+        results, of_kernels = Results.read(SAMPLES), Results.read(KERNEL_SAMPLES)
     else:
         with contextlib.closing(docker.from_env(timeout=600)) as client:
-            results = Results.begin(client)
-            measured(results, client, options)
+            results, of_kernels = Results.begin(client), Results.begin(client)
+            measured(results, of_kernels, client, options)
     if options.again or set(options.parts) == set(PARTS):
         results.write(SAMPLES)
         draw(results, PAGE.parent / PICTURE)
         write_into(PAGE, report(results, str(PICTURE)))
-    print(report(results))
+    if "kernels" in options.parts:  # a table of its own, with a date of its own
+        of_kernels.write(KERNEL_SAMPLES)
+        write_between(PAGE, KERNELS_BEGIN, KERNELS_END, report_kernels(of_kernels))
+        print(report_kernels(of_kernels))
+    if results.samples:
+        print(report(results))
 
 
 def arguments() -> argparse.Namespace:
@@ -62,7 +68,7 @@ def arguments() -> argparse.Namespace:
         "--parts",
         type=lambda text: text.split(","),
         default=list(PARTS),
-        help=f"{','.join(PARTS)}; with fewer than all, results are printed and not written",
+        help=f"{','.join(PARTS)}; with fewer than all, results are printed, and those of kernels alone written",
     )
     parser.add_argument("--again", action="store_true", help="measure nothing, write anew from the last samples")
     options = parser.parse_args()
@@ -75,24 +81,26 @@ def numbers(text: str) -> list[int]:
     return [int(number) for number in text.split(",")]
 
 
-def measured(results: Results, client: Any, options: argparse.Namespace) -> None:
-    if set(options.parts) - {"imports"}:
-        with setting_of(client) as setting:
+def measured(results: Results, of_kernels: Results, client: Any, options: argparse.Namespace) -> None:
+    parts, run = set(options.parts), f"jupyter-launcher-benchmark-{os.getpid()}"
+    if parts - {"imports", "kernels"}:
+        with (
+            images.untuned(client, run) as untuned,
+            images.with_jupyterhub(client, run, untuned) as hub_image,
+            setting_of(client, run, untuned, hub_image) as setting,
+        ):
             in_containers(results, setting, options)
-    if "imports" in options.parts:
+    if "kernels" in parts:
+        with setting_of(client, run) as setting:
+            kernels.measure(of_kernels, setting, 2 * options.rounds)
+    if "imports" in parts:
         imports.measure(results, 2 * options.rounds + 1)
 
 
 @contextlib.contextmanager
-def setting_of(client: Any) -> Iterator[Setting]:
-    """Images, a folder and a launcher; whatever happens, what carries this run's names is removed."""
-    run = f"jupyter-launcher-benchmark-{os.getpid()}"
-    with (
-        tempfile.TemporaryDirectory() as name,
-        Launcher(namespace=f"benchmark-{os.getpid()}") as launcher,
-        images.untuned(client, run) as untuned,
-        images.with_jupyterhub(client, run, untuned) as hub_image,
-    ):
+def setting_of(client: Any, run: str, untuned: str = "", hub_image: str = "") -> Iterator[Setting]:
+    """A folder and a launcher; whatever happens, what carries this run's names is removed."""
+    with tempfile.TemporaryDirectory() as name, Launcher(namespace=f"benchmark-{os.getpid()}") as launcher:
         folder = Path(name)
         folder.chmod(0o755)
         setting = Setting(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from docker.errors import ImageNotFound
@@ -32,10 +32,11 @@ CMD ["jupyterhub-singleuser"]
 
 
 @contextlib.contextmanager
-def built(client: Any, name: str, dockerfile: str) -> Iterator[str]:
+def built(client: Any, name: str, dockerfile: str, arguments: Mapping[str, str] | None = None) -> Iterator[str]:
     """An image, removed on leaving; the engine's build cache goes with it."""
     try:
-        client.images.build(fileobj=io.BytesIO(dockerfile.encode()), tag=name, rm=True, forcerm=True)
+        file = io.BytesIO(dockerfile.encode())
+        client.images.build(fileobj=file, tag=name, rm=True, forcerm=True, buildargs=dict(arguments or {}))
         yield name
     finally:
         with contextlib.suppress(ImageNotFound):

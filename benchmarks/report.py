@@ -10,6 +10,7 @@ from benchmarks.imports import BARE, BESIDE_PYTEST, LINES
 from benchmarks.results import IMPORT_GOAL, NAMES, Results, goals
 
 BEGIN, END = "<!-- bench -->", "<!-- /bench -->"
+KERNELS_BEGIN, KERNELS_END = "<!-- bench-kernels -->", "<!-- /bench-kernels -->"
 OURS = "session"
 UNTUNED = ("raw-untuned", "testcontainers", "testcontainers-10ms", "dockerspawner")
 DOES = {
@@ -60,6 +61,22 @@ def report(results: Results, picture: str = "") -> str:
         better(results),
     ]
     return "\n\n".join(part for part in parts if part)
+
+
+def report_kernels(results: Results) -> str:
+    """The table of kernels in containers, which is measured by itself and has a date of its own."""
+    return "\n\n".join((heading(results), kernels(results), goals_met(results)))
+
+
+def kernels(results: Results) -> str:
+    rows = []
+    for name in results.candidates("kernel-start"):
+        row = [NAMES[name]]
+        for what in ("kernel-start", "kernel-restart", "kernel-end"):
+            beside = results.median(f"{what}/{name}") / results.median(f"{what}/process")
+            row += [span(results, f"{what}/{name}"), "" if name == "process" else f"{beside:.2f}"]
+        rows.append(row)
+    return table(("a kernel", "start, s", "/ process", "restart, s", "/ process", "end, s", "/ process"), rows)
 
 
 def heading(results: Results) -> str:

@@ -27,6 +27,10 @@ NAMES = {
     "dockerspawner": "JupyterHub with DockerSpawner",
     "raw": "raw docker-py",
     "bare": "a bare websocket client",
+    "process": "a process beside the gateway",
+    "environment": 'in its image\'s container (`isolation="environment"`)',
+    "container": 'in a container of its own (`isolation="kernel"`)',
+    "eg-docker": "Enterprise Gateway's DockerProcessProxy",
 }
 
 
@@ -118,6 +122,19 @@ def goals() -> list[Goal]:
             ("get-again/100/session", "get-again/100/raw", 1.5, "`get` again / raw inspect and one request"),
             ("list/100/session", "list/100/raw", 1.3, "`list` of 100 / raw list that inspects each"),
             ("code/session", "code/bare", 2.0, "`execute` of `1 + 1` / a bare websocket client"),
+            (
+                "kernel-start/environment",
+                "kernel-start/process",
+                1.1,
+                "a kernel's start in its image's container / as a process",
+            ),
+            ("kernel-start/container", "kernel-start/process", 2.0, "in a container of its own / as a process"),
+            (
+                "kernel-start/container",
+                "kernel-start/eg-docker",
+                0.55,
+                "in a container of its own / Enterprise Gateway's DockerProcessProxy",
+            ),
         )
     ]
 

@@ -5,15 +5,20 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Literal
 
+from jupyter_launcher.acts import run_act
 from jupyter_launcher.engine.images import DEFAULT_GATEWAY_IMAGE
-from jupyter_launcher.gateway.run import GatewayRequest, run_gateway
+from jupyter_launcher.gateway.run import GatewayRequest, run_gateway, stop_gateway
+from jupyter_launcher.gateway.unit import make_gateway, remove_gateway
 from jupyter_launcher.models import GatewaySummary, KernelImage, RunningGateway, StopReport, Volume
 from jupyter_launcher.models.kernels import Isolation
 from jupyter_launcher.sessions.context import Context
 from jupyter_launcher.sessions.leftovers import list_gateways
-from jupyter_launcher.spec.checks import check_callback, check_network
+from jupyter_launcher.spec.checks import check_callback, check_name, check_network
+from jupyter_launcher.spec.kernels.options import KernelOptions, check_kernels
+from jupyter_launcher.waiting import Deadline
 
 __all__ = ["GatewayCalls"]
 
@@ -79,20 +84,39 @@ class GatewayCalls:
         self._context.refuse_in_swarm("run_gateway")
         check_network(network, "network")
         check_callback(keep, "keep")
-        self._context.ensure_image(image, "missing", self._context.reporter)
-        request = GatewayRequest(
-            pipeline_dir=pipeline_dir,
-            image=image,
-            namespace=self._context.namespace,
-            owner=self._context.owner,
-            network=network,
-            seconds=self._context.timeouts.start,
-            user=user,
-            rules=self._context.rules,
-            relabel=pipeline_relabel,
-        )
+        options = check_kernels(kernels, isolation, max_kernels, kernel_idle)
+        request = self._request(pipeline_dir, image, options, network, user, pipeline_relabel)
+        request = replace(request, may_stay=keep is not None)
         with run_gateway(self._context.engine, self._context.address, request, keep=keep) as found:
             yield found
+
+    def _request(
+        self,
+        pipeline_dir: str | os.PathLike[str] | Volume,
+        image: str,
+        kernels: KernelOptions | None,
+        network: str | None,
+        user: str | int | None,
+        relabel: Literal["z", "Z"] | None,
+    ) -> GatewayRequest:
+        """A request with this launcher's settings; the images that it needs are on the engine then."""
+        context = self._context
+        images = [] if kernels is None else [item.image for item in kernels.images.values()]
+        for needed in dict.fromkeys([image, *images]):
+            context.ensure_image(needed, "missing", context.reporter)
+        return GatewayRequest(
+            pipeline_dir=pipeline_dir,
+            image=image,
+            namespace=context.namespace,
+            owner=context.owner,
+            network=network,
+            seconds=context.timeouts.start,
+            user=user,
+            rules=context.rules,
+            relabel=relabel,
+            kernels=kernels,
+            engine_socket=context.engine_socket,
+        )
 
     def start_gateway(
         self,
@@ -111,19 +135,26 @@ class GatewayCalls:
         """Start a gateway that stays until ``stop_gateway``, or find the one of this id.
 
         The options are those of ``run_gateway``. Asking again with the same id and options gives the same gateway, also
-        from another process; one that has ended is removed, and started anew.
-
-        Args:
-            pipeline_dir: mounted at ``/pipeline-dir``.
-            gateway_id: the idempotency key, 1 to 48 of ``a-z 0-9 - _``; None makes one up.
-            image, kernels, isolation, max_kernels, kernel_idle, network, user, pipeline_relabel: as for
-                ``run_gateway``.
+        from another process; one that has ended is removed, and started anew. ``gateway_id`` is 1 to 48 of
+        ``a-z 0-9 - _``; None makes one up.
 
         Raises:
             GatewayConflictError: a gateway of this id is there, with other options.
             LauncherError: as ``run_gateway`` says. Nothing that was made stays behind.
         """
-        raise NotImplementedError
+        context = self._context
+        context.refuse_in_swarm("start_gateway")
+        check_network(network, "network")
+        if gateway_id is not None:
+            check_name(gateway_id, "gateway_id")
+        options = check_kernels(kernels, isolation, max_kernels, kernel_idle)
+        request = self._request(pipeline_dir, image, options, network, user, pipeline_relabel)
+        request = replace(request, gateway_id=gateway_id, stays=True)
+        made = run_act(
+            lambda: make_gateway(context.engine, context.address, request),
+            undo=lambda found: None if found.running.joined else remove_gateway(context.engine, found),
+        )
+        return made.running
 
     def stop_gateway(self, gateway_id: str) -> StopReport:
         """Stop a gateway with all of its kernels, in whatever state it is, and remove what is of it.
@@ -133,7 +164,11 @@ class GatewayCalls:
             OptionError: it is of one unit with a session; stop that.
             EngineError: the engine does not answer.
         """
-        raise NotImplementedError
+        context = self._context
+        context.refuse_in_swarm("stop_gateway")
+        check_name(gateway_id, "gateway_id")
+        seconds = Deadline(context.timeouts.shutdown)
+        return run_act(lambda: stop_gateway(context.engine, context.address, context.namespace, gateway_id, seconds))
 
     def gateways(self) -> Sequence[GatewaySummary]:
         """The gateways of this namespace, newest first, in every state: one call to the engine.

@@ -31,7 +31,7 @@ from engines import ENGINES, USER, Packaged
 
 from jupyter_launcher import DEFAULT_GATEWAY_IMAGE, DEFAULT_IMAGE
 
-__all__ = ["run"]
+__all__ = ["MORE_IMAGES", "run"]
 
 CACHE = Path(os.environ.get("ENGINES_DIR", "/var/cache/jupyter-launcher/engines"))
 RUN = Path("/run/jupyter-launcher-engines")
@@ -41,6 +41,8 @@ CGROUPS = Path("/sys/fs/cgroup")
 SECONDS = 60.0
 BEHIND_PROXY = "ENGINE_BEHIND_PROXY"
 """The variable in which the tests have the engine itself, where DOCKER_HOST is a proxy before it."""
+MORE_IMAGES = "MORE_IMAGES"
+"""The variable with more images that the engine gets, separated by spaces."""
 PLAIN = str.maketrans("/:", "--")
 CHECKOUT = Path(__file__).resolve().parent.parent
 
@@ -147,7 +149,7 @@ def inside(name: str, command: list[str]) -> int:
     with started(name, socket) as client:
         for container in client.containers.list(all=True):  # of the last run, which ended with its namespaces
             container.remove(force=True)
-        for image in IMAGES:
+        for image in (*IMAGES, *os.environ.get(MORE_IMAGES, "").split()):
             load(image, client, f"unix://{socket}", CACHE / f"{name}.{image.translate(PLAIN)}.loaded")
         environment = {key: value for key, value in os.environ.items() if key != "DOCKER_CONTEXT"}
         environment |= {"DOCKER_HOST": f"unix://{socket}"}

@@ -9,7 +9,7 @@ import re
 import tarfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -57,13 +57,14 @@ def client() -> Iterator[Any]:
     client.close()
 
 
-def build_image(client: Any, folder: Path, tag: str) -> None:
+def build_image(client: Any, folder: Path, tag: str, arguments: Mapping[str, str] | None = None) -> None:
     """Build an image of a folder, whose files belong to root in it: a remapped engine may not know who made them."""
     context = io.BytesIO()
     with tarfile.open(fileobj=context, mode="w") as archive:
         archive.add(folder, arcname=".", filter=lambda member: member.replace(uid=0, gid=0, uname="", gname=""))
     context.seek(0)
-    client.images.build(fileobj=context, custom_context=True, rm=True, forcerm=True, tag=tag)
+    given = dict(arguments or {})
+    client.images.build(fileobj=context, custom_context=True, rm=True, forcerm=True, tag=tag, buildargs=given)
 
 
 def held_by_engine(client: Any, session: Session) -> dict[str, Any]:

@@ -86,6 +86,7 @@ def awaited(
     method: Callable[Concatenate[Any, P], T],
     *,
     undo: Callable[[T], object] | None = None,
+    take_back: Callable[[Any, T], object] | None = None,
     is_limited: bool = True,
     is_shielded: bool = False,
 ) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, T]]:
@@ -94,6 +95,7 @@ def awaited(
     Args:
         method: what it stands for.
         undo: as for :meth:`Loop.call`.
+        take_back: the same for a result that cannot undo itself; called with the object of the method too.
         is_limited: False: it ends something, or takes as long as a user's work, so it does not wait for others.
         is_shielded: as for :meth:`Loop.call`.
     """
@@ -104,7 +106,8 @@ def awaited(
         sync, loop = self._parts
         work = cast("Callable[[], T]", functools.partial(method, sync, *given, **loop.adapt(options)))
         options.clear()  # a traceback's locals show no secret
-        return await loop.call(work, kind=kind, undo=undo, is_shielded=is_shielded)
+        found = undo if take_back is None else functools.partial(take_back, sync)
+        return await loop.call(work, kind=kind, undo=found, is_shielded=is_shielded)
 
     return call
 

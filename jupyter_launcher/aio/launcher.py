@@ -14,11 +14,17 @@ from jupyter_launcher.aio.session import AsyncSession, undo_start
 from jupyter_launcher.aio.stream import AsyncStream
 from jupyter_launcher.aio.warm import AsyncPreparation, AsyncWarmPool
 from jupyter_launcher.launcher import Launcher
-from jupyter_launcher.models import SessionEvent, Timeouts
+from jupyter_launcher.models import RunningGateway, SessionEvent, Timeouts
 from jupyter_launcher.sessions.events import SessionEvents
 from jupyter_launcher.warm.preparation import Preparation
 
 __all__ = ["AsyncLauncher"]
+
+
+def _undo_gateway(launcher: Launcher, gateway: RunningGateway) -> None:
+    """Stop a gateway that nobody gets, unless it was there before."""
+    if not gateway.joined:
+        launcher.stop_gateway(gateway.gateway_id)
 
 
 class AsyncLauncher(Async[Launcher], like=Launcher):
@@ -95,4 +101,6 @@ class AsyncLauncher(Async[Launcher], like=Launcher):
     ensure_image = awaited(Launcher.ensure_image)
     build_image = awaited(Launcher.build_image)
     run_gateway = entered(Launcher.run_gateway)
+    start_gateway = awaited(Launcher.start_gateway, take_back=_undo_gateway)
+    stop_gateway = awaited(Launcher.stop_gateway, is_limited=False)
     gateways = awaited(Launcher.gateways)

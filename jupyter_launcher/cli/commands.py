@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.shell_completion import get_completion_class
 
 from jupyter_launcher._version import __version__
+from jupyter_launcher.cli.gateways.commands import gateway, gateways, stop_gateway
+from jupyter_launcher.cli.gateways.output import gateway_rows
 from jupyter_launcher.cli.options import (
     ID,
     NAME,
@@ -24,10 +27,10 @@ from jupyter_launcher.cli.options import (
     directory_options,
     full_id,
     pass_context,
+    stop_each,
 )
 from jupyter_launcher.cli.output import (
     describe_session,
-    error_document,
     format_columns,
     format_line,
     session_document,
@@ -35,7 +38,10 @@ from jupyter_launcher.cli.output import (
 )
 from jupyter_launcher.cli.start import start
 from jupyter_launcher.cli.work import cp, execute, run, run_notebook
-from jupyter_launcher.errors import LauncherError, OptionError, SessionError
+from jupyter_launcher.errors import OptionError, SessionError
+
+if TYPE_CHECKING:
+    from jupyter_launcher.models import GatewaySummary, SessionSummary, StopReport
 
 __all__ = ["cli"]
 
@@ -53,7 +59,7 @@ def cli() -> None:
     """
 
 
-for _command in (start, execute, run_notebook, run, cp):
+for _command in (start, execute, run_notebook, run, cp, gateway, gateways, stop_gateway):
     cli.add_command(_command)
 
 
@@ -63,28 +69,39 @@ for _command in (start, execute, run_notebook, run, cp):
 def list_(state: CommandContext, *, no_probe: bool) -> None:
     """List the sessions of the namespace, in every state; in a swarm, with their nodes.
 
+    Below them the gateways of the library, but for those that are of one unit with a session.
+
     Example: jupyter-launcher list --format json
     """
+    is_swarm = state.swarm_words.swarm
     with state.launcher() as launcher:
         found = launcher.list(probe=not no_probe)
-    rows = [
-        (
-            item.session_id,
-            item.state.value,
-            item.status,
-            item.node or "-",
-            item.gateway or "-",
-            item.pipeline_dir or "-",
-        )
-        for item in found
-    ]
-    table = [("ID", "STATE", "STATUS", "NODE", "GATEWAY", "PIPELINE DIR"), *rows]
-    is_swarm = state.swarm_words.swarm
-    documents = [summary_document(item) for item in found]
-    state.result(documents, format_columns(table if is_swarm else [(*row[:3], *row[4:]) for row in table]))
+        gateways = () if is_swarm or state.json else launcher.gateways()
+    state.result([summary_document(item) for item in found], _format_list(found, gateways, is_swarm=is_swarm))
     for item in found:
         if item.detail:
             state.note(item.detail)
+
+
+def _format_list(found: Sequence[SessionSummary], gateways: Sequence[GatewaySummary], *, is_swarm: bool) -> str:
+    """The sessions, and the gateways that are not of one unit with one of them."""
+    columns: dict[str, Callable[[SessionSummary], object]] = {
+        "ID": lambda item: item.session_id,
+        "STATE": lambda item: item.state.value,
+        "STATUS": lambda item: item.status,
+        "NODE": lambda item: item.node or "-",
+        "KERNELS": lambda item: len(item.kernels) or "-",
+        "GATEWAY": lambda item: item.gateway or "-",
+        "PIPELINE DIR": lambda item: item.pipeline_dir or "-",
+    }
+    if not is_swarm:
+        del columns["NODE"]
+    if not any(item.kernels for item in found):
+        del columns["KERNELS"]
+    text = format_columns([tuple(columns), *([read(item) for read in columns.values()] for item in found)])
+    listed = {item.session_id for item in found}
+    rest = [item for item in gateways if item.session_id not in listed]
+    return f"{text}\n\n{format_columns(gateway_rows(rest))}" if rest else text
 
 
 @cli.command(short_help="Show a running session.")
@@ -171,26 +188,13 @@ def stop(state: CommandContext, session_ids: tuple[str, ...], every: bool) -> No
     if every == bool(session_ids):
         msg = "name the sessions to stop, or give --all"
         raise click.UsageError(msg)
-    documents: list[dict[str, Any]] = []
-    errors: list[LauncherError] = []
-    lines: list[str] = []
     with state.launcher() as launcher:
-        for given in launcher.ids() if every else session_ids:
-            try:
-                session_id = full_id(launcher, given)
-                report = launcher.stop(session_id)
-            except LauncherError as error:  # the next one is tried all the same
-                errors.append(error)
-                documents.append({"session_id": given, **error_document(error)})
-                continue
-            documents.append({"session_id": session_id, "report": report})
-            kernels = f"{len(report.kernels_gone)} of {len(report.kernels)} kernels gone" if report.kernels else ""
-            lines.append(f"{session_id}  {report.method.value}  {report.seconds:.2f} s  {kernels}".rstrip())
-    state.result(documents, "\n".join(lines))
-    for failed in errors:
-        click.echo(f"{NAME}: {failed}", err=True)
-    if errors:
-        click.get_current_context().exit(errors[0].command_exit_code)
+
+        def stop_one(given: str) -> tuple[str, StopReport]:
+            session_id = full_id(launcher, given)
+            return session_id, launcher.stop(session_id)
+
+        stop_each(state, launcher.ids() if every else session_ids, "session_id", stop_one)
 
 
 @cli.command(short_help="Pause a session.")
@@ -218,19 +222,6 @@ def resume(state: CommandContext, session_id: str) -> None:
     with state.launcher() as launcher:
         found = launcher.resume(full_id(launcher, session_id)).id
     state.result({"session_id": found, "state": "ready"}, f"{found}  ready")
-
-
-@cli.command(short_help="List the gateways that the library runs.")
-@pass_context
-def gateways(state: CommandContext) -> None:
-    """List the gateways of `Launcher.run_gateway` in the namespace, in every state.
-
-    Example: jupyter-launcher gateways
-    """
-    with state.launcher() as launcher:
-        found = launcher.gateways()
-    rows = [(item.name, item.state, item.status, item.image) for item in found]
-    state.result(found, format_columns([("NAME", "STATE", "STATUS", "IMAGE"), *rows]))
 
 
 @cli.command(short_help="Remove sessions that have ended, and what dead processes have left.")

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.shell_completion import CompletionItem
 
-from jupyter_launcher.cli.output import error_document, format_document
+from jupyter_launcher.cli.output import describe_report, error_document, format_document
 from jupyter_launcher.cli.swarm.options import SwarmWords, swarm_options
 from jupyter_launcher.errors import LauncherError, SessionError
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from jupyter_launcher.engine.client import DockerEngine
     from jupyter_launcher.engine.swarm.engine import SwarmEngine
     from jupyter_launcher.launcher import Launcher
+    from jupyter_launcher.models import StopReport
 
 __all__ = [
     "ID",
@@ -29,9 +31,12 @@ __all__ = [
     "LauncherGroup",
     "complete_id",
     "directory_options",
+    "engine_socket_option",
     "full_id",
+    "interrupt_on_signals",
     "pass_context",
     "root_options",
+    "stop_each",
 ]
 
 NAME = "jupyter-launcher"
@@ -162,6 +167,39 @@ def full_id(launcher: Launcher, given: str) -> str:
     return found[0] if found else given
 
 
+def stop_each(
+    state: CommandContext, given: Iterable[str], key: str, stop: Callable[[str], tuple[str, StopReport]]
+) -> None:
+    """Stop what has these ids, one after the other, and end with the exit code of the first error.
+
+    Args:
+        state: of the command.
+        given: the ids, as they were given.
+        key: of an id in the document.
+        stop: stops what has an id; returns the whole id, and how that ended.
+    """
+    from jupyter_launcher.cli.spelling import respell
+
+    documents: list[dict[str, Any]] = []
+    errors: list[LauncherError] = []
+    lines: list[str] = []
+    for name in given:
+        try:
+            found, report = stop(name)
+        except LauncherError as error:  # the next one is tried all the same
+            respell(error)
+            errors.append(error)
+            documents.append({key: name, **error_document(error)})
+            continue
+        documents.append({key: found, "report": report})
+        lines.append(describe_report(found, report))
+    state.result(documents, "\n".join(lines))
+    for failed in errors:
+        click.echo(f"{NAME}: {failed}", err=True)
+    if errors:
+        click.get_current_context().exit(errors[0].command_exit_code)
+
+
 ID = click.argument("session_id", metavar="ID", shell_complete=complete_id)
 
 
@@ -187,6 +225,24 @@ def root_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for decorate in reversed(decorators):
         command = decorate(command)
     return command
+
+
+engine_socket_option = click.option(
+    "--engine-socket",
+    metavar="PATH",
+    help="The engine's socket on the engine's host, for --isolation kernel; the one in use otherwise.",
+)
+
+
+@contextlib.contextmanager
+def interrupt_on_signals() -> Iterator[None]:
+    """A terminal that closes, and a service manager that stops this process, interrupt it as Ctrl-C does."""
+    before = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class GlobalOptionsCommand(click.Command):

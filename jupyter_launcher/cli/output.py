@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jupyter_launcher.errors import LauncherError
-from jupyter_launcher.models import SessionSummary, Volume
+from jupyter_launcher.models import SessionSummary, StopReport, Volume
 
 if TYPE_CHECKING:
     from jupyter_launcher.sessions.session import Session
 
 __all__ = [
+    "describe_report",
     "describe_session",
     "error_document",
     "format_columns",
@@ -107,3 +108,9 @@ def describe_session(session: Session, *, token: bool) -> str:
         ("url", session.lab_url if token else f"{session.url}lab"),
     ]
     return format_columns(rows)
+
+
+def describe_report(name: str, report: StopReport) -> str:
+    """How a session or a gateway of this id has ended, in one line."""
+    kernels = f"{len(report.kernels_gone)} of {len(report.kernels)} kernels gone" if report.kernels else ""
+    return f"{name}  {report.method.value}  {report.seconds:.2f} s  {kernels}".rstrip()

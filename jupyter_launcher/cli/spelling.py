@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from jupyter_launcher.errors import LauncherError, OptionError
+from jupyter_launcher.cli.words.kernels import KERNEL_FIELDS
+from jupyter_launcher.errors import KernelImageError, LauncherError, OptionError
 from jupyter_launcher.spec.options import SPELLINGS
 
 __all__ = ["respell"]
@@ -14,6 +15,8 @@ _FLAGS = {
     "allow_engine_socket": "--allow-engine-socket",
     "context": "--context",
     "cwd": "--cwd",
+    "engine_socket": "--engine-socket",
+    "gateway_id": "--id",
     "roots": "--root",
     "timeout": "--timeout",
 }
@@ -32,10 +35,10 @@ _OF_WORK = {"cell_timeout": "--cell-timeout", "output": "--output", "parameters"
 
 _NAMES = "|".join(sorted(_FLAGS, key=len, reverse=True))
 # A name in a path, in an address or in quotation marks is none of these.
-_BEFORE = r"(?<![\w/.'\"`=:@?&-])"
+_BEFORE = r"(?<![\w/.'\"`=:@?&\0-])"
 _ASSIGNED = re.compile(
     rf"{_BEFORE}(?P<class>Launcher\()?(?P<name>{_NAMES})="
-    r"(?P<value>True|False|'[^']*'|\"[^\"]*\"|\{'(?P<key>[^']*)': \.\.\.\}|[0-9]\w*)?(?(class)\))"
+    r"(?P<value>True|False|\.\.\.|'[^']*'|\"[^\"]*\"|\{'(?P<key>[^']*)': \.\.\.\}|[0-9]\w*)?(?(class)\))"
 )
 _WHOLE_SWARM = re.compile(rf"{_BEFORE}(?:Launcher\()?swarm=Swarm\((?:\.\.\.|…)\)\)?")
 _MADE_SWARM = re.compile(
@@ -48,6 +51,11 @@ _WORD = re.compile(
     rf"{_BEFORE}(?P<name>(?:{'|'.join(name for name in _FLAGS if '_' in name)}|cpus|gpus|umask|tmpfs)\b(?![=(/]|\.\w)"
     rf"|(?:{'|'.join(name for name in _FLAGS if name not in _OF_SWARM)})(?= was ))"
 )
+_PLACE = "{connection_file}"  # in the command of a kernel
+_OF_A_KERNEL = re.compile(r"kernels\[(?P<quote>[\"'])(?P<kernel>[^\"']*)(?P=quote)\](?:\.(?P<field>[a-z_]+))?")
+_KERNEL_WORDS = {field: word for word, field in KERNEL_FIELDS.items()}
+# What has the name of an option, and is a field of a kernel.
+_KERNEL_FIELD = re.compile(rf"{_BEFORE}(?:KernelImage\()?\b(?P<field>{'|'.join(_KERNEL_WORDS)})(?P<rest>=False\)|=|\b)")
 
 
 def respell(error: LauncherError) -> None:
@@ -57,16 +65,31 @@ def respell(error: LauncherError) -> None:
         message = _flag_of(error.option) + message.removeprefix(error.option)
     elif isinstance(error, OptionError) and error.option in _OF_WORK and message.startswith(f"{error.option} "):
         message = _OF_WORK[error.option] + message.removeprefix(error.option)
-    if isinstance(error, OptionError) and error.option in SPELLINGS and "{" in error.hint:  # a mapping in Python
+    if isinstance(error, OptionError) and error.option in SPELLINGS and "{" in error.hint.replace(_PLACE, ""):
+        # a mapping in Python
         error.hint = f"give {_flag_of(error.option)} {SPELLINGS[error.option].metavar}"
-    error.message, error.hint = _respell_text(message), _respell_text(error.hint)
+    if isinstance(error, KernelImageError) or (isinstance(error, OptionError) and error.option == "kernels"):
+        message, error.hint = (_KERNEL_FIELD.sub(_hold_field, text) for text in (message, error.hint))
+    error.message, error.hint = (_respell_text(text).replace("\0", "") for text in (message, error.hint))
+
+
+def _hold_field(found: re.Match[str]) -> str:
+    """A field of a kernel as the command writes it, behind a mark that keeps it from being taken for an option."""
+    return f"\0{_KERNEL_WORDS[found['field']]}{'=false' if found['rest'] == '=False)' else found['rest']}"
 
 
 def _respell_text(text: str) -> str:
     text = _OF_A_SWARM.sub(_spell_field, _MADE_SWARM.sub(_spell_swarm, _WHOLE_SWARM.sub("--swarm", text)))
     text = _ASSIGNED.sub(_spell_assigned, text)
     text = _FIELD.sub(lambda found: f"--timeout {found['field']}=", text)
-    return _WORD.sub(lambda found: _flag_of(found["name"]), text)
+    text = _WORD.sub(lambda found: _flag_of(found["name"]), text)
+    return _OF_A_KERNEL.sub(_spell_kernel, text)
+
+
+def _spell_kernel(found: re.Match[str]) -> str:
+    """A field of a kernel, such as ``kernels["torch"].shm_size``."""
+    flag = f"{_flag_of('kernels')} {found['kernel']}"
+    return flag if found["field"] is None else f"{flag}: {_KERNEL_WORDS.get(found['field'], found['field'])}"
 
 
 def _spell_swarm(found: re.Match[str]) -> str:
@@ -98,4 +121,4 @@ def _spell_assigned(found: re.Match[str]) -> str:
         return flag.partition("/")[0] if value == "True" else flag.rpartition("/")[2]
     if found["key"] is not None:
         return f"{flag.partition('/')[0]} {found['key']}=..."
-    return flag.partition("/")[0] + (f" {value.strip(chr(34) + chr(39))}" if value else "")
+    return flag.partition("/")[0] + (f" {value.strip(chr(34) + chr(39))}" if value and value != "..." else "")

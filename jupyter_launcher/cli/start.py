@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from jupyter_launcher.cli.options import CommandContext, GlobalOptionsCommand, pass_context, root_options
+from jupyter_launcher.cli.options import (
+    CommandContext,
+    GlobalOptionsCommand,
+    engine_socket_option,
+    interrupt_on_signals,
+    pass_context,
+    root_options,
+)
 from jupyter_launcher.cli.output import describe_session, session_document
 from jupyter_launcher.cli.values import read_options, start_options
 from jupyter_launcher.errors import LauncherError
@@ -32,6 +38,7 @@ __all__ = ["start"]
     help="Stay in the foreground; Ctrl-C stops the session gracefully, a second one kills it.",
 )
 @root_options
+@engine_socket_option
 @pass_context
 def start(
     state: CommandContext,
@@ -41,6 +48,7 @@ def start(
     foreground: bool,
     roots: tuple[Path, ...],
     allow_engine_socket: bool,
+    engine_socket: str | None,
     **options: Any,
 ) -> None:
     """Start JupyterLab for the pipeline in DIR, and print where it is, its token included.
@@ -49,8 +57,8 @@ def start(
 
     Example: jupyter-launcher start my-pipeline --gateway my-gateway --open
     """
-    rules = {"roots": roots or None, "allow_engine_socket": allow_engine_socket}
-    with _interrupt_on_signals(), state.launcher(**rules) as launcher:
+    rules = {"roots": roots or None, "allow_engine_socket": allow_engine_socket, "engine_socket": engine_socket}
+    with interrupt_on_signals(), state.launcher(**rules) as launcher:
         session = launcher.start(Volume.from_text(directory) or directory, **read_options(options))
         with _stop_at_end(state, session) if foreground else contextlib.nullcontext():
             state.result(session_document(session, token=True), describe_session(session, token=True))
@@ -60,17 +68,6 @@ def start(
                 _open_browser(state, session)
             if foreground:
                 _run_in_foreground(state, session)
-
-
-@contextlib.contextmanager
-def _interrupt_on_signals() -> Iterator[None]:
-    """A terminal that closes, and a service manager that stops this process, interrupt it as Ctrl-C does."""
-    before = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextlib.contextmanager

@@ -5,21 +5,30 @@ An error names the option as it is spelled here.
 
 from __future__ import annotations
 
-import csv
 import json
-import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 
+from jupyter_launcher.cli.words.common import (
+    FLAG_WORDS,
+    find_variable,
+    read_fields,
+    read_gpus,
+    read_variables,
+    refuse,
+    split,
+)
+from jupyter_launcher.cli.words.kernels import read_kernels
 from jupyter_launcher.errors import OptionError
 from jupyter_launcher.models import Mount, Secret, Timeouts, Volume
 from jupyter_launcher.models.options import Spelling, show_value
 from jupyter_launcher.spec.options import SPELLINGS
 
-__all__ = ["read_options", "start_options"]
+__all__ = ["pick_options", "read_options", "start_options"]
 
 _MOUNT_FIELDS = {
     "source": "source",
@@ -33,14 +42,24 @@ _MOUNT_FIELDS = {
     "bind-propagation": "propagation",
 }
 _READ_ONLY = ("readonly", "ro")
-_FLAG_WORDS = {"": True, "true": True, "1": True, "false": False, "0": False}
 
 
 def start_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command every option of ``Launcher.start`` that the command can spell."""
-    for name, spelling in reversed(tuple(SPELLINGS.items())):
-        command = _to_click(name, spelling)(command)
-    return command
+    decorate = pick_options(dict.fromkeys(SPELLINGS, ""))
+    return decorate(command)
+
+
+def pick_options(helps: Mapping[str, str]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Give a command some of the options of ``Launcher.start``; ``helps``: their names, and a help of their own."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        for name, text in reversed(tuple(helps.items())):
+            spelling = SPELLINGS[name]
+            command = _to_click(name, replace(spelling, help=text) if text else spelling)(command)
+        return command
+
+    return decorate
 
 
 def _to_click(name: str, spelling: Spelling) -> Callable[..., Any]:
@@ -67,46 +86,19 @@ def read_options(given: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _refuse(name: str, seen: str, hint: str) -> NoReturn:
-    msg = f"{SPELLINGS[name].flag} {seen}"
-    raise OptionError(msg, hint=hint, option=name) from None
-
-
-def _split(name: str, words: Iterable[str]) -> dict[str, str | None]:
-    """``NAME=TEXT`` as pairs; None where there is no ``=``."""
-    found: dict[str, str | None] = {}
-    for word in words:
-        key, equals, text = word.partition("=")
-        if key in found:
-            _refuse(name, f"has {show_value(key)} twice", "give each name once")
-        found[key] = text if equals else None
-    return found
-
-
 def _read_pairs(name: str, words: Iterable[str]) -> dict[str, str]:
     found = {}
-    for key, text in _split(name, words).items():
+    for key, text in split(name, words).items():
         if text is None:
-            _refuse(name, f"is {show_value(key)}", f"give {SPELLINGS[name].metavar}")
+            refuse(name, f"is {show_value(key)}", f"give {SPELLINGS[name].metavar}")
         found[key] = text
     return found
 
 
-def _read_variables(name: str, words: Iterable[str]) -> dict[str, str]:
-    return {key: _find_variable(name, key) if text is None else text for key, text in _split(name, words).items()}
-
-
-def _find_variable(name: str, key: str) -> str:
-    text = os.environ.get(key)
-    if text is None:
-        _refuse(name, f"is {show_value(key)}, and this environment has no such variable", "set it first")
-    return text
-
-
 def _read_secrets(name: str, words: Iterable[str]) -> dict[str, str]:
     return {
-        key: _find_variable(name, key) if path is None else _read_file(name, path)
-        for key, path in _split(name, words).items()
+        key: find_variable(name, key) if path is None else _read_file(name, path)
+        for key, path in split(name, words).items()
     }
 
 
@@ -116,7 +108,7 @@ def _read_file(name: str, path: str) -> str:
     except (OSError, ValueError) as error:
         why = "it is no text in UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
     # Outside of the handler, since an error about bytes shows them.
-    return _refuse(name, f"cannot be read from {show_value(path)}: {why}", f"give {SPELLINGS[name].metavar}")
+    return refuse(name, f"cannot be read from {show_value(path)}: {why}", f"give {SPELLINGS[name].metavar}")
 
 
 def _read_mounts(name: str, words: Iterable[str]) -> list[Mount]:
@@ -125,20 +117,15 @@ def _read_mounts(name: str, words: Iterable[str]) -> list[Mount]:
 
 def _read_mount(name: str, word: str) -> Mount:
     fields: dict[str, Any] = {}
-    try:
-        parts = next(csv.reader([word]), [])
-    except csv.Error:
-        _refuse(name, f"is {show_value(word)}", f"give {SPELLINGS[name].metavar}")
-    for part in parts:
-        key, equals, text = part.partition("=")
-        if key in _READ_ONLY and text in _FLAG_WORDS:
-            fields["read_only"] = _FLAG_WORDS[text]
+    for part, key, equals, text in read_fields(name, word, word):
+        if key in _READ_ONLY and text in FLAG_WORDS:
+            fields["read_only"] = FLAG_WORDS[text]
         elif key in _MOUNT_FIELDS and equals and _MOUNT_FIELDS[key] not in fields:
             fields[_MOUNT_FIELDS[key]] = text
         else:
-            _refuse(name, f"has {show_value(part)}", f"give {SPELLINGS[name].metavar}, or readonly")
+            refuse(name, f"has {show_value(part)}", f"give {SPELLINGS[name].metavar}, or readonly")
     if not {"source", "target"} <= set(fields):
-        _refuse(name, f"is {show_value(word)}", f"give {SPELLINGS[name].metavar}")
+        refuse(name, f"is {show_value(word)}", f"give {SPELLINGS[name].metavar}")
     return Mount(**fields)
 
 
@@ -147,7 +134,7 @@ def _read_ports(name: str, words: Iterable[str]) -> dict[int | str, int | None]:
     for word in words:
         host, colon, inside = word.rpartition(":")
         if (colon and not host.isdecimal()) or inside in found or len(host) > 5:
-            _refuse(name, f"is {show_value(word)}", f"give {SPELLINGS[name].metavar}, each port once")
+            refuse(name, f"is {show_value(word)}", f"give {SPELLINGS[name].metavar}, each port once")
         found[inside] = int(host) if colon else None
     return found
 
@@ -158,7 +145,7 @@ def _read_documents(name: str, words: Iterable[str]) -> dict[str, Any]:
         try:
             found[key] = json.loads(text)
         except (ValueError, RecursionError):
-            _refuse(name, f"has {show_value(key)} with what is no JSON", "give JSON, a text in double quotes")
+            refuse(name, f"has {show_value(key)} with what is no JSON", "give JSON, a text in double quotes")
     return found
 
 
@@ -166,11 +153,11 @@ def _read_timeouts(name: str, words: Iterable[str]) -> Timeouts:
     found = {}
     for key, text in _read_pairs(name, words).items():
         if key not in Timeouts.__dataclass_fields__:
-            _refuse(name, f"has {show_value(key)}", f"give one of {', '.join(Timeouts.__dataclass_fields__)}")
+            refuse(name, f"has {show_value(key)}", f"give one of {', '.join(Timeouts.__dataclass_fields__)}")
         try:
             found[key] = float(text)
         except ValueError:
-            _refuse(name, f"has {show_value(text)} for {key}", "give a number of seconds")
+            refuse(name, f"has {show_value(text)} for {key}", "give a number of seconds")
     return Timeouts(**found)
 
 
@@ -178,17 +165,11 @@ def _read_texts(_: str, words: Iterable[str]) -> list[str]:
     return list(words)
 
 
-def _read_gpus(word: str) -> int | str | Sequence[str]:
-    if word == "all" or not word:
-        return word
-    return int(word) if word.isdecimal() and len(word) < 6 else tuple(word.removeprefix("device=").split(","))
-
-
 def _read_place(word: str) -> str | Volume:
     try:
         return Volume.from_text(word) or word
     except OptionError as error:
-        return _refuse("home", f"is {show_value(word)}: {error.message}", "give an absolute path, or volume:NAME")
+        return refuse("home", f"is {show_value(word)}: {error.message}", "give an absolute path, or volume:NAME")
 
 
 def _read_token(word: str) -> Secret:
@@ -206,9 +187,10 @@ def _keep(value: object) -> object:
 _MANY: dict[str, Callable[[str, Iterable[str]], object]] = {
     "texts": _read_texts,
     "pairs": _read_pairs,
-    "variables": _read_variables,
+    "variables": read_variables,
     "secrets": _read_secrets,
     "mounts": _read_mounts,
+    "kernels": read_kernels,
     "ports": _read_ports,
     "documents": _read_documents,
     "timeouts": _read_timeouts,
@@ -216,7 +198,7 @@ _MANY: dict[str, Callable[[str, Iterable[str]], object]] = {
 """Options that may be given more than once."""
 
 _ONE: dict[str, Callable[[Any], object]] = {
-    "gpus": _read_gpus,
+    "gpus": read_gpus,
     "place": _read_place,
     "size": _read_size,
     "token": _read_token,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,9 +14,10 @@ from jupyter_launcher.engine.attach import exchange
 from jupyter_launcher.engine.attach.temporary import run_temporary
 from jupyter_launcher.engine.errors import describe_port, is_gone, is_port_conflict, translate_errors
 from jupyter_launcher.engine.images import ImageStore
+from jupyter_launcher.engine.network import own
 from jupyter_launcher.engine.protocol import OUTPUT_LIMIT, Events, Exchange
 from jupyter_launcher.engine.shapes import parse_id, parse_list, parse_status
-from jupyter_launcher.engine.traits import EngineTraits, NetworkInfo
+from jupyter_launcher.engine.traits import EngineTraits, ListedNetwork, NetworkInfo
 from jupyter_launcher.engine.types import ContainerConfig, ContainerInfo, ExecResult, ListedContainer
 from jupyter_launcher.errors import EngineError, EngineUnavailableError
 from jupyter_launcher.forks import PerProcess
@@ -156,17 +157,32 @@ class DockerEngine:
         Raises:
             EngineError: with status 409 when there is one of this name.
         """
-        traits = self.traits
-        limits_pids = traits.limits_pids is not False
-        if traits.is_podman:
-            body = podman.to_podman(config, limits_pids=limits_pids)
-        else:
-            body = config.to_docker(traits.log_driver, limits_pids=limits_pids)
+        body = self.to_body(config)
         try:
             with self._translate(f"create container {name}"):
                 return parse_id(self.api.create_container_from_config(body, name))
         except EngineError as error:
             raise podman.read_conflict(error) or error from error.__cause__
+
+    def to_body(self, config: ContainerConfig) -> dict[str, Any]:
+        """The body with which :meth:`create` asks the engine for a container, in its dialect."""
+        traits = self.traits
+        limits_pids = traits.limits_pids is not False
+        if traits.is_podman:
+            return podman.to_podman(config, limits_pids=limits_pids)
+        return config.to_docker(traits.log_driver, limits_pids=limits_pids)
+
+    def create_network(self, name: str, labels: Mapping[str, str]) -> None:
+        """Create a bridge network; see the protocol."""
+        own.create_network(self.api, self.endpoint, name, labels)
+
+    def networks(self, *labels: str) -> list[ListedNetwork]:
+        """The networks with all of these labels (``name=value`` or ``name``); one call."""
+        return own.list_networks(self.api, self.endpoint, labels)
+
+    def remove_network(self, name: str) -> None:
+        """Remove a network by name or id; if it is gone, do nothing."""
+        own.remove_network(self.api, self.endpoint, name)
 
     def rename(self, container: str, name: str) -> None:
         """Give a container another name; see the protocol."""

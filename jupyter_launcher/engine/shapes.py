@@ -38,6 +38,7 @@ __all__ = [
     "parse_text",
     "parse_texts",
     "parse_time",
+    "parse_volumes",
     "parse_words",
 ]
 
@@ -169,6 +170,12 @@ def parse_hosts(value: object) -> tuple[str, ...]:
 def parse_mounts(items: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     """A path in the container → the path on the engine's host that is mounted there."""
     return {parse_text(item["Destination"]): parse_text(item["Source"]) for item in items if item.get("Source")}
+
+
+def parse_volumes(items: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """A path in the container → the name of the volume that is mounted there."""
+    volumes = (item for item in items if item.get("Type") == "volume" and item.get("Name"))
+    return {parse_text(item["Destination"]): parse_text(item["Name"]) for item in volumes}
 
 
 def parse_argv(value: object) -> tuple[str, ...]:

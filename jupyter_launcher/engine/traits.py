@@ -9,7 +9,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
-from jupyter_launcher.engine.shapes import expect_shape, parse_text, parse_texts
+from jupyter_launcher.engine.shapes import expect_shape, parse_text, parse_texts, parse_time
 
 __all__ = ["EngineTraits", "ListedNetwork", "NetworkInfo"]
 
@@ -138,6 +138,21 @@ class ListedNetwork:
     name: str
     labels: Mapping[str, str]
     created: float
+
+    @classmethod
+    def from_listing(cls, raw: Mapping[str, Any]) -> ListedNetwork:
+        """Parse one item of the engine's list.
+
+        Raises:
+            EngineError: it has an unexpected shape.
+        """
+        with expect_shape("a listed network"):
+            return cls(
+                id=parse_text(raw["Id"]),
+                name=parse_text(raw["Name"]),
+                labels=parse_texts(raw.get("Labels")),
+                created=parse_time(parse_text(raw["Created"])),
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,6 +27,7 @@ from jupyter_launcher.engine.shapes import (
     parse_text,
     parse_texts,
     parse_time,
+    parse_volumes,
     parse_words,
 )
 
@@ -57,6 +58,7 @@ class BindMount:
     ``relabel`` is ``z`` or ``Z``, for SELinux; None: the labels stay. With it, the engine makes a missing source, and
     the paths have no colon. With ``type="volume"``, the source is the name of a volume, which the engine makes where it
     has none; with ``no_copy``, an empty one gets neither the files nor the owner of what the image has at the target.
+    One without a source is the container's own: the engine makes it, and ``remove`` removes it with the container.
     ``propagation`` is the kernel's word; None: the engine's own.
     """
 
@@ -80,8 +82,12 @@ class BindMount:
 
     def to_long_form(self) -> dict[str, Any]:
         """The mount as ``docker run --mount`` has it. It takes any path, and refuses a missing source of the host."""
-        more = {} if self.propagation is None else {"BindOptions": {"Propagation": self.propagation}}
-        return {"Type": self.type, "Source": self.source, "Target": self.target, "ReadOnly": self.read_only, **more}
+        more: dict[str, Any] = {}
+        if self.propagation is not None:
+            more["BindOptions"] = {"Propagation": self.propagation}
+        if self.source:
+            more["Source"] = self.source
+        return {"Type": self.type, "Target": self.target, "ReadOnly": self.read_only, **more}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -244,6 +250,7 @@ class ContainerInfo:
         ports: a container port such as ``8888/tcp`` → the published host ports.
         bindings: the same port → an address of the host → the host port there.
         mounts: a path in the container → the path on the engine's host that is mounted there.
+        volumes: a path in the container → the name of the volume that is mounted there.
         environment: may hold secrets of whoever created the container.
         entrypoint: the container's own, else its image's; empty: there is none.
         memory, cpus, shm_size, pids, read_only: what the container has of what :class:`ContainerConfig` asked for.
@@ -271,6 +278,7 @@ class ContainerInfo:
     started: str = ""
     aliases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     bindings: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    volumes: Mapping[str, str] = field(default_factory=dict)
     entrypoint: tuple[str, ...] = ()
     memory: int | None = None
     cpus: float | None = None
@@ -317,6 +325,7 @@ class ContainerInfo:
                 ports={**dict.fromkeys(settings.get("Ports") or (), ()), **group_ports(published)},
                 bindings=group_bindings(published),
                 mounts=parse_mounts(raw.get("Mounts") or ()),
+                volumes=parse_volumes(raw.get("Mounts") or ()),
                 environment=dict(parse_text(item).partition("=")[::2] for item in raw["Config"].get("Env") or ()),
                 entrypoint=parse_argv(raw["Config"].get("Entrypoint")),
                 memory=parse_amount(host.get("Memory")),

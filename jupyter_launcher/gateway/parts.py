@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from jupyter_launcher.engine.protocol import Engine
 from jupyter_launcher.engine.types import ListedContainer
+from jupyter_launcher.errors import EngineError, EngineUnavailableError
 from jupyter_launcher.models import KernelSummary
-from jupyter_launcher.spec.kernels.labels import PartLabels
+from jupyter_launcher.spec.kernels.labels import PartLabels, kernel_filter, start_filter
+from jupyter_launcher.spec.labels import is_gateway
+from jupyter_launcher.threads import map_at_once
 
 __all__ = ["Part", "find_parts", "kernels_of", "remove_unit", "summarise"]
+
+_ROUNDS = 5
+_THREADS = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,17 +29,36 @@ class Part:
 
 def find_parts(engine: Engine, gateway_start: str) -> list[Part]:
     """All parts of one start of a gateway, in every state: one call to the engine."""
-    raise NotImplementedError
+    return _read_parts(engine.containers(start_filter(gateway_start)))
 
 
 def kernels_of(engine: Engine, start_id: str) -> list[KernelSummary]:
     """The kernels in containers of their own that a session has asked for, on whichever gateway: one call."""
-    raise NotImplementedError
+    found = summarise(engine.containers(kernel_filter(start_id)))
+    return [kernel for kernel, labels in found if labels.kernel_of == start_id]
 
 
 def summarise(listed: Iterable[ListedContainer]) -> list[tuple[KernelSummary, PartLabels]]:
     """The kernels among listed containers."""
-    raise NotImplementedError
+    return [
+        (
+            KernelSummary(
+                kernel_id=part.labels.kernel_id,
+                name=part.labels.kernel_name,
+                image=part.item.image,
+                container_id=part.item.id,
+                state=part.item.state,
+            ),
+            part.labels,
+        )
+        for part in _read_parts(listed)
+        if part.labels.kind == "kernel"
+    ]
+
+
+def _read_parts(listed: Iterable[ListedContainer]) -> list[Part]:
+    found = ((item, PartLabels.of_container(item.labels, item.name)) for item in listed)
+    return [Part(item=item, labels=labels) for item, labels in found if labels is not None]
 
 
 def remove_unit(engine: Engine, gateway_start: str, gateway: str | None = None) -> tuple[str, ...]:
@@ -45,12 +70,44 @@ def remove_unit(engine: Engine, gateway_start: str, gateway: str | None = None) 
     Args:
         engine: that has them.
         gateway_start: of the gateway's labels.
-        gateway: the id of its container; None: it is gone.
+        gateway: the id of its container; None: it is gone, or its label tells.
 
     Returns:
         The ids of the kernels whose containers were removed.
 
     Raises:
-        EngineError: the engine refused; the rest was tried all the same.
+        EngineError: the engine refused; the rest was tried all the same, unless it does not answer any more.
     """
-    raise NotImplementedError
+    errors: list[EngineError] = []
+
+    def remove_all(ids: Iterable[str], remove: Callable[[str], None]) -> None:
+        tried = map_at_once(lambda found: _try(remove, found), tuple(ids), threads=_THREADS)
+        errors.extend(error for error in tried if error is not None)
+        for error in errors:
+            if isinstance(error, EngineUnavailableError):
+                raise error
+
+    listed = engine.containers(start_filter(gateway_start))
+    gateways = [item.id for item in listed if is_gateway(item.labels, item.name)]
+    parts = _read_parts(listed)
+    removed: dict[str, None] = {}
+    remove_all((part.item.id for part in parts if part.labels.kind != "kernel"), engine.remove)
+    # The engine may be in the middle of a create that the broker had asked for: so there is another look after each.
+    for _ in range(_ROUNDS):
+        remove_all((part.item.id for part in parts if part.labels.kind == "kernel"), engine.remove)
+        removed |= {part.labels.kernel_id: None for part in parts if part.labels.kind == "kernel"}
+        if errors or not (parts := find_parts(engine, gateway_start)):
+            break
+    remove_all(dict.fromkeys([*([] if gateway is None else [gateway]), *gateways]), engine.remove)
+    remove_all((item.id for item in engine.networks(start_filter(gateway_start))), engine.remove_network)
+    if errors:
+        raise errors[0]
+    return tuple(removed)
+
+
+def _try(remove: Callable[[str], None], found: str) -> EngineError | None:
+    try:
+        remove(found)
+    except EngineError as error:
+        return error
+    return None

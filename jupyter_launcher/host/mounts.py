@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import posixpath
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from jupyter_launcher.engine.protocol import Engine
 from jupyter_launcher.errors import EngineError
 from jupyter_launcher.host.address import EngineAddress
 from jupyter_launcher.host.look import run_look
+from jupyter_launcher.models import Mount
 from jupyter_launcher.spec.checks import refuse_option
 from jupyter_launcher.spec.container import mount_points_config
 from jupyter_launcher.spec.mounts import (
@@ -23,7 +24,7 @@ from jupyter_launcher.spec.mounts import (
 )
 from jupyter_launcher.spec.options import SessionSpec
 
-__all__ = ["check_mount_points"]
+__all__ = ["check_mount_points", "check_points"]
 
 
 def check_mount_points(
@@ -45,7 +46,43 @@ def check_mount_points(
         OptionError: a mount point is not there, is of the other kind, or cannot be seen.
         EngineError: the engine does not answer.
     """
-    for mount in spec.mounts:
+    check_points(
+        engine,
+        address,
+        find_mount_points(spec.pipeline_dir, spec.mounts, spec.home),
+        spec.mounts,
+        user=spec.user,
+        image=spec.image,
+        ensure_image=ensure_image,
+    )
+
+
+def check_points(
+    engine: Engine,
+    address: EngineAddress,
+    points: Sequence[MountPoint],
+    mounts: Iterable[Mount],
+    *,
+    user: str,
+    image: str,
+    ensure_image: Callable[[], object] = lambda: None,
+) -> None:
+    """As :func:`check_mount_points`, for the mounts of any container.
+
+    Args:
+        engine: that mounts them.
+        address: how this process sees that engine.
+        points: those of the mounts that lie in what another one mounts.
+        mounts: all of them.
+        user: who looks from a container.
+        image: of that container.
+        ensure_image: called before a container looks.
+
+    Raises:
+        OptionError: a mount point is not there, is of the other kind, or cannot be seen.
+        EngineError: the engine does not answer.
+    """
+    for mount in mounts:
         if (
             mount.type == "bind"
             and mount.relabel is not None
@@ -53,7 +90,7 @@ def check_mount_points(
         ):
             refuse_option("mounts", f"has the source {mount.source}, which does not exist", "create it first")
     unseen = []
-    for point in find_mount_points(spec.pipeline_dir, spec.mounts, spec.home):
+    for point in points:
         seen = _look_from_here(address, point)
         if seen is None:
             unseen.append(point)
@@ -61,7 +98,7 @@ def check_mount_points(
             check_mount_point(point, *seen)
     if unseen:
         ensure_image()
-        _look_from_inside(engine, unseen, spec)
+        _look_from_inside(engine, unseen, user, image)
 
 
 def _look_from_here(address: EngineAddress, point: MountPoint) -> tuple[str, list[str]] | None:
@@ -96,9 +133,9 @@ def _look_at(address: EngineAddress, path: str, *, follow: bool = False) -> str 
     return DIRECTORY if stat.S_ISDIR(mode) else LINK if stat.S_ISLNK(mode) else "file"
 
 
-def _look_from_inside(engine: Engine, points: Sequence[MountPoint], spec: SessionSpec) -> None:
+def _look_from_inside(engine: Engine, points: Sequence[MountPoint], user: str, image: str) -> None:
     try:
-        lines = run_look(engine, mount_points_config(points, spec.user, spec.image)).splitlines()
+        lines = run_look(engine, mount_points_config(points, user, image)).splitlines()
     except EngineError as error:
         if error.status not in (400, 404):
             raise

@@ -47,6 +47,7 @@ class RunningGateway:
         token: what each request to it needs, as ``Authorization: token <token>``.
         gateway_id: for ``stop_gateway``.
         kernels: the names of ``kernels=``; empty where kernels run beside the gateway.
+        joined: ``start_gateway`` found it running.
     """
 
     name: str
@@ -54,6 +55,7 @@ class RunningGateway:
     token: str = field(repr=False)
     gateway_id: str = ""
     kernels: tuple[str, ...] = ()
+    joined: bool = False
 
     def __str__(self) -> str:
         return self.name

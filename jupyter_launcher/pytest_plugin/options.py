@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 from pathlib import Path
-from typing import Literal, NoReturn, TypeAlias, cast
+from typing import TYPE_CHECKING, Literal, NoReturn, TypeAlias, cast
 
 import pytest
+
+if TYPE_CHECKING:
+    from jupyter_launcher.models.kernels import Isolation
 
 __all__ = [
     "check_options",
@@ -15,6 +18,8 @@ __all__ = [
     "is_notebook",
     "may_reuse",
     "pytest_addoption",
+    "read_isolation",
+    "read_kernels",
     "read_option",
     "read_scope",
     "read_start_timeout",
@@ -25,6 +30,7 @@ Scope: TypeAlias = Literal["function", "class", "module", "package", "session"]
 
 _CHOICES = {
     "docker": ("auto", "require", "skip"),
+    "isolation": ("environment", "kernel"),
     "keep": ("never", "failed", "always"),
     "scope": ("function", "class", "module", "package", "session"),
 }
@@ -37,6 +43,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         ("docker", "auto", "auto|require|skip: fail or skip without a Docker engine; auto fails where CI is set"),
         ("image", "", "the server's image"),
         ("gateway-image", "", "the gateway's image"),
+        (
+            "isolation",
+            "environment",
+            "environment|kernel: a container for each image of jupyter_kernels, or for each kernel",
+        ),
         ("keep", "never", "never|failed|always: which sessions to leave running after their test"),
         ("scope", "function", "function|class|module|package|session: how long a server and its pipeline dir last"),
         ("start-timeout", "", "seconds for a server to be ready"),
@@ -45,6 +56,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         dest = f"jupyter_{name.replace('-', '_')}"
         group.addoption(f"--jupyter-{name}", dest=dest, choices=_CHOICES.get(name), help=text)
         parser.addini(dest, text, default=default)
+    text = "NAME=IMAGE: a kernel that runs in a container of this image; may be given more than once"
+    group.addoption("--jupyter-kernels", dest="jupyter_kernels", action="append", metavar="NAME=IMAGE", help=text)
+    parser.addini("jupyter_kernels", text, type="linelist", default=[])
     text = "servers stay for the next run of the same tests, up to an hour"
     group.addoption("--jupyter-reuse", dest="jupyter_reuse", action="store_true", default=None, help=text)
     parser.addini("jupyter_reuse", text, type="bool", default=False)
@@ -63,6 +77,27 @@ def read_option(config: pytest.Config, name: str) -> str:
         msg = f"jupyter_{name} is {value!r}; give one of {', '.join(choices)}"
         raise pytest.UsageError(msg)
     return value
+
+
+def read_kernels(config: pytest.Config) -> dict[str, str] | None:
+    """The names of kernels that run in containers, and their images; None: none do.
+
+    Raises:
+        pytest.UsageError: a line is no ``NAME=IMAGE``, or a name is there twice.
+    """
+    found: dict[str, str] = {}
+    for line in config.getoption("jupyter_kernels") or config.getini("jupyter_kernels"):
+        name, _, image = (word.strip() for word in line.partition("="))
+        if not (name and image) or name in found:
+            msg = f"jupyter_kernels is {line!r}; give NAME=IMAGE, each name once"
+            raise pytest.UsageError(msg)
+        found[name] = image
+    return found or None
+
+
+def read_isolation(config: pytest.Config) -> Isolation:
+    """What those kernels share a container with."""
+    return cast("Isolation", read_option(config, "isolation"))
 
 
 def read_scope(fixture_name: str, config: pytest.Config) -> Scope:  # noqa: ARG001 - pytest hands it over by name
@@ -137,5 +172,6 @@ def check_options(config: pytest.Config) -> None:
     """
     for name in _CHOICES:
         read_option(config, name)
+    read_kernels(config)
     read_start_timeout(config)
     is_notebook(config, config.rootpath)

@@ -24,6 +24,8 @@ from jupyter_launcher.pytest_plugin.options import (
     find_obstacle,
     is_notebook,
     may_reuse,
+    read_isolation,
+    read_kernels,
     read_option,
     read_scope,
     read_start_timeout,
@@ -183,6 +185,8 @@ def jupyter_launcher_config(pytestconfig: pytest.Config) -> LauncherConfig:
     return LauncherConfig(
         image=read_option(pytestconfig, "image") or None,
         gateway_image=read_option(pytestconfig, "gateway_image") or None,
+        kernels=read_kernels(pytestconfig),
+        isolation=read_isolation(pytestconfig),
     )
 
 
@@ -308,7 +312,6 @@ def jupyter_server_factory(
     if jupyter_launcher_config.gateway is not None or _uses_own_gateway(request, jupyter_launcher_config):
         defaults["gateway"] = request.getfixturevalue("jupyter_gateway")
     defaults |= jupyter_launcher_config.options
-    node = request.node
     with contextlib.ExitStack() as stack:
 
         def start(
@@ -317,13 +320,15 @@ def jupyter_server_factory(
             __tracebackhide__ = True
             asked = {*options, *(() if pipeline_dir is None else ("pipeline_dir",))} - {"session_id"}
             try:
-                session = _jupyter_run.start(pipeline_dir or jupyter_pipeline_dir, {**defaults, **options}, asked=asked)
+                given = jupyter_launcher_config.with_kernels({**defaults, **options})
+                session = _jupyter_run.start(pipeline_dir or jupyter_pipeline_dir, given, asked=asked)
             except LauncherError as error:
                 if request.config.getoption("fulltrace"):
                     raise
                 # The message and the report say what failed; the traceback is long, and all in this library.
                 raise error.with_traceback(None) from None
-            stack.callback(lambda: _jupyter_run.finish(session, node.name or "all tests", failed=has_failed(node)))
+            name = request.node.name or "all tests"
+            stack.callback(lambda: _jupyter_run.finish(session, name, failed=has_failed(request.node)))
             return session
 
         yield start

@@ -30,6 +30,7 @@ from jupyter_launcher.errors import (
 )
 from jupyter_launcher.launcher import Launcher
 from jupyter_launcher.models import SessionState, Volume
+from jupyter_launcher.pytest_plugin.config import images_of
 from jupyter_launcher.sessions.session import Renewer, Session
 from jupyter_launcher.spec.checks import check_name
 
@@ -41,7 +42,7 @@ _LONGEST_ID = 40
 _HINT = "there is a new server in its place"
 _SILENT = (SessionState.STARTING, SessionState.UNRESPONSIVE)
 _IMAGE_LABEL = "pytest.image"
-"""The id of a session's image: an image that was built anew under the same name makes another session."""
+"""The ids of a session's image, and of those of its kernels: one that was built anew makes another session."""
 
 
 class Reuse:
@@ -187,11 +188,13 @@ class Reuse:
         Raises:
             LauncherError: as ``Launcher.start`` says.
         """
-        image = options.get("image") or launcher.image
-        launcher.ensure_image(image, pull=options.get("pull", "missing"))
+        images = (options.get("image") or launcher.image, *images_of(options.get("kernels")))
+        for image in images:
+            launcher.ensure_image(image, pull=options.get("pull", "missing"))
+        found = ",".join(engine.images.find(image) or "" for image in images)
         given = {"lease": _LEASE, **options}
         if isinstance(options.get("labels") or {}, Mapping):  # else the start refuses it
-            given["labels"] = {**(options.get("labels") or {}), _IMAGE_LABEL: engine.images.find(image) or ""}
+            given["labels"] = {**(options.get("labels") or {}), _IMAGE_LABEL: found}
         with self._ids:
             session_id = options.get("session_id")
             if session_id is None:

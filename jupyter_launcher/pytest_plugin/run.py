@@ -95,6 +95,7 @@ class Run:
         self._failed_starts: list[tuple[str, str]] = []
         self._kept_ids: set[str] = set()
         self._finished: set[Session] = set()
+        self._units: set[str] = set()  # sessions that have a gateway of their own
         self._gateways: set[str] = set()
         self._gateways_kept: set[str] = set()
         self.kept: list[str] = []
@@ -120,7 +121,8 @@ class Run:
         """Remove what dead runs have left, and have the image ready."""
         with self._lock:  # of several workers one builds the image, and the others find it
             owner.reap_dead_runs(self._engine, self._open_launcher)
-            self.launcher.ensure_image(pull=self._config.options.get("pull", "missing"))
+            for image in (None, *self._config.kernel_images):
+                self.launcher.ensure_image(image, pull=self._config.options.get("pull", "missing"))
         if self.reuse is not None:
             self.reuse.prepare(self.launcher, self._engine)
 
@@ -157,15 +159,25 @@ class Run:
         with self._lock:
             self.launcher.ensure_image(image)
         keep = None if self._keep == "never" else self._keep_gateway
-        with self.launcher.run_gateway(folder, image=image, network=self._config.network, keep=keep) as found:
+        given = self._config.with_kernels({"image": image, "network": self._config.network, "keep": keep})
+        with self.launcher.run_gateway(folder, **given) as found:
             self._gateways.add(found.name)
             yield found
 
     def _keep_gateway(self, name: str) -> bool:
         kept = name in self._gateways_kept or self._keep == "always"
-        if kept:
+        if kept and self._config.kernels is None:
             self.kept.append(f"their gateway: docker rm -f -v {name}")
+        elif kept:
+            self.kept.append(
+                f"their gateway and its kernels: {self._line('launcher.stop_gateway(%)', name.rpartition('.')[2])}"
+            )
         return kept
+
+    def _line(self, call: str, name: str) -> str:
+        """A line for a shell that makes a call of a launcher of this run's namespace, ``%`` being the name."""
+        act = call.replace("%", repr(name)).replace("launcher", f"Launcher(namespace={self.launcher.namespace!r})")
+        return f'python -c "from jupyter_launcher import Launcher; {act}"'
 
     def start(
         self,
@@ -185,8 +197,12 @@ class Run:
             LauncherError: as ``Launcher.start`` says.
         """
         if self.reuse is None:
-            return self.launcher.start(pipeline_dir, **options)
-        return self.reuse.start(self.launcher, self._engine, pipeline_dir, options, asked=asked)
+            session = self.launcher.start(pipeline_dir, **options)
+        else:
+            session = self.reuse.start(self.launcher, self._engine, pipeline_dir, options, asked=asked)
+        if options.get("kernels") is not None:
+            self._units.add(session.id)
+        return session
 
     def _idle(self) -> set[str]:
         return set() if self.reuse is None else self.reuse.idle
@@ -214,9 +230,10 @@ class Run:
             session.stop()
 
     def _report_kept(self, session_id: str, container_name: str, what: str) -> None:
-        found = f"Launcher(namespace={self.launcher.namespace!r}).get({session_id!r})"
-        show = f'python -c "from jupyter_launcher import Launcher; print({found}.lab_url)"'
+        show = self._line("print(launcher.get(%).lab_url)", session_id)
         end = f"docker stop {container_name} && docker rm -v {container_name}"
+        if session_id in self._units:  # its gateway and its kernels are containers too
+            end = self._line("launcher.stop(%)", session_id)
         if "swarm" in _place_of(self._config):
             show = f"jupyter-launcher --swarm --namespace {self.launcher.namespace} url {session_id} --show-token"
             end = f"docker service rm $(docker service ls -q --filter label=jupyter-launcher.name={container_name})"

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 
 from jupyter_launcher.acts import leaves, note_left, shielded
 from jupyter_launcher.engine.traits import EngineTraits
-from jupyter_launcher.engine.types import ContainerConfig, ContainerInfo
-from jupyter_launcher.errors import EngineError, OptionError, UnsupportedOptionError
+from jupyter_launcher.engine.types import ContainerInfo
+from jupyter_launcher.errors import EngineError
+from jupyter_launcher.gateway.limits import LIMITS_HINT, describe_refusal, describe_unenforced, refuse_unenforced
 from jupyter_launcher.models import Gateway, Phase
 from jupyter_launcher.server.api import JupyterApi
 from jupyter_launcher.server.failures import describe_closed_directory, describe_failure
@@ -17,38 +18,17 @@ from jupyter_launcher.server.process import StartedServer, renew_lease, start_se
 from jupyter_launcher.server.ready import check_kernelspecs, check_server_info, wait_until_ready
 from jupyter_launcher.sessions.context import Context
 from jupyter_launcher.sessions.phases import PhaseReporter
-from jupyter_launcher.spec.checks import check_cores
 from jupyter_launcher.spec.container import PORT_KEY, find_unenforced
 from jupyter_launcher.spec.options import SessionSpec
 from jupyter_launcher.spec.plan import SessionPlan
 from jupyter_launcher.waiting import Deadline, NotYetError, attempts
 
-__all__ = ["LIMITS_HINT", "check_limits", "make_server", "removed_on_failure", "warn_unlimited"]
+__all__ = ["check_limits", "make_server", "removed_on_failure", "warn_unlimited"]
 
 _log = logging.getLogger("jupyter_launcher")
 
 _PORT_SECONDS = 1.0
 _NOT_FOUND = 127  # the exit code of a container whose program is not there
-LIMITS_HINT = (
-    "let the engine control memory, cpu and pids: a rootless engine needs control groups of version 2, with these "
-    "controllers delegated to its user"
-)
-# An option, the words of Docker and Podman when they cannot give it, and what to do.
-_REFUSALS = (
-    (
-        "gpus",
-        ("select device driver", "CDI device", "nvidia-container-cli"),
-        "leave gpus= out, or install NVIDIA's container toolkit on the engine's host, and see `nvidia-smi` there",
-    ),
-    ("memory", ("Minimum memory",), "give more: a server alone needs about 150m"),
-    ("cpus", ("Range of CPUs",), "give at most as many as the engine's host has, or None for no limit"),
-    ("groups", ("find group",), "give gids, or names that are in the image's /etc/group"),
-    (
-        "mounts",
-        ("shared mount", "slave mount"),
-        "leave the propagation out, or make the source a shared mount of the engine's host, by `mount --make-shared`",
-    ),
-)
 
 
 def check_limits(traits: EngineTraits, spec: SessionSpec) -> None:
@@ -57,36 +37,7 @@ def check_limits(traits: EngineTraits, spec: SessionSpec) -> None:
     Raises:
         OptionError: names the limit.
     """
-    check_cores(spec.cpus, traits.cores)
-    limits = {"memory": (spec.memory, traits.limits_memory), "cpus": (spec.cpus, traits.limits_cpus)}
-    for option, (asked, is_enforced) in limits.items():
-        if asked is not None and is_enforced is False:
-            raise _describe_unenforced(option)
-
-
-def _describe_unenforced(option: str) -> OptionError:
-    """The error about an option that the session would be without."""
-    msg = f"the engine does not enforce {option}=: the session would not have it as asked for"
-    remedies = {
-        "memory": LIMITS_HINT,
-        "cpus": LIMITS_HINT,
-        "container_options": "write the names that the API of this engine has",
-    }
-    remedy = remedies.get(option, "use another engine")
-    return OptionError(msg, hint=f"leave {option}= out, or {remedy}", option=option)
-
-
-def _describe_refusal(config: ContainerConfig, error: EngineError) -> EngineError | None:
-    """The error where the engine refused a container because of an option; None: because of something else."""
-    for option, words, hint in _REFUSALS:
-        if getattr(config, option) and any(word in error.message for word in words):
-            msg = f"{option} cannot be given as asked for: {error.message}"
-            return UnsupportedOptionError(msg, hint=hint, option=option, status=error.status)
-    if config.engine_options and type(error) is EngineError and error.status in (400, 500):
-        # Whether it is about one of them, only its words tell.
-        hint = "see whether that is about one of container_options"
-        return EngineError(error.message, hint=hint, status=error.status)
-    return None
+    refuse_unenforced(traits, memory=spec.memory, cpus=spec.cpus)
 
 
 def warn_unlimited(context: Context, info: ContainerInfo, reporter: PhaseReporter) -> None:
@@ -129,7 +80,7 @@ def _create_container(context: Context, planned: SessionPlan) -> str | None:
         return context.engine.create(planned.container, planned.name)
     except EngineError as error:
         if error.status != 409:
-            raise _describe_refusal(planned.container, error) or error from error.__cause__
+            raise describe_refusal(planned.container, error) or error from error.__cause__
         return None
 
 
@@ -148,7 +99,7 @@ def _start_container(context: Context, container_id: str, planned: SessionPlan) 
     try:
         context.engine.start(container_id, host_ports=asked)
     except EngineError as error:
-        found = describe_closed_directory(planned.labels.pipeline_dir, error) or _describe_refusal(config, error)
+        found = describe_closed_directory(planned.labels.pipeline_dir, error) or describe_refusal(config, error)
         raise found or error from error.__cause__
     ports = () if config.container_port is None else (PORT_KEY, *config.ports)
     info = _look_at_ports(context, container_id, ports)
@@ -158,7 +109,7 @@ def _start_container(context: Context, container_id: str, planned: SessionPlan) 
         seen = f"its first process has ended{': the image has no `sh` on its PATH' if is_missing else ''}"
         raise describe_failure(context.engine, container_id, seen, Deadline(0.0), entrypoint=entrypoint)
     for option in find_unenforced(planned.container, info):
-        raise _describe_unenforced(option)
+        raise describe_unenforced(option)
     if not all(map(info.ports.get, ports)):
         msg = f"container {info.name} has no published port on network {info.network_mode!r}"
         raise EngineError(msg, hint="use a bridge network that can publish: one with IPv4, and no internal one")

@@ -28,7 +28,6 @@ __all__ = [
     "check_age",
     "check_base_url",
     "check_callback",
-    "check_cores",
     "check_cpus",
     "check_flag",
     "check_gateway",
@@ -303,12 +302,6 @@ def check_cpus(value: object, option: str) -> float | None:
     return value
 
 
-def check_cores(cpus: float | None, cores: int | None) -> None:
-    """Refuse more cores than the engine's host has. None of the first: no limit; of the second: not known."""
-    if cpus is not None and cores is not None and cpus > cores:
-        refuse_option("cpus", f"is {cpus:g}, and the engine's host has {cores}", "give no more, or None for no limit")
-
-
 def check_umask(value: object, option: str) -> str | None:
     """An umask as octal text of four digits; whole numbers are what Python writes ``0o002``.
 
@@ -325,19 +318,16 @@ def check_umask(value: object, option: str) -> str | None:
 
 def check_idle(value: object, option: str) -> int | None:
     """Whole seconds, from 1."""
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_LEASE:
-        hint = f"give whole seconds from 1 to {MAX_LEASE} (30 days), or None for no limit"
-        refuse_option(option, f"is {show_value(value)}", hint)
-    return value
+    return _check_seconds(value, option, 1, "no limit")
 
 
 def check_lease(value: object, option: str) -> int | None:
     """Whole seconds."""
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int) or not MIN_LEASE <= value <= MAX_LEASE:
-        hint = f"give whole seconds from {MIN_LEASE} to {MAX_LEASE} (30 days), or None for a session without a lease"
-        refuse_option(option, f"is {show_value(value)}", hint)
-    return value
+    return _check_seconds(value, option, MIN_LEASE, "a session without a lease")
+
+
+def _check_seconds(value: object, option: str, least: int, none: str) -> int | None:
+    if value is None or (isinstance(value, int) and not isinstance(value, bool) and least <= value <= MAX_LEASE):
+        return value
+    hint = f"give whole seconds from {least} to {MAX_LEASE} (30 days), or None for {none}"
+    refuse_option(option, f"is {show_value(value)}", hint)

@@ -31,6 +31,7 @@ __all__ = [
     "probe_config",
     "record_config",
     "session_config",
+    "to_mount",
     "volume_config",
 ]
 
@@ -84,11 +85,11 @@ def session_config(
         environment=_environment({**proxies.values, **home, **spec.environment}, gateway, labels.start_id),
         labels={**spec.labels, **labels.to_labels()},
         mounts=(
-            _to_mount(
+            to_mount(
                 spec.pipeline_dir, PIPELINE_TARGET, read_only=spec.pipeline_read_only, relabel=spec.pipeline_relabel
             ),
             *(to_bind(item) for item in spec.mounts),
-            *([] if spec.home is None else [_to_mount(spec.home, HOME_TARGET)]),
+            *([] if spec.home is None else [to_mount(spec.home, HOME_TARGET)]),
         ),
         tmpfs=_tmpfs(spec),
         container_port=SERVER_PORT,
@@ -111,9 +112,10 @@ def session_config(
     )
 
 
-def _to_mount(
+def to_mount(
     place: Path | Volume | str, target: str, *, read_only: bool = False, relabel: str | None = None
 ) -> BindMount:
+    """A directory of the engine's host, or a volume, as it is mounted."""
     is_volume = isinstance(place, Volume)
     return BindMount(
         source=place.name if isinstance(place, Volume) else str(place),
@@ -219,7 +221,7 @@ def gateway_config(
         user=user,
         working_dir=PIPELINE_TARGET,
         labels=labels,
-        mounts=(_to_mount(pipeline_dir, PIPELINE_TARGET, relabel=relabel),),
+        mounts=(to_mount(pipeline_dir, PIPELINE_TARGET, relabel=relabel),),
         tmpfs=(_run_dir(user, _GATEWAY_RUN_SIZE),),
         container_port=None if publish_ip is None else SERVER_PORT,
         host_ip=publish_ip or LOOPBACK,
@@ -247,7 +249,7 @@ def volume_config(volume: Volume, owner: str, image: str) -> ContainerConfig:
         image=image,
         entrypoint=("sh", "-c", _GIVE_AND_LOOK, "look", LOOK_TARGET, owner),
         user="0:0",
-        mounts=(_to_mount(volume, LOOK_TARGET),),
+        mounts=(to_mount(volume, LOOK_TARGET),),
         capabilities=("CHOWN",),
         log_is_read=True,
     )
@@ -316,8 +318,8 @@ def mount_points_config(points: Sequence[MountPoint], user: str, image: str) -> 
         if point.mount.type == "volume":  # a look makes none
             source = "/"
         else:
-            mounts.append(_to_mount(_read_place(point.mount.source), source, read_only=True))
-        mounts.append(_to_mount(_read_place(point.outer), outer, read_only=True))
+            mounts.append(to_mount(_read_place(point.mount.source), source, read_only=True))
+        mounts.append(to_mount(_read_place(point.outer), outer, read_only=True))
         lines += [source, *(posixpath.join(outer, *point.steps[: end + 1]) for end in range(len(point.steps)))]
     return ContainerConfig(
         image=image,
@@ -332,7 +334,7 @@ def probe_config(
     pipeline_dir: Path | Volume | None, user: str, *, image: str, labels: Mapping[str, str], host_ip: str, network: str
 ) -> ContainerConfig:
     """The probe of the command ``doctor``: a container that answers on the server's port, and sees the pipeline."""
-    mounts = () if pipeline_dir is None else (_to_mount(pipeline_dir, PIPELINE_TARGET),)
+    mounts = () if pipeline_dir is None else (to_mount(pipeline_dir, PIPELINE_TARGET),)
     return ContainerConfig(
         image=image,
         entrypoint=("sh", "-c", _PROBE.format(port=SERVER_PORT)),

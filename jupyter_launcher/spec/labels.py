@@ -16,12 +16,14 @@ from pathlib import Path
 from jupyter_launcher.errors import SessionUnreadableError
 from jupyter_launcher.models import Gateway, Volume
 from jupyter_launcher.spec.checks import LABEL_PREFIX, PIPELINE_TARGET, check_name
+from jupyter_launcher.spec.kernels.labels import GatewayLabels, find_gateway_id, gateway_name
 from jupyter_launcher.spec.label_texts import (
     SCHEMA,
     SESSION_ID,
-    UNIQUE_LENGTH,
     LabelReader,
+    container_name,
     gateway_to_text,
+    helper_name,
     parse_base_url,
     parse_gateway,
     parse_identity,
@@ -70,11 +72,6 @@ _PER_CLAIM = ("pipeline_dir", "labels", "lease")  # options
 _ON_RECORD = (SESSION_ID, _PIPELINE_DIR, LABEL_PREFIX + "pipeline-dir-id")
 _UNKNOWN_LEASE = 60
 _UNIQUE = re.compile(r"[0-9a-f]{12}")
-
-
-def container_name(namespace: str, session_id: str) -> str:
-    """The name of a session's container: unique on the engine, so it is the lock between launchers too."""
-    return f"jupyter-server.{namespace}.{session_id}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -302,6 +299,7 @@ class ToolLabels:
         namespace, owner: of the launcher that runs it; empty for a helper.
         process: a mark of the process that made it; empty: not known.
         may_stay: its maker may have left it behind on purpose.
+        gateway: what else there is to say of a gateway; None for the others.
         of: the id of the container of which this is the record; empty for the others.
         claim: unique to the attempt to claim that container; empty for the others.
     """
@@ -311,6 +309,7 @@ class ToolLabels:
     owner: str = ""
     process: str = ""
     may_stay: bool = False
+    gateway: GatewayLabels | None = None
     of: str = ""
     claim: str = ""
 
@@ -321,19 +320,20 @@ class ToolLabels:
         A container of another name is none, even if its labels are whole: they may be a copy, such as in an image
         that was committed from a gateway.
         """
-        unique = container.rpartition(".")[2]
         namespace, purpose = labels.get(_GATEWAY_OF, ""), labels.get(_PURPOSE, "")
         process = labels.get(_PROCESS, "")
-        if not _UNIQUE.fullmatch(unique):
-            return None
-        if namespace and container == gateway_name(namespace, unique):
+        if namespace and (gateway_id := find_gateway_id(namespace, container)):
             return cls(
                 kind="gateway",
                 namespace=namespace,
                 owner=owner_of(labels),
                 process=process,
                 may_stay=labels.get(_MAY_STAY) == _YES,
+                gateway=GatewayLabels.from_labels(labels, gateway_id),
             )
+        unique = container.rpartition(".")[2]
+        if not _UNIQUE.fullmatch(unique):
+            return None
         namespace, of = labels.get(_NAMESPACE, ""), labels.get(_RECORD_OF, "")
         if labels.get(_WARM) == unique and container in (warm_name(namespace, unique), record_name(namespace, unique)):
             known = cls(kind="warm", namespace=namespace, owner=owner_of(labels), process=process)
@@ -341,14 +341,12 @@ class ToolLabels:
         return cls(kind="helper", process=process) if purpose and container == helper_name(purpose, unique) else None
 
 
-def gateway_name(namespace: str, unique: str) -> str:
-    """The name of the container of a gateway that the library starts; ``unique``: at least 12 hexadecimal digits."""
-    return f"kernel-gateway.{namespace}.{unique[:UNIQUE_LENGTH]}"
-
-
-def gateway_labels(namespace: str, owner: str, process: str, *, may_stay: bool = False) -> dict[str, str]:
+def gateway_labels(
+    namespace: str, owner: str, process: str, *, may_stay: bool = False, more: GatewayLabels | None = None
+) -> dict[str, str]:
     """The labels of a gateway that the library starts; see :class:`ToolLabels`."""
-    return {_GATEWAY_OF: namespace, _OWNER: owner, _PROCESS: process, _MAY_STAY: _YES if may_stay else ""}
+    known = {_GATEWAY_OF: namespace, _OWNER: owner, _PROCESS: process, _MAY_STAY: _YES if may_stay else ""}
+    return known | ({} if more is None else more.to_labels())
 
 
 def gateway_filter(namespace: str | None = None) -> str:
@@ -360,11 +358,6 @@ def is_gateway(labels: Mapping[str, str], container: str) -> bool:
     """Whether a container of this name is a gateway of ours."""
     found = ToolLabels.of_container(labels, container)
     return found is not None and found.kind == "gateway"
-
-
-def helper_name(purpose: str, unique: str) -> str:
-    """The name of a short-lived container; ``unique``: at least 12 hexadecimal digits."""
-    return f"jupyter-launcher-{purpose}.{unique[:UNIQUE_LENGTH]}"
 
 
 def helper_labels(purpose: str, process: str) -> dict[str, str]:

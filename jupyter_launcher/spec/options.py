@@ -6,9 +6,7 @@ takes from here how it spells and reads each option.
 
 from __future__ import annotations
 
-import hashlib
 import os
-import re
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
@@ -16,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from jupyter_launcher.engine.types import LOG_SIZE
-from jupyter_launcher.models import Mount, RunningGateway, Secret, Timeouts, Volume
+from jupyter_launcher.models import KernelImage, Mount, RunningGateway, Secret, Timeouts, Volume
+from jupyter_launcher.models.kernels import Isolation
 from jupyter_launcher.models.options import HiddenTexts, Spelling
 from jupyter_launcher.spec import checks, texts
 from jupyter_launcher.spec.embedding import check_origin
@@ -29,6 +28,9 @@ from jupyter_launcher.spec.engine_options import (
     refuse_host_ports,
     refuse_unsafe,
 )
+from jupyter_launcher.spec.kernels.options import KernelOptions
+from jupyter_launcher.spec.kernels.session import check_session_kernels
+from jupyter_launcher.spec.label_texts import describe_differences, option_to_plain
 from jupyter_launcher.spec.mounts import (
     check_home,
     check_mounts,
@@ -36,7 +38,6 @@ from jupyter_launcher.spec.mounts import (
     check_tmpfs,
     refuse_beside_home,
     refuse_tmpfs_targets,
-    to_bind,
 )
 
 if TYPE_CHECKING:
@@ -45,14 +46,14 @@ if TYPE_CHECKING:
 __all__ = ["SPELLINGS", "SessionOptions", "SessionSpec", "StartOptions", "differences"]
 
 
-_OWN_IMAGE = re.compile(r"jupyter-launcher/jupyter-server:\d+(\.\d+)+\S*")
-"""The default image of some version of the library."""
-
-
 class SessionOptions(TypedDict, total=False):
     """The options of ``Launcher.start`` that make one session differ from another, as callers give them."""
 
     gateway: str | RunningGateway | None
+    kernels: Mapping[str, str | KernelImage] | None
+    isolation: Isolation
+    max_kernels: int
+    kernel_idle: int | None
     network: str | None
     host_ip: str | None
     host_port: int | None
@@ -100,9 +101,15 @@ class StartOptions(SessionOptions, total=False):
 
 
 def _option(
-    check: Callable[..., object], line: str, text: str, reads: str = "text", *, default: object = None, **more: Any
+    check: Callable[..., object] | None,
+    line: str,
+    text: str,
+    reads: str = "text",
+    *,
+    default: object = None,
+    **more: Any,
 ) -> Any:
-    """A field with its check, and with how the command spells it."""
+    """A field with its check, and with how the command spells it. None: it is checked together with others."""
     made = {"default_factory": default} if isinstance(default, type) else {"default": default}
     return field(metadata={"check": check, "spelling": Spelling.of(line, text, reads)}, **made, **more)
 
@@ -123,6 +130,9 @@ class SessionSpec:
     user: str
     image: str
     gateway: str | None = _option(checks.check_gateway, "--gateway NAME", "A kernel gateway: NAME, NAME:PORT or a URL.")
+    kernels: KernelOptions | None = _option(  # noqa: RUF009 - it makes a field
+        None, "--kernel NAME=IMAGE[,...]", "A kernel, and the image in which it runs.", "kernels"
+    )
     network: str | None = _option(
         checks.check_network, "--network NAME", "The network to join, where the gateway is on several."
     )
@@ -242,7 +252,9 @@ class SessionSpec:
         """
         given: Mapping[str, Any] = options
         checked = {
-            item.name: item.metadata["check"](given[item.name], item.name) for item in fields(cls) if item.name in given
+            item.name: check(given[item.name], item.name)
+            for item in fields(cls)
+            if item.name in given and (check := item.metadata["check"]) is not None
         }
         spec = cls(
             session_id=checks.check_name(session_id, "session_id"),
@@ -251,6 +263,7 @@ class SessionSpec:
             pipeline_dir_id=pipeline_dir_id,
             user=checks.check_user(user, "user"),
             image=checks.check_image(image, "image"),
+            kernels=check_session_kernels(given, user),
             **checked,
         )
         check_relabel(spec.pipeline_relabel, "pipeline_relabel", pipeline_dir)
@@ -276,37 +289,33 @@ class SessionSpec:
             item.name: value
             for item in fields(self)
             if item.name not in ("session_id", "namespace", "pipeline_dir_id", "unsafe")
-            and (value := _to_plain(item.name, getattr(self, item.name))) != _DEFAULTS.get(item.name, MISSING)
+            and (value := option_to_plain(item.name, getattr(self, item.name))) != _DEFAULTS.get(item.name, MISSING)
         }
 
+
+_WITH: Mapping[str, Mapping[str, Spelling]] = {
+    "kernels": {
+        "isolation": Spelling.of("--isolation environment|kernel", "One container for each image, or for each kernel."),
+        "max_kernels": Spelling.of("--max-kernels NUMBER", "How many may run at once.", "whole"),
+        "kernel_idle": Spelling.of("--kernel-idle SECONDS", "Kernels end that have run nothing for so long.", "whole"),
+    }
+}
+"""The options that are checked together with another, and come after it."""
 
 SPELLINGS: Mapping[str, Spelling] = {
     "session_id": Spelling.of("--session-id ID", "Asking again with the same id gives the same session."),
     "image": Spelling.of("--image NAME", "Any image with sh and JupyterLab 3 or newer."),
     "pull": Spelling.of("--pull missing|always|never", "When to pull the image, or to build the default image."),
     "user": Spelling.of("--user UID[:GID]", "Whom the server runs as; the directory's owner otherwise."),
-    **{item.name: item.metadata["spelling"] for item in fields(SessionSpec) if "spelling" in item.metadata},
+    **{
+        name: spelling
+        for item in fields(SessionSpec)
+        if "spelling" in item.metadata
+        for name, spelling in {item.name: item.metadata["spelling"], **_WITH.get(item.name, {})}.items()
+    },
     "timeouts": Spelling.of("--timeout NAME=SECONDS", "How long to wait for what, such as start=120.", "timeouts"),
 }
 """How the command spells each option of ``Launcher.start`` that it has."""
-
-
-def _to_plain(name: str, value: Any) -> object:
-    if name == "image":
-        # Of our image only the fact that it is ours counts, so that another version of the library joins.
-        return "" if _OWN_IMAGE.fullmatch(value) else value
-    if name == "environment":
-        pairs = "\0".join(f"{name}={text}" for name, text in sorted(value.items()))
-        return hashlib.sha256(pairs.encode()).hexdigest()[:16] if pairs else ""
-    if name == "mounts":
-        return [to_bind(mount).to_short_form() for mount in value]
-    if isinstance(value, Mapping):
-        return dict(sorted(value.items()))
-    if isinstance(value, (tuple, HiddenTexts)):
-        return sorted(value.values) if isinstance(value, HiddenTexts) else list(value)
-    if name == "token":  # labels are readable by everyone who may ask the engine
-        value = value is not None
-    return str(value) if isinstance(value, (Path, Volume)) else value
 
 
 def _defaults() -> dict[str, object]:
@@ -314,7 +323,7 @@ def _defaults() -> dict[str, object]:
         item.name: item.default if item.default_factory is MISSING else item.default_factory()
         for item in fields(SessionSpec)
     }
-    plain = {name: _to_plain(name, value) for name, value in given.items() if value is not MISSING}
+    plain = {name: option_to_plain(name, value) for name, value in given.items() if value is not MISSING}
     return {"image": "", **plain}
 
 
@@ -327,11 +336,4 @@ def differences(before: Mapping[str, object], now: Mapping[str, object]) -> tupl
     An option that is absent has its default. An option that this version does not know, set by a newer one,
     counts as a difference.
     """
-    image = before.get("image", "")
-    if isinstance(image, str) and _OWN_IMAGE.fullmatch(image):
-        before = {**before, "image": ""}
-    pairs = {
-        name: (before.get(name, _DEFAULTS.get(name)), now.get(name, _DEFAULTS.get(name)))
-        for name in sorted({*before, *now})
-    }
-    return tuple(f"{name} was {old!r}, now {new!r}" for name, (old, new) in pairs.items() if old != new)
+    return describe_differences(before, now, _DEFAULTS)

@@ -7,7 +7,7 @@ import re
 import threading
 import uuid
 from collections import defaultdict, deque
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -31,7 +31,7 @@ from jupyter_launcher import (
 from jupyter_launcher.acts import check_cancelled, shielded
 from jupyter_launcher.engine.protocol import OUTPUT_LIMIT, Engine, Exchange, Images, NodesEngine, Progress
 from jupyter_launcher.engine.shapes import ContainerEvent
-from jupyter_launcher.engine.traits import EngineTraits, NetworkInfo
+from jupyter_launcher.engine.traits import EngineTraits, ListedNetwork, NetworkInfo
 from jupyter_launcher.engine.types import (
     ContainerConfig,
     ContainerInfo,
@@ -213,8 +213,9 @@ class FakeEngine:
     """An engine whose containers are values in a dict.
 
     An exec is answered from ``answers`` (the last one again and again), else by ``run`` if its container runs.
-    ``fail`` makes a later call raise. A started container publishes its port at ``port``, where a test may
-    have a real HTTP server. Every network is ``every_network``; None: there is none.
+    ``fail`` makes a later call raise. Networks that were created are in ``own_networks``. A started container publishes
+    its port at ``port``, where a test may have a real HTTP server. Every network is ``every_network``; None: there is
+    none.
     """
 
     def __init__(
@@ -237,6 +238,7 @@ class FakeEngine:
         self.log = "the log"
         self.every_network: NetworkInfo | None = APART
         self.known = {info.id: info for info in known}
+        self.own_networks: dict[str, ListedNetwork] = {}
         self.born: dict[str, float] = {}
         self.configs: dict[str, ContainerConfig] = {}
         self.calls: list[tuple[str, str]] = []
@@ -298,6 +300,33 @@ class FakeEngine:
         self._note("network", name)
         return self.every_network
 
+    def to_body(self, config: ContainerConfig) -> dict[str, Any]:
+        return config.to_docker(self.traits.log_driver)
+
+    def create_network(self, name: str, labels: Mapping[str, str]) -> None:
+        self._note("create_network", name)
+        if any(item.name == name for item in self.own_networks.values()):
+            raise refusal(409, f"network with name {name} already exists")
+        made = ListedNetwork(id=uuid.uuid4().hex * 2, name=name, labels=dict(labels), created=self.clock)
+        self.own_networks[made.id] = made
+        self._note("created_network", name)
+
+    def networks(self, *labels: str) -> list[ListedNetwork]:
+        self._note("networks")
+        return [
+            item
+            for item in self.own_networks.values()
+            if all(_carries(item, *label.partition("=")) for label in labels)
+        ]
+
+    def remove_network(self, name: str) -> None:
+        self._note("remove_network", name)
+        for item in list(self.own_networks.values()):
+            if name in (item.id, item.name):
+                if any(item.name in info.networks for info in self.known.values() if info.running):
+                    raise refusal(403, f"network {name} has active endpoints")
+                del self.own_networks[item.id]
+
     def create(self, config: ContainerConfig, name: str) -> str:
         self._note("create", name)
         if any(info.name == name for info in self.known.values()):
@@ -313,6 +342,9 @@ class FakeEngine:
             networks={},
             ports={},
             environment=dict(config.environment),
+            volumes={
+                mount.target: mount.source or uuid.uuid4().hex for mount in config.mounts if mount.type == "volume"
+            },
         )
         self.known[made.id] = made
         self.born[made.id] = self.clock
@@ -465,7 +497,7 @@ class FakeEngine:
             raise self._faults[call].popleft()
 
 
-def _carries(info: ContainerInfo, name: str, equals: str, value: str) -> bool:
+def _carries(info: ContainerInfo | ListedNetwork, name: str, equals: str, value: str) -> bool:
     return name in info.labels and (not equals or info.labels[name] == value)
 
 
@@ -558,6 +590,8 @@ class FakeJupyter:
         self.alive = 200
         self.contents = 200
         self.kernelspecs = 200
+        self.specs = ["python3"]
+        self.bound: list[str] = []
         self.shutdown_status = 200
         self.heeds_shutdown = True
         self.heeds_sigterm = True
@@ -603,7 +637,7 @@ class FakeJupyter:
         if api.startswith("/api/contents"):
             return (self.contents, b"[]") if headers.get("Authorization") == f"token {TOKEN}" else (403, b"{}")
         if api == "/api/kernelspecs":
-            return self.kernelspecs, b'{"kernelspecs": {"python3": {}}}'
+            return self.kernelspecs, json.dumps({"kernelspecs": {name: {} for name in self.specs}}).encode()
         if api == "/api/shutdown":
             if self.heeds_shutdown:
                 self._end(0)
@@ -643,6 +677,9 @@ class FakeJupyter:
         if name == "terminate":
             if self.heeds_sigterm:
                 self._end(143)
+            return printed("")
+        if name == "bind":
+            self.bound.append(argv[-1])
             return printed("")
         assert name == "find", argv
         return printed("\n".join(item if " " in item else f"{item} - - 1" for item in self.marked))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from jupyter_launcher.engine import connection
 from jupyter_launcher.engine.attach.temporary import run_temporary
@@ -19,7 +19,7 @@ from jupyter_launcher.engine.swarm.nodes import NodeEngines
 from jupyter_launcher.engine.swarm.places import Found, Places
 from jupyter_launcher.engine.swarm.shapes import Service, Task, is_service_name
 from jupyter_launcher.engine.swarm.states import choose_task, describe_container, list_container
-from jupyter_launcher.engine.traits import EngineTraits, NetworkInfo
+from jupyter_launcher.engine.traits import EngineTraits, ListedNetwork, NetworkInfo
 from jupyter_launcher.engine.types import ContainerConfig, ContainerInfo, ExecResult, ListedContainer
 from jupyter_launcher.errors import EngineError, ExecError, OptionError, UnsupportedOptionError
 from jupyter_launcher.models import Stats, Swarm, SwarmNode
@@ -35,6 +35,7 @@ __all__ = ["SwarmEngine"]
 
 _KILLED = 137
 _NOT_THERE = (404, 409)
+_NO_KERNELS = "run gateways with kernels=, and their sessions, on one engine, by a Launcher without swarm="
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -261,6 +262,22 @@ class SwarmEngine:
             EngineError: the service is none of ours, the manager refused, or the container does not end.
         """
         self._shared.lifecycle.remove(container)
+
+    def to_body(self, config: ContainerConfig) -> dict[str, Any]:
+        """Refused: only the broker of one engine creates containers by such a body."""
+        _refuse("kernels", f"nobody makes containers of {config.image} for kernels", _NO_KERNELS)
+
+    def create_network(self, name: str, labels: Mapping[str, str]) -> None:  # noqa: ARG002 - the protocol's
+        """Refused: a gateway that has a network of its own runs on one engine."""
+        _refuse("network", f"no network {name} is made for a gateway", "name an overlay network that is there")
+
+    def networks(self, *labels: str) -> list[ListedNetwork]:  # noqa: ARG002 - the protocol's
+        """None: a swarm has no network that was made for a gateway."""
+        return []
+
+    def remove_network(self, name: str) -> None:
+        """Refused: a swarm has no network that was made for a gateway."""
+        _refuse("network", f"network {name} is not removed", "remove it by `docker network rm`")
 
     def rename(self, container: str, name: str) -> None:
         """Refused: a service keeps its name, so that it can be the lock."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,10 @@ from jupyter_launcher import (
     EngineError,
     EngineUnavailableError,
     Event,
+    Launcher,
     OptionError,
     Phase,
+    RunningGateway,
     ServerTimeoutError,
     SessionEventKind,
     SessionNotFoundError,
@@ -31,6 +34,7 @@ from jupyter_launcher import (
 from jupyter_launcher.acts import wait_for_cancel
 from jupyter_launcher.aio import loop as module
 from jupyter_launcher.aio.forward import Async, awaited
+from jupyter_launcher.aio.launcher import _undo_gateway
 from jupyter_launcher.aio.loop import Loop
 from jupyter_launcher.aio.stream import AsyncStream
 from jupyter_launcher.engine.shapes import ContainerEvent
@@ -406,3 +410,39 @@ def test_a_gateway_is_run(
     run(main)
     assert asked == [threading.get_ident()]
     assert len(engine.known) == kept
+
+
+@pytest.mark.parametrize("joined", [False, True])
+def test_a_gateway_that_nobody_gets_is_stopped_unless_it_was_there(
+    run: Run[None],
+    launcher: AsyncLauncher,
+    engine: FakeEngine,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    joined: bool,
+) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+    stopped: list[str] = []
+    found = RunningGateway(name="kernel-gateway.unit.team", url="http://x", token="t", gateway_id="team", joined=joined)
+
+    def start(_: Launcher, place: Path, **options: object) -> RunningGateway:
+        assert (place, options) == (tmp_path, {"gateway_id": "team"})
+        begun.set()
+        go_on.wait()
+        return found
+
+    # What is awaited was taken from the class when that was made.
+    awaits = awaited(start, take_back=_undo_gateway)  # type: ignore[arg-type]
+    monkeypatch.setattr(AsyncLauncher, "start_gateway", awaits)
+    monkeypatch.setattr(Launcher, "stop_gateway", lambda _, gateway_id: stopped.append(gateway_id))
+
+    async def main() -> None:
+        async with launcher, anyio.create_task_group() as group:
+            group.start_soon(partial(launcher.start_gateway, tmp_path, gateway_id="team"))
+            await anyio.to_thread.run_sync(begun.wait)
+            group.cancel_scope.cancel()
+            go_on.set()
+
+    run(main)
+    assert stopped == ([] if joined else ["team"])

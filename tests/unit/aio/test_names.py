@@ -96,6 +96,8 @@ if TYPE_CHECKING:
         assert_type(await launcher.stop("one"), StopReport)
         assert_type([item async for item in await launcher.logs("one", follow=True)], list[str])
         assert_type(launcher.run_gateway("/x"), AbstractAsyncContextManager[RunningGateway, bool | None])
+        assert_type(await launcher.start_gateway("/x", kernels={"py": "x"}), RunningGateway)
+        assert_type(await launcher.stop_gateway("x"), StopReport)
         assert_type(next(iter(await launcher.reap(min_age=5))), ReapedSession)
         assert_type(launcher.namespace, str)
         assert_type(made.url, str)

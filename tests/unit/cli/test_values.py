@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from jupyter_launcher import Mount, OptionError, Secret, Timeouts, Volume
+from jupyter_launcher import KernelImage, Mount, OptionError, Secret, Timeouts, Volume
 from jupyter_launcher.cli.start import start
 from jupyter_launcher.cli.values import read_options
 from jupyter_launcher.spec.options import SPELLINGS
@@ -20,6 +20,10 @@ ALL: list[tuple[str, object]] = [
     ("--pull=never", "never"),
     ("--user=0:0", "0:0"),
     ("--gateway=gw", "gw"),
+    ("--kernel=py=team/py:7", {"py": "team/py:7"}),
+    ("--isolation=kernel", "kernel"),
+    ("--max-kernels=4", 4),
+    ("--kernel-idle=600", 600),
     ("--network=net", "net"),
     ("--host-ip=127.0.0.2", "127.0.0.2"),
     ("--port=7000", 7000),
@@ -87,6 +91,40 @@ def test_options_that_are_given_more_than_once(tmp_path: Path) -> None:
     }
 
 
+def test_a_kernel_with_all_that_it_may_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KEY", "s3cret")
+    more = [
+        "memory=8g,cpus=1.5,shm-size=1g,entrypoint=false,display-name=Torch 2",
+        "env=A=b=c,env=KEY",
+        "mount=/data:/in:ro,mount=cache:/cache",
+        '"gpus=device=0,3","argv=python3 -m \'a kernel\' -f {connection_file}"',
+    ]
+    found = read(f"--kernel=torch=host:5000/team/torch@sha256:0,{','.join(more)}", "--kernel=py=team/py:7")
+    assert found == {
+        "kernels": {
+            "torch": KernelImage(
+                "host:5000/team/torch@sha256:0",
+                memory="8g",
+                cpus=1.5,
+                shm_size="1g",
+                entrypoint=False,
+                display_name="Torch 2",
+                environment={"A": "b=c", "KEY": "s3cret"},
+                mounts=[
+                    Mount(source="/data", target="/in", read_only=True),
+                    Mount(source="cache", target="/cache", type="volume"),
+                ],
+                gpus=("0", "3"),
+                argv=["python3", "-m", "a kernel", "-f", "{connection_file}"],
+            ),
+            "py": "team/py:7",
+        }
+    }
+    assert read("--kernel=py=x,entrypoint=true,mount=/a:/b:rw") == {
+        "kernels": {"py": KernelImage("x", entrypoint=True, mounts=[Mount(source="/a", target="/b")])}
+    }
+
+
 @pytest.mark.parametrize(
     ("word", "value"), [("2", 2), ("device=0,3", ("0", "3")), ("GPU-1,GPU-2", ("GPU-1", "GPU-2")), ("x=y", ("x=y",))]
 )
@@ -112,6 +150,21 @@ def test_gpus(word: str, value: object) -> None:
         (["--mount=source=/a,target=/c,readonly=maybe"], "--mount has"),
         (["--mount="], "--mount is ''"),
         (["--mount=source=/a\nb,target=/c"], "--mount is "),
+        (["--kernel=py"], "--kernel is 'py'"),
+        (["--kernel==x"], "--kernel is '=x'"),
+        (["--kernel=py="], "--kernel is 'py='"),
+        (["--kernel=py=,memory=1g"], "--kernel is 'py=,memory=1g'"),
+        (["--kernel=py=a\nb,c"], "--kernel is "),
+        (["--kernel=py=x", "--kernel=py=y"], "--kernel has 'py' twice"),
+        (["--kernel=py=x,memori=1g"], "--kernel py has 'memori=1g'"),
+        (["--kernel=py=x,memory"], "--kernel py has 'memory'"),
+        (["--kernel=py=x,memory=1g,memory=2g"], "--kernel py has 'memory=2g'"),
+        (["--kernel=py=x,entrypoint=maybe"], "--kernel py has 'entrypoint=maybe'"),
+        (["--kernel=py=x,cpus=many"], "--kernel py has cpus='many'"),
+        (["--kernel=py=x,argv=a 'b"], '--kernel py has argv="a \'b": No closing quotation'),
+        (["--kernel=py=x,env=JL_NOT_THERE"], "--kernel is 'JL_NOT_THERE', and this environment"),
+        (["--kernel=py=x,mount=/a"], "--kernel py has mount '/a'"),
+        (["--kernel=py=x,mount=/a:/b:rx"], "--kernel py has mount '/a:/b:rx'"),
         (["--home=volume:a/b"], "--home is 'volume:a/b'"),
         (["--container-option=Dns=[10"], "--container-option has 'Dns'"),
         (["--timeout=begin=1"], "--timeout has 'begin'"),

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from jupyter_launcher import DEFAULT_IMAGE, EngineUnavailableError, OptionError
+from jupyter_launcher import DEFAULT_IMAGE, EngineUnavailableError, KernelImage, OptionError
 from jupyter_launcher.engine.client import DockerEngine
 from jupyter_launcher.pytest_plugin import LauncherConfig, plugin, run
+from jupyter_launcher.pytest_plugin.config import images_of
 from tests.unit.fakes import FakeEngine, FakeJupyter
 
 USES_IT = "def test_it(jupyter_server):\n    assert jupyter_server.url"
@@ -117,6 +118,7 @@ def test_without_an_engine(
     "option",
     [
         "jupyter_docker=sometimes",
+        "jupyter_isolation=some",
         "jupyter_keep=some",
         "jupyter_scope=modul",
         "jupyter_start_timeout=0",
@@ -232,6 +234,62 @@ def test_a_gateway_that_was_named_is_taken(pytester: pytest.Pytester, engine: Fa
     assert "create" not in [call for call, _ in engine.calls]
 
 
+KERNELS = """
+import pytest
+from jupyter_launcher import Launcher
+
+def test_config(jupyter_launcher_config):
+    assert jupyter_launcher_config.kernels == {"py": "team/py:7", "r": "team/r:1"}
+    assert jupyter_launcher_config.isolation == "kernel"
+
+@pytest.fixture
+def given(monkeypatch):
+    found = []
+    start = Launcher.start
+
+    def record(launcher, place, *, kernels=None, isolation=None, **options):
+        found.append((kernels, isolation))
+        return start(launcher, place, **options)
+
+    monkeypatch.setattr(Launcher, "start", record)
+    return found
+
+def test_sessions_have_them(given, jupyter_server_factory):
+    jupyter_server_factory()
+    jupyter_server_factory(kernels=None)
+    jupyter_server_factory(kernels={"own": "x"})
+    known = {"py": "team/py:7", "r": "team/r:1"}
+    assert given == [(known, "kernel"), (None, None), ({"own": "x"}, None)]
+
+def test_a_gateway_is_in_their_place(given, jupyter_server_factory):
+    with pytest.raises(Exception, match="nowhere"):
+        jupyter_server_factory(gateway="nowhere")
+    assert given == [(None, None)]
+"""
+
+
+@pytest.mark.parametrize("by", ["ini", "line"])
+def test_kernels_in_containers(pytester: pytest.Pytester, engine: FakeEngine, by: str) -> None:
+    lines = ["py=team/py:7", "r = team/r:1"]
+    if by == "ini":
+        pytester.makeini("\n    ".join(["[pytest]\njupyter_isolation = kernel\njupyter_kernels =", *lines]))
+        ended = inside(pytester, KERNELS)
+    else:
+        ended = inside(
+            pytester, KERNELS, "--jupyter-isolation=kernel", *(f"--jupyter-kernels={line}" for line in lines)
+        )
+    ended.assert_outcomes(passed=3)
+    assert ("team/py:7", "missing") in engine.images.ensured
+    assert engine.known == {}
+
+
+@pytest.mark.parametrize("lines", [["py"], ["=x"], ["py="], ["py=x", "py=y"]])
+def test_kernels_that_cannot_be(pytester: pytest.Pytester, lines: list[str]) -> None:
+    ended = inside(pytester, "def test_it(): pass", *(f"--jupyter-kernels={line}" for line in lines))
+    assert ended.ret == pytest.ExitCode.USAGE_ERROR
+    ended.stderr.fnmatch_lines([f"*jupyter_kernels is '{lines[-1]}'; give NAME=IMAGE*"])
+
+
 class Config:
     """The controller's, when a worker has ended."""
 
@@ -272,3 +330,14 @@ def test_options_that_start_does_not_have_are_refused_with_the_nearest_one() -> 
     assert (caught.value.option, caught.value.hint) == ("options", "give 'memory'")
     with pytest.raises(OptionError, match="see the options"):
         LauncherConfig(options={"zzz": 1})
+
+
+def test_kernels_and_a_gateway_exclude_each_other() -> None:
+    with pytest.raises(OptionError, match="gateway='gw' has kernels of its own"):
+        LauncherConfig(gateway="gw", kernels={"py": "x"})
+
+
+def test_the_images_of_kernels() -> None:
+    config = LauncherConfig(kernels={"a": "x", "b": KernelImage("y", memory="1g"), "c": "x"})
+    assert config.kernel_images == ("x", "y")
+    assert images_of(5) == images_of({"a": 5}) == images_of(None) == ()

@@ -378,6 +378,24 @@ def test_an_image_that_was_built_anew_makes_it_anew(
     two.end()
 
 
+def test_an_image_of_its_kernels_that_was_built_anew_makes_it_anew(
+    of_test: Any, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = Launcher.start
+    monkeypatch.setattr(Launcher, "start", lambda own, place, kernels, **given: start(own, place, **given))
+    found: dict[str, str] = {}
+    monkeypatch.setattr(engine.images, "find", lambda name: found.get(name, "sha256:0"))
+    one, two, three = of_test(), of_test(), of_test()
+    one.start(kernels={"py": "x"})
+    one.end()
+    assert two.start(kernels={"py": "x"}).joined
+    two.end()
+    found["x"] = "sha256:1"
+    assert not three.start(kernels={"py": "x"}).joined
+    three.end()
+    assert ("x", "missing") in engine.images.ensured
+
+
 def test_one_test_cannot_take_its_own_session_with_other_options(of_test: Any) -> None:
     test = of_test()
     test.start(session_id="mine")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,11 @@ from jupyter_launcher import (
     EngineUnavailableError,
     Event,
     EventKind,
+    KernelImage,
+    Launcher,
     OptionError,
     Phase,
+    RunningGateway,
 )
 from jupyter_launcher.engine.client import DockerEngine
 from jupyter_launcher.engine.swarm.engine import SwarmEngine
@@ -121,8 +125,8 @@ def test_what_a_crashed_worker_left_is_reaped(engine: FakeEngine) -> None:
 
 
 def test_the_image_is_had_before_the_first_test(make: Make, engine: FakeEngine) -> None:
-    make(image="mine", options={"pull": "always"}).prepare()
-    assert engine.images.ensured == [("mine", "always")]
+    make(image="mine", options={"pull": "always"}, kernels={"a": "x", "b": KernelImage("y"), "c": "x"}).prepare()
+    assert engine.images.ensured == [("mine", "always"), ("x", "always"), ("y", "always")]
 
 
 @pytest.mark.parametrize(
@@ -216,6 +220,39 @@ def test_a_gateway_of_another_image(make: Make, engine: FakeEngine, tmp_path: Pa
     with make(gateway_image="team/gateway:7").gateway(tmp_path) as gateway:
         assert engine.configs[gateway.name].image == "team/gateway:7"
     assert engine.images.ensured == [("team/gateway:7", "missing")] * 2
+
+
+def test_a_gateway_has_the_kernels_of_the_configuration(
+    make: Make, engine: FakeEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[dict[str, Any]] = []
+
+    @contextlib.contextmanager
+    def run_gateway(_: Launcher, folder: Path, *, keep: Any, **given: Any) -> Iterator[RunningGateway]:
+        seen.append(given)
+        yield RunningGateway(name="kernel-gateway.unit.0123456789ab", url="http://x", token="t")
+        assert keep("kernel-gateway.unit.0123456789ab")
+
+    monkeypatch.setattr(Launcher, "run_gateway", run_gateway)
+    run = make(keep="always", kernels={"py": "x"}, isolation="kernel")
+    with run.gateway(tmp_path):
+        pass
+    known = {"kernels": {"py": "x"}, "isolation": "kernel", "network": None, "image": DEFAULT_GATEWAY_IMAGE}
+    assert seen == [known]
+    (line,) = run.kept
+    assert "Launcher(namespace='unit').stop_gateway('0123456789ab')" in line
+
+
+def test_a_session_with_kernels_of_its_own_is_kept_with_them(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = Launcher.start
+    monkeypatch.setattr(Launcher, "start", lambda own, place, kernels, **given: start(own, place, **given))
+    run = make(keep="always")
+    session = run.start(tmp_path, {"kernels": {"py": "x"}, "session_id": "one"}, asked=())
+    run.finish(session, "test_x", failed=False)
+    assert "Launcher(namespace='unit').stop('one')" in run.kept[2]
+    assert "docker" not in run.kept[2]
 
 
 def test_a_failed_start_is_shown_while_its_container_is_there(make: Make, engine: FakeEngine) -> None:

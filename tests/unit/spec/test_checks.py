@@ -305,13 +305,15 @@ def test_gpus_that_no_machine_has(gpus: object) -> None:
         check_gpus(gpus, "gpus")
 
 
-def test_no_more_cores_than_the_engine_has() -> None:
-    checks.check_cores(2, 2)
-    checks.check_cores(None, 2)
-    checks.check_cores(999, None)
-    with pytest.raises(OptionError, match="the engine's host has 2") as caught:
-        checks.check_cores(2.5, 2)
-    assert caught.value.option == "cpus"
+@pytest.mark.parametrize("path", [None, "/var/run/docker.sock", "/run/a b:c.sock"])
+def test_sockets(path: str | None) -> None:
+    assert checks.check_socket(path, "engine_socket") == path
+
+
+@pytest.mark.parametrize("path", ["", "docker.sock", "unix:///var/run/docker.sock", "/run/../docker.sock", "/a\0", 5])
+def test_sockets_that_are_no_absolute_path(path: object) -> None:
+    with pytest.raises(OptionError, match="engine_socket is "):
+        checks.check_socket(path, "engine_socket")
 
 
 def test_callbacks() -> None:
@@ -363,6 +365,7 @@ def test_ids_that_are_none(ids: object) -> None:
         checks.check_cpus,
         check_gpus,
         checks.check_lease,
+        checks.check_socket,
         checks.check_umask,
     ],
 )
@@ -381,8 +384,7 @@ ALL: dict[str, Callable[[Any, str], object]] = {
     for module in (checks, embedding, engine_options, mounts, texts)
     for name in module.__all__
     if name.startswith("check_")
-    and name
-    not in ("check_argument_size", "check_cores", "check_embedding_arguments", "check_instance", "check_mount_point")
+    and name not in ("check_argument_size", "check_embedding_arguments", "check_instance", "check_mount_point")
 }
 ODD = [None, "", 5, -1, 2**70, 10**5000, float("nan"), float("inf"), "\u00b2", "\ud800", "a\0b", b"x", [], {}, object()]
 

@@ -13,6 +13,20 @@ from hypothesis import strategies as st
 
 from jupyter_launcher import Gateway, SessionUnreadableError, Volume
 from jupyter_launcher.spec.checks import MIN_LEASE
+from jupyter_launcher.spec.kernels.labels import (
+    KERNEL_ID,
+    KERNEL_NAME,
+    KERNEL_OF,
+    GatewayLabels,
+    PartLabels,
+    agent_name,
+    broker_name,
+    kernel_name_prefix,
+    network_name,
+    part_filter,
+    part_labels,
+    start_filter,
+)
 from jupyter_launcher.spec.labels import (
     SessionLabels,
     ToolLabels,
@@ -207,14 +221,17 @@ def test_gateways_and_helpers_are_no_sessions() -> None:
 
 
 def test_names_of_gateways_and_helpers() -> None:
-    assert gateway_name("unit", "0123456789abcdef") == f"kernel-gateway.unit.{UNIQUE}"
+    assert gateway_name("unit", UNIQUE) == f"kernel-gateway.unit.{UNIQUE}"
+    assert gateway_name("unit", "a-team") == "kernel-gateway.unit.a-team"
     assert helper_name("look", "0123456789abcdef") == f"jupyter-launcher-look.{UNIQUE}"
 
 
 def test_labels_of_gateways_and_helpers_are_read_as_they_were_written() -> None:
     labels = gateway_labels("unit", "me", "mark")
     name = gateway_name("unit", UNIQUE)
-    found = ToolLabels(kind="gateway", namespace="unit", owner="me", process="mark")
+    found = ToolLabels(
+        kind="gateway", namespace="unit", owner="me", process="mark", gateway=GatewayLabels(gateway_id=UNIQUE)
+    )
     assert ToolLabels.of_container(labels, name) == found
     assert is_gateway(labels, name)
     kept = gateway_labels("unit", "me", "mark", may_stay=True)
@@ -231,8 +248,9 @@ def test_labels_of_gateways_and_helpers_are_read_as_they_were_written() -> None:
         (gateway_labels("unit", "me", "mark"), "alices-own-database"),
         (gateway_labels("unit", "me", "mark"), f"kernel-gateway.other.{UNIQUE}"),
         (gateway_labels("unit", "me", "mark"), f"a-kernel-gateway.unit.{UNIQUE}"),
-        (gateway_labels("unit", "me", "mark"), "kernel-gateway.unit.mine"),
-        (gateway_labels("unit", "me", "mark"), f"kernel-gateway.unit.{UNIQUE}0"),
+        (gateway_labels("unit", "me", "mark"), "kernel-gateway.unit.Mine"),
+        (gateway_labels("unit", "me", "mark"), "kernel-gateway.unit.mine.0"),
+        (gateway_labels("unit", "me", "mark"), f"kernel-gateway.unit.{'0' * 49}"),
         (gateway_labels("unit", "me", "mark"), "kernel-gateway.unit."),
         (gateway_labels("unit", "me", "mark"), UNIQUE),
         (gateway_labels("unit", "me", "mark"), ""),
@@ -247,6 +265,98 @@ def test_labels_of_gateways_and_helpers_are_read_as_they_were_written() -> None:
 def test_labels_are_a_gateways_or_a_helpers_only_under_its_name(labels: dict[str, str], name: str) -> None:
     assert ToolLabels.of_container(labels, name) is None
     assert not is_gateway(labels, name)
+
+
+def test_what_a_gateway_is_of_is_read_as_it_was_written() -> None:
+    more = GatewayLabels(
+        gateway_id="team",
+        start="0" * 32,
+        session_start="start-1",
+        session_id="one",
+        stays=True,
+        isolation="kernel",
+        images={"py": "an/image:1"},
+        options={"user": "7:8", "kernels": None},
+    )
+    labels = gateway_labels("unit", "me", "mark", more=more)
+    found = ToolLabels.of_container(labels, "kernel-gateway.unit.team")
+    assert found is not None
+    assert found.gateway == more
+    assert not SessionLabels.is_session(labels, "kernel-gateway.unit.team")
+    assert start_filter("0" * 32) in [f"{name}={value}" for name, value in labels.items()]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "null", "[" * 10_000, '{"isolation": 1, "images": {}, "options": {}}', '{"isolation": ""}']
+)
+def test_options_of_a_gateway_that_cannot_be_read_are_none(text: str) -> None:
+    labels = {**gateway_labels("unit", "me", "mark"), PREFIX + "gateway-options": text}
+    found = ToolLabels.of_container(labels, "kernel-gateway.unit.team")
+    assert found is not None
+    assert found.gateway == GatewayLabels(gateway_id="team")
+
+
+KERNEL = "01234567-89ab-cdef-0123-456789abcdef"
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "gateway_id"),
+    [
+        ("agent", agent_name("unit", "team", 12), "team"),
+        ("broker", broker_name("unit", "team"), "team"),
+        ("network", network_name("unit", "team", "0" * 32), "team"),
+        ("kernel", kernel_name_prefix("unit") + KERNEL, ""),
+    ],
+)
+def test_labels_of_parts_are_read_as_they_were_written(kind: str, name: str, gateway_id: str) -> None:
+    labels = part_labels(kind, "unit", "me", "0" * 32)
+    if kind == "kernel":
+        labels |= {KERNEL_ID: KERNEL, KERNEL_NAME: "py", KERNEL_OF: "start-1"}
+    found = PartLabels.of_container(labels, name)
+    assert found is not None
+    assert (found.kind, found.namespace, found.owner, found.gateway_start) == (kind, "unit", "me", "0" * 32)
+    assert found.gateway_id == gateway_id
+    assert (found.kernel_id, found.kernel_name) == ((KERNEL, "py") if kind == "kernel" else ("", ""))
+    assert part_filter() in labels
+    assert ToolLabels.of_container(labels, name) is None
+    assert not SessionLabels.is_session(labels, name)
+
+
+@pytest.mark.parametrize(
+    ("labels", "name"),
+    [
+        (part_labels("agent", "unit", "me", "s"), "kernel-agent.unit.team"),
+        (part_labels("agent", "unit", "me", "s"), "kernel-agent.unit.team.x"),
+        (part_labels("agent", "unit", "me", "s"), "kernel-broker.unit.team"),
+        (part_labels("agent", "unit", "me", "s"), "kernel-agent.other.team.0"),
+        (part_labels("broker", "unit", "me", "s"), "kernel-broker.unit.team.0"),
+        (part_labels("broker", "unit", "me", "s"), "alices-own-database"),
+        (part_labels("broker", "unit", "me", ""), "kernel-broker.unit.team"),
+        (part_labels("broker", "", "me", "s"), "kernel-broker..team"),
+        (part_labels("other", "unit", "me", "s"), "kernel-other.unit.team"),
+        ({**part_labels("kernel", "unit", "me", "s"), KERNEL_ID: KERNEL}, f"jupyter-kernel.unit.{KERNEL[:-1]}0"),
+        ({**part_labels("kernel", "unit", "me", "s"), KERNEL_ID: "x"}, "jupyter-kernel.unit.x"),
+        (part_labels("kernel", "unit", "me", "s"), f"jupyter-kernel.unit.{KERNEL}"),
+        (part_labels("network", "unit", "me", "s"), "kernel-network.unit.team"),
+        (part_labels("network", "unit", "me", "s"), network_name("unit", "team", "other")),
+        ({}, "kernel-broker.unit.team"),
+    ],
+)
+def test_labels_are_a_parts_only_under_its_name(labels: dict[str, str], name: str) -> None:
+    assert PartLabels.of_container(labels, name) is None
+
+
+def test_a_part_of_an_image_that_was_committed_from_another_container_hides_its_labels() -> None:
+    image = {**LABELS, **gateway_labels("unit", "you", "mark"), "theirs": "kept"}
+    labels = {**image, **part_labels("agent", "unit", "me", "s", image)}
+    name = agent_name("unit", "team", 0)
+    assert not SessionLabels.is_session(labels, name)
+    assert SessionLabels.claimed_id(labels) == ""
+    assert gateway_of(labels) is None
+    assert labels["theirs"] == "kept"
+    found = PartLabels.of_container(labels, name)
+    assert found is not None
+    assert found.owner == "me"
 
 
 def test_a_session_names_its_gateway_whatever_else_its_labels_are() -> None:

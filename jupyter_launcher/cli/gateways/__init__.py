@@ -1,0 +1,1 @@
+"""The gateways of the library, from the command line."""

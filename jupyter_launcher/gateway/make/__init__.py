@@ -1,0 +1,1 @@
+"""The making of a gateway: what was asked for, one attempt, and when it answers."""

@@ -1,0 +1,1 @@
+"""The images of kernels for these tests, and what builds them."""

@@ -1,0 +1,3 @@
+#!/bin/sh
+export FROM_ENTRYPOINT="set by the entrypoint"
+exec "$@"
