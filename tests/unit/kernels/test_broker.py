@@ -204,7 +204,7 @@ def test_a_request_that_is_not_as_it_has_to_be_reaches_no_engine(
 
 @pytest.mark.parametrize("more", ["argv", "image", "user", "mounts", "Cmd", "HostConfig", "memory", "labels"])
 def test_what_a_client_may_not_say_has_no_effect(broker: RunningBroker, client: Client, more: str) -> None:
-    client.start(**{more: ["sh", "-c", "id"]})
+    assert client.ask(**{**VALID, more: ["sh", "-c", "id"]})["run"] == 1
     with broker.connect() as other:
         other.start(kernel=str(uuid.uuid4()))
         one, two = ({**item.body, "Env": 0, "Labels": 0} for item in broker.own())
