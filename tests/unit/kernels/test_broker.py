@@ -206,7 +206,7 @@ def test_a_request_that_is_not_as_it_has_to_be_reaches_no_engine(
 def test_what_a_client_may_not_say_has_no_effect(broker: RunningBroker, client: Client, more: str) -> None:
     assert client.ask(**{**VALID, more: ["sh", "-c", "id"]})["run"] == 1
     with broker.connect() as other:
-        other.start(kernel=str(uuid.uuid4()))
+        other.start(kernel=str(uuid.uuid4()), folder=VALID["folder"])
         one, two = ({**item.body, "Env": 0, "Labels": 0} for item in broker.own())
         assert one == two
 
