@@ -568,6 +568,15 @@ def test_what_an_earlier_connection_has_left_is_removed(broker: RunningBroker, c
     assert only(broker) is not left
 
 
+def test_an_answer_that_does_not_come_after_a_conflict(broker: RunningBroker) -> None:
+    left = leave_one(broker.engine)
+    broker.engine.faults["create"] = [None, 0]
+    with broker.connect() as client:
+        assert client.start()["status"] == 500
+        assert left.id not in broker.engine.containers
+    assert gone(broker)
+
+
 def test_a_gateway_has_to_hold_the_broker_first() -> None:
     with run_broker() as broker:
         until(broker.path.exists)
