@@ -34,13 +34,12 @@ from jupyter_launcher.models.options import hide_secrets
 from jupyter_launcher.server.process import renew_lease
 from jupyter_launcher.sessions.context import Context, connect_engine
 from jupyter_launcher.sessions.events import SessionEvents, follow_sessions
-from jupyter_launcher.sessions.join import find_session, get_session
+from jupyter_launcher.sessions.join import find_session, get_session, stop_named
 from jupyter_launcher.sessions.leftovers import reap_leftovers
 from jupyter_launcher.sessions.listing import list_ids, list_sessions, reap_sessions
 from jupyter_launcher.sessions.phases import PhaseReporter, StartLimit
 from jupyter_launcher.sessions.running import pause_session, resume_session
 from jupyter_launcher.sessions.session import Session
-from jupyter_launcher.sessions.stop import stop_session
 from jupyter_launcher.spec.checks import (
     check_age,
     check_callback,
@@ -300,7 +299,8 @@ class Launcher(GatewayCalls):
                 as ``secrets`` do.
             pipeline_relabel: for hosts with SELinux: ``z`` gives the pipeline directory and all below it the label that
                 every container may use (a gateway's too), ``Z`` the label of this session alone. Other hosts ignore it.
-            pipeline_read_only: the session cannot write to the pipeline directory, so nothing can be saved there.
+            pipeline_read_only: the session cannot write to the pipeline directory, so nothing can be saved there; its
+                own gateway and ``kernels`` cannot either.
                 Otherwise the server's user must be able to write there.
             memory: bytes, or a text such as ``"2g"``. The server and the kernels beside it have it as ``MEM_LIMIT``.
             cpus: cores. They are ``CPU_LIMIT``, and ``OMP_NUM_THREADS`` and its kin tell libraries how many threads to
@@ -422,6 +422,9 @@ class Launcher(GatewayCalls):
     def stop(self, session_id: str) -> StopReport:
         """Stop a session in whatever state it is, also one that is paused, has ended or was never started.
 
+        A gateway of its own, which ``kernels`` made, is removed with it. On a gateway that sessions share, its kernels
+        are ended, and no others.
+
         It takes at most ``timeouts.shutdown``, ``terminate`` and ``gateway`` together, and the engine's time. A
         Ctrl-C meanwhile kills what is left of the session. In a swarm, a session whose node is away is not seen to
         end: the report's method is ``unreachable``, and the swarm ends it when the node is back.
@@ -431,7 +434,7 @@ class Launcher(GatewayCalls):
             SessionUnreadableError: it has, and its labels cannot be read.
             EngineError: the engine does not answer.
         """
-        return run_act(lambda: stop_session(self._context, *find_session(self._context, session_id)))
+        return run_act(lambda: stop_named(self._context, session_id))
 
     def pause(self, session_id: str) -> None:
         """Pause a session, as ``Session.pause`` says.
@@ -485,10 +488,13 @@ class Launcher(GatewayCalls):
         are sessions in state ``unreachable``, whose node of a swarm is away.
         Just before a container is stopped, its state and ``keep`` are looked at once more.
 
-        After them come the gateways of ``run_gateway`` in this namespace: those that have ended, those whose process
-        is seen to be dead, and, where that cannot be seen or the gateway was run with ``keep``, those a day old. A
-        gateway that a session names is left alone while that session has not ended, and so is one that a session may
-        name by an alias of a network that both are on. Before them come the servers of pools that nobody has claimed
+        After them come the gateways of this namespace, each with all that is of it: those that have ended; of
+        ``run_gateway``, and of sessions with ``kernels``, those whose process is seen to be dead, and, where that
+        cannot be seen or the gateway was run with ``keep``, those a day old; of ``start_gateway``, those that ``keep``
+        does not name, where it is given. A gateway that a session names is left alone while that session has not
+        ended, and so is one that a session may name by an alias of a network that both are on. Then come agents,
+        brokers and kernels whose gateway has ended or is gone (``part``), and networks of such gateways
+        (``network``). Before them come the servers of pools that nobody has claimed
         (``kind`` is ``warm``), and the records of sessions that are gone (``record``), by the same rules. Last come
         short-lived containers that look at something, of any namespace, by the same rules; one whose process lives is
         left to it. Containers that only have a copy of our labels, and not the name, are left alone.
@@ -496,7 +502,7 @@ class Launcher(GatewayCalls):
         Args:
             min_age: seconds since it was created, by the engine's clock; younger ones are left alone,
                 because another launcher may be starting them.
-            keep: ids of the sessions, or names of gateways, that are still wanted, which may change meanwhile;
+            keep: ids of the sessions, or names or ids of gateways, that are still wanted, which may change meanwhile;
                 None: no running session is touched.
             owner: only sessions and gateways of launchers with this ``owner``.
             dry_run: only report what would be stopped.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from jupyter_launcher.cli.values import KERNEL_FIELDS
-from jupyter_launcher.errors import LauncherError, OptionError
+from jupyter_launcher.cli.words.kernels import KERNEL_FIELDS
+from jupyter_launcher.errors import KernelImageError, LauncherError, OptionError
 from jupyter_launcher.spec.options import SPELLINGS
 
 __all__ = ["respell"]
@@ -35,10 +35,10 @@ _OF_WORK = {"cell_timeout": "--cell-timeout", "output": "--output", "parameters"
 
 _NAMES = "|".join(sorted(_FLAGS, key=len, reverse=True))
 # A name in a path, in an address or in quotation marks is none of these.
-_BEFORE = r"(?<![\w/.'\"`=:@?&-])"
+_BEFORE = r"(?<![\w/.'\"`=:@?&\0-])"
 _ASSIGNED = re.compile(
     rf"{_BEFORE}(?P<class>Launcher\()?(?P<name>{_NAMES})="
-    r"(?P<value>True|False|'[^']*'|\"[^\"]*\"|\{'(?P<key>[^']*)': \.\.\.\}|[0-9]\w*)?(?(class)\))"
+    r"(?P<value>True|False|\.\.\.|'[^']*'|\"[^\"]*\"|\{'(?P<key>[^']*)': \.\.\.\}|[0-9]\w*)?(?(class)\))"
 )
 _WHOLE_SWARM = re.compile(rf"{_BEFORE}(?:Launcher\()?swarm=Swarm\((?:\.\.\.|…)\)\)?")
 _MADE_SWARM = re.compile(
@@ -52,8 +52,10 @@ _WORD = re.compile(
     rf"|(?:{'|'.join(name for name in _FLAGS if name not in _OF_SWARM)})(?= was ))"
 )
 _PLACE = "{connection_file}"  # in the command of a kernel
-_OF_A_KERNEL = re.compile(r"kernels\[\"(?P<kernel>[^\"]*)\"\](?:\.(?P<field>[a-z_]+))?")
+_OF_A_KERNEL = re.compile(r"kernels\[(?P<quote>[\"'])(?P<kernel>[^\"']*)(?P=quote)\](?:\.(?P<field>[a-z_]+))?")
 _KERNEL_WORDS = {field: word for word, field in KERNEL_FIELDS.items()}
+# What has the name of an option, and is a field of a kernel.
+_KERNEL_FIELD = re.compile(rf"{_BEFORE}(?:KernelImage\()?\b(?P<field>{'|'.join(_KERNEL_WORDS)})(?P<rest>=False\)|=|\b)")
 
 
 def respell(error: LauncherError) -> None:
@@ -66,7 +68,14 @@ def respell(error: LauncherError) -> None:
     if isinstance(error, OptionError) and error.option in SPELLINGS and "{" in error.hint.replace(_PLACE, ""):
         # a mapping in Python
         error.hint = f"give {_flag_of(error.option)} {SPELLINGS[error.option].metavar}"
-    error.message, error.hint = _respell_text(message), _respell_text(error.hint)
+    if isinstance(error, KernelImageError) or (isinstance(error, OptionError) and error.option == "kernels"):
+        message, error.hint = (_KERNEL_FIELD.sub(_hold_field, text) for text in (message, error.hint))
+    error.message, error.hint = (_respell_text(text).replace("\0", "") for text in (message, error.hint))
+
+
+def _hold_field(found: re.Match[str]) -> str:
+    """A field of a kernel as the command writes it, behind a mark that keeps it from being taken for an option."""
+    return f"\0{_KERNEL_WORDS[found['field']]}{'=false' if found['rest'] == '=False)' else found['rest']}"
 
 
 def _respell_text(text: str) -> str:
@@ -112,4 +121,4 @@ def _spell_assigned(found: re.Match[str]) -> str:
         return flag.partition("/")[0] if value == "True" else flag.rpartition("/")[2]
     if found["key"] is not None:
         return f"{flag.partition('/')[0]} {found['key']}=..."
-    return flag.partition("/")[0] + (f" {value.strip(chr(34) + chr(39))}" if value else "")
+    return flag.partition("/")[0] + (f" {value.strip(chr(34) + chr(39))}" if value and value != "..." else "")

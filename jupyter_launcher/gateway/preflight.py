@@ -20,7 +20,7 @@ from jupyter_launcher.host.pipeline_dir import check_mount_sources
 from jupyter_launcher.host.process import process_mark
 from jupyter_launcher.host.rules import DirectoryRules
 from jupyter_launcher.models import KernelImage, Volume
-from jupyter_launcher.models.options import HiddenTexts
+from jupyter_launcher.models.options import HiddenTexts, show_value
 from jupyter_launcher.spec.checks import check_cpus, check_size
 from jupyter_launcher.spec.container import find_unenforced
 from jupyter_launcher.spec.engine_options import check_gpus
@@ -34,12 +34,16 @@ from jupyter_launcher.waiting import Deadline
 
 __all__ = ["check_kernel_limits", "check_kernel_mount_points", "check_kernel_mounts", "find_kernels"]
 
+_SCRIPT = "kernels/look_at_kernels.sh"
 _LOOK_SECONDS = 30.0
 _SHOWN_LINES = 10
 _SHOWN = 2000  # characters
 _NOT_FOUND = 127  # the exit code of a container whose program is not there
 _OTHER_MACHINE = re.compile(r"exec format error", re.IGNORECASE)
-_NO_SHELL = re.compile(r"\bsh\b.*(no such file|not found)", re.IGNORECASE)
+# As tini, runc and crun say it; and not as a shell says it of another program.
+_NO_SHELL = re.compile(
+    r"exec(utable file|:| container process)? [\"`']?(/bin/)?sh\b[\"`']?.*(no such file|not found)", re.IGNORECASE
+)
 _NO_SH = ("has no `sh` on its PATH", "install one: kernels are started by it")
 _NO_MACHINE = (
     "is for another kind of processor than the engine's",
@@ -88,10 +92,9 @@ def find_kernels(engine: Engine, options: KernelOptions, user: str) -> Mapping[s
 
 
 def _look_config(image: KernelImage, user: str, proxies: HiddenTexts) -> ContainerConfig:
-    script = read_script("kernels/look_at_kernels.sh")
     return ContainerConfig(
         image=image.image,
-        entrypoint=("sh", "-c", script, "look", image.argv[0] if image.argv else ""),
+        entrypoint=("sh", "-c", read_script(_SCRIPT), "look", image.argv[0] if image.argv else ""),
         keep_entrypoint=image.entrypoint,
         user=user,
         working_dir="/",
@@ -113,8 +116,9 @@ def _find(name: str, image: KernelImage, seen: Seen | _UnseenError | OptionError
     except OptionError as error:
         raise _of_kernel(name, error) from error
     except (NoKernelError, _UnseenError) as error:
-        msg = f"kernel {name!r} cannot run: image {image.image} {error.seen}"
         output = error.output if isinstance(error, _UnseenError) else ""
+        said = f"; it printed last {show_value(output.splitlines()[-1])}" if output else ""
+        msg = f"kernel {name!r} cannot run: image {image.image} {error.seen}{said}"
         raise KernelImageError(msg, hint=error.hint, kernel=name, image=image.image, output=output) from error
 
 
@@ -199,8 +203,9 @@ def _describe_words(text: str) -> tuple[str, str] | None:
 
 
 def _cut(printed: str, mark: str = "\0") -> str:
-    """The last lines that others than the look have printed."""
-    lines = [line for line in printed.strip().splitlines() if mark not in line]
+    """The last lines that others than the look have printed; some print the arguments that they get."""
+    text = printed.replace(read_script(_SCRIPT), "...")
+    lines = [line for line in text.strip().splitlines() if mark not in line]
     return "\n".join(lines[-_SHOWN_LINES:])[-_SHOWN:]
 
 

@@ -10,9 +10,9 @@ from jupyter_launcher.acts import leaves, shielded
 from jupyter_launcher.engine.protocol import Engine
 from jupyter_launcher.engine.types import ContainerInfo
 from jupyter_launcher.errors import GatewayConflictError, GatewayError, GatewayNotRunningError
-from jupyter_launcher.gateway.make.attempt import MAKING_SECONDS, MadeGateway, Making, TakenError
+from jupyter_launcher.gateway.make.attempt import Making, TakenError
 from jupyter_launcher.gateway.make.ready import Awaited, find_url_of, wait_until_ready
-from jupyter_launcher.gateway.make.request import GatewayPlan, GatewayRequest, plan_gateway
+from jupyter_launcher.gateway.make.request import GatewayPlan, GatewayRequest, MadeGateway, plan_gateway
 from jupyter_launcher.gateway.parts import remove_unit
 from jupyter_launcher.gateway.preflight import find_kernels
 from jupyter_launcher.host.address import EngineAddress
@@ -25,6 +25,8 @@ from jupyter_launcher.waiting import Deadline, NotYetError, attempts
 __all__ = ["MadeGateway", "bind_session", "make_gateway", "remove_gateway"]
 
 _ID_LENGTH = 12
+_MAKING_SECONDS = 60.0
+"""Between the create of a gateway and its start lies one call to the engine."""
 _BIND = 'umask 077; printf %s "$2" >"$1/session.new" && mv -f "$1/session.new" "$1/session"'
 
 
@@ -39,13 +41,13 @@ def make_gateway(engine: Engine, address: EngineAddress, request: GatewayRequest
     """
     plan = plan_gateway(engine, address, request)
     name = request.gateway_id
-    deadline = Deadline(request.seconds)
-    found = None if name is None else _find_running(engine, address, plan, name, deadline)
+    found = None if name is None else _find_running(engine, address, plan, name, Deadline(request.seconds))
     if found is not None:
         return found
     kernels = {} if request.kernels is None else find_kernels(engine, request.kernels, plan.folder.user)
     taken: TakenError | None = None
-    for attempt in attempts(Deadline(request.seconds), NotYetError):
+    deadline = Deadline(request.seconds)
+    for attempt in attempts(deadline, NotYetError):
         with attempt:
             if taken is not None and name is not None:  # who has the name may have made the same gateway
                 found = _find_running(engine, address, plan, name, deadline)
@@ -86,7 +88,7 @@ def _find_running(
 
 def _is_abandoned(engine: Engine, info: ContainerInfo, labels: ToolLabels) -> bool:
     """Whether nobody will start a container that was created."""
-    return is_process_dead(labels.process) is True or engine.now() - info.created > MAKING_SECONDS
+    return is_process_dead(labels.process) is True or engine.now() - info.created > _MAKING_SECONDS
 
 
 def _join(
@@ -110,6 +112,7 @@ def _join(
         raise GatewayNotRunningError(msg, hint=hint, gateway=info.name, state=info.state)
     awaited = Awaited(
         container=info.id,
+        name=info.name,
         gateway_id=labels.gateway_id,
         find_url=find_url_of(address, plan.host_ip, info.network_mode),
         pipeline_dir=plan.folder.path,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import Enum
 
 __all__ = ["Activity", "KernelInfo", "SessionEvent", "SessionEventKind", "Stats"]
@@ -61,12 +62,17 @@ class Stats:
             memory of its host.
         cpus: cores in use, on average over the last second or so.
         pids: processes and threads.
+        kernels: the same of its kernels in containers, which is not in the numbers above. With ``isolation="kernel"``,
+            the id of a kernel → its container. With ``isolation="environment"``, for a session that was started with
+            ``kernels``, a name of ``kernels`` → the container of all kernels of that image; on a gateway that sessions
+            share, those are not one session's, and are left out.
     """
 
     memory: int | None = None
     memory_limit: int | None = None
     cpus: float | None = None
     pids: int | None = None
+    kernels: Mapping[str, Stats] = field(default_factory=dict)
 
 
 class SessionEventKind(str, Enum):

@@ -17,7 +17,7 @@ Isolation = Literal["environment", "kernel"]
 class KernelImage:
     """An image in which kernels run, and what its containers get. ``start`` and its kin check it.
 
-    The options are those of ``Launcher.start``, with the same words. With ``isolation="kernel"`` the limits are those of
+    The options are those of ``Launcher.start``. With ``isolation="kernel"`` the limits are those of
     each kernel, with ``isolation="environment"`` those of all kernels of this image together.
 
     Attributes:
@@ -27,7 +27,8 @@ class KernelImage:
         argv: the kernel's command, with ``{connection_file}`` in it; None: of the image's own kernel spec ``python3``,
             else of its only one.
         memory, cpus, gpus, shm_size: as for ``start``.
-        environment: variables of the kernels. Everyone who may ask the engine can read them.
+        environment: variables of the kernels, at most 64 KiB of them; none may begin with ``KERNEL_`` or
+            ``JUPYTER_LAUNCHER_``. Everyone who may ask the engine can read them.
         mounts: more folders, files and volumes.
         entrypoint: the image's ENTRYPOINT runs before the kernel.
     """

@@ -166,7 +166,8 @@ class StopReport:
 
     Attributes:
         method: the step after which the server was gone.
-        kernels: ids of the kernels that the server held when it was asked to stop.
+        kernels: ids of the kernels that the server held when it was asked to stop, and of those of the session's that
+            have containers of their own.
         kernels_gone: those of them that were seen to be gone, on the gateway if there is one.
         kernels_of_others: ids of kernels on the gateway that carry this session's mark, and most likely are another
             client's: a gateway may give the environment of one request to later ones. They were left alone.
@@ -185,13 +186,14 @@ class ReapedSession:
     """What ``Launcher.reap`` did, or would do, to one session, or to another container of the library.
 
     Attributes:
-        session_id: whose container it was; empty where it was no session's.
-        container_id: the container's full id.
+        session_id: whose container it was, or whose own gateway; empty where it was no session's.
+        container_id: the container's full id; a network's, where it is one.
         reason: ``exited``, ``created`` or ``orphaned``.
         report: how it ended; None in a dry run, or where ending it failed.
         error: why it could not be ended, else empty.
-        kind: ``session``; ``gateway``; ``part``: an agent, a broker or a kernel of a gateway; ``helper``: a container that looks at something and has no long life; ``warm``:
-            of a pool, and nobody has claimed it; ``record``: of who has.
+        kind: ``session``; ``gateway``, with all that is of it; ``part``: an agent, a broker or a kernel of a gateway
+            that has ended or is gone; ``network``: of such a one; ``helper``: a container that looks at something and
+            has no long life; ``warm``: of a pool, and nobody has claimed it; ``record``: of who has.
         name: of the container.
     """
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 from pathlib import Path
-from typing import Literal, NoReturn, TypeAlias, cast
+from typing import TYPE_CHECKING, Literal, NoReturn, TypeAlias, cast
 
 import pytest
+
+if TYPE_CHECKING:
+    from jupyter_launcher.models.kernels import Isolation
 
 __all__ = [
     "check_options",
@@ -15,6 +18,7 @@ __all__ = [
     "is_notebook",
     "may_reuse",
     "pytest_addoption",
+    "read_isolation",
     "read_kernels",
     "read_option",
     "read_scope",
@@ -89,6 +93,11 @@ def read_kernels(config: pytest.Config) -> dict[str, str] | None:
             raise pytest.UsageError(msg)
         found[name] = image
     return found or None
+
+
+def read_isolation(config: pytest.Config) -> Isolation:
+    """What those kernels share a container with."""
+    return cast("Isolation", read_option(config, "isolation"))
 
 
 def read_scope(fixture_name: str, config: pytest.Config) -> Scope:  # noqa: ARG001 - pytest hands it over by name

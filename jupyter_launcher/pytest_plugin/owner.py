@@ -10,13 +10,15 @@ and only that ends them; what they leave then is removed as above.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from jupyter_launcher.engine.protocol import Engine
 from jupyter_launcher.engine.types import ListedContainer
 from jupyter_launcher.errors import SessionNotFoundError, SessionUnreadableError
+from jupyter_launcher.gateway.parts import remove_unit
 from jupyter_launcher.host.process import is_process_dead, process_mark
 from jupyter_launcher.launcher import Launcher
+from jupyter_launcher.spec.kernels.labels import PartLabels
 from jupyter_launcher.spec.labels import SessionLabels, ToolLabels, owner_filter, owner_of
 
 __all__ = ["owner_id", "reap_dead_runs"]
@@ -44,11 +46,28 @@ def reap_dead_runs(engine: Engine, open_launcher: Callable[[str], Launcher]) -> 
         engine: where they are.
         open_launcher: makes a launcher of the same engine for a namespace.
     """
-    return [
-        item.name
-        for item in engine.containers(owner_filter())
-        if _is_of_dead_run(engine, item) and _end(engine, item, open_launcher)
-    ]
+    listed = engine.containers(owner_filter())
+    dead = [item for item in listed if _is_of_dead_run(engine, item)]
+    used = _units(item for item in listed if item not in dead)
+    dead.sort(key=lambda item: bool(_unit_of(item)))  # a session's stop removes what is of one unit with it
+    return [item.name for item in dead if _unit_of(item) not in used and _end(engine, item, open_launcher)]
+
+
+def _unit_of(item: ListedContainer) -> str:
+    """What all of a gateway has in common: the start that it is of; empty for what is no part of one."""
+    part, tool = PartLabels.of_container(item.labels, item.name), ToolLabels.of_container(item.labels, item.name)
+    if part is not None:
+        return part.gateway_start
+    return "" if tool is None or tool.gateway is None else tool.gateway.start
+
+
+def _units(listed: Iterable[ListedContainer]) -> set[str]:
+    """What the gateways, agents and kernels that are of one unit with these sessions have as their gateway's start."""
+    found = set()
+    for item in listed:
+        with contextlib.suppress(SessionUnreadableError):
+            found.add(SessionLabels.of_session(item.labels, item.name).start_id)
+    return found
 
 
 def _is_of_dead_run(engine: Engine, item: ListedContainer) -> bool:
@@ -73,7 +92,10 @@ def _has_lease(item: ListedContainer) -> bool:
 
 
 def _end(engine: Engine, item: ListedContainer, open_launcher: Callable[[str], Launcher]) -> bool:
-    """Remove what is of a gateway or a pool, stop a session; False for what is neither, or has another's name."""
+    """Remove what is of a gateway, with all of its parts, or of a pool; stop a session; False for what is neither."""
+    if unit := _unit_of(item):
+        remove_unit(engine, unit)
+        return True
     tool = ToolLabels.of_container(item.labels, item.name)
     if tool is not None and tool.kind != "record":
         engine.remove(item.id)

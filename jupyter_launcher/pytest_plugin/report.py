@@ -9,6 +9,7 @@ from jupyter_launcher.engine.types import ContainerInfo
 from jupyter_launcher.errors import LauncherError, SessionUnreadableError
 from jupyter_launcher.host.address import EngineAddress
 from jupyter_launcher.spec.container import PORT_KEY
+from jupyter_launcher.spec.kernels.labels import PartLabels
 from jupyter_launcher.spec.labels import SessionLabels, gateway_filter
 
 __all__ = ["describe_container", "describe_namespace"]
@@ -17,13 +18,18 @@ __all__ = ["describe_container", "describe_namespace"]
 def describe_namespace(
     engine: Engine, namespace: str, *, log_lines: int, leave_out: Collection[str] = ()
 ) -> Iterator[tuple[str, str]]:
-    """A title and a text for each session of a namespace, and for each gateway that they use.
+    """A title and a text for each session of a namespace, for each gateway that they use, and for each of its parts.
 
     An error on the way is part of the text. ``leave_out``: ids of sessions.
     """
     try:
         sessions = engine.containers(*SessionLabels.filters(namespace))
         gateways = dict.fromkeys(item.id for item in engine.containers(gateway_filter(namespace)))
+        parts = [
+            (item.id, part.kind)
+            for item in sessions
+            if (part := PartLabels.of_container(item.labels, item.name)) is not None
+        ]
     except LauncherError as error:
         yield "jupyter sessions", f"not known: {error}"
         return
@@ -43,6 +49,8 @@ def describe_namespace(
         yield title, describe_container(engine, item.id, log_lines=log_lines)
     for gateway in gateways:
         yield "jupyter gateway", describe_container(engine, gateway, log_lines=log_lines)
+    for container, kind in parts:
+        yield f"jupyter gateway: {kind}", describe_container(engine, container, log_lines=log_lines)
 
 
 def describe_container(engine: Engine, name: str, *, log_lines: int) -> str:

@@ -22,7 +22,7 @@ from jupyter_launcher.server.failures import describe_failure
 from jupyter_launcher.spec.checks import PIPELINE_TARGET, SERVER_PORT
 from jupyter_launcher.waiting import Deadline, NotYetError, attempts
 
-__all__ = ["TOKEN_HINT", "check_kernelspecs", "check_server_info", "has_kernelspecs", "wait_until_ready"]
+__all__ = ["TOKEN_HINT", "check_kernelspecs", "check_server_info", "find_kernelspecs", "wait_until_ready"]
 
 _REQUEST_SECONDS = 5.0
 _LOOK_SECONDS = 10.0  # a connection has 3 of them; a busy machine needs some to start Python
@@ -201,12 +201,17 @@ def _check_isolation(gateway: Gateway, engine: Engine, container: ContainerInfo,
         ) from error
 
 
-def has_kernelspecs(api: JupyterApi, deadline: Deadline) -> bool:
-    """Whether a gateway answers the request for its kernel specs with 200."""
+def find_kernelspecs(api: JupyterApi, deadline: Deadline) -> frozenset[str] | None:
+    """The names of the kernel specs that a gateway answers with 200; None where it does not.
+
+    None of them where what it answers is no JSON of kernel specs: what that means, a server will say.
+    """
     try:
-        return api.request("GET", "api/kernelspecs", deadline).status == 200
+        answer = api.request("GET", "api/kernelspecs", deadline)
     except NoAnswerError:
-        return False
+        return None
+    found = answer.body.get("kernelspecs") if isinstance(answer.body, dict) else None
+    return (frozenset(found) if isinstance(found, dict) else frozenset()) if answer.status == 200 else None
 
 
 def _reason(body: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 from jupyter_launcher.engine.types import ContainerInfo
@@ -19,15 +20,16 @@ from jupyter_launcher.errors import (
 )
 from jupyter_launcher.host.pipeline_dir import look_identity
 from jupyter_launcher.host.process import is_process_dead
-from jupyter_launcher.models import Timings
+from jupyter_launcher.models import StopMethod, StopReport, Timings
 from jupyter_launcher.server.api import JupyterApi, NoAnswerError
 from jupyter_launcher.server.failures import refuse_unreachable
 from jupyter_launcher.server.process import read_server_info, was_server_started
 from jupyter_launcher.server.ready import wait_until_ready
 from jupyter_launcher.sessions.context import Context
+from jupyter_launcher.sessions.kernels.unit import remove_lost_unit
 from jupyter_launcher.sessions.running import refuse_paused
 from jupyter_launcher.sessions.session import Session
-from jupyter_launcher.sessions.stop import remove_containers
+from jupyter_launcher.sessions.stop import remove_containers, stop_session
 from jupyter_launcher.spec.checks import check_name
 from jupyter_launcher.spec.labels import SessionLabels, container_name
 from jupyter_launcher.spec.options import SessionSpec, differences
@@ -40,6 +42,7 @@ __all__ = [
     "join_starting",
     "refuse_lost_directory",
     "refuse_other_token",
+    "stop_named",
 ]
 
 # What another launcher has to do between its create and its exec lasts a second or two on a busy engine.
@@ -106,6 +109,25 @@ def _no_session(context: Context, session_id: str) -> SessionNotFoundError:
     msg += f"; container {others[0].name} ({others[0].id[:12]}) claims this id in its labels, under another name"
     hint = f"if it is a leftover, remove it with {context.removal(others[0].name, others[0].id[:12])}"
     return SessionNotFoundError(msg, hint=hint, session_id=session_id, container_id=others[0].id)
+
+
+def stop_named(context: Context, session_id: str) -> StopReport:
+    """Stop a session in whatever state it is; where its container is gone, what is left of its own gateway is removed.
+
+    Raises:
+        LauncherError: as :func:`find_session` and :func:`stop_session`.
+    """
+    started = time.monotonic()
+    try:
+        found = find_session(context, session_id)
+    except SessionNotFoundError:
+        kernels = None if context.swarm is not None else remove_lost_unit(context, session_id)
+        if kernels is None:
+            raise
+        seconds = time.monotonic() - started
+        gone = StopMethod.ALREADY_STOPPED
+        return StopReport(method=gone, kernels=kernels, kernels_gone=kernels, seconds=seconds)
+    return stop_session(context, *found)
 
 
 def find_or_clear(context: Context, spec: SessionSpec) -> tuple[ContainerInfo, SessionLabels] | None:

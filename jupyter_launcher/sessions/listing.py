@@ -7,10 +7,12 @@ from dataclasses import replace
 
 from jupyter_launcher.engine.types import ContainerInfo, ListedContainer
 from jupyter_launcher.errors import LauncherError, SessionUnreadableError
+from jupyter_launcher.gateway.parts import summarise
 from jupyter_launcher.models import ReapedSession, SessionState, SessionSummary
 from jupyter_launcher.server.api import JupyterApi
 from jupyter_launcher.sessions.context import Context
 from jupyter_launcher.sessions.stop import stop_session
+from jupyter_launcher.spec.kernels.labels import PartLabels
 from jupyter_launcher.spec.labels import SessionLabels, ToolLabels, owner_of
 from jupyter_launcher.threads import map_at_once
 from jupyter_launcher.waiting import Deadline
@@ -42,18 +44,38 @@ def list_sessions(context: Context, *, probe: bool = True) -> list[SessionSummar
     """
     listed = context.engine.containers(*SessionLabels.filters(context.namespace))
     sessions = _find_sessions(listed)
-    if not probe:
-        return [_look_at(context, *session, None) for session in sessions]
-    deadline = Deadline(_LIST_SECONDS)
-    found = map_at_once(lambda session: _look_at(context, *session, deadline), sessions, threads=_PROBES)
+    deadline = Deadline(_LIST_SECONDS) if probe else None
+    found = (
+        map_at_once(lambda session: _look_at(context, *session, deadline), sessions, threads=_PROBES)
+        if probe
+        else [_look_at(context, *session, deadline) for session in sessions]
+    )
     if any(item.state is SessionState.STARTING for item in found):
         latest = context.engine.now() - context.timeouts.start
         found = [_mark_unresponsive(item, latest) for item in found]
-    return found
+    return _add_kernels(found, sessions, listed)
+
+
+def _add_kernels(
+    found: list[SessionSummary],
+    sessions: Sequence[tuple[ListedContainer, _Read]],
+    listed: Sequence[ListedContainer],
+) -> list[SessionSummary]:
+    """With the kernels that have containers of their own; those of gateways of other namespaces are not listed."""
+    kernels = [(kernel, labels.kernel_of) for kernel, labels in summarise(listed) if labels.kernel_of]
+    if not kernels:
+        return found
+    starts = [labels.start_id if isinstance(labels, SessionLabels) else None for _, labels in sessions]
+    return [
+        replace(item, kernels=tuple(kernel for kernel, of in kernels if of == start))
+        for item, start in zip(found, starts, strict=True)
+    ]
 
 
 def _find_sessions(listed: Sequence[ListedContainer]) -> list[tuple[ListedContainer, _Read]]:
     """Of the containers of a namespace the sessions, each with its labels, or why those cannot be a session's."""
+    # The image of a kernel may be committed from a session, and have its labels.
+    listed = [item for item in listed if PartLabels.of_container(item.labels, item.name) is None]
     tools = ((item, ToolLabels.of_container(item.labels, item.name)) for item in listed)
     records = {tool.of: item for item, tool in tools if tool is not None and tool.of}
     found = [_read(item, records.get(item.id)) for item in listed if SessionLabels.is_session(item.labels, item.name)]

@@ -28,7 +28,7 @@ class PhaseReporter:
     """Reports to a caller's ``on_event`` and to the log what happens in an act on one session.
 
     Attributes:
-        seconds: of each phase that finished.
+        seconds: of each phase that finished; of one that there was more than once, of all together.
         warnings: what works, but not as it was asked for.
     """
 
@@ -73,7 +73,7 @@ class PhaseReporter:
         except BaseException as error:
             emit(EventKind.FAILED, "cancelled" if isinstance(error, CancelledActError) else type(error).__name__)
             raise
-        self.seconds[phase] = emit(EventKind.FINISHED, last)
+        self.seconds[phase] = self.seconds.get(phase, 0.0) + emit(EventKind.FINISHED, last)
 
     def warn(self, phase: Phase, text: str) -> None:
         """Emit a warning, log it, and keep it for ``Session.warnings``."""

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
+
+from jupyter_launcher.engine.protocol import Engine
 from jupyter_launcher.engine.types import ContainerInfo
 from jupyter_launcher.errors import EngineError, ExecError, ServerTimeoutError
 from jupyter_launcher.models import Activity, Stats
@@ -10,7 +14,9 @@ from jupyter_launcher.server.api import JupyterApi
 from jupyter_launcher.server.failures import refuse_unreachable, require_running
 from jupyter_launcher.server.process import renew_lease
 from jupyter_launcher.sessions.context import Context
+from jupyter_launcher.sessions.kernels.unit import find_used
 from jupyter_launcher.spec.labels import SessionLabels
+from jupyter_launcher.threads import map_at_once
 from jupyter_launcher.waiting import Deadline, NotYetError, attempts
 
 __all__ = [
@@ -22,6 +28,7 @@ __all__ = [
 ]
 
 _SECONDS = 5.0
+_AT_ONCE = 32
 
 _PAUSE_SECONDS = 10.0
 """On a busy machine with control groups of version 1, an engine may have to try more than once."""
@@ -95,16 +102,28 @@ def find_activity(context: Context, container: str, labels: SessionLabels, token
 
 
 def find_stats(context: Context, container: str, labels: SessionLabels) -> Stats:
-    """What a session uses, as ``Session.stats`` says."""
+    """What a session and its kernels in containers use, as ``Session.stats`` says; all are asked at once."""
     _find_running(context, container, labels)
-    try:
-        stats = context.engine.stats(container)
-    except EngineError:
+    kernels = find_used(context, labels)
+    asked = {"": container, **kernels}
+    results = map_at_once(partial(_ask, context.engine), list(asked.values()), threads=_AT_ONCE)
+    found = dict(zip(asked, results, strict=True))
+    stats = found.pop("")
+    if isinstance(stats, EngineError):
         _find_running(context, container, labels)  # it may have ended meanwhile
-        raise
+        raise stats
     if stats == Stats():
         _find_running(context, container, labels)
-    return stats
+    # A kernel may have ended meanwhile too, and then its use is none.
+    used = {name: item for name, item in found.items() if isinstance(item, Stats) and item != Stats()}
+    return replace(stats, kernels=used)
+
+
+def _ask(engine: Engine, container: str) -> Stats | EngineError:
+    try:
+        return engine.stats(container)
+    except EngineError as error:
+        return error
 
 
 def _find_running(context: Context, container: str, labels: SessionLabels) -> ContainerInfo:

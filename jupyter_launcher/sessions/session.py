@@ -271,7 +271,9 @@ class Session(SessionWork):
         return find_activity(self._context, self.container_id, self._labels, self._server_info.token)
 
     def stats(self) -> Stats:
-        """What it uses of its machine: memory, cores, processes. The engine takes a second or two for it.
+        """What it uses of its machine: memory, cores, processes; and its kernels in containers, each of them.
+
+        The engine takes a second or two for it, and is asked for all at once.
 
         Raises:
             SessionNotFoundError: the container was removed.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,12 +27,8 @@ from jupyter_launcher.sessions.join import (
     refuse_lost_directory,
     refuse_other_token,
 )
-from jupyter_launcher.sessions.make import (
-    check_limits,
-    make_server,
-    removed_on_failure,
-    warn_unlimited,
-)
+from jupyter_launcher.sessions.kernels.unit import check_unit, make_unit, remove_lost_unit, remove_unit_of
+from jupyter_launcher.sessions.make import check_limits, make_server, removed_on_failure, warn_unlimited
 from jupyter_launcher.sessions.phases import PhaseReporter, StartLimit
 from jupyter_launcher.sessions.session import Session
 from jupyter_launcher.spec.checks import check_image, check_user
@@ -100,7 +96,9 @@ def start_checked(
             with attempt:
                 existing = None if request.session_id is None else find_or_clear(context, spec)
                 if existing is None:
-                    session = _make_session(context, spec, gateway, request.pull, reporter)
+                    if spec.kernels is not None and request.session_id is not None:
+                        remove_lost_unit(context, spec.session_id)
+                    session = _make_session(context, spec, gateway, request, reporter)
                 else:
                     session = join_starting(context, *existing, _NOT_COMPARED if spec.secrets.values else ())
                     refuse_other_token(session, spec)
@@ -124,6 +122,9 @@ def remove_session(context: Context, session: Session) -> None:
     if not session.joined:
         with leaves(f"container {session.container_name}"):
             context.engine.remove(session.container_id)
+        if session.gateway is not None:
+            with leaves(f"container {session.gateway.name}"):
+                remove_unit_of(context.engine, session.gateway)
 
 
 def cancelled_start(session_id: str, left: str) -> StartCancelledError:
@@ -142,6 +143,8 @@ def check_request(context: Context, request: StartRequest, options: Mapping[str,
         LauncherError: as ``Launcher.start`` says.
     """
     check_image(request.image, "image")
+    # With a volume they are looked at twice, and an iterator would have nothing more the second time.
+    options = {name: tuple(given) if isinstance(given, Iterator) else given for name, given in options.items()}
     context.check_given(options)
 
     def ensure_image() -> None:  # where a container of it looks at the engine's host
@@ -172,10 +175,13 @@ def check_request(context: Context, request: StartRequest, options: Mapping[str,
         context.check_mounts(spec.mounts)
         check_mount_sources(context.address, spec.mounts, context.rules)
         check_home(context.address, spec.home, context.rules)
+        if spec.kernels is not None:
+            check_unit(context, spec.kernels)
         return spec
 
     if isinstance(request.pipeline_dir, Volume):  # a look makes it where it is not there, so the rest is checked first
         user = DEFAULT_USER if request.user is None else check_user(request.user, "user")
+        user = f"{user}:{user}" if user.isdecimal() else user  # the group is only known later
         check_options(PipelineDir(path=request.pipeline_dir, user=user))
     try:
         folder = resolve_pipeline_dir(
@@ -197,7 +203,9 @@ def check_request(context: Context, request: StartRequest, options: Mapping[str,
 
 
 def find_gateway(context: Context, spec: SessionSpec, reporter: PhaseReporter) -> Gateway | None:
-    """The gateway that was asked for; None: none was."""
+    """The gateway that is there, and was asked for; None: none was."""
+    if spec.kernels is not None:  # one is made with the session
+        return None
     with reporter.phase(Phase.GATEWAY):
         if spec.gateway is None:
             return None
@@ -210,32 +218,48 @@ def find_gateway(context: Context, spec: SessionSpec, reporter: PhaseReporter) -
 
 
 def _make_session(
-    context: Context, spec: SessionSpec, gateway: Gateway | None, pull: str, reporter: PhaseReporter
+    context: Context, spec: SessionSpec, gateway: Gateway | None, request: StartRequest, reporter: PhaseReporter
 ) -> Session | None:
     """A new session; None when another launcher took the name in the meantime."""
-    planned = plan_session(context, spec, gateway, pull, reporter)
-    with removed_on_failure(context, planned):
-        made = make_server(context, planned, gateway, reporter)
-        if made is None:
-            return None
-        info, server = made
-        _warn(context, planned, info, server.warnings, reporter)
-        context.servers.remember(info, server.info)
-        return Session(
-            info,
-            planned.labels,
-            server.info,
-            context=context,
-            timings=Timings.from_phases(reporter.seconds),
-            warnings=tuple(reporter.warnings),
-            joined=False,
-        )
+    start_id = uuid.uuid4().hex
+    if spec.kernels is not None:  # then nobody pulls it while a gateway waits for its session
+        context.ensure_image(spec.image, request.pull, reporter)
+    with make_unit(context, spec, request.pipeline_dir, start_id, request.pull, reporter) as unit:
+        gateway = gateway if unit is None else unit.gateway
+        pull = request.pull if unit is None else "missing"
+        planned = plan_session(context, spec, gateway, pull, reporter, start_id)
+        with removed_on_failure(context, planned):
+            made = make_server(context, planned, gateway, reporter)
+            if made is None:
+                return None
+            info, server = made
+            if unit is not None:
+                unit.bind(info)
+            _warn(context, planned, info, server.warnings, reporter)
+            context.servers.remember(info, server.info)
+            return Session(
+                info,
+                planned.labels,
+                server.info,
+                context=context,
+                timings=Timings.from_phases(reporter.seconds),
+                warnings=tuple(reporter.warnings),
+                joined=False,
+            )
 
 
 def plan_session(
-    context: Context, spec: SessionSpec, gateway: Gateway | None, pull: str, reporter: PhaseReporter
+    context: Context,
+    spec: SessionSpec,
+    gateway: Gateway | None,
+    pull: str,
+    reporter: PhaseReporter,
+    start_id: str | None = None,
 ) -> SessionPlan:
-    """All that a new session needs, once its image is there, and its home is its user's."""
+    """All that a new session needs, once its image is there, and its home is its user's.
+
+    ``start_id``: unique to this start; None: one is made up.
+    """
     context.ensure_image(spec.image, pull, reporter)
     if isinstance(spec.home, Volume):
         look = Look(engine=context.engine, address=context.address, image=spec.image)
@@ -244,7 +268,7 @@ def plan_session(
         spec,
         gateway,
         network=context.address.choose_network(gateway.network if gateway else spec.network),
-        start_id=uuid.uuid4().hex,
+        start_id=uuid.uuid4().hex if start_id is None else start_id,
         owner=context.owner,
         process=process_mark(),
         proxies=context.engine.proxies,

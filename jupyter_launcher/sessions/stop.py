@@ -4,27 +4,24 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
 from dataclasses import replace
-from typing import TypeVar
 
 from jupyter_launcher.acts import leaves, shielded
 from jupyter_launcher.engine.protocol import Engine
 from jupyter_launcher.engine.types import ContainerInfo
 from jupyter_launcher.errors import EngineError, ExecError, ServerError
-from jupyter_launcher.gateway.find import find_container, find_token
-from jupyter_launcher.gateway.kernels import find_marked_kernels, gateway_api, stop_kernels
-from jupyter_launcher.models import Gateway, Phase, ServerInfo, SessionState, StopMethod, StopReport
+from jupyter_launcher.models import Phase, ServerInfo, SessionState, StopMethod, StopReport
 from jupyter_launcher.server.api import JupyterApi
 from jupyter_launcher.server.process import read_server_info, terminate_server
 from jupyter_launcher.sessions.context import Context
+from jupyter_launcher.sessions.kernels.ending import end_kernels
+from jupyter_launcher.sessions.kernels.unit import has_unit, remove_session_unit
 from jupyter_launcher.sessions.phases import PhaseReporter
 from jupyter_launcher.spec.labels import SessionLabels
 from jupyter_launcher.waiting import Deadline
 
 __all__ = ["remove_containers", "stop_session"]
 
-T = TypeVar("T")
 _log = logging.getLogger("jupyter_launcher")
 
 _INFO_SECONDS = 5.0
@@ -93,28 +90,36 @@ def _stop(
                 method, kernels = _stop_on_node(context, info, labels, server_info)
         elif info is not None and SessionState.of_container(info.state) is SessionState.UNREACHABLE:
             method = StopMethod.UNREACHABLE
-        ended = _stop_kernels(context, info or known, labels, kernels, reporter)
+        ended = end_kernels(context, info or known, labels, kernels, reporter)
     except BaseException:
         with shielded():
             _remove(engine, info, labels)
             # Nobody finds them later: the container is gone, and the mark of its kernels with its labels.
-            _stop_kernels(context, info or known, labels, kernels, reporter)
+            end_kernels(context, info or known, labels, kernels, reporter)
         raise
-    _remove(engine, info, labels)
+    removed = _remove(engine, info, labels)
+    if has_unit(labels):  # then all of its kernels are gone with it
+        kernels = tuple(dict.fromkeys((*ended.kernels, *removed)))
+        ended = replace(ended, kernels=kernels, kernels_gone=kernels)
     return replace(ended, method=method, seconds=time.monotonic() - started)
 
 
-def _remove(engine: Engine, info: ContainerInfo | None, labels: SessionLabels) -> None:
+def _remove(engine: Engine, info: ContainerInfo | None, labels: SessionLabels) -> tuple[str, ...]:
     if info is not None:
         with shielded(), leaves(f"container {info.name}"):
-            remove_containers(engine, info.id, labels)
-    elif labels.warm:
+            return remove_containers(engine, info.id, labels)
+    if labels.warm:
         with shielded(), leaves(f"container {labels.record_name}"):
             engine.remove(labels.record_name)
+    with shielded(), leaves(f"the gateway of session {labels.session_id}"):
+        return remove_session_unit(engine, labels)
 
 
-def remove_containers(engine: Engine, container: str, labels: SessionLabels) -> None:
-    """Remove a session's container, and then its record, where it is from a pool.
+def remove_containers(engine: Engine, container: str, labels: SessionLabels) -> tuple[str, ...]:
+    """Remove a session's container; then its record, where it is from a pool; then its own gateway, with its kernels.
+
+    Returns:
+        The ids of the kernels whose containers were removed with that gateway.
 
     Raises:
         EngineError: the engine refused.
@@ -122,6 +127,7 @@ def remove_containers(engine: Engine, container: str, labels: SessionLabels) -> 
     engine.remove(container)
     if labels.warm:
         engine.remove(labels.record_name)
+    return remove_session_unit(engine, labels)
 
 
 def _unpause(engine: Engine, container: str) -> None:
@@ -212,68 +218,3 @@ def _send_sigterm(engine: Engine, container: str, deadline: Deadline) -> bool:
         _log.info("no SIGTERM to the server in %s: %s", container[:12], error)
         return error.started is not False and not error.exit_code
     return True
-
-
-def _stop_kernels(
-    context: Context,
-    info: ContainerInfo,
-    labels: SessionLabels,
-    known: tuple[str, ...] | None,
-    reporter: PhaseReporter,
-) -> StopReport:
-    """Stop the session's kernels on its gateway; the report is about them alone.
-
-    ``known``: what the server listed, or () where it ended by itself. All of these are the session's, and no others.
-    None: the server told nobody, or was killed, so the session's mark has to tell.
-    """
-    gateway = labels.gateway
-    if gateway is None:  # they ran in the container, which has ended
-        return StopReport(method=StopMethod.ALREADY_STOPPED, kernels=known or (), kernels_gone=known or ())
-    deadline = Deadline(context.timeouts.gateway)
-    gateway = find_container(context.engine, gateway, info.networks)
-    others: tuple[str, ...] = ()
-    if known is None:
-        container, marked = gateway.container_id, None
-        if container is not None:
-            where = container
-            marked = _try_on_gateway(
-                context, lambda: find_marked_kernels(context.engine, where, labels.start_id, deadline)
-            )
-        if marked is None:
-            reporter.warn(Phase.STOP, f"nobody could look for the session's kernels in the gateway {gateway.name}")
-        else:
-            known, others = marked.own, marked.of_others
-    own, found = known or (), gateway
-
-    def end() -> tuple[str, ...]:
-        api = _gateway_api(context, found, info, deadline)
-        return () if api is None else stop_kernels(api, own, deadline)
-
-    gone = _try_on_gateway(context, end) or () if own else ()
-    return StopReport(method=StopMethod.ALREADY_STOPPED, kernels=own, kernels_gone=gone, kernels_of_others=others)
-
-
-def _try_on_gateway(context: Context, call: Callable[[], T | None]) -> T | None:
-    """What a call to a gateway gives; None where, in a swarm, nobody reaches the engine of the gateway's node."""
-    try:
-        return call()
-    except EngineError as error:
-        if context.swarm is None:
-            raise
-        _log.warning("nobody reached the gateway: %s", error)
-        return None
-
-
-def _gateway_api(context: Context, gateway: Gateway, info: ContainerInfo, deadline: Deadline) -> JupyterApi | None:
-    """The gateway's API, with the token of a gateway of ours, else with the session's own for it.
-
-    None where nobody can ask the gateway.
-    """
-    running = None if gateway.container_id is None else context.engine.inspect(gateway.container_id)
-    # Half of the time, so that some is left for what needs the token.
-    token = find_token(context.engine, running, deadline.remaining() / 2) or info.environment.get(
-        "JUPYTER_GATEWAY_AUTH_TOKEN"
-    )
-    return gateway_api(
-        context.engine, context.address, gateway, token, container=running, networks=tuple(info.networks)
-    )

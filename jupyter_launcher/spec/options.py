@@ -131,7 +131,7 @@ class SessionSpec:
     image: str
     gateway: str | None = _option(checks.check_gateway, "--gateway NAME", "A kernel gateway: NAME, NAME:PORT or a URL.")
     kernels: KernelOptions | None = _option(  # noqa: RUF009 - it makes a field
-        None, "--kernel NAME=IMAGE", "A kernel in a container of an image, with a gateway of the session's.", "kernels"
+        None, "--kernel NAME=IMAGE[,...]", "A kernel, and the image in which it runs.", "kernels"
     )
     network: str | None = _option(
         checks.check_network, "--network NAME", "The network to join, where the gateway is on several."
@@ -293,17 +293,26 @@ class SessionSpec:
         }
 
 
+_WITH: Mapping[str, Mapping[str, Spelling]] = {
+    "kernels": {
+        "isolation": Spelling.of("--isolation environment|kernel", "One container for each image, or for each kernel."),
+        "max_kernels": Spelling.of("--max-kernels NUMBER", "How many may run at once.", "whole"),
+        "kernel_idle": Spelling.of("--kernel-idle SECONDS", "Kernels end that have run nothing for so long.", "whole"),
+    }
+}
+"""The options that are checked together with another, and come after it."""
+
 SPELLINGS: Mapping[str, Spelling] = {
     "session_id": Spelling.of("--session-id ID", "Asking again with the same id gives the same session."),
     "image": Spelling.of("--image NAME", "Any image with sh and JupyterLab 3 or newer."),
     "pull": Spelling.of("--pull missing|always|never", "When to pull the image, or to build the default image."),
     "user": Spelling.of("--user UID[:GID]", "Whom the server runs as; the directory's owner otherwise."),
-    **{item.name: item.metadata["spelling"] for item in fields(SessionSpec) if "spelling" in item.metadata},
-    "isolation": Spelling.of("--isolation environment|kernel", "What shares a container: an image's kernels, or none."),
-    "max_kernels": Spelling.of("--max-kernels NUMBER", "How many of these kernels may run at once; else 16.", "whole"),
-    "kernel_idle": Spelling.of(
-        "--kernel-idle SECONDS", "These kernels end when they have run nothing for so long.", "whole"
-    ),
+    **{
+        name: spelling
+        for item in fields(SessionSpec)
+        if "spelling" in item.metadata
+        for name, spelling in {item.name: item.metadata["spelling"], **_WITH.get(item.name, {})}.items()
+    },
     "timeouts": Spelling.of("--timeout NAME=SECONDS", "How long to wait for what, such as start=120.", "timeouts"),
 }
 """How the command spells each option of ``Launcher.start`` that it has."""

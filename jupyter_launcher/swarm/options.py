@@ -16,6 +16,7 @@ __all__ = ["REFUSED_CALLS", "REFUSED_OPTIONS", "check_swarm", "refuse_call", "re
 REFUSED_OPTIONS: Mapping[str, str] = {
     "container_options": "leave it out: a swarm's services have other options",
     "gpus": "leave it out; a launcher for the node's own engine can give GPUs",
+    "kernels": "leave it out: kernels in containers are made on one engine; gateway= takes a service's name",
     "host_ip": 'leave it out: with publish="all" a port is on all addresses of its node',
     "pipeline_relabel": "leave it out, and give the directory its label on each node",
 }
@@ -26,6 +27,8 @@ REFUSED_CALLS: Mapping[str, str] = {
     "pause": "stop the session, and start it again",
     "resume": "nothing in a swarm is paused: get() finds a session again",
     "events": "ask Launcher.list(probe=False) again and again: a swarm tells nothing of its tasks",
+    "start_gateway": "run the gateway as a service on the sessions' overlay network, and give start its name",
+    "stop_gateway": "`docker service rm` ends a gateway that is a service",
     "run_gateway": "run the gateway as a service on the sessions' overlay network, and give start its name",
 }
 """A method of ``Launcher`` that a swarm cannot do → what to do."""

@@ -37,6 +37,7 @@ _MOST_SERVERS = 64
 _MOST_TOLD = 100
 _UNIQUE = re.compile("[0-9a-f]{12,}")  # of one container
 _PER_CLAIM = ("labels", "lease")
+_WITH_KERNELS = ("kernels", "isolation", "max_kernels", "kernel_idle")
 _OF_ONE_SESSION = ("constraints", "home", "host_port", "pipeline_read_only", "pipeline_relabel", "token")
 
 
@@ -283,6 +284,9 @@ def _check_options(given: Mapping[str, Any]) -> dict[str, Any]:
             refuse_option(name, "is of one session", "give it to WarmPool.start")
         if name in _OF_ONE_SESSION:
             refuse_option(name, "is of one session, before that begins", "start such sessions without a pool")
+        if name in _WITH_KERNELS:
+            hint = "start such sessions without a pool; or give the pool gateway=, of start_gateway(kernels=...)"
+            refuse_option(name, "is of a gateway that one session alone has", hint)
         if name not in (*SessionOptions.__annotations__, "image", "pull", "timeouts"):
             refuse_option(name, "is no option of a pool", "give those of Launcher.start that hold for all its sessions")
     return {"host_ip": None, **{name: given[name] for name in given if name in SessionOptions.__annotations__}}

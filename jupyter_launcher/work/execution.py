@@ -124,7 +124,8 @@ class _Execution:
         for_memory = self._connection.died_for_memory()
         when = "while it executed the code" if self._request else "since its last use, before it got this code"
         msg = f"the kernel died {when}" + (", for want of memory" if for_memory else "")
-        hint = "give the session more memory" if for_memory else "its variables are gone; see the log: `Launcher.logs`"
+        more = "give the session more memory, or the kernel's image in kernels="
+        hint = more if for_memory else "its variables are gone; see the log: `Launcher.logs`"
         raise KernelDiedError(
             msg,
             hint=hint,

@@ -23,7 +23,7 @@ from jupyter_launcher.models.options import is_text, show_value
 from jupyter_launcher.server.activity import parse_kernels, parse_oom_kills
 from jupyter_launcher.server.api import CONTENTS, JupyterApi, NoAnswerError, Response, parse_kernel_ids
 from jupyter_launcher.server.failures import refuse_unreachable
-from jupyter_launcher.spec.checks import refuse_option
+from jupyter_launcher.spec.checks import RUN_DIR, refuse_option
 from jupyter_launcher.spec.labels import is_gateway
 from jupyter_launcher.waiting import Deadline, NotYetError, attempts
 from jupyter_launcher.work.place import Place
@@ -41,7 +41,11 @@ _PAUSE = 0.2
 _SHOWN = 200
 _MOST_SHOWN = 20
 _LONGEST = 10**9
-_READ_OOM_KILLS = "cat /sys/fs/cgroup/memory.events /sys/fs/cgroup/memory/memory.oom_control 2>/dev/null"
+_OOM_KILLS = (
+    "/sys/fs/cgroup/memory.events",
+    "/sys/fs/cgroup/memory/memory.oom_control",
+    f"{RUN_DIR}/oom-kills",  # a gateway's count of its kernels in containers
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,10 +153,10 @@ class KernelServer:
             engine, container = self.place.engine, self.place.gateway.container_id
             info = None if container is None else engine.inspect(container)
             if info is not None and is_gateway(info.labels, info.name):
-                command = ("sh", "-c", _READ_OOM_KILLS)
+                command = ("sh", "-c", 'cat -- "$@" 2>/dev/null', "read", *_OOM_KILLS)
                 found = engine.exec(info.id, command, Deadline(_LOOK_SECONDS), check=False)
                 counts = re.findall(r"^oom_kill ([0-9]{1,9})$", found.stdout, re.MULTILINE)
-                return int(counts[0]) if len(counts) == 1 else None
+                return sum(map(int, counts)) if counts else None
         return None
 
     def check_running(self) -> bool:

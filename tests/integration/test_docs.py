@@ -22,6 +22,7 @@ from jupyter_launcher import (
     DEFAULT_IMAGE,
     BuildOptions,
     EventKind,
+    KernelImage,
     Launcher,
     LauncherError,
     Mount,
@@ -189,7 +190,7 @@ def test_the_engines_own_options_are_what_the_page_says() -> None:
             check_container_options({name: 1}, "container_options")
 
 
-@pytest.mark.parametrize("kind", [Timeouts, Mount, BuildOptions])
+@pytest.mark.parametrize("kind", [Timeouts, Mount, KernelImage, BuildOptions])
 def test_every_field_has_its_row(kind: type[Any]) -> None:
     assert first_names("options.md", f"## `{kind.__name__}`") == [item.name for item in dataclasses.fields(kind)]
 

@@ -36,7 +36,7 @@ from jupyter_launcher import (
     Session,
     StopMethod,
 )
-from jupyter_launcher.gateway import run as run_module
+from jupyter_launcher.gateway.make import request as request_module
 from jupyter_launcher.host.address import EngineAddress
 from jupyter_launcher.host.process import process_mark
 from jupyter_launcher.pytest_plugin import ServerFactory as Start
@@ -295,14 +295,14 @@ def test_a_directory_that_is_exchanged_before_the_mount_is_not_served(
     folder.mkdir()
     other.mkdir()
     before = [item.name for item in launcher.gateways()]
-    find_argv = run_module._find_argv
+    find_argv = request_module._find_argv
 
     def exchange(engine: Any, image: str) -> tuple[str, ...]:
         folder.rename(tmp_path / "kept")
         folder.symlink_to(other)
         return find_argv(engine, image)
 
-    monkeypatch.setattr(run_module, "_find_argv", exchange)
+    monkeypatch.setattr(request_module, "_find_argv", exchange)
     with pytest.raises(PipelineDirError, match="led to another directory"), launcher.run_gateway(folder):
         pytest.fail("it serves another directory")
     assert [item.name for item in launcher.gateways()] == before

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from typing import Any
 
+import zmq
 from kernel_gateway.services.kernels.manager import SeedingMappingKernelManager
+
+from jupyter_launcher_kernels.connection import WebsocketConnection
 
 __all__ = ["ContainerKernelManager", "KernelManager"]
 
@@ -40,7 +44,33 @@ class KernelManager(SeedingMappingKernelManager):
 
 
 class ContainerKernelManager(KernelManager):
-    """Lets go of what a kernel holds in its container when the kernel has ended too often to be started again."""
+    """Has what is connected to a kernel follow it to its next address, and lets go of a kernel that is given up."""
+
+    def follow_kernel(self, kernel_id: str, old: Mapping[str, str], new: Mapping[str, str]) -> None:
+        """Connect each open stream to where the kernel listens now that it has started again.
+
+        jupyter_server connects anew where a websocket is opened anew and ports have changed. It leaves open websockets
+        and its own watch of the kernel's activity as they are, and does not see that an IP has changed.
+
+        Args:
+            kernel_id: of the kernel.
+            old: the URL of each of its channels so far.
+            new: the URL of each from now on.
+        """
+        for channel, stream in self._streams_of(kernel_id):
+            with contextlib.suppress(zmq.ZMQError):  # it has followed already
+                stream.socket.disconnect(old[channel])
+            stream.socket.connect(new[channel])
+
+    def _streams_of(self, kernel_id: str) -> Iterator[tuple[str, Any]]:
+        """All streams that are connected to a kernel: of websockets, of the buffer between two, and of the watch."""
+        watching = getattr(self._kernels.get(kernel_id), "_activity_stream", None)
+        open_ = [item.channels for item in WebsocketConnection._open_sockets if item.kernel_id == kernel_id]  # noqa: SLF001
+        buffer = self._kernel_buffers.get(kernel_id) or {}
+        for streams in [{"iopub": watching}, *open_, buffer.get("channels", {})]:
+            for channel, stream in streams.items():
+                if stream is not None and not stream.closed():
+                    yield channel, stream
 
     def _handle_kernel_died(self, kernel_id: str) -> None:
         kernel = self.get_kernel(kernel_id)

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from weakref import WeakSet
 
 import zmq
-from jupyter_client.connect import KernelConnectionInfo
+from jupyter_client.connect import KernelConnectionInfo, port_names
 from jupyter_client.provisioning import KernelProvisionerBase
 from tornado.web import HTTPError
 from traitlets import Integer
@@ -41,6 +41,7 @@ class RemoteProvisioner(KernelProvisionerBase):
     _part: PartConnection | None = None
     _end: asyncio.Future[End] | None = None
     _has_run = False
+    _urls: Mapping[str, str] = {}
 
     @property
     def has_process(self) -> bool:
@@ -80,6 +81,12 @@ class RemoteProvisioner(KernelProvisionerBase):
             raise
         self._has_run = True
         return self.connection_info
+
+    async def post_launch(self, **kwargs: Any) -> None:  # noqa: ARG002 - nothing of it is needed
+        """Have open websockets follow a kernel that listens elsewhere than before it started again."""
+        old, self._urls = self._urls, _urls_of(self.connection_info)
+        if old and old != self._urls and hasattr(self.parent.parent, "follow_kernel"):
+            self.parent.parent.follow_kernel(self.kernel_id, old, self._urls)
 
     async def poll(self) -> int | None:
         """The kernel's exit code; None while it runs."""
@@ -158,14 +165,19 @@ class RemoteProvisioner(KernelProvisionerBase):
             folder=folder,
             connection={"key": manager.session.key.decode(), **info},
         )
-        self._end = self._part.end_of(int(answer["run"]))
-        self.connection_info = {
-            "ip": answer["ip"],
-            "transport": "tcp",
-            "key": manager.session.key,
-            **answer["ports"],
-            **info,
-        }
+        try:
+            ports = {port: int(answer["ports"][port]) for port in port_names}
+            self._end = self._part.end_of(int(answer["run"]))
+            self.connection_info = {
+                "ip": str(answer["ip"]),
+                "transport": "tcp",
+                "key": manager.session.key,
+                **ports,
+                **info,
+            }
+        except (KeyError, TypeError, ValueError) as error:
+            msg = f"the container of kernel {name} answered what nobody understands: {error!r}"
+            raise PartError(msg, 500) from error
         return self._end
 
     async def _wait_until_it_listens(self, end: asyncio.Future[End]) -> None:
@@ -182,6 +194,11 @@ class RemoteProvisioner(KernelProvisionerBase):
         for port in _PORTS:
             while not ip or not await _listens(ip, self.connection_info[port]):  # noqa: ASYNC110 - sockets
                 await asyncio.sleep(_PAUSE)
+
+
+def _urls_of(info: KernelConnectionInfo) -> dict[str, str]:
+    """The URL of each channel that a client may be connected to."""
+    return {name: f"tcp://{info['ip']}:{info[f'{name}_port']}" for name in ("shell", "iopub", "stdin", "control")}
 
 
 async def _listens(ip: str, port: int) -> bool:

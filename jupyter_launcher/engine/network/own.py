@@ -18,6 +18,7 @@ _NO_SUBNET = (
     "all predefined address pools have been fully subnetted",  # newer ones
     "could not find free subnet from subnet pools",  # Podman
 )
+_IN_USE = ("has active endpoints", "being used", "in use")
 _TAKEN = ("already exists", "network already used")
 
 
@@ -57,5 +58,9 @@ def remove_network(api: APIClient, endpoint: str, name: str) -> None:
         with translate_errors(f"remove network {name}", endpoint):
             api.remove_network(name)
     except EngineError as error:
-        if error.status != 404:
-            raise
+        if error.status == 404:
+            return
+        if any(text in error.message for text in _IN_USE):
+            hint = "stop the sessions that are on it, or `docker network disconnect -f`; `reap` removes it then"
+            raise EngineError(error.message, hint=hint, status=error.status) from error
+        raise

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import secrets
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from jupyter_launcher.acts import leaves, note_left, shielded
@@ -14,12 +15,12 @@ from jupyter_launcher.engine.protocol import Engine
 from jupyter_launcher.engine.types import BindMount, ContainerConfig
 from jupyter_launcher.errors import EngineError, GatewayError, UnsupportedOptionError
 from jupyter_launcher.gateway.limits import describe_refusal
-from jupyter_launcher.gateway.make.ready import Awaited, find_url_of, wait_until_ready
-from jupyter_launcher.gateway.make.request import MAKE_NETWORK, GatewayPlan
+from jupyter_launcher.gateway.make.ready import Awaited, find_url_of, require_gateway, wait_until_ready
+from jupyter_launcher.gateway.make.request import MAKE_NETWORK, GatewayPlan, MadeGateway
 from jupyter_launcher.gateway.parts import remove_unit
 from jupyter_launcher.host.address import EngineAddress
-from jupyter_launcher.host.process import is_process_dead, process_mark
-from jupyter_launcher.models import KernelImage, RunningGateway
+from jupyter_launcher.host.process import process_mark
+from jupyter_launcher.models import KernelImage
 from jupyter_launcher.server.failures import describe_closed_directory
 from jupyter_launcher.spec.checks import PIPELINE_TARGET
 from jupyter_launcher.spec.container import gateway_config
@@ -36,43 +37,23 @@ from jupyter_launcher.spec.kernels.labels import (
     PartLabels,
     agent_name,
     broker_name,
-    part_filter,
+    network_name,
     part_labels,
-    start_filter,
 )
 from jupyter_launcher.spec.kernels.options import KernelOptions
 from jupyter_launcher.spec.labels import gateway_labels, gateway_name
 from jupyter_launcher.threads import map_at_once
 from jupyter_launcher.waiting import Deadline
 
-__all__ = ["MAKING_SECONDS", "MadeGateway", "Making", "TakenError"]
+__all__ = ["Making", "TakenError"]
 
 _log = logging.getLogger("jupyter_launcher")
 _THREADS = 4
 _CONFLICT = 409
-MAKING_SECONDS = 60.0
-"""Between the create of a gateway, or of its network, and the start of the gateway lie two calls to the engine."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MadeGateway:
-    """A gateway that answers, and what finds its parts again.
-
-    Attributes:
-        running: as callers get it.
-        container_id: of the gateway's container.
-        start: in the labels of all that is of this start of it.
-        network: that its container, and those of its kernels, are on.
-    """
-
-    running: RunningGateway
-    container_id: str
-    start: str
-    network: str
 
 
 class TakenError(Exception):
-    """Somebody else has the name of a gateway, or of its network."""
+    """Somebody else has the name of a gateway."""
 
 
 class Making:
@@ -93,8 +74,9 @@ class Making:
         self._gateway_id = gateway_id
         self._start = plan.request.session_start or uuid.uuid4().hex
         self._name = gateway_name(plan.request.namespace, gateway_id)
-        self._network = plan.network or plan.own_network(gateway_id)
+        self._network = plan.network or network_name(plan.request.namespace, gateway_id, self._start)
         self._container: str | None = None
+        self._secrets = {name: secrets.token_hex(32) for name in found}  # of the agents
 
     def make(self) -> MadeGateway:
         """Make it, and wait until it answers.
@@ -121,7 +103,9 @@ class Making:
     def _make(self) -> MadeGateway:
         deadline = Deadline(self._plan.request.seconds)
         if self._plan.network is None:
-            self._make_network()
+            request = self._plan.request
+            labels = part_labels("network", request.namespace, request.owner, self._start, process=process_mark())
+            self._engine.create_network(self._network, labels)
         find_url = find_url_of(self._address, self._plan.host_ip, self._network)
         try:
             self._container = self._create_gateway(is_published=find_url != self._address.bridge_url)
@@ -131,35 +115,19 @@ class Making:
             raise describe_closed_directory(self._plan.folder.path, error) or error from error.__cause__
         awaited = Awaited(
             container=self._container,
+            name=self._name,
             gateway_id=self._gateway_id,
             find_url=find_url,
             pipeline_dir=self._plan.folder.path,
             kernels=self._plan.kernel_names,
-            parts=self._start_parts(self._container),  # while the gateway's own process starts
         )
-        running = wait_until_ready(self._engine, awaited, deadline)
-        return MadeGateway(running=running, container_id=self._container, start=self._start, network=self._network)
-
-    def _make_network(self) -> None:
-        request = self._plan.request
-        labels = part_labels("network", request.namespace, request.owner, self._start, process=process_mark())
         try:
-            self._engine.create_network(self._network, labels)
-        except EngineError as error:
-            if error.status != _CONFLICT or request.gateway_id is None:
-                raise
-            self._clear_network()
-            raise TakenError from error
-
-    def _clear_network(self) -> None:
-        """Remove the network of this name that is of a gateway which is gone, and of nobody who is making one."""
-        for item in self._engine.networks(part_filter()):
-            labels = PartLabels.of_container(item.labels, item.name)
-            if item.name != self._network or labels is None:
-                continue
-            is_left = is_process_dead(labels.process) is True or self._engine.now() - item.created > MAKING_SECONDS
-            if is_left and not self._engine.containers(start_filter(labels.gateway_start)):
-                self._engine.remove_network(item.id)
+            parts = self._start_parts(self._container)  # while the gateway's own process starts
+        except EngineError:
+            require_gateway(self._engine, awaited)  # else nobody joins its network
+            raise
+        running = wait_until_ready(self._engine, replace(awaited, parts=parts), deadline)
+        return MadeGateway(running=running, container_id=self._container, start=self._start, network=self._network)
 
     def _create_gateway(self, *, is_published: bool) -> str:
         plan, request = self._plan, self._plan.request
@@ -190,7 +158,7 @@ class Making:
         )
         config = self._limit_rights(config)
         if kernels is not None:
-            told = gateway_environment(kernels, self._found, self._start)
+            told = gateway_environment(kernels, self._found, self._start, self._secrets)
             config = replace(config, environment={**config.environment, **told})
         if plan.socket:  # a volume of its own, which nobody but its broker mounts
             volume = BindMount(source="", target=BROKER_DIR, type="volume")
@@ -238,6 +206,7 @@ class Making:
             user=self._plan.folder.user,
             gateway=gateway,
             gateway_start=self._start,
+            secret=self._secrets[name],
             labels=self._label("agent", image.image),
             proxies=self._engine.proxies,
         )

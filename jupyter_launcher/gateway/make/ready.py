@@ -13,11 +13,12 @@ from jupyter_launcher.errors import GatewayError, GatewayNotRunningError, Gatewa
 from jupyter_launcher.gateway.find import read_token
 from jupyter_launcher.host.address import EngineAddress
 from jupyter_launcher.models import RunningGateway, Volume
-from jupyter_launcher.server.api import JupyterApi, NoAnswerError
+from jupyter_launcher.server.api import JupyterApi
 from jupyter_launcher.server.failures import describe_directory
+from jupyter_launcher.server.ready import find_kernelspecs
 from jupyter_launcher.waiting import Deadline, NotYetError, attempts
 
-__all__ = ["Awaited", "find_url_of", "wait_until_ready"]
+__all__ = ["Awaited", "find_url_of", "require_gateway", "wait_until_ready"]
 
 _REQUEST_SECONDS = 5.0
 _TOKEN_SECONDS = 5.0
@@ -35,6 +36,7 @@ class Awaited:
 
     Attributes:
         container: its id.
+        name: of its container.
         gateway_id: the last part of its name.
         find_url: where this process reaches it; None: nowhere.
         pipeline_dir: mounted there, for errors.
@@ -43,6 +45,7 @@ class Awaited:
     """
 
     container: str
+    name: str
     gateway_id: str
     find_url: Callable[[ContainerInfo], str | None]
     pipeline_dir: Path | Volume
@@ -72,19 +75,16 @@ def wait_until_ready(engine: Engine, awaited: Awaited, deadline: Deadline) -> Ru
         PipelineDirError: it saw another directory, or cannot enter it.
     """
     ready: RunningGateway | None = None
-    name = awaited.container
+    name = awaited.name
     for attempt in attempts(deadline, NotYetError):
         with attempt:
-            info = engine.inspect(awaited.container)
-            for part, what in awaited.parts.items():  # first, since it tells why the gateway ended
-                _require_part(engine, part, what, awaited, info)
-            if info is None or not info.running:
-                raise _describe_ended(engine, awaited, info)
-            name = info.name
+            for part, what in awaited.parts.items():  # first, since they tell why the gateway ended
+                _require_part(engine, part, what, name)
+            info = require_gateway(engine, awaited)
             url = awaited.find_url(info)
             if url is None:
-                msg = f"the gateway {info.name} has no address and no published port on network {info.network_mode!r}"
-                raise GatewayError(msg, hint="use a bridge network that can publish", gateway=info.name)
+                msg = f"the gateway {name} has no address and no published port on network {info.network_mode!r}"
+                raise GatewayError(msg, hint="use a bridge network that can publish", gateway=name)
             ready = ready or _read_running(engine, awaited, info, url, deadline)
             if ready is None or not _is_ready(ready, awaited.kernels, deadline):
                 raise NotYetError
@@ -113,23 +113,16 @@ def _is_ready(gateway: RunningGateway, kernels: tuple[str, ...] | None, deadline
     Raises:
         GatewayError: they are not those of ``kernels``.
     """
-    api = JupyterApi(gateway.url, gateway.token)
-    try:
-        limit = Deadline(max(0.1, min(_REQUEST_SECONDS, deadline.remaining())))
-        answer = api.request("GET", "api/kernelspecs", limit)
-    except NoAnswerError:
-        return False
-    if answer.status != 200 or kernels is None:
-        return answer.status == 200
-    specs = answer.body.get("kernelspecs") if isinstance(answer.body, dict) else None
-    if isinstance(specs, dict) and specs.keys() == set(kernels):
-        return True
+    limit = Deadline(max(0.1, min(_REQUEST_SECONDS, deadline.remaining())))
+    specs = find_kernelspecs(JupyterApi(gateway.url, gateway.token), limit)
+    if specs is None or kernels is None or specs == set(kernels):
+        return specs is not None
     msg = f"the gateway {gateway.name} does not offer the kernels {', '.join(kernels)}: its image has not our package"
     hint = "kernels= needs the image `kernel-gateway` of the launcher, or one that is built upon it"
     raise GatewayError(msg, hint=hint, gateway=gateway.name)
 
 
-def _require_part(engine: Engine, container: str, what: str, awaited: Awaited, gateway: ContainerInfo | None) -> None:
+def _require_part(engine: Engine, container: str, what: str, gateway: str) -> None:
     """See that a part runs.
 
     Raises:
@@ -147,13 +140,25 @@ def _require_part(engine: Engine, container: str, what: str, awaited: Awaited, g
     hint = "its log tells why"
     if code == _NO_ENGINE:
         hint = "give Launcher(engine_socket=...) the path that the engine's socket has on the engine's host"
-    name = awaited.container if gateway is None else gateway.name
-    raise GatewayNotRunningError(msg, hint=hint, gateway=name, state=state, exit_code=code, log_tail=log)
+    raise GatewayNotRunningError(msg, hint=hint, gateway=gateway, state=state, exit_code=code, log_tail=log)
+
+
+def require_gateway(engine: Engine, awaited: Awaited) -> ContainerInfo:
+    """See that the gateway itself runs.
+
+    Raises:
+        GatewayNotRunningError: it does not.
+        PipelineDirError: since it saw another directory, or cannot enter it.
+    """
+    info = engine.inspect(awaited.container)
+    if info is None or not info.running:
+        raise _describe_ended(engine, awaited, info)
+    return info
 
 
 def _describe_ended(engine: Engine, awaited: Awaited, info: ContainerInfo | None) -> LauncherError:
     state, code = ("gone", None) if info is None else (info.state, info.exit_code)
-    name = awaited.container if info is None else info.name
+    name = awaited.name
     log = engine.log_tail(awaited.container)
     last = log.rstrip().rpartition("\n")[2]
     # A gateway's own exit codes may be the same, so where there is a log, its last line decides.

@@ -1,4 +1,4 @@
-"""What a gateway of ours is to be: ``GatewayRequest``; and what was found out before one is made: ``GatewayPlan``."""
+"""What a gateway of ours is to be, what was found out before one is made, and what there is then."""
 
 from __future__ import annotations
 
@@ -14,14 +14,13 @@ from jupyter_launcher.gateway.socket import find_engine_socket
 from jupyter_launcher.host.address import EngineAddress
 from jupyter_launcher.host.pipeline_dir import PipelineDir, resolve_pipeline_dir
 from jupyter_launcher.host.rules import DirectoryRules
-from jupyter_launcher.models import Volume
+from jupyter_launcher.models import RunningGateway, Volume
 from jupyter_launcher.spec.checks import refuse_option
 from jupyter_launcher.spec.container import DEFAULT_NETWORK
-from jupyter_launcher.spec.kernels.labels import network_name
 from jupyter_launcher.spec.kernels.options import KernelOptions, check_kernel_user
 from jupyter_launcher.spec.mounts import check_relabel
 
-__all__ = ["MAKE_NETWORK", "OWN_NETWORK", "GatewayPlan", "GatewayRequest", "plan_gateway"]
+__all__ = ["MAKE_NETWORK", "OWN_NETWORK", "GatewayPlan", "GatewayRequest", "MadeGateway", "plan_gateway"]
 
 MAKE_NETWORK = "`docker network create NAME` makes one; give network=NAME to run_gateway and to sessions"
 OWN_NETWORK = "own"
@@ -108,9 +107,22 @@ class GatewayPlan:
         """Of its kernels in containers; None: they are processes beside it."""
         return None if self.request.kernels is None else tuple(self.request.kernels.images)
 
-    def own_network(self, gateway_id: str) -> str:
-        """The name of the network that is made for this gateway."""
-        return network_name(self.request.namespace, gateway_id)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MadeGateway:
+    """A gateway that answers, and what finds its parts again.
+
+    Attributes:
+        running: as callers get it.
+        container_id: of the gateway's container.
+        start: in the labels of all that is of this start of it.
+        network: that its container, and those of its kernels, are on.
+    """
+
+    running: RunningGateway
+    container_id: str
+    start: str
+    network: str
 
 
 def plan_gateway(engine: Engine, address: EngineAddress, request: GatewayRequest) -> GatewayPlan:

@@ -29,12 +29,12 @@ from jupyter_launcher import (
 from jupyter_launcher.cli.commands import cli
 from jupyter_launcher.errors import GatewayNotFoundError
 from tests.unit.cli.conftest import Run
-from tests.unit.fakes import FakeEngine
+from tests.unit.fakes import TOKEN, FakeEngine
 
 RUNNING = RunningGateway(
     name="kernel-gateway.unit.team",
     url="http://172.17.0.2:8888/",
-    token="s3cret",
+    token=TOKEN,
     gateway_id="team",
     kernels=("py", "torch"),
 )
@@ -88,7 +88,7 @@ def test_a_gateway_in_the_foreground(run: Run, calls: Calls, tmp_path: Path) -> 
     assert lines == {"gateway": RUNNING.name, "id": "team", "kernels": "py, torch", "url": RUNNING.url}
     assert f"use it with: jupyter-launcher --namespace unit start {tmp_path} --gateway {RUNNING.name}" in ended.stderr
     assert "the gateway was stopped" in ended.stderr
-    assert "s3cret" not in ended.output
+    assert TOKEN not in ended.output
 
 
 def test_a_gateway_that_stays(run: Run, calls: Calls, tmp_path: Path) -> None:
@@ -109,8 +109,8 @@ def test_its_token_is_shown_to_who_asks(run: Run, calls: Calls, tmp_path: Path) 
         "kernels": ["py", "torch"],
         "joined": False,
     }
-    assert json.loads(run("gateway", tmp_path, "-d", "--format", "json", "--show-token").stdout)["token"] == "s3cret"
-    assert "token    s3cret" in run("gateway", tmp_path, "-d", "--show-token").stdout
+    assert json.loads(run("gateway", tmp_path, "-d", "--format", "json", "--show-token").stdout)["token"] == TOKEN
+    assert f"token    {TOKEN}" in run("gateway", tmp_path, "-d", "--show-token").stdout
 
 
 def test_its_launcher_has_the_rules_that_were_given(run: Run, calls: Calls, tmp_path: Path) -> None:
@@ -253,7 +253,8 @@ def stopped(monkeypatch: pytest.MonkeyPatch, there: Callable[..., None]) -> list
             msg = "the gateway abc is of one unit with session one"
             raise OptionError(msg, hint="stop session_id=one", option="gateway_id")
         if gateway_id != "abd":
-            raise GatewayNotFoundError("there is none", hint="see gateways()", gateway=gateway_id)
+            msg = f"there is no gateway {gateway_id}"
+            raise GatewayNotFoundError(msg, hint="see gateways()", gateway=gateway_id)
         return StopReport(method=StopMethod.API, kernels=("a", "b"), kernels_gone=("a", "b"), seconds=1.0)
 
     monkeypatch.setattr(Launcher, "stop_gateway", stop)

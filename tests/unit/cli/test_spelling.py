@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from jupyter_launcher import LauncherError, OptionError
+from jupyter_launcher import KernelImageError, LauncherError, OptionError
 from jupyter_launcher.cli.checks import from_error
 from jupyter_launcher.cli.spelling import respell
 from tests.unit.cli.conftest import Run
@@ -37,7 +37,9 @@ from tests.unit.cli.conftest import Run
         ('kernels["torch"].shm_size is 5', "--kernel torch: shm-size is 5"),
         ('kernels["torch"].cpus is 5, and memory=1g', "--kernel torch: cpus is 5, and --memory 1g"),
         ('kernels["torch"] is 5; give kernels= a name', "--kernel torch is 5; give --kernel a name"),
+        ("runs with: kernels['py'] was {'image': 'x'}", "runs with: --kernel py was {'image': 'x'}"),
         ("isolation='kernel' needs engine_socket=", "--isolation kernel needs --engine-socket"),
+        ("give Launcher(engine_socket=...), its path", "give --engine-socket, its path"),
         ("runs with: max_kernels was 5, now 6", "runs with: --max-kernels was 5, now 6"),
         # What is no option stays.
         ("/data/user=5 and /host_port/x", "/data/user=5 and /host_port/x"),
@@ -74,7 +76,7 @@ def test_the_option_that_an_error_is_about() -> None:
         (["--kernel=py=x,env=KERNEL_A=b"], "--kernel py: env sets 'KERNEL_A'"),
         (["--kernel=py=x,argv=python3 k.py"], "python3', '-m', 'ipykernel_launcher', '-f', '{connection_file}']"),
         (["--kernel=.=x"], "--kernel has the name '.'"),
-        (["--max-kernels=4"], "--max-kernels is given without --kernel, and is for them alone; give --kernel"),
+        (["--max-kernels=4"], "--max-kernels is given without kernels, and is for them alone; give --kernel"),
         (["--container-option=Memory=5"], "--container-option has Memory, which the launcher holds; give --memory"),
         (["--container-option=Privileged=true"], "give --unsafe if that is meant"),
         (["--publish=6006", "--publish=6006/tcp"], "; give --publish [HOST:]PORT[/udp]"),
@@ -87,6 +89,21 @@ def test_the_command_speaks_of_its_own_options(run: Run, tmp_path: Path, line: l
     ended = run("start", tmp_path, *line)
     assert ended.exit_code == 2
     assert seen in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "respelled"),
+    [
+        ('kernels["t"]: the engine enforces no memory= here', "--kernel t: the engine enforces no memory= here"),
+        ('kernels["t"]: cpus is 99, see shm_size', "--kernel t: cpus is 99, see shm-size"),
+        ("give KernelImage(entrypoint=False), or argv=", "give entrypoint=false, or argv="),
+        ("pull it, or raise timeouts.start", "pull it, or raise --timeout start="),
+    ],
+)
+def test_fields_of_a_kernel_are_no_options(text: str, respelled: str) -> None:
+    for error in (OptionError(text, hint=text, option="kernels"), KernelImageError(text, hint=text)):
+        respell(error)
+        assert (error.message, error.hint) == (respelled, respelled)
 
 
 def test_the_doctor_speaks_of_them_too() -> None:

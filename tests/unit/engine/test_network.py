@@ -82,6 +82,7 @@ def test_a_network_is_removed() -> None:
     with pytest.raises(EngineError) as caught:
         docker_engine(FakeApi(remove_network=api_error(403, "it has active endpoints"))).remove_network("abc")
     assert caught.value.status == 403
+    assert "stop the sessions" in caught.value.hint
 
 
 def test_a_volume_of_the_containers_own() -> None:

@@ -86,7 +86,7 @@ def test_a_gateway_of_ours_is_there_until_it_is_left(run: Run, jupyter: FakeJupy
         identity = f"{tmp_path.stat().st_dev}:{tmp_path.stat().st_ino}"
         assert config.entrypoint is not None
         assert config.entrypoint[3:] == ("gateway", RUN_DIR, "/pipeline-dir", identity, "run-gateway", "--port=8888")
-        assert config.labels == gateway_labels("unit", "me", process_mark())
+        assert config.labels.items() >= gateway_labels("unit", "me", process_mark()).items()
         assert ("GET", "/api/kernelspecs") in jupyter.asked
         assert set(jupyter.authorizations) == {f"token {GATEWAY_TOKEN}"}
         assert GATEWAY_TOKEN not in str(config.to_docker())
@@ -101,10 +101,11 @@ def test_a_gateway_has_the_proxies_of_the_engine(run: Run, jupyter: FakeJupyter)
 
 def test_a_gateway_that_is_kept(run: Run, jupyter: FakeJupyter) -> None:
     asked: list[str] = []
-    with run(keep=lambda name: not asked.append(name)) as gateway:  # type: ignore[func-returns-value]
+    with run(keep=lambda name: not asked.append(name), may_stay=True) as gateway:  # type: ignore[func-returns-value]
         pass
     assert asked == [gateway.name]
-    assert jupyter.engine.configs[gateway.name].labels == gateway_labels("unit", "me", process_mark(), may_stay=True)
+    labels = gateway_labels("unit", "me", process_mark(), may_stay=True)
+    assert jupyter.engine.configs[gateway.name].labels.items() >= labels.items()
     assert jupyter.engine.named(gateway.name).running
 
 
@@ -213,7 +214,6 @@ def test_a_gateway_whose_start_fails_leaves_nothing(
     with pytest.raises((KeyboardInterrupt, EngineError)), run():
         pytest.fail("it did not start")
     assert jupyter.engine.known == {}
-    assert len(jupyter.engine.removed) == 1
 
 
 def test_a_gateway_for_a_directory_that_is_not_there(run: Run, jupyter: FakeJupyter, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -32,7 +33,7 @@ from jupyter_launcher.host.address import EngineAddress
 from jupyter_launcher.host.rules import DirectoryRules
 from jupyter_launcher.spec.kernels.containers import BROKER_DIR
 from jupyter_launcher.spec.kernels.found import FoundKernel
-from jupyter_launcher.spec.kernels.labels import KERNEL_ID, KERNEL_OF, part_labels
+from jupyter_launcher.spec.kernels.labels import KERNEL_ID, KERNEL_OF, network_name, part_labels
 from jupyter_launcher.spec.kernels.options import check_kernels
 from jupyter_launcher.spec.labels import ToolLabels
 from jupyter_launcher.waiting import Deadline
@@ -68,7 +69,7 @@ def ask(tmp_path: Path) -> Ask:
             "owner": "me",
             "network": None,
             "seconds": 5.0,
-            "user": "7:8",
+            "user": None,
             "rules": DirectoryRules(),
             "relabel": None,
             "kernels": check_kernels(kernels, isolation, 16, None),
@@ -124,7 +125,8 @@ def test_a_gateway_with_an_agent_for_each_image(make: Make, jupyter: FakeJupyter
         ("agent", "two", "team"),
     ]
     agent = config_of(jupyter, "kernel-agent.unit.team.1")
-    assert (agent.network, agent.user, agent.memory) == (f"container:{made.container_id}", "7:8", 2**30)
+    assert (agent.network, agent.memory) == (f"container:{made.container_id}", 2**30)
+    assert agent.user == config_of(jupyter, "kernel-gateway.unit.team").user
     gateway = config_of(jupyter, "kernel-gateway.unit.team")
     assert {name for name in gateway.environment if name.startswith("JUPYTER_LAUNCHER_KERNEL_")} == {
         "JUPYTER_LAUNCHER_KERNEL_0",
@@ -194,10 +196,10 @@ def test_a_gateway_that_runs_is_found_again(make: Make, jupyter: FakeJupyter) ->
     [
         ({"kernels": {"one": "image"}}, "kernels.images.two is "),
         (
-            {"kernels": {"one": "image", "two": "other"}},
-            "kernels.images.two.image is 'image' there, and was asked for as",
+            {"kernels": {"one": "other", "two": SHARED["two"]}},
+            "kernels.images.one.image is 'image' there, and was asked for as 'other'",
         ),
-        ({"user": "9:9"}, "user is '7:8' there, and was asked for as '9:9'"),
+        ({"relabel": "z"}, "pipeline_relabel is None there, and was asked for as 'z'"),
         ({"kernels": None}, "kernels is "),
         ({"isolation": "kernel"}, "kernels.isolation is 'environment' there, and was asked for as 'kernel'"),
         ({"stays": False}, "it was not made by start_gateway"),
@@ -383,6 +385,33 @@ def test_a_gateway_that_does_not_get_its_parts_says_so(make: Make, jupyter: Fake
     assert jupyter.engine.known == {}
 
 
+def test_a_gateway_that_ends_before_an_agent_joins_its_network_is_told(make: Make, jupyter: FakeJupyter) -> None:
+    jupyter.engine.log = "no such option"
+    start = jupyter.engine.start
+
+    def end_and_refuse(container_id: str, **given: Any) -> None:
+        if jupyter.engine.known[container_id].name.startswith("kernel-agent"):
+            jupyter.engine.end("kernel-gateway.unit.team", 3)
+            raise refusal(409, "cannot join network of a non running container")
+        start(container_id, **given)
+
+    jupyter.engine.start = end_and_refuse  # type: ignore[method-assign]
+    with pytest.raises(GatewayNotRunningError, match="ended with exit code 3"):
+        make(gateway_id="team")
+    assert jupyter.engine.known == {}
+
+
+def test_each_agent_has_a_secret_of_its_own(make: Make, jupyter: FakeJupyter) -> None:
+    """All kernels are in one network, so each reaches the sockets of all agents."""
+    make(gateway_id="team")
+    told = config_of(jupyter, "kernel-gateway.unit.team").environment
+    known = [json.loads(told[f"JUPYTER_LAUNCHER_KERNEL_{number}"])["secret"] for number in range(2)]
+    agents = [config_of(jupyter, f"kernel-agent.unit.team.{number}").environment for number in range(2)]
+    assert [json.loads(item["JUPYTER_LAUNCHER_AGENT"])["secret"] for item in agents] == known
+    assert len(set(known)) == 2
+    assert all(len(secret) == 64 for secret in known)
+
+
 def test_an_image_without_our_package_is_refused(make: Make, jupyter: FakeJupyter) -> None:
     jupyter.specs = ["python3"]
     with pytest.raises(GatewayError, match="does not offer the kernels one, two") as caught:
@@ -416,30 +445,10 @@ def test_kernels_need_numbers_and_a_directory_that_all_may_label(make: Make) -> 
 def test_a_network_of_its_own_is_made_and_removed(make: Make, jupyter: FakeJupyter) -> None:
     made = make(isolation="kernel", network="own", gateway_id="team")
     (network,) = jupyter.engine.own_networks.values()
-    assert (network.name, made.network) == ("kernel-network.unit.team",) * 2
+    assert (network.name, made.network) == (network_name("unit", "team", made.start),) * 2
     assert config_of(jupyter, "kernel-gateway.unit.team").network == network.name
     remove_gateway(jupyter.engine, made)
     assert (jupyter.engine.own_networks, jupyter.engine.known) == ({}, {})
-
-
-def test_a_network_that_a_dead_start_has_left_is_made_anew(make: Make, jupyter: FakeJupyter) -> None:
-    labels = part_labels("network", "unit", "me", "0" * 32, process="other-boot:1:2:3")
-    jupyter.engine.clock = NOW - 61
-    jupyter.engine.create_network("kernel-network.unit.team", labels)
-    jupyter.engine.clock = NOW
-    (old,) = jupyter.engine.own_networks
-    make(network="own", gateway_id="team")
-    assert old not in jupyter.engine.own_networks
-    assert len(jupyter.engine.own_networks) == 1
-
-
-def test_a_network_that_somebody_is_making_a_gateway_for_is_left_alone(make: Make, jupyter: FakeJupyter) -> None:
-    labels = part_labels("network", "unit", "me", "0" * 32)
-    jupyter.engine.create_network("kernel-network.unit.team", labels)
-    with pytest.raises(GatewayError, match="is being made by somebody else"):
-        make(network="own", gateway_id="team", seconds=0.05)
-    assert len(jupyter.engine.own_networks) == 1
-    assert jupyter.engine.known == {}
 
 
 def test_parts_that_an_earlier_start_has_left_give_their_names(make: Make, jupyter: FakeJupyter) -> None:
@@ -469,8 +478,8 @@ def test_a_removal_goes_on_where_one_is_refused(make: Make, jupyter: FakeJupyter
 
 
 def test_a_removal_ends_where_the_engine_does_not_answer(make: Make, jupyter: FakeJupyter) -> None:
-    made = make(kernels={"one": "image"})
     jupyter.specs = ["one"]
+    made = make(kernels={"one": "image"})
     gone = EngineUnavailableError("it is away", hint="see why", endpoint="unix:///x")
     jupyter.engine.fail("remove", gone, gone, gone)
     with pytest.raises(EngineUnavailableError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import json
 import os
@@ -405,6 +406,10 @@ def test_a_request_is_checked_or_refused(request: dict[str, Any]) -> None:
     with contextlib.suppress(inside.RefusedError):
         start = inside.Start(request)
         assert all(isinstance(value, str) for value in [*start.env.values(), *start.connection.values(), start.name])
+
+
+def test_the_agent_is_of_a_python_that_images_have() -> None:
+    ast.parse(ARGV[-1], feature_version=(3, 8))
 
 
 def test_peers_see_whole_lines(agent: AgentProcess) -> None:

@@ -110,6 +110,10 @@ def test_what_an_entrypoint_prints_is_passed_over() -> None:
     assert parse_seen(f"Welcome!\nno end of line: {noisy}bye\n", MARK) == PARSED
 
 
+def test_an_entrypoint_may_print_its_arguments() -> None:
+    assert parse_seen(f"running sh -c ... look {MARK} now\n{lines(*PRINTED)}", MARK) == PARSED
+
+
 @pytest.mark.parametrize(
     "printed", ["", "\n", "Welcome!\n", "begin\nend\n", lines("end"), lines(*PRINTED, mark="f" * 32)]
 )
@@ -254,32 +258,32 @@ def test_places_in_a_command_are_filled_in() -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "metadata", "encrypts", "mode"),
+    ("version", "metadata", "can"),
     [
-        ("7.4.0", {}, True, "message"),
-        ("7.3", {}, True, "message"),
-        ("10.0.1", {}, True, "message"),
-        ("7.3.0a1", {}, True, "message"),
-        ("7.2.9", {}, False, "message"),
-        ("7.0.0", {}, False, "message"),
-        ("6.31.0", {}, False, "signal"),
-        ("6.31.0", {"supported_encryption": ["curve"]}, False, "signal"),
-        ("", {"supported_encryption": ["curve"]}, True, "signal"),
-        ("", {"supported_encryption": "curve"}, True, "signal"),
-        ("", {"supported_encryption": ["other"]}, False, "signal"),
-        ("", {"supported_encryption": 5}, False, "signal"),
-        ("", {}, False, "signal"),
+        ("7.4.0", {}, (True, "message")),
+        ("7.3", {}, (True, "message")),
+        ("10.0.1", {}, (True, "message")),
+        ("7.3.0a1", {}, (True, "message")),
+        ("7.2.9", {}, (False, "message")),
+        ("7.0.0", {}, (False, "message")),
+        ("6.31.0", {}, (False, "signal")),
+        ("6.31.0", {"supported_encryption": ["curve"]}, (False, "signal")),
+        ("", {"supported_encryption": ["curve"]}, (True, "signal")),
+        ("", {"supported_encryption": "curve"}, (True, "signal")),
+        ("", {"supported_encryption": ["other"]}, (False, "signal")),
+        ("", {"supported_encryption": 5}, (False, "signal")),
+        ("", {}, (False, "signal")),
     ],
 )
-def test_what_ipykernel_can(version: str, metadata: dict[str, Any], encrypts: bool, mode: str) -> None:
+def test_what_ipykernel_can(version: str, metadata: dict[str, Any], can: tuple[bool, str]) -> None:
     found = find(seen(spec(metadata=metadata), pythons={PYTHON: version}))
-    assert (found.encrypts, found.interrupt_mode) == (encrypts, mode)
+    assert (found.encrypts, found.interrupt_mode) == can
 
 
 def test_what_ipykernel_can_is_asked_of_the_python_that_runs_it() -> None:
     pythons = {"/usr/bin/python3": "7.4.0", PYTHON: "6.0.0"}
     assert not find(seen(spec(), pythons=pythons)).encrypts
-    assert find(seen(argv_of := spec(argv=["/usr/bin/python3", *ARGV[1:]]), pythons=pythons)).encrypts, argv_of
+    assert find(seen(spec(argv=["/usr/bin/python3", *ARGV[1:]]), pythons=pythons)).encrypts
 
 
 def test_another_kernel_says_itself_what_it_can() -> None:

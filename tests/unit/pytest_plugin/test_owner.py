@@ -14,14 +14,16 @@ import pytest
 from jupyter_launcher import Launcher
 from jupyter_launcher.host import process
 from jupyter_launcher.pytest_plugin.owner import owner_id, reap_dead_runs
-from jupyter_launcher.spec.labels import warm_name
-from tests.unit.fakes import session_labels
+from jupyter_launcher.spec.kernels.labels import KERNEL_ID, GatewayLabels, agent_name, part_labels
+from jupyter_launcher.spec.labels import SessionLabels, gateway_labels, warm_name
+from tests.unit.fakes import FakeEngine, container, session_info, session_labels
 from tests.unit.sdk import FakeApi, api_error, docker_engine, http_response, in_the_list, inspected
 
 NOW = "Thu, 01 Jan 2026 00:00:00 GMT"
 DAY = 86400
 NOW_SECONDS = 1767225600
 GATEWAY = "kernel-gateway.unit.0123456789ab"
+KERNEL = "00000000-0000-4000-8000-000000000001"
 GATEWAY_LABELS = {"jupyter-launcher.gateway-of": "unit"}
 
 
@@ -186,3 +188,46 @@ def test_a_container_that_has_taken_a_dead_sessions_name_is_left_alone() -> None
     item = in_the_list(Names=[f"/{labels.name}"], Labels=labels.to_labels(), State="exited")
     names, api = reaped(item, inspect_container=inspected(Id="other", Name=f"/{labels.name}"))
     assert (names, "remove_container" in api.names) == ([], False)
+
+
+def unit(owner: str, *, session: SessionLabels | None = None) -> FakeEngine:
+    """An engine with a gateway of this owner's, its agent, a kernel and its own network."""
+    start = "start-9" if session is None else session.start_id
+    more = GatewayLabels(start=start, session_start="" if session is None else session.start_id)
+    agent = part_labels("agent", "unit", owner, start)
+    kernel = {**part_labels("kernel", "unit", owner, start), KERNEL_ID: KERNEL}
+    engine = FakeEngine(
+        container(id="9" * 64, name=GATEWAY, labels=gateway_labels("unit", owner, "", more=more)),
+        container(id="8" * 64, name=agent_name("unit", "0123456789ab", 0), labels=agent),
+        container(id="7" * 64, name=f"jupyter-kernel.unit.{KERNEL}", labels=kernel),
+        *([] if session is None else [session_info(session)]),
+    )
+    engine.create_network("kernel-network.unit.0123456789ab", part_labels("network", "unit", owner, start))
+    return engine
+
+
+def open_none(namespace: str) -> Launcher:
+    raise AssertionError(namespace)
+
+
+def test_a_gateway_of_a_dead_run_is_removed_with_its_parts() -> None:
+    engine = unit(dead_owner())
+    reap_dead_runs(engine, open_none)
+    assert (engine.known, engine.networks()) == ({}, [])
+    engine = unit(owner_id())
+    assert reap_dead_runs(engine, open_none) == []
+    assert len(engine.known) == 3
+
+
+def test_parts_whose_gateway_is_gone_are_removed() -> None:
+    engine = unit(dead_owner())
+    engine.remove("9" * 64)
+    reap_dead_runs(engine, open_none)
+    assert (engine.known, engine.networks()) == ({}, [])
+
+
+def test_what_is_of_one_unit_with_a_session_for_the_next_run_stays() -> None:
+    mark = dead_owner().replace("pytest:", "pytest-reuse:")
+    engine = unit(mark, session=session_labels(owner=mark, lease=3600))
+    assert reap_dead_runs(engine, open_none) == []
+    assert len(engine.known) == 4

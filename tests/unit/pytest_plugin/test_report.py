@@ -9,6 +9,7 @@ import pytest
 from jupyter_launcher import EngineUnavailableError, Gateway
 from jupyter_launcher.host import address
 from jupyter_launcher.pytest_plugin.report import describe_container, describe_namespace
+from jupyter_launcher.spec.kernels.labels import broker_name, part_labels
 from jupyter_launcher.spec.labels import gateway_labels
 from tests.unit.fakes import FakeEngine, container, refusal, session_info, session_labels
 
@@ -85,6 +86,13 @@ def test_a_namespace_is_its_sessions_and_the_gateways_that_they_use() -> None:
     found = list(describe_namespace(engine, "unit", log_lines=5))
     assert titles(iter(found)) == ["jupyter session one", "jupyter gateway", "jupyter gateway"]
     assert [text.splitlines()[0].split()[1] for _, text in found] == ["jupyter-server.unit.one", "ours", "gw"]
+
+
+def test_the_parts_of_gateways_are_shown_too() -> None:
+    name = broker_name("unit", "team")
+    engine = FakeEngine(container(name=name, labels=part_labels("broker", "unit", "me", "start")))
+    ((title, text),) = describe_namespace(engine, "unit", log_lines=5)
+    assert (title, name in text) == ("jupyter gateway: broker", True)
 
 
 def test_a_container_that_cannot_be_read_is_said_to_be() -> None:

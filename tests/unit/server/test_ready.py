@@ -20,7 +20,7 @@ from jupyter_launcher.engine.traits import NetworkInfo
 from jupyter_launcher.engine.types import ContainerInfo
 from jupyter_launcher.server import ready
 from jupyter_launcher.server.api import JupyterApi, NoAnswerError, Response
-from jupyter_launcher.server.ready import check_kernelspecs, check_server_info, has_kernelspecs, wait_until_ready
+from jupyter_launcher.server.ready import check_kernelspecs, check_server_info, find_kernelspecs, wait_until_ready
 from jupyter_launcher.waiting import Deadline
 from tests.unit.fakes import (
     APART,
@@ -322,10 +322,16 @@ def test_in_other_networks_nothing_is_looked_for(found: NetworkInfo | EngineErro
 def test_kernel_specs_are_enough() -> None:
     with http_server(lambda *_: (200, b'{"kernelspecs": {"python3": {}}}')) as url:
         check_kernelspecs(JupyterApi(url, "t"), GATEWAY, FakeEngine(), container(), 5.0)
-        assert has_kernelspecs(JupyterApi(url), Deadline(5))
-    assert not has_kernelspecs(JupyterApi(url), Deadline(5))
+        assert find_kernelspecs(JupyterApi(url), Deadline(5)) == {"python3"}
+    assert find_kernelspecs(JupyterApi(url), Deadline(5)) is None
 
 
 def test_a_gateway_that_refuses_has_no_kernel_specs() -> None:
     with http_server(lambda *_: (403, b"{}")) as url:
-        assert not has_kernelspecs(JupyterApi(url), Deadline(5))
+        assert find_kernelspecs(JupyterApi(url), Deadline(5)) is None
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b'{"kernelspecs": []}', b"[" * 100_000])
+def test_a_gateway_that_answers_something_else_has_none_of_its_kernel_specs(body: bytes) -> None:
+    with http_server(lambda *_: (200, body)) as url:
+        assert find_kernelspecs(JupyterApi(url), Deadline(5)) == frozenset()

@@ -848,6 +848,15 @@ def test_a_session_in_a_volume(start: Start, engine: FakeEngine) -> None:
         start(pipeline_dir=Volume("other"))
 
 
+def test_mounts_that_can_be_asked_for_once_alone_reach_a_session_with_a_volume(
+    start: Start, engine: FakeEngine
+) -> None:
+    engine.log = "directory 7:8 1500:1600"
+    engine.on_start = lambda name: engine.end(name) if "look" in engine.known[name].name else None
+    start(pipeline_dir=Volume("pipeline-7"), mounts=iter([Mount(type="volume", source="cache", target="/v")]))
+    assert [item.target for item in engine.configs["jupyter-server.unit.one"].mounts] == ["/pipeline-dir", "/v"]
+
+
 def test_a_volume_as_home_is_given_to_the_sessions_user_when_a_session_is_made(
     start: Start, engine: FakeEngine, tmp_path: Path
 ) -> None:

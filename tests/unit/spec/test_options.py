@@ -10,13 +10,15 @@ from typing import Any, get_type_hints
 
 import pytest
 
-from jupyter_launcher import Launcher, Mount, OptionError, Secret
+from jupyter_launcher import KernelImage, Launcher, Mount, OptionError, Secret
 from jupyter_launcher.spec.checks import check_name
 from jupyter_launcher.spec.options import SPELLINGS, SessionOptions, SessionSpec, StartOptions, differences
 from tests.unit.fakes import session_spec
 from tests.unit.strategies import error_of
 
 OF_THE_SESSION = {"session_id", "namespace", "pipeline_dir", "pipeline_dir_id", "user", "image"}
+WITH_KERNELS = {"isolation", "max_kernels", "kernel_idle"}
+"""Options that are checked together with `kernels`, and are in its value."""
 
 # What 0.1.0 wrote: all options, those with their defaults too.
 OPTIONS_OF_0_1_0: dict[str, Any] = {
@@ -81,7 +83,7 @@ def test_every_option_takes_a_value_or_refuses_it_by_name(option: str, value: An
             json.dumps(make(given).to_options())
             continue
         assert error.option == option
-        assert error.message.startswith(f"{option} ")
+        assert error.message.startswith((f"{option} ", f'{option}["name"]'))
         assert len(str(error).encode()) < 1000
 
 
@@ -303,8 +305,10 @@ def test_an_option_of_a_newer_version_is_a_difference() -> None:
 def test_start_takes_every_option_and_their_defaults_agree() -> None:
     parameters = inspect.signature(Launcher.start).parameters
     specified = {item.name: item for item in fields(SessionSpec)}
-    assert set(specified) == set(SessionOptions.__annotations__) | OF_THE_SESSION
-    for name in SessionOptions.__annotations__:
+    alone = {name for name in SessionOptions.__annotations__ if name not in WITH_KERNELS}
+    assert set(specified) == alone | OF_THE_SESSION
+    assert session_spec(**{name: parameters[name].default for name in WITH_KERNELS}) == session_spec()
+    for name in alone - {"kernels"}:
         parameter, item = parameters[name], specified[name]
         assert parameter.kind is inspect.Parameter.KEYWORD_ONLY
         default = item.default if item.default_factory is MISSING else item.default_factory()
@@ -312,6 +316,50 @@ def test_start_takes_every_option_and_their_defaults_agree() -> None:
             assert (parameter.default, default) == (None, "127.0.0.1")
             continue
         assert item.metadata["check"](parameter.default, name) == default
+
+
+def test_kernels_are_compared_one_by_one() -> None:
+    one = session_spec(kernels={"py": "image", "R": KernelImage("r", gpus=["0"], environment={"a": "secret"})})
+    other = session_spec(kernels={"R": "r", "py": "image"}, isolation="kernel", max_kernels=3, kernel_idle=60)
+    before = json.loads(json.dumps(one.to_options()))
+    assert differences(before, one.to_options()) == ()
+    assert "secret" not in json.dumps(before) + repr(one)
+    lines = differences(before, other.to_options())
+    assert [line.partition(" was ")[0] for line in lines] == [
+        "isolation",
+        "kernel_idle",
+        "kernels['R']",
+        "max_kernels",
+    ]
+    assert "kernel_idle was None, now 60" in lines
+    assert "kernels" not in session_spec().to_options()
+    assert [line.partition(" was ")[0] for line in differences(session_spec().to_options(), before)] == [
+        "isolation",
+        "kernels['R']",
+        "kernels['py']",
+        "max_kernels",
+    ]
+    assert differences({"kernels": "of a newer version"}, {}) == ("kernels was 'of a newer version', now None",)
+
+
+@pytest.mark.parametrize(
+    ("options", "option"),
+    [
+        ({"kernels": {"py": "image"}, "gateway": "gw"}, "kernels"),
+        ({"kernels": {"py": "image"}, "pipeline_relabel": "Z"}, "pipeline_relabel"),
+        ({"kernels": {"py": "image"}, "user": "jovyan"}, "user"),
+        ({"kernels": ["py"]}, "kernels"),
+        ({"isolation": "kernel"}, "isolation"),
+        ({"isolation": "none"}, "isolation"),
+        ({"max_kernels": 3}, "max_kernels"),
+        ({"kernel_idle": 3}, "kernel_idle"),
+    ],
+)
+def test_what_does_not_go_with_kernels(options: dict[str, Any], option: str) -> None:
+    with pytest.raises(OptionError) as caught:
+        session_spec(**options)
+    assert caught.value.option == option
+    assert caught.value.hint
 
 
 def test_what_hands_options_on_takes_those_of_start() -> None:

@@ -562,6 +562,8 @@ def test_a_claim_that_is_cancelled(pool: WarmPool, engine: FakeEngine, folder: P
         ({"lease": 30}, "WarmPool.start"),
         ({"home": "/home/me"}, "without a pool"),
         ({"token": None}, "without a pool"),
+        ({"kernels": {"py": "image"}}, "kernels is of a gateway that one session alone has"),
+        ({"isolation": "kernel"}, "start_gateway(kernels=...)"),
         ({"nonsense": 1}, "no option of a pool"),
         ({"session_id": "one"}, "no option of a pool"),
         ({"timeouts": 3}, "Timeouts"),

@@ -897,6 +897,10 @@ def test_the_memory_of_a_gateway_is_looked_at_where_it_is_ours() -> None:
         return KernelServer(place_of("http://127.0.0.1:1/", engine=engine, **more)).oom_kills()
 
     assert count(gateway=gateway) == 4
+    engine._answers = [printed("low 0\noom_kill 4\noom_kill 2\n")]  # with those in containers of their own
+    assert count(gateway=gateway) == 6
+    engine._answers = [printed("low 0\n", 1)]
+    assert count(gateway=gateway) is None
     assert count(gateway=Gateway(name="g", url="http://g:8888")) is None
     engine.known[ours.id] = container(id=ours.id)
     assert count(gateway=gateway) is None

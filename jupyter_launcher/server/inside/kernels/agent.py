@@ -264,14 +264,14 @@ class Client:
             raise RefusedError(409, "this connection is another kernel")
         self._file = self._file or make_file(self._agent.runtime, start.kernel)
         number = self._count + 1
-        self._agent.start(self, start, self._file, lambda ended: self._tell(number, ended))
+        self._agent.start(self, start, self._file, lambda ended: self._tell(start.kernel, number, ended))
         self._kernel = start.kernel
         self._count = number
         return {"ip": IP, "ports": name_ports(self.ports), "run": number}
 
-    def _tell(self, number: int, ended: dict[str, Any]) -> None:
+    def _tell(self, kernel: str, number: int, ended: dict[str, Any]) -> None:
         if ended["oom"]:
-            say(f"kernel {self._kernel} was killed: the memory of its container is used up")
+            say(f"kernel {kernel} was killed: the memory of its container is used up")
         with contextlib.suppress(OSError), self._sending:
             self._send({"ended": {"run": number, **ended}})
 

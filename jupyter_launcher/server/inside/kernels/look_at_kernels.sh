@@ -74,14 +74,21 @@ note_specs() {
   done
 }
 
+# Each line is written at once, so that none is cut where an entrypoint prints meanwhile. $1: what it begins with.
+say_lines() {
+  while IFS= read -r line; do
+    say "$1 $line"
+  done
+}
+
 # $1: the file of a spec, $2: its largest size.
 print_file() {
   [ -f "$1" ] && [ -r "$1" ] && [ "$(wc -c <"$1")" -le "$2" ] || return
   say "file ${1##*/}"
   if command -v base64 >/dev/null; then
-    base64 <"$1" | sed "s/^/$mark : /"
+    base64 <"$1" | say_lines :
   else
-    od -An -v -tx1 <"$1" | sed "s/^/$mark x /"
+    od -An -v -tx1 <"$1" | say_lines x
   fi
 }
 
