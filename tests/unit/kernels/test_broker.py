@@ -279,6 +279,13 @@ def test_a_kernel_that_was_killed_for_memory(broker: RunningBroker, client: Clie
     assert client.ended()["oom"] is True
 
 
+@pytest.mark.parametrize("code", [0, 1, 143])
+def test_a_kernel_that_went_on_was_not_killed_for_memory(broker: RunningBroker, client: Client, code: int) -> None:
+    client.start()
+    broker.engine.end(only(broker), code, out_of_memory=True)  # what it had started was
+    assert client.ended()["oom"] is False
+
+
 def test_an_engine_that_hears_of_it_late(
     broker: RunningBroker, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
