@@ -52,7 +52,7 @@ _WORD = re.compile(
     rf"|(?:{'|'.join(name for name in _FLAGS if name not in _OF_SWARM)})(?= was ))"
 )
 _PLACE = "{connection_file}"  # in the command of a kernel
-_OF_A_KERNEL = re.compile(r"kernels\[\"(?P<kernel>[^\"]*)\"\](?:\.(?P<field>[a-z_]+))?")
+_OF_A_KERNEL = re.compile(r"kernels\[(?P<quote>[\"'])(?P<kernel>[^\"']*)(?P=quote)\](?:\.(?P<field>[a-z_]+))?")
 _KERNEL_WORDS = {field: word for word, field in KERNEL_FIELDS.items()}
 # What has the name of an option, and is a field of a kernel.
 _KERNEL_FIELD = re.compile(rf"{_BEFORE}(?:KernelImage\()?\b(?P<field>{'|'.join(_KERNEL_WORDS)})(?P<rest>=False\)|=|\b)")

@@ -312,7 +312,6 @@ def jupyter_server_factory(
     if jupyter_launcher_config.gateway is not None or _uses_own_gateway(request, jupyter_launcher_config):
         defaults["gateway"] = request.getfixturevalue("jupyter_gateway")
     defaults |= jupyter_launcher_config.options
-    node = request.node
     with contextlib.ExitStack() as stack:
 
         def start(
@@ -328,7 +327,8 @@ def jupyter_server_factory(
                     raise
                 # The message and the report say what failed; the traceback is long, and all in this library.
                 raise error.with_traceback(None) from None
-            stack.callback(lambda: _jupyter_run.finish(session, node.name or "all tests", failed=has_failed(node)))
+            name = request.node.name or "all tests"
+            stack.callback(lambda: _jupyter_run.finish(session, name, failed=has_failed(request.node)))
             return session
 
         yield start

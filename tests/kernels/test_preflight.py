@@ -40,7 +40,7 @@ ODD: Mapping[str, str] = {
     "deaf": 'ENTRYPOINT ["echo", "I serve:"]\n',
     "busy": 'ENTRYPOINT ["sh", "-c", "echo serving; exec sleep 1000"]\n',
     "noisy": 'ENTRYPOINT ["sh", "-c", "(while sleep 0.01; do echo noise; done) & printf hello; \\"$@\\"", "entry"]\n',
-    "slow-python": "RUN echo 'import time; time.sleep(1000)' >$(ls -d /opt/jupyter/lib/python3*)/site-packages/slow.pth\n",
+    "slow-python": "RUN echo 'import time; time.sleep(1000)' >$(ls -d /opt/jupyter/lib/py*)/site-packages/a.pth\n",
 }
 
 

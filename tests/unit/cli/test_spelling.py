@@ -37,6 +37,7 @@ from tests.unit.cli.conftest import Run
         ('kernels["torch"].shm_size is 5', "--kernel torch: shm-size is 5"),
         ('kernels["torch"].cpus is 5, and memory=1g', "--kernel torch: cpus is 5, and --memory 1g"),
         ('kernels["torch"] is 5; give kernels= a name', "--kernel torch is 5; give --kernel a name"),
+        ("runs with: kernels['py'] was {'image': 'x'}", "runs with: --kernel py was {'image': 'x'}"),
         ("isolation='kernel' needs engine_socket=", "--isolation kernel needs --engine-socket"),
         ("give Launcher(engine_socket=...), its path", "give --engine-socket, its path"),
         ("runs with: max_kernels was 5, now 6", "runs with: --max-kernels was 5, now 6"),

@@ -98,7 +98,7 @@ def test_what_a_caller_changes_later_changes_nothing() -> None:
     kernels = {"k": KernelImage("image", argv=argv, environment=variables, mounts=mounts)}
     found = check(kernels)
     for item in (argv, variables, mounts, kernels):
-        item.clear()  # type: ignore[attr-defined] # all of them have it
+        item.clear()
     image = found.images["k"]
     assert (image.argv, image.environment, len(tuple(image.mounts))) == (ARGV, {"A": "b"}, 1)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,7 @@ class LookedAt(FakeEngine):
     """An engine whose containers end at once, and have printed what ``prints`` says of their image."""
 
     def __init__(
-        self, prints: dict[str, tuple[str, ...]] | None = None, exit_code: int | None = 0, **given: Any
+        self, prints: Mapping[str, tuple[str, ...]] | None = None, exit_code: int | None = 0, **given: Any
     ) -> None:
         super().__init__(**given)
         self.prints = prints or {}
@@ -119,7 +120,9 @@ def test_a_look_is_a_container_that_can_do_little() -> None:
 
 def test_equal_images_are_looked_at_once() -> None:
     engine = LookedAt()
-    same = {f"k{number}": KernelImage("image", mounts=[Mount(source="/a", target="/a")]) for number in range(3)}
+    same: dict[str, Any] = {
+        f"k{number}": KernelImage("image", mounts=[Mount(source="/a", target="/a")]) for number in range(3)
+    }
     find_kernels(engine, options(a="image", b=KernelImage("image", display_name="B"), **same), USER)
     assert len(engine.configs) == 1
 

@@ -288,7 +288,7 @@ class Policy:
     @classmethod
     def take(cls, environment: Any) -> Policy:
         """From the environment, where it is not any more afterwards."""
-        pieces = []
+        pieces: list[str] = []
         while (piece := environment.pop(_VARIABLE + str(len(pieces)), None)) is not None:
             pieces.append(piece)
         return cls(json.loads("".join(pieces)))
@@ -446,12 +446,23 @@ class Kernel:
         try:
             self._engine.put(self._here, self._policy.to_archive(request))
             self._engine.start(self._here)
-        except EngineError as error:
-            if error.status == 404 and self._engine.inspect(self._here) is None:
-                self._container = None
-                return False
-            raise
+        except EngineError:
+            if not self._was_removed():
+                raise
+            self._container = None
+            return False
         return True
+
+    def _was_removed(self) -> bool:
+        """Whether somebody else removes the container; then it is gone, and its name free."""
+        for pause in _PAUSES:
+            info = self._engine.inspect(self._here)
+            if info is None:
+                return True
+            if _part(info, "State").get("Status") not in ("removing", "dead"):
+                break
+            time.sleep(pause)
+        return False
 
     def _make(self, request: StartRequest) -> None:
         self._was_asked_for = True
