@@ -504,6 +504,8 @@ def test_of_a_shared_gateway_only_the_sessions_own_kernels_end(
     assert left == {f"jupyter-kernel.unit.{kernel_id(number)}" for number in (3, 4)}
     assert any(name.startswith("kernel-gateway") for name in names(engine))
     assert kernel_id(3) not in report.kernels_of_others
+    deleted = {path.rpartition("/")[2] for method, path in jupyter.asked if method == "DELETE"}
+    assert deleted == {kernel_id(1), kernel_id(2)}, "gracefully, by the gateway"
 
 
 @pytest.mark.parametrize("state", ["running", "exited", "gone"])
