@@ -14,9 +14,10 @@ from jupyter_launcher.gateway.make.attempt import Making, TakenError
 from jupyter_launcher.gateway.make.ready import Awaited, find_url_of, wait_until_ready
 from jupyter_launcher.gateway.make.request import GatewayPlan, GatewayRequest, MadeGateway, plan_gateway
 from jupyter_launcher.gateway.parts import remove_unit
-from jupyter_launcher.gateway.preflight import find_kernels
+from jupyter_launcher.gateway.preflight import check_kernel_mount_points, find_kernels
 from jupyter_launcher.host.address import EngineAddress
 from jupyter_launcher.host.process import is_process_dead
+from jupyter_launcher.spec.kernels.found import FoundKernel
 from jupyter_launcher.spec.kernels.labels import GatewayLabels
 from jupyter_launcher.spec.labels import ToolLabels, gateway_name
 from jupyter_launcher.spec.server import RUN_DIR
@@ -44,7 +45,10 @@ def make_gateway(engine: Engine, address: EngineAddress, request: GatewayRequest
     found = None if name is None else _find_running(engine, address, plan, name, Deadline(request.seconds))
     if found is not None:
         return found
-    kernels = {} if request.kernels is None else find_kernels(engine, request.kernels, plan.folder.user)
+    kernels: Mapping[str, FoundKernel] = {}
+    if request.kernels is not None:
+        check_kernel_mount_points(engine, address, request.kernels, plan.folder.path, plan.folder.user)
+        kernels = find_kernels(engine, request.kernels, plan.folder.user)
     taken: TakenError | None = None
     deadline = Deadline(request.seconds)
     for attempt in attempts(deadline, NotYetError):

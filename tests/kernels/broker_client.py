@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import zmq
-from jupyter_client.blocking import BlockingKernelClient
+from jupyter_client.blocking.client import BlockingKernelClient
 
 SOCKET = "/run/jupyter-launcher-broker/broker.sock"
 
@@ -81,7 +81,8 @@ class Connection:
         for port in self.answer["ports"].values():
             self._wait_for(port)
         client = BlockingKernelClient()
-        client.load_connection_info({**self.keys, "ip": self.answer["ip"], "transport": "tcp", **self.answer["ports"]})
+        known: Any = {**self.keys, "ip": self.answer["ip"], "transport": "tcp", **self.answer["ports"]}
+        client.load_connection_info(known)
         client.start_channels()
         client.wait_for_ready(timeout=60)
         return client

@@ -204,9 +204,9 @@ def test_a_request_that_is_not_as_it_has_to_be_reaches_no_engine(
 
 @pytest.mark.parametrize("more", ["argv", "image", "user", "mounts", "Cmd", "HostConfig", "memory", "labels"])
 def test_what_a_client_may_not_say_has_no_effect(broker: RunningBroker, client: Client, more: str) -> None:
-    client.start(**{more: ["sh", "-c", "id"]})
+    assert client.ask(**{**VALID, more: ["sh", "-c", "id"]})["run"] == 1
     with broker.connect() as other:
-        other.start(kernel=str(uuid.uuid4()))
+        other.start(kernel=str(uuid.uuid4()), folder=VALID["folder"])
         one, two = ({**item.body, "Env": 0, "Labels": 0} for item in broker.own())
         assert one == two
 
@@ -566,6 +566,15 @@ def test_what_an_earlier_connection_has_left_is_removed(broker: RunningBroker, c
         broker.engine._create = create  # type: ignore[method-assign]
     assert client.start()["run"] == 1
     assert only(broker) is not left
+
+
+def test_an_answer_that_does_not_come_after_a_conflict(broker: RunningBroker) -> None:
+    left = leave_one(broker.engine)
+    broker.engine.faults["create"] = [None, 0]
+    with broker.connect() as client:
+        assert client.start()["status"] == 500
+        assert left.id not in broker.engine.containers
+    assert gone(broker)
 
 
 def test_a_gateway_has_to_hold_the_broker_first() -> None:

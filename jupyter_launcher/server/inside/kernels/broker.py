@@ -288,7 +288,7 @@ class Policy:
     @classmethod
     def take(cls, environment: Any) -> Policy:
         """From the environment, where it is not any more afterwards."""
-        pieces = []
+        pieces: list[str] = []
         while (piece := environment.pop(_VARIABLE + str(len(pieces)), None)) is not None:
             pieces.append(piece)
         return cls(json.loads("".join(pieces)))
