@@ -72,7 +72,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch, jupyter: FakeJupyter) -> None:
     jupyter.specs = ["py", "torch"]
 
 
-def find_kernels(_: object, options: KernelOptions, user: str) -> dict[str, FoundKernel]:
+def find_kernels(_: object, options: KernelOptions, user: str, **_known: object) -> dict[str, FoundKernel]:
     """What is in the images, which nobody looks into here."""
     argv = ("python", "-m", "ipykernel_launcher", "-f", "{connection_file}")
     return {name: FoundKernel(argv=argv, display_name=name, python="/usr/bin/python3") for name in options.images}
