@@ -199,6 +199,15 @@ LEANS_ON = {
         from jupyter_server.serverapp import ServerApp
         assert "self.kernel_manager.shutdown_all()" in inspect.getsource(ServerApp.cleanup_kernels)
     """,
+    "gateway_errors": """
+        import inspect
+        from jupyter_server.base.handlers import APIHandler
+        from tornado.web import HTTPError
+        error = HTTPError(500, "[%s]", "why")
+        assert error.log_message % error.args == "[why]" and error.reason is None
+        # Gone when the answer has the whole message.
+        assert 'reply["message"] = e.log_message or message' in inspect.getsource(APIHandler.write_error)
+    """,
     "gateway_messages": """
         import inspect
         from jupyter_server.gateway import connections
