@@ -199,15 +199,6 @@ LEANS_ON = {
         from jupyter_server.serverapp import ServerApp
         assert "self.kernel_manager.shutdown_all()" in inspect.getsource(ServerApp.cleanup_kernels)
     """,
-    "gateway_errors": """
-        import inspect
-        from jupyter_server.base.handlers import APIHandler
-        from tornado.web import HTTPError
-        error = HTTPError(500, "[%s]", "why")
-        assert error.log_message % error.args == "[why]" and error.reason is None
-        # Gone when the answer has the whole message.
-        assert 'reply["message"] = e.log_message or message' in inspect.getsource(APIHandler.write_error)
-    """,
     "gateway_messages": """
         import inspect
         from jupyter_server.gateway import connections
@@ -217,6 +208,16 @@ LEANS_ON = {
         # Gone when upstream sets a limit itself.
         source = inspect.getsource(connections)
         assert "tornado_websocket.websocket_connect(request)" in source and "max_message_size" not in source
+    """,
+    "gateway_errors": """
+        import inspect
+        from jupyter_server.base.handlers import APIHandler
+        from jupyter_server.gateway import gateway_client
+        from tornado import web
+        assert gateway_client.web is web
+        assert "raise web.HTTPError(" in inspect.getsource(gateway_client.gateway_request)
+        # Gone when upstream puts the error together itself.
+        assert "e.log_message or message" in inspect.getsource(APIHandler.write_error)
     """,
     "partitioned_cookies": """
         from http.cookies import Morsel

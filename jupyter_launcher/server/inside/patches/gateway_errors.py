@@ -1,35 +1,24 @@
-"""An error of the gateway comes whole to who has asked, such as why a kernel did not start.
+"""Why a gateway starts no kernel, in the gateway's words.
 
 Upstream: none filed.
-Leans on: ``APIHandler.write_error`` takes ``log_message`` of the error, without what is to be put into it.
-Seen with: jupyter_server 2.21.1.
-Without it: "Error from Gateway: [%s] %s.", and only the server's log says why.
-Goes when: the answer has the error's own message.
+Leans on: ``jupyter_server.gateway.gateway_client`` raises ``web.HTTPError`` with a format and what belongs into it, and
+``APIHandler.write_error`` answers with the format alone.
+Seen with: jupyter_server 2.21.1, tornado 6.6.
+Without it: a browser is told ``Error from Gateway: [%s] %s``, whatever the reason is.
+Goes when: ``write_error`` takes ``HTTPError.get_message``.
 """
 
 try:
-    from jupyter_server.base.handlers import APIHandler
-    from tornado.web import HTTPError
+    from jupyter_server.gateway import gateway_client as _gateway_client
 
-    _write_error = APIHandler.write_error
-except (ImportError, AttributeError):  # another jupyter_server
+    _gateway_web = _gateway_client.web
+except (ImportError, AttributeError):  # another jupyter_server, with its own errors
     pass
 else:
+    import types
 
-    class _WholeError(HTTPError):
-        log_message = None  # a property of newer tornados, which doubles each percent sign
+    class _FormattedError(_gateway_web.HTTPError):
+        def __init__(self, status_code=500, log_message=None, *args, **kwargs):
+            super().__init__(status_code, log_message % args if args else log_message, **kwargs)
 
-    def _write_whole(self, status_code, **options):
-        kind, error, trace = options.get("exc_info") or (None, None, None)
-        if isinstance(error, HTTPError) and error.args and error.log_message:
-            try:
-                whole = error.log_message % error.args
-            except (TypeError, ValueError):  # it is whole, and has a percent sign
-                pass
-            else:
-                told = _WholeError(error.status_code, reason=error.reason)
-                told.log_message = whole
-                options["exc_info"] = (kind, told, trace)
-        return _write_error(self, status_code, **options)
-
-    APIHandler.write_error = _write_whole
+    _gateway_client.web = types.SimpleNamespace(**{**vars(_gateway_web), "HTTPError": _FormattedError})
