@@ -126,6 +126,10 @@ class Unit:
             finally:
                 self.go()
 
+    def is_ready(self) -> bool:
+        """Whether a scenario lets the test look."""
+        return "ready" in self.engine.exec(self.gateway, ("ls", "/tmp"), Deadline(30)).stdout.split()  # noqa: S108
+
     def go(self) -> None:
         """Let a scenario go on that lets the test look."""
         with contextlib.suppress(ExecError, EngineError):  # the gateway was killed
@@ -395,7 +399,8 @@ def test_who_is_killed(unit: Unit, client: Any, who: str) -> None:
         let_test_look()
         show(0)
     """) as running:
-        seen_by(lambda: len(unit.running_kernels()) == 3)
+        seen_by(unit.is_ready)
+        assert len(unit.running_kernels()) == 3
         client.containers.get(unit.gateway if who == "gateway" else unit.broker).kill()
         if who == "gateway":
             assert unit.end_of_broker() == 0
