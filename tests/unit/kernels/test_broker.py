@@ -491,6 +491,12 @@ def test_a_start_that_fails_leaves_nothing(broker: RunningBroker, client: Client
     assert client.start()["run"] == 1
 
 
+def test_podman_has_another_word_for_a_container_that_is_not_there() -> None:
+    told = "no container with ID 12 found in database: no such container"
+    assert program.EngineError(500, told).status == 404
+    assert program.EngineError(500, "it is full").status == 500
+
+
 def test_an_image_that_is_not_there(broker: RunningBroker, client: Client) -> None:
     broker.engine.faults["create"] = [404]
     assert client.start()["status"] == 404

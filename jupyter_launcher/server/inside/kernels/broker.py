@@ -76,7 +76,8 @@ class EngineError(Exception):
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
-        self.status = status
+        # Podman, of a container that is being removed.
+        self.status = 404 if status == 500 and "no such container" in message else status
 
 
 class RefusedError(Exception):
