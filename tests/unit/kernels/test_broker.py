@@ -605,6 +605,12 @@ def test_what_an_earlier_connection_has_left_is_removed(broker: RunningBroker, c
     assert only(broker) is not left
 
 
+def test_a_name_that_is_free_a_moment_later(broker: RunningBroker, client: Client) -> None:
+    broker.engine.faults["create"] = [409, 409]
+    assert client.start()["run"] == 1
+    assert broker.engine.verbs().count("create") == 3
+
+
 def test_an_answer_that_does_not_come_after_a_conflict(broker: RunningBroker) -> None:
     left = leave_one(broker.engine)
     broker.engine.faults["create"] = [None, 0]
