@@ -86,7 +86,7 @@ def _find_running(
                 return _join(engine, address, plan, info, labels.gateway, deadline)
             _remove(engine, name, labels.gateway.start, info.id)
             return None
-    msg = f"gateway {gateway_id} was created, and not started within {deadline.seconds:g} s"
+    msg = f"gateway {gateway_id} is there, and did not come to run within {deadline.seconds:g} s"
     raise GatewayNotRunningError(msg, hint="ask again, or stop_gateway", gateway=name, state="created")
 
 

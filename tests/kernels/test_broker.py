@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import socket
 import textwrap
 import uuid
@@ -91,7 +92,7 @@ class Unit:
         config = broker_config(
             DEFAULT_GATEWAY_IMAGE,
             bodies,
-            socket=find_engine_socket(EngineAddress(engine), None),
+            socket=find_engine_socket(EngineAddress(engine), os.environ.get("ENGINE_SOCKET")),
             volume=info.volumes[BROKER_DIR],
             max_kernels=max_kernels,
             namespace=namespace,

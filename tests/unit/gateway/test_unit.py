@@ -487,6 +487,24 @@ def test_a_removal_ends_where_the_engine_does_not_answer(make: Make, jupyter: Fa
     assert [call for call, _ in jupyter.engine.calls].count("remove") == 1
 
 
+@pytest.mark.parametrize("isolation", ["environment", "kernel"])
+def test_behind_a_proxy_that_forbids_networks_a_gateway_comes_and_goes(
+    make: Make, jupyter: FakeJupyter, isolation: str
+) -> None:
+    made = make(isolation=isolation)
+    jupyter.engine.fail("networks", refusal(403, "a proxy forbids it"))
+    remove_gateway(jupyter.engine, made)
+    assert jupyter.engine.known == {}
+
+
+def test_networks_that_cannot_be_listed_are_told(make: Make, jupyter: FakeJupyter) -> None:
+    made = make()
+    jupyter.engine.fail("networks", refusal(500, "made up"))
+    with pytest.raises(EngineError, match="made up"):
+        remove_gateway(jupyter.engine, made)
+    assert jupyter.engine.known == {}
+
+
 def test_a_kernel_that_the_broker_had_just_asked_for_is_removed_too(make: Make, jupyter: FakeJupyter) -> None:
     made = make(isolation="kernel")
     remove = jupyter.engine.remove

@@ -531,12 +531,15 @@ class Kernel:
             return None
 
     def _was_out_of_memory(self, container: str, info: dict[str, Any] | None, code: int) -> bool:
+        # An engine also says so where a process was killed that the kernel had started, and the kernel went on.
+        if code != 128 + signal.SIGKILL or self._was_killed:
+            return False
         # An engine may hear of it a little later than of the end.
         has_limit = bool(_part(info, "HostConfig").get("Memory"))
         for attempt in range(_OOM_TRIES):
             if info is None or _part(info, "State").get("OOMKilled"):
                 return info is not None
-            if not has_limit or self._was_killed or code != 128 + signal.SIGKILL or self.gone.wait(0.05 * attempt):
+            if not has_limit or self.gone.wait(0.05 * attempt):
                 break
             info = self._look(container)
         return False
