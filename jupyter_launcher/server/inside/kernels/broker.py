@@ -76,7 +76,8 @@ class EngineError(Exception):
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
-        self.status = status
+        # Podman, of a container that is being removed.
+        self.status = 404 if status == 500 and "no such container" in message else status
 
 
 class RefusedError(Exception):
@@ -475,17 +476,21 @@ class Kernel:
             raise
 
     def _create(self, body: dict[str, Any]) -> str:
-        try:
-            return self._engine.create(self._name, body)
-        except EngineError as error:
-            is_taken = error.status == 409 or (error.status == 500 and any(text in str(error) for text in _TAKEN))
-            if not is_taken:
-                raise
-        # Left of an earlier connection of this kernel, or somebody else's.
-        if self._find() is None or not self.remove():
-            raise RefusedError(409, "another container has the name %s" % self._name)
-        self._was_asked_for = True
-        return self._engine.create(self._name, body)
+        for pause in _PAUSES:
+            try:
+                return self._engine.create(self._name, body)
+            except EngineError as error:
+                is_taken = error.status == 409 or (error.status == 500 and any(text in str(error) for text in _TAKEN))
+                if not is_taken:
+                    raise
+            if self._engine.inspect(self._name) is None:  # the name of one that is being removed is free a moment later
+                time.sleep(pause)
+                continue
+            # Left of an earlier connection of this kernel, or somebody else's.
+            if self._find() is None or not self.remove():
+                break
+            self._was_asked_for = True
+        raise RefusedError(409, "another container has the name %s" % self._name)
 
     def _find(self) -> str | None:
         """The id of the container that has this kernel's name, if it is of this kernel and of this broker."""
