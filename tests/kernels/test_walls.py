@@ -42,8 +42,14 @@ try:
 except zmq.Again:
     pass
 """
-# Every socket of a container's file systems, by device and inode.
-SOCKETS = "find / -path /proc -prune -o -path /sys -prune -o -type s -exec stat -c %d:%i {} + 2>/dev/null; true"
+# Every socket of a container's file systems, by device and inode. A mount point is looked at by itself, since find
+# takes it for the file that is below the mount.
+SOCKETS = """
+find / -path /proc -prune -o -path /sys -prune -o -type s -exec stat -c %d:%i {} + 2>/dev/null
+cut -d' ' -f5 /proc/self/mountinfo | while read -r path; do
+  if [ -S "$path" ]; then stat -c %d:%i "$path"; fi
+done
+"""
 # Run by a kernel: what each agent that can be seen answers to a request for a kernel.
 USE_OTHER_AGENTS = """
 import json, socket
