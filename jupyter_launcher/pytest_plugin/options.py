@@ -5,12 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NoReturn, TypeAlias, cast
+from typing import Any, Literal, NoReturn, TypeAlias, cast
 
 import pytest
-
-if TYPE_CHECKING:
-    from jupyter_launcher.models.kernels import Isolation
 
 __all__ = [
     "check_options",
@@ -18,8 +15,7 @@ __all__ = [
     "is_notebook",
     "may_reuse",
     "pytest_addoption",
-    "read_isolation",
-    "read_kernels",
+    "read_kernel_options",
     "read_option",
     "read_scope",
     "read_start_timeout",
@@ -79,7 +75,7 @@ def read_option(config: pytest.Config, name: str) -> str:
     return value
 
 
-def read_kernels(config: pytest.Config) -> dict[str, str] | None:
+def _read_kernels(config: pytest.Config) -> dict[str, str] | None:
     """The names of kernels that run in containers, and their images; None: none do.
 
     Raises:
@@ -95,9 +91,9 @@ def read_kernels(config: pytest.Config) -> dict[str, str] | None:
     return found or None
 
 
-def read_isolation(config: pytest.Config) -> Isolation:
-    """What those kernels share a container with."""
-    return cast("Isolation", read_option(config, "isolation"))
+def read_kernel_options(config: pytest.Config) -> dict[str, Any]:
+    """The fields ``kernels`` and ``isolation`` of a ``LauncherConfig``."""
+    return {"kernels": _read_kernels(config), "isolation": read_option(config, "isolation")}
 
 
 def read_scope(fixture_name: str, config: pytest.Config) -> Scope:  # noqa: ARG001 - pytest hands it over by name
@@ -172,6 +168,6 @@ def check_options(config: pytest.Config) -> None:
     """
     for name in _CHOICES:
         read_option(config, name)
-    read_kernels(config)
+    _read_kernels(config)
     read_start_timeout(config)
     is_notebook(config, config.rootpath)

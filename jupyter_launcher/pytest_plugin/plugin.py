@@ -24,8 +24,7 @@ from jupyter_launcher.pytest_plugin.options import (
     find_obstacle,
     is_notebook,
     may_reuse,
-    read_isolation,
-    read_kernels,
+    read_kernel_options,
     read_option,
     read_scope,
     read_start_timeout,
@@ -185,8 +184,7 @@ def jupyter_launcher_config(pytestconfig: pytest.Config) -> LauncherConfig:
     return LauncherConfig(
         image=read_option(pytestconfig, "image") or None,
         gateway_image=read_option(pytestconfig, "gateway_image") or None,
-        kernels=read_kernels(pytestconfig),
-        isolation=read_isolation(pytestconfig),
+        **read_kernel_options(pytestconfig),
     )
 
 

@@ -70,13 +70,15 @@ def test_a_session_whose_kernels_have_containers(
 def test_a_gateway_that_ends_with_its_command(
     namespace: str, pipeline_dir: Path, made: Callable[[], set[str]], isolation: Any
 ) -> None:
-    command = [sys.executable, "-m", "jupyter_launcher", "--namespace", namespace, "--json", "gateway"]
+    command = [sys.executable, "-m", "jupyter_launcher", "--namespace", namespace, "--format", "json", "gateway"]
     command += [str(pipeline_dir), "--kernel", f"py={DEFAULT_IMAGE}", "--isolation", isolation]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        told = json.loads(process.stdout.readline())
-        assert told["kernels"] == ["py"]
-        assert eventually(lambda: len(made()) == 2)
+        text = process.stdout.readline()
+        while not text.endswith("}\n"):
+            text += process.stdout.readline() or pytest.fail(f"no document: {text}")
+        assert json.loads(text)["kernels"] == ["py"]
+        assert len(made()) == 2
         process.send_signal(signal.SIGINT)
         process.wait(60)
     assert made() == set()

@@ -29,7 +29,10 @@ from tests.containers import eventually
 from tests.kernels.client import Kernels
 from tests.kernels.conftest import RunGateway, containers_of, needs_image, networks_of, parts_of
 
-TWO = {"one": DEFAULT_IMAGE, "two": KernelImage(DEFAULT_IMAGE, memory="1g", environment={"WHICH": "two"})}
+TWO: dict[str, str | KernelImage] = {
+    "one": DEFAULT_IMAGE,
+    "two": KernelImage(DEFAULT_IMAGE, memory="1g", environment={"WHICH": "two"}),
+}
 
 
 @pytest.fixture
@@ -140,10 +143,10 @@ def test_a_session_beside_a_gateway_has_its_kernels_there(
 ) -> None:
     with launcher.run_gateway(pipeline_dir, kernels=TWO, isolation=isolation) as gateway:
         mine = Kernels(gateway).start("one")
-        with launcher.start(pipeline_dir, gateway=gateway, session_id="one") as session:
-            with session.kernel() as kernel:
-                assert kernel.execute("import os; print(os.getcwd())").text.strip() == "/pipeline-dir"
-                assert len(parts_of(client, namespace, "kernel")) == (2 if isolation == "kernel" else 0)
+        asked: dict[str, Any] = {"gateway": gateway, "session_id": "one"}
+        with launcher.start(pipeline_dir, **asked) as session, session.kernel() as kernel:
+            assert kernel.execute("import os; print(os.getcwd())").text.strip() == "/pipeline-dir"
+            assert len(parts_of(client, namespace, "kernel")) == (2 if isolation == "kernel" else 0)
         assert Kernels(gateway).ids() == {mine}  # the session's has ended with it
         assert Kernels(gateway).printed(mine, "print(6 * 7)") == "42"
 
