@@ -507,7 +507,7 @@ def test_limits_and_mounts_of_kernels_are_checked(make: Make, jupyter: FakeJupyt
     jupyter.engine.traits = replace(jupyter.engine.traits, limits_memory=True)
     outside = Mount(source="/usr", target="/data")
     with pytest.raises(PipelineDirError, match=r'kernels\["one"\]\.mounts'):
-        make(kernels={"one": KernelImage("image", mounts=[outside])}, rules=DirectoryRules(roots=(tmp_path,)))
+        make(kernels={"one": KernelImage("image", mounts=[outside])}, rules=DirectoryRules(roots=(tmp_path.parent,)))
     assert jupyter.engine.configs == {}
 
 
