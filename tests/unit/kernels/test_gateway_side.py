@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 from jupyter_client.kernelspec import NoSuchKernel
 from jupyter_client.manager import AsyncKernelManager
-from jupyter_client.provisioning import KernelProvisionerFactory
+from jupyter_client.provisioning.factory import KernelProvisionerFactory
 from tornado.web import HTTPError
 from traitlets.config import Config
 
@@ -72,7 +72,7 @@ class Managers:
     def __init__(self, folder: Path, address: str, **config: Any) -> None:
         self.folder = folder
         self.config = Config({"RemoteProvisioner": {"max_kernels": 0}, **config})
-        self.kernel = {"address": address, "argv": ["python"], "display_name": "One", "secret": SECRET}
+        self.kernel: dict[str, Any] = {"address": address, "argv": ["python"], "display_name": "One", "secret": SECRET}
 
     def make(self, **options: Any) -> AsyncKernelManager:
         found = specs.ContainerKernelSpecs(kernels={"one": self.kernel})
@@ -527,7 +527,8 @@ def test_a_gateway_does_not_start_without_its_parts(agent: AgentProcess, problem
 
 
 def test_a_gateway_ends_when_its_session_listens_no_more(tmp_path: Path) -> None:
-    file, said = tmp_path / "session", []
+    file = tmp_path / "session"
+    said: list[str] = []
     server = socket.create_server(("127.0.0.1", 0))
     port = server.getsockname()[1]
     lifeline.watch_session(file, port, patience=1, end=said.append)

@@ -266,6 +266,11 @@ def test_counts_that_are_none(count: object) -> None:
     assert "max_kernels is " in refused({"k": "image"}, "max_kernels", max_kernels=count).message
 
 
+@pytest.mark.parametrize("count", [1, 1000])
+def test_counts(count: int) -> None:
+    assert check({"k": "image"}, max_kernels=count).max_kernels == count
+
+
 @pytest.mark.parametrize("seconds", [0, True, 1.5, "60", 31 * 86400])
 def test_idle_times_that_are_none(seconds: object) -> None:
     assert "kernel_idle is " in refused({"k": "image"}, "kernel_idle", idle=seconds).message
