@@ -48,7 +48,7 @@ def make_gateway(engine: Engine, address: EngineAddress, request: GatewayRequest
     kernels: Mapping[str, FoundKernel] = {}
     if request.kernels is not None:
         check_kernel_mount_points(engine, address, request.kernels, plan.folder.path, plan.folder.user)
-        kernels = find_kernels(engine, request.kernels, plan.folder.user)
+        kernels = find_kernels(engine, request.kernels, plan.folder.user, known=address.kernels_seen)
     taken: TakenError | None = None
     deadline = Deadline(request.seconds)
     for attempt in attempts(deadline, NotYetError):

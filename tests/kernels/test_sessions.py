@@ -193,8 +193,12 @@ def test_the_gateway_was_removed(
     session = launcher.start(
         pipeline_dir, session_id="one", kernels={"py": DEFAULT_IMAGE}, isolation=isolation, network="own"
     )
-    only(client, namespace, "kernel-gateway").remove(force=True, v=True)
+    gateway = only(client, namespace, "kernel-gateway")
+    volumes = [item["Name"] for item in gateway.attrs["Mounts"] if item["Type"] == "volume"]
+    gateway.remove(force=True, v=True)
     session.stop()
+    for volume in volumes:  # the engine kept it for the broker, which mounts it by its name
+        client.volumes.get(volume).remove()
     assert (containers_of(client, namespace), networks_of(client, namespace)) == ([], [])
 
 

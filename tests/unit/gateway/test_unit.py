@@ -52,7 +52,7 @@ Ask = Callable[..., GatewayRequest]
 
 @pytest.fixture
 def jupyter(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeJupyter]:
-    monkeypatch.setattr(unit, "find_kernels", lambda _, options, __: dict.fromkeys(options.images, FOUND))
+    monkeypatch.setattr(unit, "find_kernels", lambda _, options, *__, **___: dict.fromkeys(options.images, FOUND))
     with FakeJupyter().serve() as found:
         found.specs = ["one", "two"]
         yield found
@@ -444,7 +444,7 @@ def test_an_image_without_our_package_is_refused(make: Make, jupyter: FakeJupyte
 def test_an_image_without_a_kernel_is_told_before_anything_is_made(
     make: Make, jupyter: FakeJupyter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         msg = "no kernel"
         raise KernelImageError(msg, hint="give another", kernel="one", image="image")
 

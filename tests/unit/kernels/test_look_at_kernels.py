@@ -232,6 +232,21 @@ def test_a_look_leaves_nothing(image: Image) -> None:
     assert list(image.home.iterdir()) == []
 
 
+@pytest.mark.parametrize("has_readlink", [True, False])
+def test_two_names_of_pythons(image: Image, has_readlink: bool) -> None:  # noqa: FBT001 - what the image has
+    """A link beside its target is the same Python; other files are others."""
+    python = image.add_python("env")
+    link, other = python.with_name("python"), image.add_python("other", "python", "6.0.0")
+    link.symlink_to(python.name)
+    if not has_readlink:
+        (image.tools / "readlink").unlink()
+    image.path.append(python.parent)
+    assert image.look(str(other)).pythons == {str(python): "7.4.0", str(link): "7.4.0", str(other): "6.0.0"}
+    link.unlink()
+    image.add_python("env", "python", "5.0.0")
+    assert image.look().pythons == {str(python): "7.4.0", str(link): "5.0.0"}
+
+
 def test_a_real_python_says_what_it_has(image: Image) -> None:
     """This one, in which no ipykernel is; and one that finds files that stand for one."""
     (image.tools / "python3").symlink_to(sys.executable)

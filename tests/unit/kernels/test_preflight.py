@@ -21,6 +21,7 @@ from jupyter_launcher import (
     UnsupportedOptionError,
 )
 from jupyter_launcher.engine.types import ContainerConfig
+from jupyter_launcher.gateway import preflight
 from jupyter_launcher.gateway.preflight import (
     check_kernel_limits,
     check_kernel_mount_points,
@@ -156,6 +157,39 @@ def test_the_looks_run_at_once() -> None:
 
     engine.on_wait = wait
     assert len(find_kernels(engine, options(a="a", b="b", c="c"), USER)) == 3
+
+
+def test_what_was_seen_is_not_looked_at_again() -> None:
+    engine, address = LookedAt(), EngineAddress(FakeEngine())
+
+    def look(image: KernelImage, user: str = USER) -> int:
+        find_kernels(engine, options(k=image), user, known=address.kernels_seen)
+        return len(engine.configs)
+
+    image = KernelImage("image", memory="1g", environment={"A": "b"})
+    assert [look(image), look(image), look(replace(image, display_name="other"))] == [1, 1, 1]
+    assert look(replace(image, environment={"A": "c"})) == 2
+    assert look(replace(image, memory="2g")) == 3
+    assert look(image, "0:0") == 4
+    engine.images.find = lambda image: "sha256:another"  # type: ignore[method-assign] # an image of the same name
+    assert [look(image), look(image)] == [5, 5]
+
+
+def test_what_failed_is_looked_at_again() -> None:
+    engine, known = LookedAt({"image": ("begin",)}), EngineAddress(FakeEngine()).kernels_seen
+    for _ in range(2):
+        with pytest.raises(KernelImageError):
+            find_kernels(engine, options(), USER, known=known)
+    assert known == {}
+    assert len(engine.configs) == 2
+
+
+def test_not_everything_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preflight, "_MOST_KNOWN", 3)
+    known = EngineAddress(FakeEngine()).kernels_seen
+    for number in range(10):
+        find_kernels(LookedAt(), options(k=KernelImage("image", cpus=1 + number / 10)), USER, known=known)
+        assert len(known) <= 3
 
 
 def test_of_several_errors_the_first_kernels_is_told() -> None:

@@ -76,7 +76,8 @@ class EngineError(Exception):
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
-        self.status = status
+        # Podman, of a container that is being removed.
+        self.status = 404 if status == 500 and "no such container" in message else status
 
 
 class RefusedError(Exception):
@@ -475,17 +476,21 @@ class Kernel:
             raise
 
     def _create(self, body: dict[str, Any]) -> str:
-        try:
-            return self._engine.create(self._name, body)
-        except EngineError as error:
-            is_taken = error.status == 409 or (error.status == 500 and any(text in str(error) for text in _TAKEN))
-            if not is_taken:
-                raise
-        # Left of an earlier connection of this kernel, or somebody else's.
-        if self._find() is None or not self.remove():
-            raise RefusedError(409, "another container has the name %s" % self._name)
-        self._was_asked_for = True
-        return self._engine.create(self._name, body)
+        for pause in _PAUSES:
+            try:
+                return self._engine.create(self._name, body)
+            except EngineError as error:
+                is_taken = error.status == 409 or (error.status == 500 and any(text in str(error) for text in _TAKEN))
+                if not is_taken:
+                    raise
+            if self._engine.inspect(self._name) is None:  # the name of one that is being removed is free a moment later
+                time.sleep(pause)
+                continue
+            # Left of an earlier connection of this kernel, or somebody else's.
+            if self._find() is None or not self.remove():
+                break
+            self._was_asked_for = True
+        raise RefusedError(409, "another container has the name %s" % self._name)
 
     def _find(self) -> str | None:
         """The id of the container that has this kernel's name, if it is of this kernel and of this broker."""
@@ -531,12 +536,15 @@ class Kernel:
             return None
 
     def _was_out_of_memory(self, container: str, info: dict[str, Any] | None, code: int) -> bool:
+        # An engine also says so where a process was killed that the kernel had started, and the kernel went on.
+        if code != 128 + signal.SIGKILL or self._was_killed:
+            return False
         # An engine may hear of it a little later than of the end.
         has_limit = bool(_part(info, "HostConfig").get("Memory"))
         for attempt in range(_OOM_TRIES):
             if info is None or _part(info, "State").get("OOMKilled"):
                 return info is not None
-            if not has_limit or self._was_killed or code != 128 + signal.SIGKILL or self.gone.wait(0.05 * attempt):
+            if not has_limit or self.gone.wait(0.05 * attempt):
                 break
             info = self._look(container)
         return False
