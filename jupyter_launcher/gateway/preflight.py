@@ -181,7 +181,8 @@ def _run_look(engine: Engine, config: ContainerConfig) -> Seen:
     except ValueError as error:
         if code is None:
             raise _describe_slow(printed, mark) from error
-        said = f"could not be looked into: the look ended with exit code {code}, and {error}"
+        cause = "was killed for memory" if info is not None and info.oom_killed else f"ended with exit code {code}"
+        said = f"could not be looked into: the look {cause}, and {error}"
         hint = "see that sh, sed, tr and base64 or od work in it, and whether memory= is enough for them"
         raise _UnseenError(said, hint, _cut(printed, mark)) from error
     if seen is None:

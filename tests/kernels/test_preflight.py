@@ -8,11 +8,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
+from docker.errors import BuildError
 
 from jupyter_launcher import DEFAULT_IMAGE, KernelImage, KernelImageError, OptionError
 from jupyter_launcher.engine.client import DockerEngine
 from jupyter_launcher.gateway import preflight
-from jupyter_launcher.gateway.preflight import find_kernels
+from jupyter_launcher.gateway.preflight import check_kernel_limits, find_kernels
 from jupyter_launcher.host.process import process_mark
 from jupyter_launcher.spec.kernels.found import FoundKernel
 from jupyter_launcher.spec.kernels.options import check_kernels
@@ -72,7 +73,10 @@ class Odd:
         tag = f"{self._tag}:{name}"
         if name not in self._built:
             text = f"FROM {DEFAULT_IMAGE}\n{AS_ROOT}{ODD[name]}USER 1000\n"
-            self._client.images.build(fileobj=io.BytesIO(text.encode()), tag=tag, rm=True, forcerm=True)
+            try:
+                self._client.images.build(fileobj=io.BytesIO(text.encode()), tag=tag, rm=True, forcerm=True)
+            except BuildError as error:  # such as one that lets no build take files of the system away
+                pytest.skip(f"this engine cannot build {name}: {error}")
             self._built.add(name)
         return tag
 
@@ -201,14 +205,15 @@ def test_a_python_that_hangs(engine: DockerEngine, odd: Odd, monkeypatch: pytest
     assert error.output == ""
 
 
-@pytest.mark.parametrize(
-    ("fields", "seen"),
-    [
-        ({"memory": 2**20}, "memory cannot be given"),
-        ({"cpus": 1000}, "cpus cannot be given"),
-    ],
-)
-def test_limits_that_the_engine_refuses(engine: DockerEngine, fields: dict[str, Any], seen: str) -> None:
-    with pytest.raises(OptionError, match=seen) as caught:
-        look(engine, KernelImage(DEFAULT_IMAGE, **fields))
+def test_memory_that_is_not_enough(engine: DockerEngine) -> None:
+    """Docker refuses so little, and Podman runs the look, which the kernel then kills."""
+    with pytest.raises((OptionError, KernelImageError), match="memory"):
+        look(engine, KernelImage(DEFAULT_IMAGE, memory=2**20))
+
+
+def test_more_cores_than_the_engine_has(engine: DockerEngine) -> None:
+    options = check_kernels({"k": KernelImage(DEFAULT_IMAGE, cpus=1000)}, "kernel", 16, None)
+    assert options is not None
+    with pytest.raises(OptionError, match=r'kernels\["k"\]: cpus is 1000') as caught:
+        check_kernel_limits(engine.traits, options)
     assert caught.value.option == "kernels"

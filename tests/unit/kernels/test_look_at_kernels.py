@@ -116,7 +116,7 @@ def test_an_image_that_has_nothing(image: Image) -> None:
 
 @pytest.mark.parametrize("shell", SHELLS)
 def test_without_base64(image: Image, shell: str) -> None:
-    folder = image.add_spec("home/.local/share/jupyter", logos={"svg": bytes(range(256))})
+    folder = image.add_spec("home/.local/share/jupyter", logos={"svg": bytes(range(256)) + bytes(64)})
     (image.tools / "base64").unlink()
     (spec,) = image.look(shell=shell).specs
     assert spec.files == {path.name: path.read_bytes() for path in folder.iterdir()}
@@ -230,6 +230,15 @@ def test_no_home(image: Image) -> None:
 def test_a_look_leaves_nothing(image: Image) -> None:
     assert image.look().home_is_writable
     assert list(image.home.iterdir()) == []
+
+
+def test_the_python_of_a_spec_is_python3(image: Image) -> None:
+    python = image.add_python("env")
+    image.add_python("env", "python", "5.0.0")
+    image.add_spec("env/share/jupyter")
+    image.environment["CONDA_PREFIX"] = f"{image.root}/env"
+    (spec,) = image.look().specs
+    assert spec.python == str(python)
 
 
 @pytest.mark.parametrize("has_readlink", [True, False])

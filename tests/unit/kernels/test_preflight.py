@@ -303,6 +303,14 @@ def test_a_look_that_breaks_off() -> None:
     assert "exit code 137, and what it printed breaks off" in error.message
 
 
+def test_a_look_that_has_too_little_memory() -> None:
+    engine = LookedAt({"image": ("begin", "home writable")}, exit_code=137)
+    engine.on_start = lambda container: engine.change(container, oom_killed=True)
+    error = refused(engine)
+    assert "the look was killed for memory" in error.message
+    assert "memory=" in error.hint
+
+
 def test_a_look_that_runs_nothing() -> None:
     engine = LookedAt(exit_code=2)
     engine.raw = "sh: syntax error\n"
