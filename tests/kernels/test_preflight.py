@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
+import json
 import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
-from docker.errors import BuildError
 
 from jupyter_launcher import DEFAULT_IMAGE, KernelImage, KernelImageError, OptionError
 from jupyter_launcher.engine.client import DockerEngine
@@ -24,24 +23,26 @@ USER = f"{OWNER}:{OWNER}"
 SPECS = "/opt/jupyter/share/jupyter/kernels"
 ARGUMENTS = ("-m", "ipykernel_launcher", "-f", "{connection_file}")
 IPYKERNEL = ("/opt/jupyter/bin/python3", *ARGUMENTS)
-AS_ROOT = "USER 0\nENTRYPOINT []\n"
-# What a script cannot do any more that has taken its own shell away.
-PYTHON = 'RUN ["/opt/jupyter/bin/python3", "-c", "{code}"]\n'
 OTHER_MACHINE = "7f454c46020101" + "00" * 9 + "0200ff0001" + "00" * 43  # an ELF header
-ODD: Mapping[str, str] = {
-    "no-sh": PYTHON.format(code="import os; os.remove('/usr/bin/sh')"),
-    "other-machine": PYTHON.format(code=f"open('/usr/bin/dash', 'wb').write(bytes.fromhex('{OTHER_MACHINE}'))"),
-    "no-base64": "RUN rm /usr/bin/base64\n",
-    "no-spec": f"RUN rm -r {SPECS}/python3\n",
-    "no-kernel": f"RUN rm -r {SPECS}/python3 /opt/jupyter/lib/python3.*/site-packages/ipykernel_launcher.py\n",
-    "several": f"RUN cp -r {SPECS}/python3 {SPECS}/one && mv {SPECS}/python3 {SPECS}/two\n",
-    "broken": f"RUN echo '{{' >{SPECS}/python3/kernel.json\n",
-    "no-program": f'RUN echo \'{{"argv": ["julia", "{{connection_file}}"]}}\' >{SPECS}/python3/kernel.json\n',
-    "no-python": "RUN rm -r /opt/jupyter/bin/python* /usr/bin/python* /usr/local/bin/python*; true\n",
-    "deaf": 'ENTRYPOINT ["echo", "I serve:"]\n',
-    "busy": 'ENTRYPOINT ["sh", "-c", "echo serving; exec sleep 1000"]\n',
-    "noisy": 'ENTRYPOINT ["sh", "-c", "(while sleep 0.01; do echo noise; done) & printf hello; \\"$@\\"", "entry"]\n',
-    "slow-python": "RUN echo 'import time; time.sleep(1000)' >$(ls -d /opt/jupyter/lib/py*)/site-packages/a.pth\n",
+PYTHON = ("/opt/jupyter/bin/python3", "-c")  # a shell cannot take itself away
+SH = ("sh", "-c")
+ODD: Mapping[str, tuple[str, ...]] = {
+    "no-sh": (*PYTHON, "import os; os.remove('/usr/bin/sh')"),
+    "other-machine": (*PYTHON, f"open('/usr/bin/dash', 'wb').write(bytes.fromhex('{OTHER_MACHINE}'))"),
+    "no-base64": ("rm", "/usr/bin/base64"),
+    "no-spec": ("rm", "-r", f"{SPECS}/python3"),
+    "no-kernel": (*SH, f"rm -r {SPECS}/python3 /opt/jupyter/lib/python3.*/site-packages/ipykernel_launcher.py"),
+    "several": (*SH, f"cp -r {SPECS}/python3 {SPECS}/one && mv {SPECS}/python3 {SPECS}/two"),
+    "broken": (*SH, f"echo '{{' >{SPECS}/python3/kernel.json"),
+    "no-program": (*SH, f'echo \'{{"argv": ["julia", "{{connection_file}}"]}}\' >{SPECS}/python3/kernel.json'),
+    "no-python": (*SH, "rm -rf /opt/jupyter/bin/python* /usr/bin/python* /usr/local/bin/python*"),
+    "slow-python": (*SH, "echo 'import time; time.sleep(1000)' >$(ls -d /opt/jupyter/lib/py*)/site-packages/a.pth"),
+}
+"""A name → a command that makes the default image so."""
+ENTRYPOINTS: Mapping[str, tuple[str, ...]] = {
+    "deaf": ("echo", "I serve:"),
+    "busy": (*SH, "echo serving; exec sleep 1000"),
+    "noisy": (*SH, '(while sleep 0.01; do echo noise; done) & printf hello; "$@"', "entry"),
 }
 
 
@@ -66,23 +67,25 @@ class Odd:
 
     def __init__(self, client: Any) -> None:
         self._client = client
-        self._tag = f"jupyter-launcher/test-odd-{uuid.uuid4().hex[:8]}"
+        self._repository = f"jupyter-launcher/test-odd-{uuid.uuid4().hex[:8]}"
         self._built: set[str] = set()
 
     def __call__(self, name: str) -> str:
-        tag = f"{self._tag}:{name}"
         if name not in self._built:
-            text = f"FROM {DEFAULT_IMAGE}\n{AS_ROOT}{ODD[name]}USER 1000\n"
+            changes = f"ENTRYPOINT {json.dumps(ENTRYPOINTS[name])}" if name in ENTRYPOINTS else None
+            made = self._client.containers.create(DEFAULT_IMAGE, list(ODD.get(name, ("true",))), user="0:0")
             try:
-                self._client.images.build(fileobj=io.BytesIO(text.encode()), tag=tag, rm=True, forcerm=True)
-            except BuildError as error:  # such as one that lets no build take files of the system away
-                pytest.skip(f"this engine cannot build {name}: {error}")
+                made.start()
+                assert made.wait()["StatusCode"] == 0, made.logs()
+                made.commit(self._repository, name, changes=changes)
+            finally:
+                made.remove(force=True)
             self._built.add(name)
-        return tag
+        return f"{self._repository}:{name}"
 
     def remove(self) -> None:
         for name in self._built:
-            self._client.images.remove(f"{self._tag}:{name}", force=True)
+            self._client.images.remove(f"{self._repository}:{name}", force=True)
 
 
 @pytest.fixture(autouse=True)
