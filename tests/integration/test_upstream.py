@@ -209,6 +209,16 @@ LEANS_ON = {
         source = inspect.getsource(connections)
         assert "tornado_websocket.websocket_connect(request)" in source and "max_message_size" not in source
     """,
+    "gateway_errors": """
+        import inspect
+        from jupyter_server.base.handlers import APIHandler
+        from jupyter_server.gateway import gateway_client
+        from tornado import web
+        assert gateway_client.web is web
+        assert "raise web.HTTPError(" in inspect.getsource(gateway_client.gateway_request)
+        # Gone when upstream puts the error together itself.
+        assert "e.log_message or message" in inspect.getsource(APIHandler.write_error)
+    """,
     "partitioned_cookies": """
         from http.cookies import Morsel
         assert isinstance(Morsel._reserved, dict) and isinstance(Morsel._flags, set)

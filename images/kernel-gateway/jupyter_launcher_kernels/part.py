@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections import deque
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from jupyter_launcher_kernels.memory import count_oom_kill
 
 __all__ = ["End", "PartConnection", "PartError", "socket_address"]
 
+_LEAVE_SECONDS = 15.0
 _LINE = 1 << 21  # bytes; a part's lines are shorter than 1 MiB
 
 
@@ -98,6 +100,14 @@ class PartConnection:
             if self.is_closed:
                 self._ends[run].set_result(End(1, log=_GONE))
         return self._ends[run]
+
+    async def leave(self) -> None:
+        """End the kernel, and wait for its part to close the connection: then what was the kernel's is gone."""
+        if not self.is_closed:
+            with contextlib.suppress(OSError):
+                self._writer.write_eof()
+            await asyncio.wait([self._reading], timeout=_LEAVE_SECONDS)
+        self.close()
 
     def close(self) -> None:
         """Close the connection: the kernel ends with it."""

@@ -72,12 +72,12 @@ class RemoteProvisioner(KernelProvisionerBase):
             await self._launch(env, env.get("KERNEL_WORKING_DIR") or kwargs.get("cwd"))
         except PartError as error:
             if not self._has_run:
-                self._leave()
+                await self._leave()
                 raise HTTPError(error.status, f"{error}") from error
             self.log.warning("%s", error)
             self._end = _ended(End(1, log=str(error)))
         except BaseException:
-            self._leave()
+            self._drop()
             raise
         self._has_run = True
         return self.connection_info
@@ -122,7 +122,7 @@ class RemoteProvisioner(KernelProvisionerBase):
     async def cleanup(self, restart: bool = False) -> None:  # noqa: FBT001, FBT002 - jupyter_client's
         """Close the connection, unless the kernel is to start again."""
         if not restart:
-            self._leave()
+            await self._leave()
 
     def _take_place(self) -> None:
         if self not in self._holders and 0 < self.max_kernels <= len(self._holders):
@@ -130,7 +130,15 @@ class RemoteProvisioner(KernelProvisionerBase):
             raise HTTPError(429, msg)
         self._holders.add(self)
 
-    def _leave(self) -> None:
+    async def _leave(self) -> None:
+        """Give the place back when the kernel is gone: then there is one in a broker's count too."""
+        try:
+            if self._part is not None:
+                await self._part.leave()
+        finally:
+            self._drop()
+
+    def _drop(self) -> None:
         self._holders.discard(self)
         if self._part is not None:
             self._part.close()

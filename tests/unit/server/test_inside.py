@@ -338,6 +338,36 @@ def test_a_gateways_websocket_takes_large_messages(monkeypatch: pytest.MonkeyPat
     assert websocket.websocket_connect is not patched.websocket_connect
 
 
+# A gateway's errors.
+
+
+class FakeHTTPError(Exception):
+    def __init__(self, status_code: int = 500, log_message: str | None = None, *args: object, **more: object) -> None:
+        super().__init__(*args)
+        self.status_code, self.log_message, self.more = status_code, log_message, more
+
+
+def test_a_gateways_error_is_told_in_its_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    web = ModuleType("tornado.web")
+    monkeypatch.setattr(web, "HTTPError", FakeHTTPError, raising=False)
+    monkeypatch.setattr(web, "responses", "kept", raising=False)
+    client = ModuleType("jupyter_server.gateway.gateway_client")
+    monkeypatch.setattr(client, "web", web, raising=False)
+    package = ModuleType("jupyter_server.gateway")
+    monkeypatch.setattr(package, "gateway_client", client, raising=False)
+    monkeypatch.setitem(sys.modules, "jupyter_server", ModuleType("jupyter_server"))
+    monkeypatch.setitem(sys.modules, "jupyter_server.gateway", package)
+    exec(read_script("patches/gateway_errors.py"), {})  # noqa: S102 - as the server does
+    patched: Any = client.web
+    error = patched.HTTPError(429, "from a gateway: [%s] %s", "5 kernels run", "100 % of them", reason="x")
+    assert isinstance(error, FakeHTTPError)
+    assert (error.status_code, error.log_message) == (429, "from a gateway: [5 kernels run] 100 % of them")
+    assert (error.args, error.more) == ((), {"reason": "x"})
+    assert patched.HTTPError(503, "100 %").log_message == "100 %"
+    assert patched.responses == "kept"
+    assert web.HTTPError is FakeHTTPError
+
+
 # The trash.
 
 

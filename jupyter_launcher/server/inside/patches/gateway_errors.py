@@ -1,0 +1,24 @@
+"""Why a gateway starts no kernel, in the gateway's words.
+
+Upstream: none filed.
+Leans on: ``jupyter_server.gateway.gateway_client`` raises ``web.HTTPError`` with a format and what belongs into it, and
+``APIHandler.write_error`` answers with the format alone.
+Seen with: jupyter_server 2.21.1, tornado 6.6.
+Without it: a browser is told ``Error from Gateway: [%s] %s``, whatever the reason is.
+Goes when: ``write_error`` takes ``HTTPError.get_message``.
+"""
+
+try:
+    from jupyter_server.gateway import gateway_client as _gateway_client
+
+    _gateway_web = _gateway_client.web
+except (ImportError, AttributeError):  # another jupyter_server, with its own errors
+    pass
+else:
+    import types
+
+    class _FormattedError(_gateway_web.HTTPError):
+        def __init__(self, status_code=500, log_message=None, *args, **kwargs):
+            super().__init__(status_code, log_message % args if args else log_message, **kwargs)
+
+    _gateway_client.web = types.SimpleNamespace(**{**vars(_gateway_web), "HTTPError": _FormattedError})
