@@ -131,7 +131,8 @@ def hold() -> Connection:
 
 
 def let_test_look() -> None:
-    """Wait until the test has seen what it wants to see."""
+    """Say that the test may look, and wait until it has seen what it wants to see."""
+    Path("/tmp/ready").touch()  # noqa: S108 - in the container
     while not Path("/tmp/go").exists():  # noqa: S108 - in the container
         time.sleep(0.02)
 

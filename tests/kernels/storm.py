@@ -43,6 +43,7 @@ def main() -> None:
     else:
         # It is never left: whoever started this process kills it.
         kernels = Kernels(launcher.run_gateway(folder, **options).__enter__())  # type: ignore[arg-type]
+    print("ready", flush=True)
     threads = [
         threading.Thread(target=use, args=(kernels, random.Random(f"{seed} {index}")))  # noqa: S311 - chance, not secrets
         for index in range(AT_ONCE)

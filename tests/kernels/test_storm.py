@@ -69,17 +69,25 @@ class Storm:
         """Something is started, something of it dies, and one ``reap`` must take all that is left of it."""
         isolation, session_id = self._random.choice(ISOLATIONS), self._random.choice(["victim", ""])
         victims = self._random.sample(VICTIMS, self._random.choice([1, 1, 2]))
-        delays = [self._random.uniform(0.0, 6.0), self._random.uniform(0.0, 1.0)]
+        when, delays = (
+            self._random.choice(["made", "used"]),
+            [self._random.uniform(0.0, 4.0), self._random.uniform(0, 1)],
+        )
         line = [sys.executable, "-m", "tests.kernels.storm", self._launcher.namespace, str(self._folder), isolation]
-        process = subprocess.Popen([*line, session_id, f"{SEED} {number}"], stderr=subprocess.DEVNULL)
+        line += [session_id, f"{SEED} {number}"]
+        process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        assert process.stdout is not None
         try:
-            for victim, delay in zip(victims, delays, strict=False):
+            if when == "used":
+                assert process.stdout.readline() == b"ready\n"
+            for victim, delay in zip(victims, delays, strict=False):  # a second one dies soon after the first
                 threading.Event().wait(delay)
                 self.kill(victim, process)
         finally:
             process.send_signal(signal.SIGKILL)
             process.wait()
-        told = f"round {number}: {isolation}, {'session' if session_id else 'gateway'}, {victims} after {delays}"
+            process.stdout.close()
+        told = f"round {number}: {isolation}, {session_id or 'gateway'} {when}, {victims} after {delays}"
         assert eventually(self.is_settled, 60), told
         if session_id and self._random.random() < 0.5:
             with contextlib.suppress(LauncherError):  # there may be none

@@ -97,6 +97,7 @@ def test_the_command_speaks_of_its_own_options(run: Run, tmp_path: Path, line: l
         ('kernels["t"]: the engine enforces no memory= here', "--kernel t: the engine enforces no memory= here"),
         ('kernels["t"]: cpus is 99, see shm_size', "--kernel t: cpus is 99, see shm-size"),
         ("give KernelImage(entrypoint=False), or argv=", "give entrypoint=false, or argv="),
+        ("give KernelImage(argv=...) if there is one", "give argv=... if there is one"),
         ("pull it, or raise timeouts.start", "pull it, or raise --timeout start="),
     ],
 )

@@ -266,8 +266,8 @@ def test_a_line_that_is_none_ends_the_connection(shared: RunningBroker, line: by
         client.start()
         with contextlib.suppress(BrokenPipeError):  # it has heard enough
             client.send(line)
-        while (answer := client.read()) is not None:
-            assert answer.get("status", 400) == 400
+        answers = list(iter(client.read, None))
+        assert {answer["status"] for answer in answers if answer is not None and "ended" not in answer} == {400}
     assert gone(shared)
 
 
@@ -425,6 +425,7 @@ def test_a_kernel_whose_connection_ends_can_have_another_one(broker: RunningBrok
 def test_signals(broker: RunningBroker, client: Client) -> None:
     assert client.ask(do="signal", signal=2) == {}  # no process
     client.start()
+    until(lambda: "wait" in broker.engine.verbs())
     assert client.ask(do="signal", signal=2) == {}
     assert broker.engine.calls[-1] == f"POST /containers/{only(broker).id}/kill?signal=2"
     assert client.ask(do="signal", signal=9) == {}
@@ -491,6 +492,12 @@ def test_a_start_that_fails_leaves_nothing(broker: RunningBroker, client: Client
     assert client.start()["run"] == 1
 
 
+def test_podman_has_another_word_for_a_container_that_is_not_there() -> None:
+    told = "no container with ID 12 found in database: no such container"
+    assert program.EngineError(500, told).status == 404
+    assert program.EngineError(500, "it is full").status == 500
+
+
 def test_an_image_that_is_not_there(broker: RunningBroker, client: Client) -> None:
     broker.engine.faults["create"] = [404]
     assert client.start()["status"] == 404
@@ -541,8 +548,7 @@ def test_a_kernel_counts_until_it_is_removed() -> None:
             client.start()
         broker.engine.faults["remove"] = [500] * 3
         with broker.connect() as other:
-            answers = iter(lambda: other.start(kernel=str(uuid.uuid4())), None)
-            assert next(answer for answer in answers if answer is not None and answer.get("status") != 429)["run"] == 1
+            assert other.start(kernel=str(uuid.uuid4()))["run"] == 1  # it waits for the room
         assert broker.engine.most == 1
 
 
@@ -597,6 +603,12 @@ def test_what_an_earlier_connection_has_left_is_removed(broker: RunningBroker, c
         broker.engine._create = create  # type: ignore[method-assign]
     assert client.start()["run"] == 1
     assert only(broker) is not left
+
+
+def test_a_name_that_is_free_a_moment_later(broker: RunningBroker, client: Client) -> None:
+    broker.engine.faults["create"] = [409, 409]
+    assert client.start()["run"] == 1
+    assert broker.engine.verbs().count("create") == 3
 
 
 def test_an_answer_that_does_not_come_after_a_conflict(broker: RunningBroker) -> None:

@@ -35,6 +35,7 @@ from jupyter_launcher.gateway import unit as unit_module
 from jupyter_launcher.gateway.make.request import GatewayRequest
 from jupyter_launcher.host.rules import DirectoryRules
 from jupyter_launcher.sessions import join
+from jupyter_launcher.sessions import start as start_module
 from jupyter_launcher.sessions.context import Context
 from jupyter_launcher.sessions.join import get_session, stop_named
 from jupyter_launcher.sessions.kernels import ending
@@ -235,7 +236,8 @@ def test_what_is_left_of_a_session_that_somebody_removed_goes_before_the_next(
 
 
 @pytest.mark.parametrize(
-    "fault", ["gateway's create", "agent's start", "session's create", "session's start", "server", "bind", "token"]
+    "fault",
+    ["gateway's create", "agent's start", "session's create", "session's start", "server", "bind", "token", "warnings"],
 )
 @pytest.mark.parametrize("network", [None, "own"])
 def test_nothing_is_left_of_a_start_that_fails(
@@ -271,6 +273,12 @@ def test_nothing_is_left_of_a_start_that_fails(
     monkeypatch.setattr(engine, "create", create_or_not)
     monkeypatch.setattr(engine, "start", start_or_not)
     engine.run = run_or_not
+    if fault == "warnings":
+
+        def interrupt(*_: object) -> None:
+            raise error
+
+        monkeypatch.setattr(start_module, "warn_unlimited", interrupt)
     if fault == "server":
         jupyter.start_answer = not_run("it did not start", started=True, exit_code=3)
     with pytest.raises((EngineError, ExecError, ServerError, GatewayError)):

@@ -76,7 +76,8 @@ class EngineError(Exception):
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
-        self.status = status
+        # Podman, of a container that is being removed.
+        self.status = 404 if status == 500 and "no such container" in message else status
 
 
 class RefusedError(Exception):
@@ -414,7 +415,6 @@ class Kernel:
         self.ended.set()
         self.gone = threading.Event()
         """Set once the container is removed."""
-        self.leaving = False
         self.run = 0
         self._engine = engine
         self._policy = policy
@@ -475,17 +475,21 @@ class Kernel:
             raise
 
     def _create(self, body: dict[str, Any]) -> str:
-        try:
-            return self._engine.create(self._name, body)
-        except EngineError as error:
-            is_taken = error.status == 409 or (error.status == 500 and any(text in str(error) for text in _TAKEN))
-            if not is_taken:
-                raise
-        # Left of an earlier connection of this kernel, or somebody else's.
-        if self._find() is None or not self.remove():
-            raise RefusedError(409, "another container has the name %s" % self._name)
-        self._was_asked_for = True
-        return self._engine.create(self._name, body)
+        for pause in _PAUSES:
+            try:
+                return self._engine.create(self._name, body)
+            except EngineError as error:
+                is_taken = error.status == 409 or (error.status == 500 and any(text in str(error) for text in _TAKEN))
+                if not is_taken:
+                    raise
+            if self._engine.inspect(self._name) is None:  # the name of one that is being removed is free a moment later
+                time.sleep(pause)
+                continue
+            # Left of an earlier connection of this kernel, or somebody else's.
+            if self._find() is None or not self.remove():
+                break
+            self._was_asked_for = True
+        raise RefusedError(409, "another container has the name %s" % self._name)
 
     def _find(self) -> str | None:
         """The id of the container that has this kernel's name, if it is of this kernel and of this broker."""
@@ -574,7 +578,7 @@ def _pauses() -> Any:
 
 
 def _is_ended(connection: socket.socket) -> bool:
-    """Whether the other side has ended a connection, even if not all that it said has been read."""
+    """Whether a connection has ended, even if not all that was said has been read."""
     poll = select.poll()
     poll.register(connection, select.POLLRDHUP)
     return bool(poll.poll(0))
@@ -597,45 +601,45 @@ class Broker:
         self.ending = threading.Event()
         self.held = threading.Event()
         self.exit_code = 0
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
         self._kernels: dict[str, Kernel] = {}
         self._connections: dict[threading.Thread, socket.socket] = {}
 
     def take(self, kernel: str, connection: socket.socket) -> Kernel:
         """The one kernel of a connection, counted until its container is gone.
 
-        It waits for the end of an earlier connection of this kernel, whose other side has ended it.
+        It waits for the end of those whose other side has ended them: of an earlier connection of this kernel, and of
+        any where there is room for no more.
 
         Raises:
             RefusedError: there are too many, another connection has it, or the gateway is not there.
         """
         deadline = time.monotonic() + _TURN_SECONDS
-        while True:
-            with self._lock:
-                known = self._kernels.get(kernel)
+        with self._lock:
+            while True:
                 if self.ending.is_set() or not self.held.is_set():
                     raise RefusedError(409, "no gateway holds the broker")
-                if known is None:
-                    if len(self._kernels) >= self.policy.max_kernels:
-                        seen = "max_kernels is %d, and so many kernels run: shut one down" % self.policy.max_kernels
-                        raise RefusedError(429, seen)
+                known = self._kernels.get(kernel)
+                if known is None and len(self._kernels) < self.policy.max_kernels:
                     self._kernels[kernel] = taken = Kernel(self.engine, self.policy, kernel, connection)
                     return taken
-                is_leaving = known.leaving or _is_ended(known.connection)
-            if not is_leaving or not known.gone.wait(max(0.0, deadline - time.monotonic())):
-                raise RefusedError(409, "another connection has this kernel")
-            with self._lock:  # whose thread gives it back a moment later
-                if self._kernels.get(kernel) is known:
-                    del self._kernels[kernel]
+                others = list(self._kernels.values()) if known is None else [known]
+                is_one_leaving = any(_is_ended(item.connection) for item in others)
+                if not is_one_leaving or not self._lock.wait(max(0.0, deadline - time.monotonic())):
+                    break
+        if known is not None:
+            raise RefusedError(409, "another connection has this kernel")
+        seen = "max_kernels is %d, and so many kernels run: shut one down" % self.policy.max_kernels
+        raise RefusedError(429, seen)
 
     def give_back(self, kernel: Kernel) -> None:
         """Remove a kernel's container, and count it no more."""
-        with self._lock:
-            kernel.leaving = True
+        with contextlib.suppress(OSError):  # the other side has ended it, or it said what is no line
+            kernel.connection.shutdown(socket.SHUT_RD)
         kernel.leave()
         with self._lock:
-            if self._kernels.get(kernel.kernel) is kernel:
-                del self._kernels[kernel.kernel]
+            del self._kernels[kernel.kernel]
+            self._lock.notify_all()
 
     def hold(self) -> None:
         """The gateway is there.
@@ -654,6 +658,7 @@ class Broker:
             if not self.ending.is_set():
                 self.exit_code = code
                 self.ending.set()
+                self._lock.notify_all()
 
     def serve(self, listener: socket.socket) -> None:
         """Take connections, each in a thread of its own, until the broker ends."""
