@@ -77,7 +77,7 @@ def _find_running(
             if info is None:
                 return None
             labels = ToolLabels.of_container(info.labels, info.name)
-            if labels is None or labels.gateway is None or labels.namespace != plan.request.namespace:
+            if labels is None or labels.gateway is None:
                 msg = f"container {name} has the name of gateway {gateway_id}, and not its labels"
                 raise GatewayError(msg, hint="remove it, or take another gateway_id", gateway=name)
             if info.state == "created" and not _is_abandoned(engine, info, labels):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import nbformat
 import pytest
@@ -15,6 +15,7 @@ from tests.containers import eventually, log_of
 from tests.kernels.client import Kernels
 from tests.kernels.conftest import RunGateway, parts_of
 
+Images: TypeAlias = dict[str, str | KernelImage]
 HOG = "kept = bytearray(700 * 2**20)\nprint(len(kept))"
 INSTALL = """
 import pathlib, site
@@ -131,7 +132,7 @@ def test_a_kernel_that_ends_at_once_is_told_with_its_code_and_its_words(
     launcher: Launcher, run_gateway: RunGateway, pipeline_dir: Path, isolation: Any, source: str
 ) -> None:
     argv = ["sh", "-c", "echo there is nothing here >&2; exit 7", "{connection_file}"]
-    kernels = {"broken": KernelImage(DEFAULT_IMAGE, argv=argv), "py": DEFAULT_IMAGE}
+    kernels: Images = {"broken": KernelImage(DEFAULT_IMAGE, argv=argv), "py": DEFAULT_IMAGE}
     if source == "gateway":
         gateway = Kernels(run_gateway(kernels, isolation=isolation))
         answer = gateway.ask("POST", "kernels", {"name": "broken"})
@@ -200,7 +201,7 @@ def test_starts_at_once_do_not_pass_the_limit(
 def test_a_dead_kernel_makes_room_for_another_one(run_gateway: RunGateway, isolation: Any) -> None:
     """One that is restarted by the gateway still counts, and one that could not start does not."""
     argv = ["sh", "-c", "exit 7", "{connection_file}"]
-    images = {"broken": KernelImage(DEFAULT_IMAGE, argv=argv), "py": DEFAULT_IMAGE}
+    images: Images = {"broken": KernelImage(DEFAULT_IMAGE, argv=argv), "py": DEFAULT_IMAGE}
     kernels = Kernels(run_gateway(images, isolation=isolation, max_kernels=1))
     for _ in range(3):
         assert kernels.ask("POST", "kernels", {"name": "broken"}).status_code == 500
@@ -213,7 +214,7 @@ def test_a_dead_kernel_makes_room_for_another_one(run_gateway: RunGateway, isola
 
 def test_an_entrypoint_runs_before_each_kernel(run_gateway: RunGateway, isolation: Any, entrypoint_image: str) -> None:
     look = "import os; print(os.environ.get('FROM_ENTRYPOINT'))"
-    images = {"with": entrypoint_image, "without": KernelImage(entrypoint_image, entrypoint=False)}
+    images: Images = {"with": entrypoint_image, "without": KernelImage(entrypoint_image, entrypoint=False)}
     kernels = Kernels(run_gateway(images, isolation=isolation))
     assert kernels.printed(kernels.start("with"), look) == "set by the entrypoint"
     assert kernels.printed(kernels.start("without"), look) == "None"

@@ -671,15 +671,12 @@ class FakeJupyter:
             return found if self.started else printed("", 44)
         if name == "read":
             return self.gateway_token
-        if name == "renew":
-            self.leases.append(argv[-1])
-            return self.renew_answer
+        if name in ("renew", "bind"):
+            (self.leases if name == "renew" else self.bound).append(argv[-1])
+            return self.renew_answer if name == "renew" else printed("")
         if name == "terminate":
             if self.heeds_sigterm:
                 self._end(143)
-            return printed("")
-        if name == "bind":
-            self.bound.append(argv[-1])
             return printed("")
         assert name == "find", argv
         return printed("\n".join(item if " " in item else f"{item} - - 1" for item in self.marked))

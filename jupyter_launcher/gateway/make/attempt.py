@@ -282,7 +282,7 @@ class Making:
         except EngineError as error:
             info = self._engine.inspect(name) if error.status == _CONFLICT else None
             labels = None if info is None else PartLabels.of_container(info.labels, info.name)
-            if info is None or labels is None or labels.gateway_start == self._start:
+            if info is None or labels is None:
                 raise
             self._engine.remove(info.id)  # nobody else makes parts of this gateway while its name is ours
             return self._engine.create(config, name)

@@ -52,5 +52,6 @@ def _build(client: Any, name: str, certificates: Sequence[Path], arguments: Mapp
 
 if __name__ == "__main__":
     engine = docker.from_env(timeout=1800)
-    print(*build(engine, *sys.argv[1:3], [Path(item) for item in sys.argv[3:]]))
+    trixie, bookworm, *given = sys.argv[1:]
+    print(*build(engine, trixie, bookworm, [Path(item) for item in given]))
     engine.close()

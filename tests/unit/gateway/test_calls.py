@@ -30,7 +30,7 @@ Connect = Callable[..., Launcher]
 
 @pytest.fixture
 def jupyter(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeJupyter]:
-    monkeypatch.setattr(unit, "find_kernels", lambda _, options, __: dict.fromkeys(options.images, FOUND))
+    monkeypatch.setattr(unit, "find_kernels", lambda _, options, __, **_more: dict.fromkeys(options.images, FOUND))
     with FakeJupyter().serve() as found:
         found.specs = ["py"]
         monkeypatch.setattr(DockerEngine, "connect", lambda **_: found.engine)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
@@ -20,7 +21,9 @@ from jupyter_launcher import (
     GatewayNotRunningError,
     KernelImage,
     KernelImageError,
+    Mount,
     OptionError,
+    PipelineDirError,
     StopMethod,
     UnsupportedOptionError,
 )
@@ -281,6 +284,24 @@ def test_a_gateway_that_nobody_will_start_any_more_is_made_anew(make: Make, jupy
     assert len(names(jupyter)) == 3
 
 
+def test_a_gateway_whose_maker_is_dead_is_made_anew_at_once(
+    make: Make, jupyter: FakeJupyter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = make(gateway_id="team")
+    jupyter.engine.change(first.container_id, state="created")
+    monkeypatch.setattr(unit, "is_process_dead", lambda _: True)
+    assert make(gateway_id="team").start != first.start
+
+
+def test_a_gateway_that_is_paused_is_not_taken(make: Make, jupyter: FakeJupyter) -> None:
+    first = make(gateway_id="team")
+    jupyter.engine.change(first.container_id, state="paused")
+    with pytest.raises(GatewayNotRunningError, match="is paused") as caught:
+        make(gateway_id="team", seconds=600.0)
+    assert "docker unpause" in caught.value.hint
+    assert len(names(jupyter)) == 3
+
+
 def test_who_loses_the_race_for_the_name_takes_what_the_other_made(make: Make, jupyter: FakeJupyter) -> None:
     first = make(gateway_id="team")
     inspect = jupyter.engine.inspect
@@ -431,6 +452,74 @@ def test_an_image_without_a_kernel_is_told_before_anything_is_made(
     with pytest.raises(KernelImageError):
         make(network="own")
     assert {call for call, _ in jupyter.engine.calls} & {"create", "create_network"} == set()
+
+
+@pytest.mark.parametrize("isolation", ["environment", "kernel"])
+def test_a_read_only_pipeline_is_so_for_kernels_too(make: Make, jupyter: FakeJupyter, isolation: str) -> None:
+    made = make(isolation=isolation, read_only=True)
+    configs = [jupyter.engine.configs[made.running.name]]
+    if isolation == "environment":
+        configs += [config_of(jupyter, f"kernel-agent.unit.{made.running.gateway_id}.{number}") for number in (0, 1)]
+    else:
+        broker = config_of(jupyter, f"kernel-broker.unit.{made.running.gateway_id}").environment
+        pieces = (broker[f"JUPYTER_LAUNCHER_BROKER_{number}"] for number in range(len(broker)))
+        bodies = json.loads("".join(pieces))["kernels"].values()
+        mounts = [mount for body in bodies for mount in body["HostConfig"]["Mounts"]]
+        assert [mount["ReadOnly"] for mount in mounts if mount["Target"] == "/pipeline-dir"] == [True, True]
+    for config in configs:
+        assert [item.read_only for item in config.mounts if item.target == "/pipeline-dir"] == [True]
+
+
+def test_a_gateway_of_one_unit_with_a_session_has_its_start(make: Make) -> None:
+    assert make(session_start="start-1", session_id="one").start == "start-1"
+
+
+def test_a_gateway_that_ends_by_itself_is_told_and_not_its_agents(make: Make, jupyter: FakeJupyter) -> None:
+    """They end with code 0 as soon as it does."""
+    jupyter.kernelspecs = 503
+    jupyter.engine.log = "its own words"
+
+    def end(container_id: str) -> None:
+        if jupyter.engine.known[container_id].name.startswith("kernel-agent"):
+            jupyter.engine.end(container_id, 0)
+            jupyter.engine.end("kernel-gateway.unit.team", 3)
+
+    jupyter.engine.on_start = end
+    with pytest.raises(GatewayNotRunningError, match=r"the gateway .* ended with exit code 3"):
+        make(gateway_id="team", kernels={"one": "image"}, seconds=600.0)
+
+
+def test_a_fork_that_leaves_the_block_ends_nothing(
+    jupyter: FakeJupyter, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    block = run_gateway(jupyter.engine, EngineAddress(jupyter.engine), ask())
+    block.__enter__()
+    with monkeypatch.context() as fork:
+        fork.setattr(os, "getpid", lambda: 1)
+        block.__exit__(None, None, None)
+    assert len(names(jupyter)) == 3
+
+
+def test_limits_and_mounts_of_kernels_are_checked(make: Make, jupyter: FakeJupyter, tmp_path: Path) -> None:
+    jupyter.engine.traits = replace(jupyter.engine.traits, limits_memory=False)
+    with pytest.raises(OptionError, match="memory"):
+        make()
+    jupyter.engine.traits = replace(jupyter.engine.traits, limits_memory=True)
+    outside = Mount(source="/usr", target="/data")
+    with pytest.raises(PipelineDirError, match=r'kernels\["one"\]\.mounts'):
+        make(kernels={"one": KernelImage("image", mounts=[outside])}, rules=DirectoryRules(roots=(tmp_path.parent,)))
+    assert jupyter.engine.configs == {}
+
+
+def test_a_launcher_in_a_container_is_on_no_network_that_is_made(
+    make: Make, jupyter: FakeJupyter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = container(name="mine", mounts={str(tmp_path): str(tmp_path)})
+    monkeypatch.setattr(EngineAddress, "find_own_container", lambda *_, **__: own)
+    with pytest.raises(OptionError, match="runs in container mine") as caught:
+        make(network="own")
+    assert caught.value.option == "network"
+    assert jupyter.engine.own_networks == {}
 
 
 def test_kernels_need_numbers_and_a_directory_that_all_may_label(make: Make) -> None:
