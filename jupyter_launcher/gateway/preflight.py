@@ -40,6 +40,7 @@ _MOST_KNOWN = 256
 _SHOWN_LINES = 10
 _SHOWN = 2000  # characters
 _NOT_FOUND = 127  # the exit code of a container whose program is not there
+_NO_FIRST = "failed to exec pid1: No such file"  # catatonit, Podman's init, names no program
 _OTHER_MACHINE = re.compile(r"exec format error", re.IGNORECASE)
 # As tini, runc and crun say it; and not as a shell says it of another program.
 _NO_SHELL = re.compile(
@@ -200,7 +201,7 @@ def _describe_unseen(printed: str, code: int | None, info: ContainerInfo | None)
         described = said, 'give KernelImage(entrypoint=False), or let it end in `exec "$@"`'
     if described is None and code is None:
         return _describe_slow(printed)
-    if described is None and code == _NOT_FOUND:
+    if described is None and (code == _NOT_FOUND or _NO_FIRST in printed):
         described = _NO_SH
     said, hint = described or (f"ran nothing: exit code {code}", "see what its `sh` does there")
     return _UnseenError(said, hint, _cut(printed))

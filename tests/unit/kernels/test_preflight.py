@@ -248,6 +248,7 @@ def test_an_entrypoint_that_does_not_end() -> None:
         ("", 127),
         ("[FATAL tini (7)] exec sh failed: No such file or directory\n", 127),
         ("[FATAL tini (7)] exec /bin/sh failed: No such file or directory\n", 127),
+        ("ERROR (catatonit:2): failed to exec pid1: No such file or directory\n", 1),
         ("exec container process `/bin/sh`: No such file or directory\n", 127),
     ],
 )
