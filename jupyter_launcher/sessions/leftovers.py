@@ -20,6 +20,7 @@ from jupyter_launcher.sessions.kernels.leftovers import (
     find_lost_networks,
     find_lost_parts,
     has_live_gateway,
+    is_bound,
     list_networks,
 )
 from jupyter_launcher.spec.container import DEFAULT_NETWORK
@@ -128,6 +129,8 @@ class _Judge:
             age = self.now - item.created
             is_lost = labels.kind == "record" and labels.of not in there
             reason = item.state if is_lost else _find_reason(item, labels, age, self.keep)
+            if not reason and is_bound(self.context, item, labels):  # then its session is looked for after this
+                reason = "orphaned"
             if reason and age >= self.min_age and not self._is_wanted(item, labels):
                 session_id = labels.gateway.session_id if labels.gateway else ""
                 found.append((item, _describe(item, labels.kind, reason, session_id)))

@@ -8,19 +8,22 @@ from dataclasses import dataclass
 
 from jupyter_launcher.engine.traits import ListedNetwork
 from jupyter_launcher.engine.types import ListedContainer
-from jupyter_launcher.errors import EngineError, EngineUnavailableError
+from jupyter_launcher.errors import EngineError, EngineUnavailableError, ExecError
 from jupyter_launcher.host.process import is_process_dead
 from jupyter_launcher.models import ReapedSession, SessionState
 from jupyter_launcher.sessions.context import Context
+from jupyter_launcher.spec.checks import RUN_DIR
 from jupyter_launcher.spec.kernels.labels import PartLabels, part_filter, start_filter
 from jupyter_launcher.spec.labels import ToolLabels
+from jupyter_launcher.waiting import Deadline
 
-__all__ = ["Gateways", "find_lost_networks", "find_lost_parts", "has_live_gateway", "list_networks"]
+__all__ = ["Gateways", "find_lost_networks", "find_lost_parts", "has_live_gateway", "is_bound", "list_networks"]
 
 _log = logging.getLogger("jupyter_launcher")
 
 _MAKING_SECONDS = 60.0
 """From an own network to the gateway that is to be on it: one call of the engine, or two."""
+_LOOK_SECONDS = 5.0
 _ORDER = ("broker", "agent", "kernel")  # a broker makes kernels, so it is the first to go
 
 
@@ -78,6 +81,17 @@ def has_live_gateway(context: Context, item: ListedContainer) -> bool:
         and SessionState.of_container(found.state) is not SessionState.EXITED
         for found in context.engine.containers(start_filter(labels.gateway_start))
     )
+
+
+def is_bound(context: Context, item: ListedContainer, labels: ToolLabels) -> bool:
+    """Whether a gateway runs that is one unit with a session, and was told where that listens: it was started."""
+    if labels.gateway is None or not labels.gateway.session_start or item.state != "running":
+        return False
+    look = ("sh", "-c", '[ -s "$1" ]', "bound", f"{RUN_DIR}/session")
+    try:
+        return context.engine.exec(item.id, look, Deadline(_LOOK_SECONDS), check=False).exit_code == 0
+    except (ExecError, EngineError):  # it has just ended, or nobody can tell
+        return False
 
 
 def list_networks(context: Context) -> list[ListedNetwork]:

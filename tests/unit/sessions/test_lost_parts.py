@@ -11,7 +11,7 @@ from jupyter_launcher import GatewaySummary, KernelSummary, ReapedSession, StopM
 from jupyter_launcher.models import Gateway
 from jupyter_launcher.sessions.context import Context
 from jupyter_launcher.sessions.leftovers import list_gateways, reap_leftovers
-from tests.unit.fakes import NOW, FakeEngine, refusal, session_info, session_labels
+from tests.unit.fakes import NOW, FakeEngine, not_run, printed, refusal, session_info, session_labels
 from tests.unit.sessions.units import (
     ALIVE,
     DEAD,
@@ -211,10 +211,31 @@ def test_the_gateway_of_a_session_that_is_gone_is_lost_whoever_made_it(
     has_session: bool,  # noqa: FBT001 - a case
 ) -> None:
     made = add_gateway(engine, "s1", age=age, known={"session_start": "s1", "session_id": "one"})
+    engine.run = lambda *_: printed("", 1)
     if has_session:
         labels = session_labels(Gateway(name=made.name, url="http://172.17.0.9:8888", container_id=made.id))
         engine.known["5" * 64] = session_info(labels, id="5" * 64)
     assert [reason for _, reason, _ in told(reap(context))] == (["orphaned"] if is_lost and not has_session else [])
+
+
+@pytest.mark.parametrize(
+    ("answer", "has_session", "is_lost"),
+    [(printed(""), False, True), (printed(""), True, False), (printed("", 1), False, False), (not_run(), False, False)],
+    ids=["bound", "in use", "being made", "no sh"],
+)
+def test_a_gateway_whose_session_was_started_and_is_gone_is_lost_at_once(
+    context: Context,
+    engine: FakeEngine,
+    answer: Any,
+    has_session: bool,  # noqa: FBT001 - a case
+    is_lost: bool,  # noqa: FBT001 - a case
+) -> None:
+    made = add_gateway(engine, "s1", age=1.0, known={"session_start": "s1", "session_id": "one"})
+    engine.run = lambda *_: answer
+    if has_session:
+        labels = session_labels(Gateway(name=made.name, url="http://172.17.0.9:8888", container_id=made.id))
+        engine.known["5" * 64] = session_info(labels, id="5" * 64)
+    assert [reason for _, reason, _ in told(reap(context))] == (["orphaned"] if is_lost else [])
 
 
 def test_a_part_whose_gateway_is_there_by_now_is_left_alone(
