@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +137,9 @@ def end(process: subprocess.Popen[bytes]) -> None:
 
 
 def config(setting: Setting, port: int, hub_port: int, proxy_port: int) -> dict[str, Any]:
-    bridge = setting.client.networks.get("bridge").attrs["IPAM"]["Config"][0]["Gateway"]
+    network = setting.client.networks.get("bridge").attrs["IPAM"]["Config"][0]
+    # An engine that was never started before leaves the first out, and takes the first address of the subnet.
+    bridge = network.get("Gateway") or str(next(ip_network(network["Subnet"]).hosts()))
     return {
         "JupyterHub": {
             "ip": "127.0.0.1",

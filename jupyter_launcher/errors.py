@@ -111,9 +111,11 @@ class LauncherError(Exception):
         log_tail: str = getattr(self, "log_tail", "")
         return f"{text}. The log ends:\n{log_tail}" if log_tail else text
 
-    # OSError (so TimeoutError) sets no args for a class with an __init__ of its own, and would
-    # then be unpickled without a message.
     def __reduce__(self) -> tuple[Any, ...]:
+        """All of its values: OSError, so TimeoutError, sets no args for a class with an ``__init__`` of its own.
+
+        It would be unpickled without a message.
+        """
         return _restore, (type(self), self.__dict__)
 
 
@@ -184,7 +186,6 @@ class PortInUseError(EngineError):
     host_port: int = 0
 
 
-@dataclass(eq=False)
 class PlacementError(EngineError):
     """No node of the swarm takes the session in time: none that is ready and active fits the constraints."""
 
@@ -217,7 +218,6 @@ class GatewayError(LauncherError):
     command_exit_code: ClassVar[int] = 6
 
 
-@dataclass(eq=False)
 class GatewayNotFoundError(GatewayError):
     """No container has this name or id."""
 
@@ -298,7 +298,6 @@ class ServerError(LauncherError):
     command_exit_code: ClassVar[int] = 7
 
 
-@dataclass(eq=False)
 class ServerStartError(ServerError):
     """The server ended before it was ready."""
 
@@ -367,7 +366,6 @@ class SessionUnreadableError(SessionError):
     label: str = ""
 
 
-@dataclass(eq=False)
 class StartCancelledError(SessionError):
     """The ``cancel`` of a start was set. The start has removed what it made, or the message names what may be left."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from jupyter_launcher.cli.values import KERNEL_FIELDS
+from jupyter_launcher.cli.words.kernels import KERNEL_FIELDS
 from jupyter_launcher.errors import KernelImageError, LauncherError, OptionError
 from jupyter_launcher.spec.options import SPELLINGS
 
@@ -52,10 +52,12 @@ _WORD = re.compile(
     rf"|(?:{'|'.join(name for name in _FLAGS if name not in _OF_SWARM)})(?= was ))"
 )
 _PLACE = "{connection_file}"  # in the command of a kernel
-_OF_A_KERNEL = re.compile(r"kernels\[\"(?P<kernel>[^\"]*)\"\](?:\.(?P<field>[a-z_]+))?")
+_OF_A_KERNEL = re.compile(r"kernels\[(?P<quote>[\"'])(?P<kernel>[^\"']*)(?P=quote)\](?:\.(?P<field>[a-z_]+))?")
 _KERNEL_WORDS = {field: word for word, field in KERNEL_FIELDS.items()}
 # What has the name of an option, and is a field of a kernel.
-_KERNEL_FIELD = re.compile(rf"{_BEFORE}(?:KernelImage\()?\b(?P<field>{'|'.join(_KERNEL_WORDS)})(?P<rest>=False\)|=|\b)")
+_KERNEL_FIELD = re.compile(
+    rf"{_BEFORE}(?P<class>KernelImage\()?\b(?P<field>{'|'.join(_KERNEL_WORDS)})\b(?(class)=(?P<value>[^()]*)\))"
+)
 
 
 def respell(error: LauncherError) -> None:
@@ -75,7 +77,8 @@ def respell(error: LauncherError) -> None:
 
 def _hold_field(found: re.Match[str]) -> str:
     """A field of a kernel as the command writes it, behind a mark that keeps it from being taken for an option."""
-    return f"\0{_KERNEL_WORDS[found['field']]}{'=false' if found['rest'] == '=False)' else found['rest']}"
+    value = "" if found["value"] is None else f"={found['value'].replace('False', 'false')}"
+    return f"\0{_KERNEL_WORDS[found['field']]}{value}"
 
 
 def _respell_text(text: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from jupyter_launcher.engine.errors import FORBIDDEN
 from jupyter_launcher.engine.protocol import Engine
 from jupyter_launcher.engine.types import ListedContainer
 from jupyter_launcher.errors import EngineError, EngineUnavailableError
@@ -99,10 +100,20 @@ def remove_unit(engine: Engine, gateway_start: str, gateway: str | None = None) 
         if errors or not (parts := find_parts(engine, gateway_start)):
             break
     remove_all(dict.fromkeys([*([] if gateway is None else [gateway]), *gateways]), engine.remove)
-    remove_all((item.id for item in engine.networks(start_filter(gateway_start))), engine.remove_network)
+    remove_all(_find_networks(engine, gateway_start), engine.remove_network)
     if errors:
         raise errors[0]
     return tuple(removed)
+
+
+def _find_networks(engine: Engine, gateway_start: str) -> list[str]:
+    """The ids of the own networks of a start; none where a proxy forbids to ask, which forbids to make one too."""
+    try:
+        return [item.id for item in engine.networks(start_filter(gateway_start))]
+    except EngineError as error:
+        if error.status not in FORBIDDEN:
+            raise
+        return []
 
 
 def _try(remove: Callable[[str], None], found: str) -> EngineError | None:

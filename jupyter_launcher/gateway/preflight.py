@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -34,7 +34,9 @@ from jupyter_launcher.waiting import Deadline
 
 __all__ = ["check_kernel_limits", "check_kernel_mount_points", "check_kernel_mounts", "find_kernels"]
 
+_SCRIPT = "kernels/look_at_kernels.sh"
 _LOOK_SECONDS = 30.0
+_MOST_KNOWN = 256
 _SHOWN_LINES = 10
 _SHOWN = 2000  # characters
 _NOT_FOUND = 127  # the exit code of a container whose program is not there
@@ -60,7 +62,9 @@ class _UnseenError(Exception):
         self.output = output
 
 
-def find_kernels(engine: Engine, options: KernelOptions, user: str) -> Mapping[str, FoundKernel]:
+def find_kernels(
+    engine: Engine, options: KernelOptions, user: str, *, known: MutableMapping[object, Seen] | None = None
+) -> Mapping[str, FoundKernel]:
     """The kernel of each image, by the look of a short-lived container without a network, all at once.
 
     The containers have the limits of the kernels, so that an engine refuses now what it would refuse later. The images
@@ -70,6 +74,7 @@ def find_kernels(engine: Engine, options: KernelOptions, user: str) -> Mapping[s
         engine: that has them.
         options: as they were checked.
         user: of the kernels, ``uid:gid``.
+        known: what was seen before: nobody looks again for the same. None: each is looked at.
 
     Raises:
         KernelImageError: an image has no kernel, more than one and none named ``python3``, or not what its isolation
@@ -82,7 +87,8 @@ def find_kernels(engine: Engine, options: KernelOptions, user: str) -> Mapping[s
     for config in configs.values():
         if config not in looks:
             looks.append(config)
-    results = map_at_once(partial(_try_look, engine), looks, threads=len(looks))
+    look = partial(_try_look, engine, {} if known is None else known)
+    results = map_at_once(look, looks, threads=len(looks))
     needs_python = options.isolation == "environment"
     return {
         name: _find(name, image, results[looks.index(configs[name])], needs_python=needs_python)
@@ -91,10 +97,9 @@ def find_kernels(engine: Engine, options: KernelOptions, user: str) -> Mapping[s
 
 
 def _look_config(image: KernelImage, user: str, proxies: HiddenTexts) -> ContainerConfig:
-    script = read_script("kernels/look_at_kernels.sh")
     return ContainerConfig(
         image=image.image,
-        entrypoint=("sh", "-c", script, "look", image.argv[0] if image.argv else ""),
+        entrypoint=("sh", "-c", read_script(_SCRIPT), "look", image.argv[0] if image.argv else ""),
         keep_entrypoint=image.entrypoint,
         user=user,
         working_dir="/",
@@ -130,12 +135,23 @@ def _of_kernel(name: str, error: OptionError) -> OptionError:
     return OptionError(msg, hint=error.hint, option="kernels")
 
 
-def _try_look(engine: Engine, config: ContainerConfig) -> Seen | _UnseenError | OptionError:
+def _try_look(
+    engine: Engine, known: MutableMapping[object, Seen], config: ContainerConfig
+) -> Seen | _UnseenError | OptionError:
     """What is in an image, or why nobody can look: of several errors the first kernel's is told, not the first."""
+    # Another image may have the name by now. No repr of a configuration has the environment.
+    look = (engine.images.find(config.image), repr(config), frozenset(config.environment.items()))
+    found = known.get(look)
+    if found is not None:
+        return found
     try:
-        return _run_look(engine, config)
+        found = _run_look(engine, config)
     except (_UnseenError, OptionError) as error:
         return error
+    if len(known) >= _MOST_KNOWN:
+        known.clear()
+    known[look] = found
+    return found
 
 
 def _run_look(engine: Engine, config: ContainerConfig) -> Seen:
@@ -203,8 +219,9 @@ def _describe_words(text: str) -> tuple[str, str] | None:
 
 
 def _cut(printed: str, mark: str = "\0") -> str:
-    """The last lines that others than the look have printed."""
-    lines = [line for line in printed.strip().splitlines() if mark not in line]
+    """The last lines that others than the look have printed; some print the arguments that they get."""
+    text = printed.replace(read_script(_SCRIPT), "...")
+    lines = [line for line in text.strip().splitlines() if mark not in line]
     return "\n".join(lines[-_SHOWN_LINES:])[-_SHOWN:]
 
 

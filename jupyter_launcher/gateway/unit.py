@@ -10,13 +10,14 @@ from jupyter_launcher.acts import leaves, shielded
 from jupyter_launcher.engine.protocol import Engine
 from jupyter_launcher.engine.types import ContainerInfo
 from jupyter_launcher.errors import GatewayConflictError, GatewayError, GatewayNotRunningError
-from jupyter_launcher.gateway.make.attempt import MAKING_SECONDS, Making, TakenError
+from jupyter_launcher.gateway.make.attempt import Making, TakenError
 from jupyter_launcher.gateway.make.ready import Awaited, find_url_of, wait_until_ready
 from jupyter_launcher.gateway.make.request import GatewayPlan, GatewayRequest, MadeGateway, plan_gateway
 from jupyter_launcher.gateway.parts import remove_unit
-from jupyter_launcher.gateway.preflight import find_kernels
+from jupyter_launcher.gateway.preflight import check_kernel_mount_points, find_kernels
 from jupyter_launcher.host.address import EngineAddress
 from jupyter_launcher.host.process import is_process_dead
+from jupyter_launcher.spec.kernels.found import FoundKernel
 from jupyter_launcher.spec.kernels.labels import GatewayLabels
 from jupyter_launcher.spec.labels import ToolLabels, gateway_name
 from jupyter_launcher.spec.server import RUN_DIR
@@ -25,6 +26,8 @@ from jupyter_launcher.waiting import Deadline, NotYetError, attempts
 __all__ = ["MadeGateway", "bind_session", "make_gateway", "remove_gateway"]
 
 _ID_LENGTH = 12
+_MAKING_SECONDS = 60.0
+"""Between the create of a gateway and its start lies one call to the engine."""
 _BIND = 'umask 077; printf %s "$2" >"$1/session.new" && mv -f "$1/session.new" "$1/session"'
 
 
@@ -42,7 +45,10 @@ def make_gateway(engine: Engine, address: EngineAddress, request: GatewayRequest
     found = None if name is None else _find_running(engine, address, plan, name, Deadline(request.seconds))
     if found is not None:
         return found
-    kernels = {} if request.kernels is None else find_kernels(engine, request.kernels, plan.folder.user)
+    kernels: Mapping[str, FoundKernel] = {}
+    if request.kernels is not None:
+        check_kernel_mount_points(engine, address, request.kernels, plan.folder.path, plan.folder.user)
+        kernels = find_kernels(engine, request.kernels, plan.folder.user, known=address.kernels_seen)
     taken: TakenError | None = None
     deadline = Deadline(request.seconds)
     for attempt in attempts(deadline, NotYetError):
@@ -80,13 +86,13 @@ def _find_running(
                 return _join(engine, address, plan, info, labels.gateway, deadline)
             _remove(engine, name, labels.gateway.start, info.id)
             return None
-    msg = f"gateway {gateway_id} was created, and not started within {deadline.seconds:g} s"
+    msg = f"gateway {gateway_id} is there, and did not come to run within {deadline.seconds:g} s"
     raise GatewayNotRunningError(msg, hint="ask again, or stop_gateway", gateway=name, state="created")
 
 
 def _is_abandoned(engine: Engine, info: ContainerInfo, labels: ToolLabels) -> bool:
     """Whether nobody will start a container that was created."""
-    return is_process_dead(labels.process) is True or engine.now() - info.created > MAKING_SECONDS
+    return is_process_dead(labels.process) is True or engine.now() - info.created > _MAKING_SECONDS
 
 
 def _join(

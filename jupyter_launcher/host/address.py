@@ -21,6 +21,7 @@ from jupyter_launcher.errors import EngineError, EngineUnavailableError, OptionE
 from jupyter_launcher.host.mountinfo import read_mountinfo
 from jupyter_launcher.spec.checks import LOOPBACK, SERVER_PORT
 from jupyter_launcher.spec.container import DEFAULT_NETWORK, PORT_KEY
+from jupyter_launcher.spec.kernels.found import Seen
 from jupyter_launcher.waiting import Deadline, call_within
 
 __all__ = ["EngineAddress", "bracket", "has_address_in", "is_in_container"]
@@ -39,6 +40,7 @@ class EngineAddress:
 
     Attributes:
         ids_inside: for the uid and the gid of an owner, as this process sees them, those that containers see.
+        kernels_seen: for each look into an image of kernels, what was seen.
         has_nodes: the containers are on several hosts, and nobody knows before on which a new one will be.
     """
 
@@ -46,6 +48,7 @@ class EngineAddress:
 
     def __init__(self, engine: Engine) -> None:
         self.ids_inside: dict[tuple[int, int], tuple[int, int]] = {}
+        self.kernels_seen: dict[object, Seen] = {}
         self._engine = engine
         self._own_container: ContainerInfo | None = None
         self._is_asked = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from pathlib import Path
-from typing import Literal, NoReturn, TypeAlias, cast
+from typing import Any, Literal, NoReturn, TypeAlias, cast
 
 import pytest
 
@@ -15,7 +15,7 @@ __all__ = [
     "is_notebook",
     "may_reuse",
     "pytest_addoption",
-    "read_kernels",
+    "read_kernel_options",
     "read_option",
     "read_scope",
     "read_start_timeout",
@@ -75,7 +75,7 @@ def read_option(config: pytest.Config, name: str) -> str:
     return value
 
 
-def read_kernels(config: pytest.Config) -> dict[str, str] | None:
+def _read_kernels(config: pytest.Config) -> dict[str, str] | None:
     """The names of kernels that run in containers, and their images; None: none do.
 
     Raises:
@@ -89,6 +89,11 @@ def read_kernels(config: pytest.Config) -> dict[str, str] | None:
             raise pytest.UsageError(msg)
         found[name] = image
     return found or None
+
+
+def read_kernel_options(config: pytest.Config) -> dict[str, Any]:
+    """The fields ``kernels`` and ``isolation`` of a ``LauncherConfig``."""
+    return {"kernels": _read_kernels(config), "isolation": read_option(config, "isolation")}
 
 
 def read_scope(fixture_name: str, config: pytest.Config) -> Scope:  # noqa: ARG001 - pytest hands it over by name
@@ -163,6 +168,6 @@ def check_options(config: pytest.Config) -> None:
     """
     for name in _CHOICES:
         read_option(config, name)
-    read_kernels(config)
+    _read_kernels(config)
     read_start_timeout(config)
     is_notebook(config, config.rootpath)

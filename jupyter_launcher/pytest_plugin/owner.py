@@ -18,7 +18,7 @@ from jupyter_launcher.errors import SessionNotFoundError, SessionUnreadableError
 from jupyter_launcher.gateway.parts import remove_unit
 from jupyter_launcher.host.process import is_process_dead, process_mark
 from jupyter_launcher.launcher import Launcher
-from jupyter_launcher.spec.kernels.labels import GATEWAY_START, PartLabels
+from jupyter_launcher.spec.kernels.labels import PartLabels
 from jupyter_launcher.spec.labels import SessionLabels, ToolLabels, owner_filter, owner_of
 
 __all__ = ["owner_id", "reap_dead_runs"]
@@ -49,10 +49,16 @@ def reap_dead_runs(engine: Engine, open_launcher: Callable[[str], Launcher]) -> 
     listed = engine.containers(owner_filter())
     dead = [item for item in listed if _is_of_dead_run(engine, item)]
     used = _units(item for item in listed if item not in dead)
-    dead.sort(key=lambda item: GATEWAY_START in item.labels)  # a session's stop removes what is of one unit with it
-    return [
-        item.name for item in dead if item.labels.get(GATEWAY_START) not in used and _end(engine, item, open_launcher)
-    ]
+    dead.sort(key=lambda item: bool(_unit_of(item)))  # a session's stop removes what is of one unit with it
+    return [item.name for item in dead if _unit_of(item) not in used and _end(engine, item, open_launcher)]
+
+
+def _unit_of(item: ListedContainer) -> str:
+    """What all of a gateway has in common: the start that it is of; empty for what is no part of one."""
+    part, tool = PartLabels.of_container(item.labels, item.name), ToolLabels.of_container(item.labels, item.name)
+    if part is not None:
+        return part.gateway_start
+    return "" if tool is None or tool.gateway is None else tool.gateway.start
 
 
 def _units(listed: Iterable[ListedContainer]) -> set[str]:
@@ -87,11 +93,10 @@ def _has_lease(item: ListedContainer) -> bool:
 
 def _end(engine: Engine, item: ListedContainer, open_launcher: Callable[[str], Launcher]) -> bool:
     """Remove what is of a gateway, with all of its parts, or of a pool; stop a session; False for what is neither."""
-    tool, part = ToolLabels.of_container(item.labels, item.name), PartLabels.of_container(item.labels, item.name)
-    start = tool.gateway.start if tool is not None and tool.gateway is not None else part.gateway_start if part else ""
-    if start:
-        remove_unit(engine, start)
+    if unit := _unit_of(item):
+        remove_unit(engine, unit)
         return True
+    tool = ToolLabels.of_container(item.labels, item.name)
     if tool is not None and tool.kind != "record":
         engine.remove(item.id)
         return True

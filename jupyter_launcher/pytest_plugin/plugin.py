@@ -14,7 +14,7 @@ import shutil
 import uuid
 from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
@@ -24,7 +24,7 @@ from jupyter_launcher.pytest_plugin.options import (
     find_obstacle,
     is_notebook,
     may_reuse,
-    read_kernels,
+    read_kernel_options,
     read_option,
     read_scope,
     read_start_timeout,
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
     from jupyter_launcher.launcher import Launcher
     from jupyter_launcher.models import RunningGateway, Volume
-    from jupyter_launcher.models.kernels import Isolation
     from jupyter_launcher.pytest_plugin.reuse import Reuse
     from jupyter_launcher.pytest_plugin.run import Run
     from jupyter_launcher.sessions.session import Session
@@ -185,8 +184,7 @@ def jupyter_launcher_config(pytestconfig: pytest.Config) -> LauncherConfig:
     return LauncherConfig(
         image=read_option(pytestconfig, "image") or None,
         gateway_image=read_option(pytestconfig, "gateway_image") or None,
-        kernels=read_kernels(pytestconfig),
-        isolation=cast("Isolation", read_option(pytestconfig, "isolation")),
+        **read_kernel_options(pytestconfig),
     )
 
 
@@ -312,7 +310,6 @@ def jupyter_server_factory(
     if jupyter_launcher_config.gateway is not None or _uses_own_gateway(request, jupyter_launcher_config):
         defaults["gateway"] = request.getfixturevalue("jupyter_gateway")
     defaults |= jupyter_launcher_config.options
-    node = request.node
     with contextlib.ExitStack() as stack:
 
         def start(
@@ -328,7 +325,8 @@ def jupyter_server_factory(
                     raise
                 # The message and the report say what failed; the traceback is long, and all in this library.
                 raise error.with_traceback(None) from None
-            stack.callback(lambda: _jupyter_run.finish(session, node.name or "all tests", failed=has_failed(node)))
+            name = request.node.name or "all tests"
+            stack.callback(lambda: _jupyter_run.finish(session, name, failed=has_failed(request.node)))
             return session
 
         yield start

@@ -26,9 +26,9 @@ def describe_namespace(
         sessions = engine.containers(*SessionLabels.filters(namespace))
         gateways = dict.fromkeys(item.id for item in engine.containers(gateway_filter(namespace)))
         parts = [
-            (item.id, labels.kind)
+            (item.id, part.kind)
             for item in sessions
-            if (labels := PartLabels.of_container(item.labels, item.name)) is not None
+            if (part := PartLabels.of_container(item.labels, item.name)) is not None
         ]
     except LauncherError as error:
         yield "jupyter sessions", f"not known: {error}"
@@ -49,8 +49,8 @@ def describe_namespace(
         yield title, describe_container(engine, item.id, log_lines=log_lines)
     for gateway in gateways:
         yield "jupyter gateway", describe_container(engine, gateway, log_lines=log_lines)
-    for part, kind in parts:
-        yield f"jupyter gateway: {kind}", describe_container(engine, part, log_lines=log_lines)
+    for container, kind in parts:
+        yield f"jupyter gateway: {kind}", describe_container(engine, container, log_lines=log_lines)
 
 
 def describe_container(engine: Engine, name: str, *, log_lines: int) -> str:

@@ -80,6 +80,17 @@ def reap_leftovers(
     context: Context, *, min_age: float, keep: Collection[str] | None, owner: str | None, dry_run: bool
 ) -> list[ReapedSession]:
     """Remove what is ours, is no session, and is needed by nobody any more, as ``Launcher.reap`` says."""
+    found, networks = _find_leftovers(context, min_age, keep, owner)
+    if dry_run:
+        return [*(leftover for _, leftover in found), *networks]
+    removed = [_remove(context, item, leftover, keep or ()) for item, leftover in found]
+    return [*removed, *(_remove_network(context, leftover) for leftover in networks)]
+
+
+def _find_leftovers(
+    context: Context, min_age: float, keep: Collection[str] | None, owner: str | None
+) -> tuple[list[tuple[ListedContainer, ReapedSession]], list[ReapedSession]]:
+    """Containers that nobody needs any more, in the order in which they are removed, and then networks."""
     networks = list_networks(context)  # each before its gateway is listed: that one is made after it
     listed = context.engine.containers(*SessionLabels.filters(context.namespace))
     # After those that may use a gateway, and after the parts of gateways.
@@ -91,11 +102,7 @@ def reap_leftovers(
     starts = judge.sort_gateways(gateways, [item for item, _ in found])
     found += find_lost_parts(listed, starts, now=now, min_age=min_age, owner=owner)
     found += judge.find(helpers, ("helper",))
-    lost = find_lost_networks(networks, starts, context.namespace, now=now, min_age=min_age, owner=owner)
-    if dry_run:
-        return [leftover for _, leftover in (*found, *lost)]
-    removed = [_remove(context, item, leftover, keep or ()) for item, leftover in found]
-    return [*removed, *(_remove_network(context, leftover) for _, leftover in lost)]
+    return found, find_lost_networks(networks, starts, context.namespace, now=now, min_age=min_age, owner=owner)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -265,5 +272,5 @@ def _find_objection(
     if leftover.kind == "part" and has_live_gateway(context, item):
         return "its gateway is there"
     labels = ToolLabels.of_container(item.labels, item.name)
-    is_gateway = leftover.kind == "gateway" and labels is not None
-    return "it is wanted" if is_gateway and _is_wanted(context, item, labels, keep) else ""
+    is_wanted = labels is not None and labels.kind == "gateway" and _is_wanted(context, item, labels, keep)
+    return "it is wanted" if is_wanted else ""

@@ -237,7 +237,7 @@ def _make_session(
                 unit.bind(info)
             _warn(context, planned, info, server.warnings, reporter)
             context.servers.remember(info, server.info)
-            return Session(
+            session = Session(
                 info,
                 planned.labels,
                 server.info,
@@ -246,6 +246,9 @@ def _make_session(
                 warnings=tuple(reporter.warnings),
                 joined=False,
             )
+            if unit is not None:
+                unit.is_kept = True
+            return session
 
 
 def plan_session(

@@ -46,7 +46,6 @@ SESSION_ID = LABEL_PREFIX + "session-id"
 _UNIQUE_LENGTH = 12
 _OWN_IMAGE = re.compile(r"jupyter-launcher/jupyter-server:\d+(\.\d+)+\S*")
 """The default image of some version of the library."""
-_SPELLED = {"idle": "kernel_idle"}
 _IDENTITY = re.compile(r"[0-9]+:[0-9]+")
 
 
@@ -207,7 +206,7 @@ def _flatten(options: Mapping[str, object]) -> Mapping[str, object]:
         return options
     images = kernels.get("images")
     named = {f"kernels[{name!r}]": image for name, image in images.items()} if isinstance(images, Mapping) else {}
-    inner = {_SPELLED.get(name, name): value for name, value in kernels.items() if name != "images"}
+    inner = {("kernel_idle" if name == "idle" else name): kernels[name] for name in kernels if name != "images"}
     return {name: value for name, value in options.items() if name != "kernels"} | inner | named
 
 

@@ -247,6 +247,27 @@ def test_each_websocket_has_an_identity_of_its_own(client: Any) -> None:
     assert output.splitlines() == [one, one, "set()"]
 
 
+# Run in a container of the image: what a connection does when its websocket is open.
+OPENED = """
+from jupyter_launcher_kernels.connection import WebsocketConnection, ZMQChannelsWebsocketConnection
+from jupyter_server.services.kernels.websocket import KernelWebsocketHandler
+
+class Handler(KernelWebsocketHandler):
+    def __init__(self): pass
+    def set_nodelay(self, value): print("nodelay", value)
+
+ZMQChannelsWebsocketConnection.connect = lambda self: "connected"
+connection = WebsocketConnection.__new__(WebsocketConnection)
+connection.set_trait("websocket_handler", Handler())
+print(connection.connect())
+"""
+
+
+def test_small_messages_are_sent_at_once(client: Any) -> None:
+    output = output_of(client, DEFAULT_GATEWAY_IMAGE, ["python3", "-c", OPENED])
+    assert output.splitlines() == ["nodelay True", "connected"]
+
+
 def test_a_page_that_gives_up_its_first_websocket_gets_its_answer_by_the_second(
     start: Callable[..., Session], gateway: str
 ) -> None:

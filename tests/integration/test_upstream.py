@@ -149,6 +149,10 @@ LEANS_ON = {
         for connection in (ZMQChannelsWebsocketConnection, GatewayWebSocketConnection):
             assert "websocket_handler" in connection.class_trait_names()
             assert "self.websocket_handler.write_message" in inspect.getsource(connection)
+        # A websocket sends small messages at once: the server takes that back before it is opened.
+        from tornado.http1connection import HTTP1Connection
+        assert "self.stream.set_nodelay(False)" in inspect.getsource(HTTP1Connection)
+        assert "self.set_nodelay(" not in inspect.getsource(KernelWebsocketHandler)
     """,
     "claim": """
         import inspect
@@ -323,5 +327,29 @@ def test_a_patch_says_why_it_is_there_and_when_it_goes(name: str) -> None:
 def test_what_a_patch_leans_on_is_in_the_image(name: str, client: Any, launcher: Launcher) -> None:
     applied = [read_script(f"patches/{patch}.py") for patch in APPLIED.get(name, ())]
     code = "\n".join([*applied, textwrap.dedent(LEANS_ON[name])])
+    assert run_beside_server(client, launcher, code) == ""
+
+
+# Run in the server's Python, after the patch: a websocket that is opened, by a browser and by a client of ours.
+OPENED = """
+import asyncio
+from unittest import mock
+from jupyter_server.services.kernels.websocket import KernelWebsocketHandler
+for record in (None, mock.Mock(connection=mock.Mock(), handler=None, messages=[])):
+    handler = mock.Mock(spec=KernelWebsocketHandler, _launcher_record=record, connection=mock.AsyncMock())
+    try:
+        asyncio.run(KernelWebsocketHandler.open(handler, "kernel"))
+    except (TypeError, KeyError, AttributeError):  # it is none, behind the first line
+        pass
+    handler.set_nodelay.assert_called_once_with(True)
+"""
+
+
+def test_a_websocket_sends_small_messages_at_once(client: Any, launcher: Launcher) -> None:
+    assert run_beside_server(client, launcher, read_script("patches/resume.py") + OPENED) == ""
+
+
+def run_beside_server(client: Any, launcher: Launcher, code: str) -> str:
+    """What code prints in the Python that the server has."""
     command = ["sh", "-c", 'exec "$(head -n 1 "$(command -v jupyter-lab)" | cut -c 3-)" -c "$1"', "sh", code]
-    assert output_of(client, launcher.image, command).strip() == ""
+    return output_of(client, launcher.image, command).strip()

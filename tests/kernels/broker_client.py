@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import zmq
-from jupyter_client.blocking import BlockingKernelClient
+from jupyter_client.blocking.client import BlockingKernelClient
 
 SOCKET = "/run/jupyter-launcher-broker/broker.sock"
 
@@ -78,11 +78,27 @@ class Connection:
 
     def client(self) -> BlockingKernelClient:
         """A client of the kernel, which answers."""
+        for port in self.answer["ports"].values():
+            self._wait_for(port)
         client = BlockingKernelClient()
-        client.load_connection_info({**self.keys, "ip": self.answer["ip"], "transport": "tcp", **self.answer["ports"]})
+        known: Any = {**self.keys, "ip": self.answer["ip"], "transport": "tcp", **self.answer["ports"]}
+        client.load_connection_info(known)
         client.start_channels()
         client.wait_for_ready(timeout=60)
         return client
+
+    def _wait_for(self, port: int) -> None:
+        """A client takes a kernel that does not listen yet for dead."""
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                socket.create_connection((self.answer["ip"], port), timeout=5).close()
+            except OSError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.02)
+            else:
+                return
 
     def run(self, code: str) -> str:
         """What code prints, or the name of its error."""
@@ -110,11 +126,13 @@ def hold() -> Connection:
     answer = held.ask(do="hold")
     if answer != {}:
         raise RuntimeError(answer)
+    held.socket.detach()  # it stays open as long as the process
     return held
 
 
 def let_test_look() -> None:
-    """Wait until the test has seen what it wants to see."""
+    """Say that the test may look, and wait until it has seen what it wants to see."""
+    Path("/tmp/ready").touch()  # noqa: S108 - in the container
     while not Path("/tmp/go").exists():  # noqa: S108 - in the container
         time.sleep(0.02)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import socket
 import textwrap
 import uuid
@@ -24,10 +25,9 @@ from jupyter_launcher.gateway.socket import find_engine_socket
 from jupyter_launcher.host.address import EngineAddress
 from jupyter_launcher.spec.kernels.containers import BROKER_DIR, broker_config, kernel_config
 from jupyter_launcher.spec.kernels.found import FoundKernel
-from jupyter_launcher.spec.kernels.labels import broker_name, gateway_name, part_labels
+from jupyter_launcher.spec.kernels.labels import GATEWAY_START, broker_name, gateway_name, part_labels
 from jupyter_launcher.waiting import Deadline
 from tests.containers import eventually, log_of, user_inside
-from tests.kernels.conftest import parts_of
 
 T = TypeVar("T")
 CLIENT = (Path(__file__).parent / "broker_client.py").read_text(encoding="utf-8")
@@ -42,9 +42,13 @@ KERNELS = {
     "nowhere": (KernelImage("jupyter-launcher/no-such-image:1"), PYTHON),
 }
 SLEEPS = {
-    "a cell": "import time; time.sleep(60)",
-    "a call of system": "import os; os.system('sleep 60'); import time; time.sleep(60)",
-    "a child process": "import subprocess; subprocess.run(['sh', '-c', 'sleep 60'])",
+    "a cell": ("import time; print('began', flush=True); time.sleep(600)", "KeyboardInterrupt"),
+    # The C library ignores an interrupt while a command of system() runs, so that it ends the command alone.
+    "a call of system": ("import os; os.system('echo began; sleep 600'); print('end')", "end"),
+    "a child process": (
+        "import subprocess; subprocess.run(['sh', '-c', 'echo began; sleep 600'])",
+        "KeyboardInterrupt",
+    ),
 }
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
@@ -87,7 +91,7 @@ class Unit:
         config = broker_config(
             DEFAULT_GATEWAY_IMAGE,
             bodies,
-            socket=find_engine_socket(EngineAddress(engine), None),
+            socket=find_engine_socket(EngineAddress(engine), os.environ.get("ENGINE_SOCKET")),
             volume=info.volumes[BROKER_DIR],
             max_kernels=max_kernels,
             namespace=namespace,
@@ -121,16 +125,22 @@ class Unit:
             finally:
                 self.go()
 
+    def is_ready(self) -> bool:
+        """Whether a scenario lets the test look."""
+        return "ready" in self.engine.exec(self.gateway, ("ls", "/tmp"), Deadline(30)).stdout.split()  # noqa: S108
+
     def go(self) -> None:
         """Let a scenario go on that lets the test look."""
         with contextlib.suppress(ExecError, EngineError):  # the gateway was killed
             self.engine.exec(self.gateway, ("touch", "/tmp/go"), Deadline(30))  # noqa: S108 - in the container
 
-    def kernels(self) -> list[Any]:
-        return parts_of(self.client, self.namespace, "kernel")
+    def kernels(self) -> list[dict[str, Any]]:
+        """As the engine lists them: Podman fails a look at one that is being removed."""
+        labels = [f"{GATEWAY_START}={self.start}", "jupyter-launcher.part=kernel"]
+        return list(self.client.api.containers(all=True, filters={"label": labels}))
 
-    def running_kernels(self) -> list[Any]:
-        return [item for item in self.kernels() if item.status == "running"]
+    def running_kernels(self) -> list[dict[str, Any]]:
+        return [item for item in self.kernels() if item["State"] == "running"]
 
     def look_at_broker(self, *argv: str) -> str:
         return self.engine.exec(self.broker, argv, Deadline(30)).stdout
@@ -140,13 +150,13 @@ class Unit:
         return self.engine.wait(self.broker, Deadline(60))
 
     def remove(self) -> None:
-        for container in (self.broker, *(item.id for item in self.kernels()), self.gateway):
+        for container in (self.broker, *(item["Id"] for item in self.kernels()), self.gateway):
             self.engine.remove(container)
 
 
 def seen_by(look: Callable[[], T]) -> T:
     """What a look sees, once it is something."""
-    assert eventually(lambda: bool(look()))
+    assert eventually(lambda: bool(look()), seconds=60)
     return look()
 
 
@@ -207,8 +217,7 @@ def test_nobody_reads_the_keys(unit: Unit, client: Any) -> None:
         show([seen, *kernel.keys.values()])
     """) as running:
         (kernel,) = seen_by(unit.running_kernels)
-        kernel.reload()
-        told = json.dumps(kernel.attrs)
+        told = json.dumps(client.api.inspect_container(kernel["Id"]))
         unit.go()
         seen, *keys = running.result()
     uid = user_inside(client, unit.folder).partition(":")[0]
@@ -217,7 +226,7 @@ def test_nobody_reads_the_keys(unit: Unit, client: Any) -> None:
     assert [key for key in keys if key not in ("hmac-sha256", "py") and key in told] == []
 
 
-def test_what_a_kernels_container_is(unit: Unit) -> None:
+def test_what_a_kernels_container_is(unit: Unit, client: Any) -> None:
     with unit.running("""
         hold()
         kernel = Connection()
@@ -227,11 +236,11 @@ def test_what_a_kernels_container_is(unit: Unit) -> None:
         show([kernel.kernel, seen])
     """) as running:
         (kernel,) = seen_by(unit.running_kernels)
-        kernel.reload()
-        found, labels = kernel.attrs, kernel.labels
+        found = client.api.inspect_container(kernel["Id"])
+        labels = found["Config"]["Labels"]
         unit.go()
         kernel_id, rights = running.result()
-    assert kernel.name == f"jupyter-kernel.{unit.namespace}.{kernel_id}"
+    assert found["Name"].lstrip("/") == f"jupyter-kernel.{unit.namespace}.{kernel_id}"
     assert found["HostConfig"]["Memory"] == MEMORY
     assert found["Config"]["User"] == user_inside(unit.client, unit.folder)
     assert {name: labels[f"jupyter-launcher.kernel-{name}"] for name in ("id", "name", "of")} == {
@@ -275,7 +284,7 @@ def test_a_restart_keeps_what_was_written(unit: Unit) -> None:
     assert seen == [1, 2, "here"]
 
 
-def test_a_container_that_somebody_removed_is_made_anew(unit: Unit) -> None:
+def test_a_container_that_somebody_removed_is_made_anew(unit: Unit, client: Any) -> None:
     with unit.running("""
         hold()
         kernel = Connection()
@@ -285,29 +294,35 @@ def test_a_container_that_somebody_removed_is_made_anew(unit: Unit) -> None:
         show([ended["run"], ended["exit_code"], ended["oom"], again["run"], kernel.run("print(6 * 7)")])
     """) as running:
         (kernel,) = seen_by(unit.running_kernels)
-        kernel.remove(force=True)
-        assert running.result() == [1, 137, False, 2, "42"]
+        client.api.remove_container(kernel["Id"], force=True)
+        run, code, oom, again, printed = running.result()
+    assert (run, oom, again, printed) == (1, False, 2, "42")
+    assert code in (137, 143)  # Podman asks it to end first
 
 
 @pytest.mark.parametrize("what", SLEEPS)
 def test_an_interrupt_by_signal(unit: Unit, what: str) -> None:
-    code = SLEEPS[what]
+    if what == "a call of system" and unit.engine.traits.is_podman:
+        pytest.skip("Podman's init hands a signal to the kernel alone: there ipykernel is interrupted by a message")
+    code, end = SLEEPS[what]
     seen = unit.run(f"""
         hold()
         kernel = Connection()
         kernel.start()
         client = kernel.client()
         client.execute({code!r})
-        while client.get_iopub_msg(timeout=60)["msg_type"] != "execute_input":
-            pass
-        time.sleep(0.5)  # until it sleeps
-        began = time.monotonic()
+
+        def read_until(word):
+            while word not in str(client.get_iopub_msg(timeout=60)["content"].values()):
+                pass
+
+        read_until("began")
+        read_until("began")
         kernel.ask(do="signal", signal=2)
-        while (message := client.get_iopub_msg(timeout=60))["msg_type"] != "error":
-            pass
-        show([message["content"]["ename"], time.monotonic() - began < 30, kernel.run("print('alive')")])
+        read_until({end!r})
+        show(kernel.run("print('alive')"))
     """)
-    assert seen == ["KeyboardInterrupt", True, "alive"]
+    assert seen == "alive"
 
 
 def test_a_kernel_without_memory(unit: Unit) -> None:
@@ -388,7 +403,8 @@ def test_who_is_killed(unit: Unit, client: Any, who: str) -> None:
         let_test_look()
         show(0)
     """) as running:
-        seen_by(lambda: len(unit.running_kernels()) == 3)
+        seen_by(unit.is_ready)
+        assert len(unit.running_kernels()) == 3
         client.containers.get(unit.gateway if who == "gateway" else unit.broker).kill()
         if who == "gateway":
             assert unit.end_of_broker() == 0

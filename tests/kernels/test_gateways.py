@@ -29,7 +29,10 @@ from tests.containers import eventually
 from tests.kernels.client import Kernels
 from tests.kernels.conftest import RunGateway, containers_of, needs_image, networks_of, parts_of
 
-TWO = {"one": DEFAULT_IMAGE, "two": KernelImage(DEFAULT_IMAGE, memory="1g", environment={"WHICH": "two"})}
+TWO: dict[str, str | KernelImage] = {
+    "one": DEFAULT_IMAGE,
+    "two": KernelImage(DEFAULT_IMAGE, memory="1g", environment={"WHICH": "two"}),
+}
 
 
 @pytest.fixture
@@ -140,8 +143,8 @@ def test_a_session_beside_a_gateway_has_its_kernels_there(
 ) -> None:
     with launcher.run_gateway(pipeline_dir, kernels=TWO, isolation=isolation) as gateway:
         mine = Kernels(gateway).start("one")
-        with launcher.start(pipeline_dir, gateway=gateway, session_id="one") as session:
-            kernel = session.kernel()
+        asked: dict[str, Any] = {"gateway": gateway, "session_id": "one"}
+        with launcher.start(pipeline_dir, **asked) as session, session.kernel() as kernel:
             assert kernel.execute("import os; print(os.getcwd())").text.strip() == "/pipeline-dir"
             assert len(parts_of(client, namespace, "kernel")) == (2 if isolation == "kernel" else 0)
         assert Kernels(gateway).ids() == {mine}  # the session's has ended with it
@@ -152,14 +155,23 @@ def test_a_session_beside_a_gateway_has_its_kernels_there(
 def test_a_gateway_ends_with_its_parts_and_they_end_with_it(
     launcher: Launcher, pipeline_dir: Path, client: Any, namespace: str, kind: str
 ) -> None:
+    """Nobody is left to end the kernels of a broker that was killed: the next start does, as a reap does."""
     isolation: Any = "environment" if kind == "agent" else "kernel"
     asked: dict[str, Any] = {"gateway_id": "team", "kernels": TWO, "isolation": isolation}
     for victim in (kind, "gateway"):
         gateway = launcher.start_gateway(pipeline_dir, **asked)
-        Kernels(gateway).start("one")
+        kernel = Kernels(gateway).start("one")
         killed = client.containers.get(gateway.name) if victim == "gateway" else parts_of(client, namespace, kind)[0]
         killed.kill()
-        assert eventually(lambda: "running" not in states(client, namespace).values(), 30), states(client, namespace)
+        left = "jupyter-kernel" if victim == "broker" else ""
+
+        def has_ended(left: str = left) -> bool:
+            return {name for name, state in states(client, namespace).items() if state == "running"} <= {left}
+
+        assert eventually(has_ended, 30), (victim, states(client, namespace))
+    again = launcher.start_gateway(pipeline_dir, **asked)
+    assert Kernels(again).ids() == set()
+    assert [item.name for item in parts_of(client, namespace, "kernel") if kernel in item.name] == []
     launcher.stop_gateway("team")
 
 

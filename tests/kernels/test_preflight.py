@@ -13,8 +13,10 @@ from jupyter_launcher import DEFAULT_IMAGE, KernelImage, KernelImageError, Optio
 from jupyter_launcher.engine.client import DockerEngine
 from jupyter_launcher.gateway import preflight
 from jupyter_launcher.gateway.preflight import find_kernels
+from jupyter_launcher.host.process import process_mark
 from jupyter_launcher.spec.kernels.found import FoundKernel
 from jupyter_launcher.spec.kernels.options import check_kernels
+from jupyter_launcher.spec.labels import helper_labels
 from tests.kernels.conftest import OWNER
 
 USER = f"{OWNER}:{OWNER}"
@@ -38,8 +40,7 @@ ODD: Mapping[str, str] = {
     "deaf": 'ENTRYPOINT ["echo", "I serve:"]\n',
     "busy": 'ENTRYPOINT ["sh", "-c", "echo serving; exec sleep 1000"]\n',
     "noisy": 'ENTRYPOINT ["sh", "-c", "(while sleep 0.01; do echo noise; done) & printf hello; \\"$@\\"", "entry"]\n',
-    "slow-python": "RUN printf 'import time\\ntime.sleep(1000)\\n' >$(echo /opt/jupyter/lib/python3.*/site-packages)/"
-    "sitecustomize.py\n",
+    "slow-python": "RUN echo 'import time; time.sleep(1000)' >$(ls -d /opt/jupyter/lib/py*)/site-packages/a.pth\n",
 }
 
 
@@ -83,7 +84,8 @@ class Odd:
 @pytest.fixture(autouse=True)
 def no_look_left(client: Any) -> Iterator[None]:
     yield
-    assert [item.name for item in client.containers.list(all=True) if "jupyter-launcher-look" in item.name] == []
+    filters = {"label": [f"{name}={text}" for name, text in helper_labels("look", process_mark()).items()]}
+    assert client.containers.list(all=True, filters=filters, ignore_removed=True) == []
 
 
 def look(

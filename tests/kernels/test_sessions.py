@@ -26,7 +26,10 @@ from tests.containers import eventually
 from tests.kernels.client import Kernels
 from tests.kernels.conftest import RunGateway, containers_of, networks_of, parts_of
 
-KERNELS = {"one": DEFAULT_IMAGE, "two": KernelImage(DEFAULT_IMAGE, memory="600m", environment={"WHICH": "two"})}
+KERNELS: dict[str, str | KernelImage] = {
+    "one": DEFAULT_IMAGE,
+    "two": KernelImage(DEFAULT_IMAGE, memory="600m", environment={"WHICH": "two"}),
+}
 CODE = "import os; print(os.environ.get('WHICH'), os.getcwd())"
 STARTER = """
 import sys, threading
@@ -190,8 +193,12 @@ def test_the_gateway_was_removed(
     session = launcher.start(
         pipeline_dir, session_id="one", kernels={"py": DEFAULT_IMAGE}, isolation=isolation, network="own"
     )
-    only(client, namespace, "kernel-gateway").remove(force=True, v=True)
+    gateway = only(client, namespace, "kernel-gateway")
+    volumes = [item["Name"] for item in gateway.attrs["Mounts"] if item["Type"] == "volume"]
+    gateway.remove(force=True, v=True)
     session.stop()
+    for volume in volumes:  # the engine kept it for the broker, which mounts it by its name
+        client.volumes.get(volume).remove()
     assert (containers_of(client, namespace), networks_of(client, namespace)) == ([], [])
 
 

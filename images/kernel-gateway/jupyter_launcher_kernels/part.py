@@ -119,6 +119,8 @@ class PartConnection:
                 end.set_result(End(1, log=_GONE))
 
     def _take(self, message: dict[str, Any]) -> None:
+        if not isinstance(message, dict):
+            raise TypeError(message)
         if "ended" not in message:
             answer = self._answers.popleft()
             if not answer.done():

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from weakref import WeakSet
 
 import zmq
-from jupyter_client.connect import KernelConnectionInfo
+from jupyter_client.connect import KernelConnectionInfo, port_names
 from jupyter_client.provisioning import KernelProvisionerBase
 from tornado.web import HTTPError
 from traitlets import Integer
@@ -165,14 +165,19 @@ class RemoteProvisioner(KernelProvisionerBase):
             folder=folder,
             connection={"key": manager.session.key.decode(), **info},
         )
-        self._end = self._part.end_of(int(answer["run"]))
-        self.connection_info = {
-            "ip": answer["ip"],
-            "transport": "tcp",
-            "key": manager.session.key,
-            **answer["ports"],
-            **info,
-        }
+        try:
+            ports = {port: int(answer["ports"][port]) for port in port_names}
+            self._end = self._part.end_of(int(answer["run"]))
+            self.connection_info = {
+                "ip": str(answer["ip"]),
+                "transport": "tcp",
+                "key": manager.session.key,
+                **ports,
+                **info,
+            }
+        except (KeyError, TypeError, ValueError) as error:
+            msg = f"the container of kernel {name} answered what nobody understands: {error!r}"
+            raise PartError(msg, 500) from error
         return self._end
 
     async def _wait_until_it_listens(self, end: asyncio.Future[End]) -> None:

@@ -19,7 +19,7 @@ from jupyter_launcher.gateway.make.ready import Awaited, find_url_of, require_ga
 from jupyter_launcher.gateway.make.request import MAKE_NETWORK, GatewayPlan, MadeGateway
 from jupyter_launcher.gateway.parts import remove_unit
 from jupyter_launcher.host.address import EngineAddress
-from jupyter_launcher.host.process import is_process_dead, process_mark
+from jupyter_launcher.host.process import process_mark
 from jupyter_launcher.models import KernelImage
 from jupyter_launcher.server.failures import describe_closed_directory
 from jupyter_launcher.spec.checks import PIPELINE_TARGET
@@ -37,26 +37,23 @@ from jupyter_launcher.spec.kernels.labels import (
     PartLabels,
     agent_name,
     broker_name,
-    part_filter,
+    network_name,
     part_labels,
-    start_filter,
 )
 from jupyter_launcher.spec.kernels.options import KernelOptions
 from jupyter_launcher.spec.labels import gateway_labels, gateway_name
 from jupyter_launcher.threads import map_at_once
 from jupyter_launcher.waiting import Deadline
 
-__all__ = ["MAKING_SECONDS", "Making", "TakenError"]
+__all__ = ["Making", "TakenError"]
 
 _log = logging.getLogger("jupyter_launcher")
 _THREADS = 4
 _CONFLICT = 409
-MAKING_SECONDS = 60.0
-"""Between the create of a gateway, or of its network, and the start of the gateway lie two calls to the engine."""
 
 
 class TakenError(Exception):
-    """Somebody else has the name of a gateway, or of its network."""
+    """Somebody else has the name of a gateway."""
 
 
 class Making:
@@ -77,7 +74,7 @@ class Making:
         self._gateway_id = gateway_id
         self._start = plan.request.session_start or uuid.uuid4().hex
         self._name = gateway_name(plan.request.namespace, gateway_id)
-        self._network = plan.network or plan.own_network(gateway_id)
+        self._network = plan.network or network_name(plan.request.namespace, gateway_id, self._start)
         self._container: str | None = None
         self._secrets = {name: secrets.token_hex(32) for name in found}  # of the agents
 
@@ -106,7 +103,9 @@ class Making:
     def _make(self) -> MadeGateway:
         deadline = Deadline(self._plan.request.seconds)
         if self._plan.network is None:
-            self._make_network()
+            request = self._plan.request
+            labels = part_labels("network", request.namespace, request.owner, self._start, process=process_mark())
+            self._engine.create_network(self._network, labels)
         find_url = find_url_of(self._address, self._plan.host_ip, self._network)
         try:
             self._container = self._create_gateway(is_published=find_url != self._address.bridge_url)
@@ -129,27 +128,6 @@ class Making:
             raise
         running = wait_until_ready(self._engine, replace(awaited, parts=parts), deadline)
         return MadeGateway(running=running, container_id=self._container, start=self._start, network=self._network)
-
-    def _make_network(self) -> None:
-        request = self._plan.request
-        labels = part_labels("network", request.namespace, request.owner, self._start, process=process_mark())
-        try:
-            self._engine.create_network(self._network, labels)
-        except EngineError as error:
-            if error.status != _CONFLICT or request.gateway_id is None:
-                raise
-            self._clear_network()
-            raise TakenError from error
-
-    def _clear_network(self) -> None:
-        """Remove the network of this name that is of a gateway which is gone, and of nobody who is making one."""
-        for item in self._engine.networks(part_filter()):
-            labels = PartLabels.of_container(item.labels, item.name)
-            if item.name != self._network or labels is None:
-                continue
-            is_left = is_process_dead(labels.process) is True or self._engine.now() - item.created > MAKING_SECONDS
-            if is_left and not self._engine.containers(start_filter(labels.gateway_start)):
-                self._engine.remove_network(item.id)
 
     def _create_gateway(self, *, is_published: bool) -> str:
         plan, request = self._plan, self._plan.request

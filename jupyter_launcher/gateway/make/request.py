@@ -17,7 +17,6 @@ from jupyter_launcher.host.rules import DirectoryRules
 from jupyter_launcher.models import RunningGateway, Volume
 from jupyter_launcher.spec.checks import refuse_option
 from jupyter_launcher.spec.container import DEFAULT_NETWORK
-from jupyter_launcher.spec.kernels.labels import network_name
 from jupyter_launcher.spec.kernels.options import KernelOptions, check_kernel_user
 from jupyter_launcher.spec.mounts import check_relabel
 
@@ -107,10 +106,6 @@ class GatewayPlan:
     def kernel_names(self) -> tuple[str, ...] | None:
         """Of its kernels in containers; None: they are processes beside it."""
         return None if self.request.kernels is None else tuple(self.request.kernels.images)
-
-    def own_network(self, gateway_id: str) -> str:
-        """The name of the network that is made for this gateway."""
-        return network_name(self.request.namespace, gateway_id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

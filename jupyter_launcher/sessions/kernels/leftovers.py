@@ -105,7 +105,7 @@ def find_lost_networks(
     now: float,
     min_age: float,
     owner: str | None,
-) -> list[tuple[ListedNetwork, ReapedSession]]:
+) -> list[ReapedSession]:
     """Own networks of a namespace whose gateway is gone.
 
     A network is there a moment before its gateway, so one whose maker is not seen to be dead has a minute.
@@ -118,8 +118,9 @@ def find_lost_networks(
         least = min_age if is_process_dead(labels.process) else max(min_age, _MAKING_SECONDS)
         is_needed = labels.gateway_start in gateways.states or owner not in (None, labels.owner)
         if not is_needed and now - network.created >= least:
-            gone = ReapedSession(
-                session_id="", container_id=network.id, reason="orphaned", kind="network", name=network.name
+            found.append(
+                ReapedSession(
+                    session_id="", container_id=network.id, reason="orphaned", kind="network", name=network.name
+                )
             )
-            found.append((network, gone))
     return found

@@ -59,6 +59,7 @@ class Unit:
 
     Attributes:
         gateway: as the session's server reaches it.
+        is_kept: the start has come to its end, so it stays.
     """
 
     def __init__(self, context: Context, gateway: Gateway) -> None:
@@ -67,7 +68,7 @@ class Unit:
         self._context = context
 
     def bind(self, info: ContainerInfo) -> None:
-        """Let it end when the session does, whose server answers by now; from here on, it stays.
+        """Let it end when the session does, whose server answers by now.
 
         Raises:
             GatewayError: the session has no address on the gateway's network.
@@ -79,7 +80,6 @@ class Unit:
             msg = f"the session has no address on network {self.gateway.network!r}, where its gateway would look for it"
             raise GatewayError(msg, hint="give network= a bridge network with IPv4", gateway=self.gateway.name)
         bind_session(self._context.engine, self.gateway.container_id, ip, Deadline(self._context.timeouts.gateway))
-        self.is_kept = True
 
 
 @contextlib.contextmanager
@@ -91,7 +91,7 @@ def make_unit(
     pull: str,
     reporter: PhaseReporter,
 ) -> Iterator[Unit | None]:
-    """The gateway of a session's own; None where none is asked for. It is removed at the end unless it was bound.
+    """The gateway of a session's own; None where none is asked for. It is removed at the end unless it is to be kept.
 
     Args:
         context: of the start.

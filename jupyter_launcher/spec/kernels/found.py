@@ -115,7 +115,7 @@ def parse_seen(printed: str, mark: str) -> Seen | None:
     """
     # An entrypoint may have left an unfinished line before ours.
     lines = iter([line.rpartition(f"{mark} ")[2].rstrip("\r") for line in printed.split("\n") if f"{mark} " in line])
-    if next(lines, "") != "begin":
+    if "begin" not in lines:  # which reads until there; what comes before are words of others, with our arguments
         return None
     reader = _Reader()
     for line in lines:

@@ -47,6 +47,7 @@ KERNEL_OF = LABEL_PREFIX + "kernel-of"
 
 
 _KERNEL = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_START_LENGTH = 12
 _NUMBER = re.compile(r"[0-9]{1,2}")
 _KINDS = ("agent", "broker", "kernel", "network")
 
@@ -159,16 +160,19 @@ class PartLabels:
             kernel_id = labels.get(KERNEL_ID, "")
             is_named = container == kernel_name_prefix(namespace) + kernel_id and _KERNEL.fullmatch(kernel_id)
             return replace(found, kernel_id=kernel_id, kernel_of=labels.get(KERNEL_OF, "")) if is_named else None
-        gateway_id = _find_id(kind, namespace, container)
+        gateway_id = _find_id(kind, namespace, container, start[:_START_LENGTH])
         return replace(found, gateway_id=gateway_id) if gateway_id else None
 
 
-def _find_id(kind: str, namespace: str, name: str) -> str:
-    """The gateway's id in the name of an agent, a broker or a network; empty where it is no such name."""
+def _find_id(kind: str, namespace: str, name: str, start: str = "") -> str:
+    """The gateway's id in the name of what is of it; empty where it is no such name.
+
+    ``start``: with what the last part of the name of a network begins.
+    """
     begin = f"kernel-{kind}.{namespace}."
-    gateway_id, dot, number = name.removeprefix(begin).partition(".")
-    is_numbered = bool(_NUMBER.fullmatch(number)) if kind == "agent" else not dot
-    return gateway_id if name.startswith(begin) and is_numbered and _is_name(gateway_id) else ""
+    gateway_id, dot, last = name.removeprefix(begin).partition(".")
+    ends = {"agent": bool(_NUMBER.fullmatch(last)), "network": last == start}
+    return gateway_id if name.startswith(begin) and ends.get(kind, not dot) and _is_name(gateway_id) else ""
 
 
 def _is_name(text: str) -> bool:
@@ -222,9 +226,9 @@ def kernel_name_prefix(namespace: str) -> str:
     return f"jupyter-kernel.{namespace}."
 
 
-def network_name(namespace: str, gateway_id: str) -> str:
-    """The name of a gateway's own network."""
-    return f"kernel-network.{namespace}.{gateway_id}"
+def network_name(namespace: str, gateway_id: str, gateway_start: str) -> str:
+    """The name of a gateway's own network: of one start, since an engine may make two networks of one name."""
+    return f"kernel-network.{namespace}.{gateway_id}.{gateway_start[:_START_LENGTH]}"
 
 
 def part_filter() -> str:

@@ -412,6 +412,21 @@ def test_a_gateway_is_run(
     assert len(engine.known) == kept
 
 
+def test_a_gateway_stays_until_it_is_stopped(
+    run: Run[None], launcher: AsyncLauncher, engine: FakeEngine, tmp_path: Path
+) -> None:
+    async def main() -> None:
+        async with launcher:
+            first = await launcher.start_gateway(tmp_path, image="gateway", gateway_id="team")
+            again = await launcher.start_gateway(tmp_path, image="gateway", gateway_id="team")
+            assert (first.joined, again.joined, again.name) == (False, True, first.name)
+            assert [item.gateway_id for item in await launcher.gateways()] == ["team"]
+            await launcher.stop_gateway("team")
+
+    run(main)
+    assert engine.known == {}
+
+
 @pytest.mark.parametrize("joined", [False, True])
 def test_a_gateway_that_nobody_gets_is_stopped_unless_it_was_there(
     run: Run[None],

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from jupyter_launcher import Launcher, Session
 from jupyter_launcher.cli import browser
 from tests.unit.cli.conftest import Run
 from tests.unit.fakes import TOKEN, FakeEngine, FakeJupyter, refusal
@@ -74,6 +75,22 @@ def test_an_engines_socket_must_be_meant(run: Run, engine: FakeEngine, tmp_path:
     engine.endpoint = f"unix://{tmp_path}/engine.sock"
     assert run("start", tmp_path).exit_code == 3
     assert run("start", tmp_path, "--allow-engine-socket").exit_code == 0
+
+
+def test_the_socket_for_kernels_of_their_own_is_the_launchers(
+    run: Run, engine: FakeEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[str | None] = []
+    start = Launcher.start
+
+    def record(launcher: Launcher, place: str, **options: Any) -> Session:
+        found.append(launcher._context.engine_socket)
+        return start(launcher, place, **options)
+
+    monkeypatch.setattr(Launcher, "start", record)
+    assert run("start", tmp_path, "--engine-socket", "/run/engine.sock").exit_code == 0
+    assert run("start", tmp_path).exit_code == 0
+    assert found == ["/run/engine.sock", None]
 
 
 @pytest.mark.parametrize(

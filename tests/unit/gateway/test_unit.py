@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ from jupyter_launcher.host.address import EngineAddress
 from jupyter_launcher.host.rules import DirectoryRules
 from jupyter_launcher.spec.kernels.containers import BROKER_DIR
 from jupyter_launcher.spec.kernels.found import FoundKernel
-from jupyter_launcher.spec.kernels.labels import KERNEL_ID, KERNEL_OF, part_labels
+from jupyter_launcher.spec.kernels.labels import KERNEL_ID, KERNEL_OF, network_name, part_labels
 from jupyter_launcher.spec.kernels.options import check_kernels
 from jupyter_launcher.spec.labels import ToolLabels
 from jupyter_launcher.waiting import Deadline
@@ -49,7 +49,7 @@ Ask = Callable[..., GatewayRequest]
 
 @pytest.fixture
 def jupyter(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeJupyter]:
-    monkeypatch.setattr(unit, "find_kernels", lambda _, options, __: dict.fromkeys(options.images, FOUND))
+    monkeypatch.setattr(unit, "find_kernels", lambda _, options, *__, **___: dict.fromkeys(options.images, FOUND))
     with FakeJupyter().serve() as found:
         found.specs = ["one", "two"]
         yield found
@@ -251,8 +251,8 @@ def test_of_two_at_once_one_makes_it_and_the_other_waits(make: Make, jupyter: Fa
 
     inspect = jupyter.engine.inspect
 
-    def seen(name: str) -> ContainerInfo | None:
-        info = inspect(name)
+    def seen(container: str) -> ContainerInfo | None:
+        info = inspect(container)
         if threading.current_thread() in threads and info is not None:
             waits.set()
         return info
@@ -286,9 +286,9 @@ def test_who_loses_the_race_for_the_name_takes_what_the_other_made(make: Make, j
     inspect = jupyter.engine.inspect
     looks: list[str] = []
 
-    def not_yet(name: str) -> ContainerInfo | None:
-        looks.append(name)
-        return None if len(looks) == 1 else inspect(name)
+    def not_yet(container: str) -> ContainerInfo | None:
+        looks.append(container)
+        return None if len(looks) == 1 else inspect(container)
 
     jupyter.engine.inspect = not_yet  # type: ignore[method-assign]
     second = make(gateway_id="team")
@@ -297,18 +297,18 @@ def test_who_loses_the_race_for_the_name_takes_what_the_other_made(make: Make, j
 
 
 @pytest.mark.parametrize("isolation", ["environment", "kernel"])
-@pytest.mark.parametrize("call", ["create", "created", "start", "inspect"])
+@pytest.mark.parametrize("wanted", ["create", "created", "start", "inspect"])
 @pytest.mark.parametrize("error", [refusal(500), KeyboardInterrupt()])
 @pytest.mark.parametrize("after", [0, 1, 2])
 def test_whatever_fails_leaves_nothing(
-    make: Make, jupyter: FakeJupyter, isolation: str, call: str, error: BaseException, after: int
+    make: Make, jupyter: FakeJupyter, isolation: str, wanted: str, error: BaseException, after: int
 ) -> None:
     real = jupyter.engine._note
     seen: list[str] = []
 
-    def note(name: str, target: str = "") -> None:
-        real(name, target)
-        if name == call:
+    def note(call: str, target: str = "") -> None:
+        real(call, target)
+        if call == wanted:
             seen.append(target)
             if len(seen) == after + 1:
                 raise error
@@ -389,11 +389,11 @@ def test_a_gateway_that_ends_before_an_agent_joins_its_network_is_told(make: Mak
     jupyter.engine.log = "no such option"
     start = jupyter.engine.start
 
-    def end_and_refuse(container_id: str, **given: Any) -> None:
-        if jupyter.engine.known[container_id].name.startswith("kernel-agent"):
+    def end_and_refuse(container: str, *, host_ports: Collection[int] = ()) -> None:
+        if jupyter.engine.known[container].name.startswith("kernel-agent"):
             jupyter.engine.end("kernel-gateway.unit.team", 3)
             raise refusal(409, "cannot join network of a non running container")
-        start(container_id, **given)
+        start(container, host_ports=host_ports)
 
     jupyter.engine.start = end_and_refuse  # type: ignore[method-assign]
     with pytest.raises(GatewayNotRunningError, match="ended with exit code 3"):
@@ -423,7 +423,7 @@ def test_an_image_without_our_package_is_refused(make: Make, jupyter: FakeJupyte
 def test_an_image_without_a_kernel_is_told_before_anything_is_made(
     make: Make, jupyter: FakeJupyter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         msg = "no kernel"
         raise KernelImageError(msg, hint="give another", kernel="one", image="image")
 
@@ -445,30 +445,10 @@ def test_kernels_need_numbers_and_a_directory_that_all_may_label(make: Make) -> 
 def test_a_network_of_its_own_is_made_and_removed(make: Make, jupyter: FakeJupyter) -> None:
     made = make(isolation="kernel", network="own", gateway_id="team")
     (network,) = jupyter.engine.own_networks.values()
-    assert (network.name, made.network) == ("kernel-network.unit.team",) * 2
+    assert (network.name, made.network) == (network_name("unit", "team", made.start),) * 2
     assert config_of(jupyter, "kernel-gateway.unit.team").network == network.name
     remove_gateway(jupyter.engine, made)
     assert (jupyter.engine.own_networks, jupyter.engine.known) == ({}, {})
-
-
-def test_a_network_that_a_dead_start_has_left_is_made_anew(make: Make, jupyter: FakeJupyter) -> None:
-    labels = part_labels("network", "unit", "me", "0" * 32, process="other-boot:1:2:3")
-    jupyter.engine.clock = NOW - 61
-    jupyter.engine.create_network("kernel-network.unit.team", labels)
-    jupyter.engine.clock = NOW
-    (old,) = jupyter.engine.own_networks
-    make(network="own", gateway_id="team")
-    assert old not in jupyter.engine.own_networks
-    assert len(jupyter.engine.own_networks) == 1
-
-
-def test_a_network_that_somebody_is_making_a_gateway_for_is_left_alone(make: Make, jupyter: FakeJupyter) -> None:
-    labels = part_labels("network", "unit", "me", "0" * 32)
-    jupyter.engine.create_network("kernel-network.unit.team", labels)
-    with pytest.raises(GatewayError, match="is being made by somebody else"):
-        make(network="own", gateway_id="team", seconds=0.05)
-    assert len(jupyter.engine.own_networks) == 1
-    assert jupyter.engine.known == {}
 
 
 def test_parts_that_an_earlier_start_has_left_give_their_names(make: Make, jupyter: FakeJupyter) -> None:
@@ -507,13 +487,31 @@ def test_a_removal_ends_where_the_engine_does_not_answer(make: Make, jupyter: Fa
     assert [call for call, _ in jupyter.engine.calls].count("remove") == 1
 
 
+@pytest.mark.parametrize("isolation", ["environment", "kernel"])
+def test_behind_a_proxy_that_forbids_networks_a_gateway_comes_and_goes(
+    make: Make, jupyter: FakeJupyter, isolation: str
+) -> None:
+    made = make(isolation=isolation)
+    jupyter.engine.fail("networks", refusal(403, "a proxy forbids it"))
+    remove_gateway(jupyter.engine, made)
+    assert jupyter.engine.known == {}
+
+
+def test_networks_that_cannot_be_listed_are_told(make: Make, jupyter: FakeJupyter) -> None:
+    made = make()
+    jupyter.engine.fail("networks", refusal(500, "made up"))
+    with pytest.raises(EngineError, match="made up"):
+        remove_gateway(jupyter.engine, made)
+    assert jupyter.engine.known == {}
+
+
 def test_a_kernel_that_the_broker_had_just_asked_for_is_removed_too(make: Make, jupyter: FakeJupyter) -> None:
     made = make(isolation="kernel")
     remove = jupyter.engine.remove
     late: list[ContainerInfo] = []
 
-    def remove_and_create(target: str) -> None:
-        remove(target)
+    def remove_and_create(container: str) -> None:
+        remove(container)
         if not late:
             late.append(add_kernel(jupyter, made.start))
 

@@ -116,7 +116,8 @@ class FakeEngine:
         calls: method and path of each call, in order.
         strange: the calls that a broker may not make.
         gates: a verb → what a call waits for before it is answered; ``arrived`` says that it is there.
-        faults: a verb → statuses with which its next calls fail; 0: the connection ends after the call is done.
+        faults: a verb → statuses with which its next calls fail; 0: the connection ends after the call is done;
+            None: that call does not fail.
     """
 
     def __init__(self, path: Path) -> None:
@@ -126,7 +127,7 @@ class FakeEngine:
         self.strange: list[str] = []
         self.gates: dict[str, threading.Event] = {}
         self.arrived: dict[str, threading.Event] = {}
-        self.faults: dict[str, list[int]] = {}
+        self.faults: dict[str, list[int | None]] = {}
         self.lock = threading.Condition()
         self.most = 0
         engine = self
@@ -313,8 +314,8 @@ class Client:
 
     def __init__(self, path: Path) -> None:
         self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.settimeout(SECONDS)
         self.socket.connect(str(path))
+        self.socket.settimeout(SECONDS)
         self.lines = self.socket.makefile("rb")
         self.told: list[dict[str, Any]] = []
 

@@ -42,6 +42,7 @@ variables: dict[str, Any] = {}
 
 def answer(channel: Any) -> None:
     names, message = session.recv(channel)
+    assert message is not None
     kind = message["msg_type"]
     content: dict[str, Any] = {"status": "ok"}
     if kind == "execute_request":

@@ -61,6 +61,28 @@ def broker() -> Iterator[RunningBroker]:
         assert found.engine.strange == []
 
 
+@pytest.fixture(scope="module")
+def one_for_all() -> Iterator[RunningBroker]:
+    with run_broker() as found:
+        found.hold()
+        yield found
+
+
+@pytest.fixture
+def shared(one_for_all: RunningBroker) -> Iterator[RunningBroker]:
+    """One that goes on after the test; what it still asks is of the kernels of the test before."""
+    one_for_all.engine.calls.clear()
+    yield one_for_all
+    assert gone(one_for_all)
+    assert one_for_all.engine.strange == []
+
+
+@pytest.fixture
+def shared_client(shared: RunningBroker) -> Iterator[Client]:
+    with shared.connect() as found:
+        yield found
+
+
 @pytest.fixture
 def client(broker: RunningBroker) -> Iterator[Client]:
     with broker.connect() as found:
@@ -123,9 +145,9 @@ def test_variables_of_the_launcher_win(broker: RunningBroker, client: Client) ->
 
 
 @pytest.mark.parametrize("mark", ["a b", "", "x" * 129, "a=b", "ä", "a\n"])
-def test_a_mark_that_is_none_is_no_label(broker: RunningBroker, client: Client, mark: str) -> None:
-    client.start(env={"KERNEL_JUPYTER_LAUNCHER": mark})
-    assert only(broker).body["Labels"][KERNEL_OF] == ""
+def test_a_mark_that_is_none_is_no_label(shared: RunningBroker, shared_client: Client, mark: str) -> None:
+    shared_client.start(env={"KERNEL_JUPYTER_LAUNCHER": mark})
+    assert only(shared).body["Labels"][KERNEL_OF] == ""
 
 
 @pytest.mark.parametrize(
@@ -145,10 +167,12 @@ def test_a_mark_that_is_none_is_no_label(broker: RunningBroker, client: Client, 
         ("{folder}", "/pipeline-dir"),
     ],
 )
-def test_a_folder_is_of_the_pipeline(broker: RunningBroker, client: Client, folder: str | None, seen: str) -> None:
-    client.start(folder=folder)
-    assert only(broker).body["Cmd"][3] == seen
-    assert only(broker).body["WorkingDir"] == "/pipeline-dir"
+def test_a_folder_is_of_the_pipeline(
+    shared: RunningBroker, shared_client: Client, folder: str | None, seen: str
+) -> None:
+    shared_client.start(folder=folder)
+    assert only(shared).body["Cmd"][3] == seen
+    assert only(shared).body["WorkingDir"] == "/pipeline-dir"
 
 
 HOSTILE: dict[str, tuple[dict[str, Any], int]] = {
@@ -191,32 +215,32 @@ HOSTILE: dict[str, tuple[dict[str, Any], int]] = {
 
 @pytest.mark.parametrize("change", HOSTILE)
 def test_a_request_that_is_not_as_it_has_to_be_reaches_no_engine(
-    broker: RunningBroker, client: Client, change: str
+    shared: RunningBroker, shared_client: Client, change: str
 ) -> None:
     changed, status = HOSTILE[change]
-    answer = client.ask(**{**VALID, **changed})
+    answer = shared_client.ask(**{**VALID, **changed})
     assert answer["status"] == status
     assert set(answer) == {"error", "status"}
-    assert broker.engine.verbs() == ["list"]
+    assert set(shared.engine.verbs()) <= {"inspect", "wait", "logs"}
     # And the connection goes on.
-    assert client.start()["run"] == 1
+    assert shared_client.start()["run"] == 1
 
 
 @pytest.mark.parametrize("more", ["argv", "image", "user", "mounts", "Cmd", "HostConfig", "memory", "labels"])
-def test_what_a_client_may_not_say_has_no_effect(broker: RunningBroker, client: Client, more: str) -> None:
-    client.start(**{more: ["sh", "-c", "id"]})
-    with broker.connect() as other:
-        other.start(kernel=str(uuid.uuid4()))
-        one, two = ({**item.body, "Env": 0, "Labels": 0} for item in broker.own())
+def test_what_a_client_may_not_say_has_no_effect(shared: RunningBroker, shared_client: Client, more: str) -> None:
+    assert shared_client.ask(**{**VALID, more: ["sh", "-c", "id"]})["run"] == 1
+    with shared.connect() as other:
+        other.start(kernel=str(uuid.uuid4()), folder=VALID["folder"])
+        one, two = ({**item.body, "Env": 0, "Labels": 0} for item in shared.own())
         assert one == two
 
 
 @pytest.mark.parametrize("name", ["KERNEL_UID", "KERNEL_GID", "KERNEL_IMAGE", "KERNEL_USERNAME", "KERNEL_NAMESPACE"])
 def test_names_that_mean_something_elsewhere_are_but_variables(
-    broker: RunningBroker, client: Client, name: str
+    shared: RunningBroker, shared_client: Client, name: str
 ) -> None:
-    client.start(env={name: "0"})
-    body = {**only(broker).body, "Env": 0, "Labels": 0, "Cmd": 0}
+    shared_client.start(env={name: "0"})
+    body = {**only(shared).body, "Env": 0, "Labels": 0, "Cmd": 0}
     assert body == {**kernel_bodies()[NAMES[0]], "Env": 0, "Labels": 0, "Cmd": 0}
 
 
@@ -235,16 +259,16 @@ def test_names_that_mean_something_elsewhere_are_but_variables(
         b"{" + b" " * (2**20 + 10) + b"}\n",
         b"POST /containers/create HTTP/1.1\r\n",
     ],
-    ids=repr,
+    ids=["empty", "word", "list", "null", "text", "no UTF-8", "NaN", "deep", "digits", "long", "HTTP"],
 )
-def test_a_line_that_is_none_ends_the_connection(broker: RunningBroker, line: bytes) -> None:
-    with broker.connect() as client:
+def test_a_line_that_is_none_ends_the_connection(shared: RunningBroker, line: bytes) -> None:
+    with shared.connect() as client:
         client.start()
         with contextlib.suppress(BrokenPipeError):  # it has heard enough
             client.send(line)
-        while (answer := client.read()) is not None:
-            assert answer.get("status", 400) == 400
-    assert gone(broker)
+        answers = list(iter(client.read, None))
+        assert {answer["status"] for answer in answers if answer is not None and "ended" not in answer} == {400}
+    assert gone(shared)
 
 
 def test_half_a_line_is_none(broker: RunningBroker) -> None:
@@ -277,6 +301,13 @@ def test_a_kernel_that_was_killed_for_memory(broker: RunningBroker, client: Clie
     client.start()
     broker.engine.end(only(broker), 137, out_of_memory=True)
     assert client.ended()["oom"] is True
+
+
+@pytest.mark.parametrize("code", [0, 1, 143])
+def test_a_kernel_that_went_on_was_not_killed_for_memory(broker: RunningBroker, client: Client, code: int) -> None:
+    client.start()
+    broker.engine.end(only(broker), code, out_of_memory=True)  # what it had started was
+    assert client.ended()["oom"] is False
 
 
 def test_an_engine_that_hears_of_it_late(
@@ -323,6 +354,39 @@ def test_a_container_that_is_gone_is_made_anew(broker: RunningBroker, client: Cl
     assert client.ended()["exit_code"] == 137
     assert client.start()["run"] == 2
     assert only(broker) is not container
+
+
+@pytest.mark.parametrize("step", ["archive", "start"])
+def test_a_restart_waits_for_a_removal_by_somebody_else(
+    broker: RunningBroker, client: Client, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    client.start()
+    container = only(broker)
+    broker.engine.end(container, 137)
+    client.ended()
+    tell, looks = FakeContainer.inspect, iter(range(3))
+
+    def inspect(item: FakeContainer) -> dict[str, Any]:
+        found = tell(item)
+        if item is container:
+            found["State"]["Status"] = "removing"
+            if next(looks, None) is None:
+                broker.engine.remove(container)
+        return found
+
+    monkeypatch.setattr(FakeContainer, "inspect", inspect)
+    broker.engine.faults[step] = [409]
+    assert client.start()["run"] == 2
+    assert only(broker) is not container
+
+
+def test_a_restart_that_the_engine_refuses_is_told(broker: RunningBroker, client: Client) -> None:
+    client.start()
+    broker.engine.end(only(broker), 137)
+    client.ended()
+    broker.engine.faults["start"] = [409]
+    assert client.start()["status"] == 409
+    assert client.start()["run"] == 2
 
 
 def test_a_kernel_that_runs_is_not_started_again(broker: RunningBroker, client: Client) -> None:
@@ -425,6 +489,12 @@ def test_a_start_that_fails_leaves_nothing(broker: RunningBroker, client: Client
     assert f"{step} is refused" in answer["error"]
     assert broker.own() == []
     assert client.start()["run"] == 1
+
+
+def test_podman_has_another_word_for_a_container_that_is_not_there() -> None:
+    told = "no container with ID 12 found in database: no such container"
+    assert program.EngineError(500, told).status == 404
+    assert program.EngineError(500, "it is full").status == 500
 
 
 def test_an_image_that_is_not_there(broker: RunningBroker, client: Client) -> None:
@@ -533,6 +603,21 @@ def test_what_an_earlier_connection_has_left_is_removed(broker: RunningBroker, c
         broker.engine._create = create  # type: ignore[method-assign]
     assert client.start()["run"] == 1
     assert only(broker) is not left
+
+
+def test_a_name_that_is_free_a_moment_later(broker: RunningBroker, client: Client) -> None:
+    broker.engine.faults["create"] = [409, 409]
+    assert client.start()["run"] == 1
+    assert broker.engine.verbs().count("create") == 3
+
+
+def test_an_answer_that_does_not_come_after_a_conflict(broker: RunningBroker) -> None:
+    left = leave_one(broker.engine)
+    broker.engine.faults["create"] = [None, 0]
+    with broker.connect() as client:
+        assert client.start()["status"] == 500
+        assert left.id not in broker.engine.containers
+    assert gone(broker)
 
 
 def test_a_gateway_has_to_hold_the_broker_first() -> None:
@@ -766,15 +851,15 @@ def test_an_engine_that_answers_nonsense_to_a_wait(broker: RunningBroker, client
 @pytest.mark.parametrize("part", ["State", "NetworkSettings", "HostConfig", "Config"])
 @pytest.mark.parametrize("value", [None, [], "x", 1, {"Networks": [1], "Labels": [], "Running": None}])
 def test_an_engine_that_tells_nonsense_of_a_container(
-    broker: RunningBroker, monkeypatch: pytest.MonkeyPatch, part: str, value: object
+    shared: RunningBroker, monkeypatch: pytest.MonkeyPatch, part: str, value: object
 ) -> None:
     tell = FakeContainer.inspect
     monkeypatch.setattr(FakeContainer, "inspect", lambda item: {**tell(item), part: value})
-    with broker.connect() as client:
+    with shared.connect() as client:
         assert client.start()["run"] == 1
-        broker.engine.end(only(broker), 3)
+        shared.engine.end(only(shared), 3)
         assert client.ended()["exit_code"] == 3
-    assert gone(broker)
+    assert gone(shared)
 
 
 @functools.cache

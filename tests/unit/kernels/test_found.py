@@ -110,6 +110,10 @@ def test_what_an_entrypoint_prints_is_passed_over() -> None:
     assert parse_seen(f"Welcome!\nno end of line: {noisy}bye\n", MARK) == PARSED
 
 
+def test_an_entrypoint_may_print_its_arguments() -> None:
+    assert parse_seen(f"running sh -c ... look {MARK} now\n{lines(*PRINTED)}", MARK) == PARSED
+
+
 @pytest.mark.parametrize(
     "printed", ["", "\n", "Welcome!\n", "begin\nend\n", lines("end"), lines(*PRINTED, mark="f" * 32)]
 )

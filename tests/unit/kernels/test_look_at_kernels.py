@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from jupyter_launcher.spec.server import read_script
 
 MARK = "0123456789abcdef" * 2
 SCRIPT = read_script("kernels/look_at_kernels.sh")
+NOTHING: Mapping[str, bytes] = {}
 TOOLS = ("base64", "od", "readlink", "rm", "sed", "tr", "wc")
 SHELLS = [path for name in ("sh", "dash", "bash", "busybox") if (path := shutil.which(name))]
 
@@ -45,7 +47,12 @@ class Image:
         return python
 
     def add_spec(
-        self, data: str, name: str = "python3", *, argv: Any = ("python", "{connection_file}"), **logos: bytes
+        self,
+        data: str,
+        name: str = "python3",
+        *,
+        argv: Any = ("python", "{connection_file}"),
+        logos: Mapping[str, bytes] = NOTHING,
     ) -> Path:
         """A kernel spec in a folder of Jupyter's data."""
         folder = self.root / data / "kernels" / name
@@ -77,7 +84,7 @@ class Image:
 
 @pytest.fixture
 def image(tmp_path: Path) -> Image:
-    return Image(tmp_path / 'an image\'s "root"; $HOME')
+    return Image(tmp_path / "an image's root; *")
 
 
 def names(seen: Seen) -> list[str]:
@@ -87,7 +94,7 @@ def names(seen: Seen) -> list[str]:
 @pytest.mark.parametrize("shell", SHELLS)
 def test_what_an_image_has(image: Image, shell: str) -> None:
     python = image.add_python("env")
-    folder = image.add_spec("env/share/jupyter", **{"64x64": b"\x89PNG" * 1000})
+    folder = image.add_spec("env/share/jupyter", logos={"64x64": b"\x89PNG" * 1000})
     image.path.append(python.parent)
     assert image.look(shell=shell) == Seen(
         specs=(
@@ -109,7 +116,7 @@ def test_an_image_that_has_nothing(image: Image) -> None:
 
 @pytest.mark.parametrize("shell", SHELLS)
 def test_without_base64(image: Image, shell: str) -> None:
-    folder = image.add_spec("home/.local/share/jupyter", svg=bytes(range(256)))
+    folder = image.add_spec("home/.local/share/jupyter", logos={"svg": bytes(range(256))})
     (image.tools / "base64").unlink()
     (spec,) = image.look(shell=shell).specs
     assert spec.files == {path.name: path.read_bytes() for path in folder.iterdir()}
@@ -161,7 +168,7 @@ def test_what_is_no_kernel_spec(image: Image) -> None:
 
 def test_files_that_are_too_large(image: Image) -> None:
     image.environment["JUPYTER_PATH"] = f"{image.root}/a"
-    folder = image.add_spec("a", **{"64x64": b"x" * 2**14, "32x32": b"x" * (2**14 + 1)})
+    folder = image.add_spec("a", logos={"64x64": b"x" * 2**14, "32x32": b"x" * (2**14 + 1)})
     (folder / "kernel.json").write_text(" " * 2**16 + "{}", encoding="utf-8")
     (spec,) = image.look().specs
     assert set(spec.files) == {"logo-64x64.png"}
@@ -170,7 +177,7 @@ def test_files_that_are_too_large(image: Image) -> None:
 def test_logos_are_those_of_the_kernel_that_is_taken(image: Image) -> None:
     image.environment["JUPYTER_PATH"] = f"{image.root}/a"
     for name in ("ir", "python3"):
-        image.add_spec("a", name, **{"64x64": b"png"})
+        image.add_spec("a", name, logos={"64x64": b"png"})
     assert {spec.name: len(spec.files) for spec in image.look().specs} == {"ir": 1, "python3": 2}
 
 
@@ -223,6 +230,21 @@ def test_no_home(image: Image) -> None:
 def test_a_look_leaves_nothing(image: Image) -> None:
     assert image.look().home_is_writable
     assert list(image.home.iterdir()) == []
+
+
+@pytest.mark.parametrize("has_readlink", [True, False])
+def test_two_names_of_pythons(image: Image, has_readlink: bool) -> None:  # noqa: FBT001 - what the image has
+    """A link beside its target is the same Python; other files are others."""
+    python = image.add_python("env")
+    link, other = python.with_name("python"), image.add_python("other", "python", "6.0.0")
+    link.symlink_to(python.name)
+    if not has_readlink:
+        (image.tools / "readlink").unlink()
+    image.path.append(python.parent)
+    assert image.look(str(other)).pythons == {str(python): "7.4.0", str(link): "7.4.0", str(other): "6.0.0"}
+    link.unlink()
+    image.add_python("env", "python", "5.0.0")
+    assert image.look().pythons == {str(python): "7.4.0", str(link): "5.0.0"}
 
 
 def test_a_real_python_says_what_it_has(image: Image) -> None:

@@ -98,7 +98,7 @@ def test_what_a_caller_changes_later_changes_nothing() -> None:
     kernels = {"k": KernelImage("image", argv=argv, environment=variables, mounts=mounts)}
     found = check(kernels)
     for item in (argv, variables, mounts, kernels):
-        item.clear()  # type: ignore[attr-defined] # all of them have it
+        item.clear()
     image = found.images["k"]
     assert (image.argv, image.environment, len(tuple(image.mounts))) == (ARGV, {"A": "b"}, 1)
 
@@ -264,6 +264,11 @@ def test_isolations_that_are_none(isolation: object) -> None:
 @pytest.mark.parametrize("count", [None, 0, 1001, -1, True, 1.0, "16"])
 def test_counts_that_are_none(count: object) -> None:
     assert "max_kernels is " in refused({"k": "image"}, "max_kernels", max_kernels=count).message
+
+
+@pytest.mark.parametrize("count", [1, 1000])
+def test_counts(count: int) -> None:
+    assert check({"k": "image"}, max_kernels=count).max_kernels == count
 
 
 @pytest.mark.parametrize("seconds", [0, True, 1.5, "60", 31 * 86400])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from jupyter_launcher import (
     UnsupportedOptionError,
 )
 from jupyter_launcher.engine.types import ContainerConfig
+from jupyter_launcher.gateway import preflight
 from jupyter_launcher.gateway.preflight import (
     check_kernel_limits,
     check_kernel_mount_points,
@@ -32,6 +34,7 @@ from jupyter_launcher.host.rules import DirectoryRules
 from jupyter_launcher.models.options import HiddenTexts
 from jupyter_launcher.spec.kernels.options import KernelOptions, check_kernels
 from jupyter_launcher.spec.labels import helper_labels
+from jupyter_launcher.spec.server import read_script
 from tests.unit.fakes import DOCKER, FakeEngine, refusal
 
 USER = "1234:1234"
@@ -43,7 +46,7 @@ class LookedAt(FakeEngine):
     """An engine whose containers end at once, and have printed what ``prints`` says of their image."""
 
     def __init__(
-        self, prints: dict[str, tuple[str, ...]] | None = None, exit_code: int | None = 0, **given: Any
+        self, prints: Mapping[str, tuple[str, ...]] | None = None, exit_code: int | None = 0, **given: Any
     ) -> None:
         super().__init__(**given)
         self.prints = prints or {}
@@ -118,7 +121,9 @@ def test_a_look_is_a_container_that_can_do_little() -> None:
 
 def test_equal_images_are_looked_at_once() -> None:
     engine = LookedAt()
-    same = {f"k{number}": KernelImage("image", mounts=[Mount(source="/a", target="/a")]) for number in range(3)}
+    same: dict[str, Any] = {
+        f"k{number}": KernelImage("image", mounts=[Mount(source="/a", target="/a")]) for number in range(3)
+    }
     find_kernels(engine, options(a="image", b=KernelImage("image", display_name="B"), **same), USER)
     assert len(engine.configs) == 1
 
@@ -154,6 +159,39 @@ def test_the_looks_run_at_once() -> None:
     assert len(find_kernels(engine, options(a="a", b="b", c="c"), USER)) == 3
 
 
+def test_what_was_seen_is_not_looked_at_again() -> None:
+    engine, address = LookedAt(), EngineAddress(FakeEngine())
+
+    def look(image: KernelImage, user: str = USER) -> int:
+        find_kernels(engine, options(k=image), user, known=address.kernels_seen)
+        return len(engine.configs)
+
+    image = KernelImage("image", memory="1g", environment={"A": "b"})
+    assert [look(image), look(image), look(replace(image, display_name="other"))] == [1, 1, 1]
+    assert look(replace(image, environment={"A": "c"})) == 2
+    assert look(replace(image, memory="2g")) == 3
+    assert look(image, "0:0") == 4
+    engine.images.find = lambda image: "sha256:another"  # type: ignore[method-assign] # an image of the same name
+    assert [look(image), look(image)] == [5, 5]
+
+
+def test_what_failed_is_looked_at_again() -> None:
+    engine, known = LookedAt({"image": ("begin",)}), EngineAddress(FakeEngine()).kernels_seen
+    for _ in range(2):
+        with pytest.raises(KernelImageError):
+            find_kernels(engine, options(), USER, known=known)
+    assert known == {}
+    assert len(engine.configs) == 2
+
+
+def test_not_everything_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preflight, "_MOST_KNOWN", 3)
+    known = EngineAddress(FakeEngine()).kernels_seen
+    for number in range(10):
+        find_kernels(LookedAt(), options(k=KernelImage("image", cpus=1 + number / 10)), USER, known=known)
+        assert len(known) <= 3
+
+
 def test_of_several_errors_the_first_kernels_is_told() -> None:
     engine = LookedAt({"bad": ("begin", "home writable", "end")})
     with pytest.raises(KernelImageError) as caught:
@@ -186,6 +224,13 @@ def test_an_entrypoint_that_does_not_run_its_arguments(isolation: str) -> None:
     assert "entrypoint=False" in error.hint
     assert error.output == "\n".join(f"line {number}" for number in range(10, 20))
     assert error.message.endswith("; it printed last 'line 19'")
+
+
+def test_an_entrypoint_that_prints_its_arguments() -> None:
+    engine = LookedAt(exit_code=0)
+    engine.on_start = lambda container: engine.change(container, entrypoint=("echo",))
+    engine.raw = f"I serve: sh -c {read_script('kernels/look_at_kernels.sh')} look\n"
+    assert refused(engine).output == "I serve: sh -c ... look"
 
 
 def test_an_entrypoint_that_does_not_end() -> None:

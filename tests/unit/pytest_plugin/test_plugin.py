@@ -239,7 +239,7 @@ import pytest
 from jupyter_launcher import Launcher
 
 def test_config(jupyter_launcher_config):
-    assert jupyter_launcher_config.kernels == {"py": "team/py:7", "r": "team/r=1"}
+    assert jupyter_launcher_config.kernels == {"py": "team/py:7", "r": "team/r:1"}
     assert jupyter_launcher_config.isolation == "kernel"
 
 @pytest.fixture
@@ -258,7 +258,7 @@ def test_sessions_have_them(given, jupyter_server_factory):
     jupyter_server_factory()
     jupyter_server_factory(kernels=None)
     jupyter_server_factory(kernels={"own": "x"})
-    known = {"py": "team/py:7", "r": "team/r=1"}
+    known = {"py": "team/py:7", "r": "team/r:1"}
     assert given == [(known, "kernel"), (None, None), ({"own": "x"}, None)]
 
 def test_a_gateway_is_in_their_place(given, jupyter_server_factory):
@@ -270,7 +270,7 @@ def test_a_gateway_is_in_their_place(given, jupyter_server_factory):
 
 @pytest.mark.parametrize("by", ["ini", "line"])
 def test_kernels_in_containers(pytester: pytest.Pytester, engine: FakeEngine, by: str) -> None:
-    lines = ["py=team/py:7", "r = team/r=1"]
+    lines = ["py=team/py:7", "r = team/r:1"]
     if by == "ini":
         pytester.makeini("\n    ".join(["[pytest]\njupyter_isolation = kernel\njupyter_kernels =", *lines]))
         ended = inside(pytester, KERNELS)

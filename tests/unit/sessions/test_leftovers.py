@@ -57,6 +57,7 @@ def test_gateways_are_listed(context: Context, engine: FakeEngine) -> None:
             state="exited",
             status="Exited (3) 5 seconds ago",
             exit_code=3,
+            gateway_id="0" * 12,
         )
     ]
 
@@ -240,7 +241,7 @@ def test_another_look_comes_first_and_errors_are_reported(
     error: str,
 ) -> None:
     first, second = add(engine, DEAD, state="exited"), add(engine, DEAD, id="8" * 64, name=SECOND, state="exited")
-    found = list(leftovers._find_leftovers(context, 60.0, (), None))
+    found = leftovers._find_leftovers(context, 60.0, None, None)
     monkeypatch.setattr(leftovers, "_find_leftovers", lambda *_: found)
     change(engine, first)
     failed, removed = reap(context)
@@ -253,7 +254,7 @@ def test_a_gateway_that_is_wanted_by_now_stays(
     context: Context, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add(engine, DEAD)
-    found = list(leftovers._find_leftovers(context, 60.0, (), None))
+    found = leftovers._find_leftovers(context, 60.0, None, None)
     monkeypatch.setattr(leftovers, "_find_leftovers", lambda *_: found)
     (left,) = reap(context, keep=[NAME])
     assert "it is wanted by now" in left.error

@@ -217,7 +217,9 @@ def test_the_gateway_of_a_session_that_is_gone_is_lost_whoever_made_it(
     assert [reason for _, reason, _ in told(reap(context))] == (["orphaned"] if is_lost and not has_session else [])
 
 
-def test_a_part_whose_gateway_is_there_by_now_is_left_alone(context: Context, engine: FakeEngine) -> None:
+def test_a_part_whose_gateway_is_there_by_now_is_left_alone(
+    context: Context, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Between the list and the removal."""
     part = add_part(engine, "broker", "s1", state="exited")
     inspect = engine.inspect
@@ -227,7 +229,7 @@ def test_a_part_whose_gateway_is_there_by_now_is_left_alone(context: Context, en
             add_gateway(engine, "s1")
         return inspect(name)
 
-    engine.inspect = look  # type: ignore[method-assign]
+    monkeypatch.setattr(engine, "inspect", look)
     (found,) = reap(context)
     assert found.error == "its gateway is there by now; it was left alone"
     assert part.id in engine.known
@@ -264,9 +266,11 @@ def test_gateways_are_listed_with_their_kernels_by_one_call(context: Context, en
     assert engine.calls == [("containers", "")]
 
 
-def test_what_is_removed_by_somebody_else_meanwhile(context: Context, engine: FakeEngine) -> None:
+def test_what_is_removed_by_somebody_else_meanwhile(
+    context: Context, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     add_part(engine, "broker", "s1")
-    engine.inspect = lambda _: None  # type: ignore[method-assign]
+    monkeypatch.setattr(engine, "inspect", lambda _: None)
     assert told(reap(context)) == [("part", "orphaned", "somebody else removed it meanwhile")]
 
 

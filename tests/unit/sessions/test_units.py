@@ -32,18 +32,32 @@ from jupyter_launcher.acts import run_act
 from jupyter_launcher.engine.images import DEFAULT_GATEWAY_IMAGE
 from jupyter_launcher.engine.types import ContainerConfig
 from jupyter_launcher.gateway import unit as unit_module
+from jupyter_launcher.gateway.make.request import GatewayRequest
+from jupyter_launcher.host.rules import DirectoryRules
 from jupyter_launcher.sessions import join
+from jupyter_launcher.sessions import start as start_module
 from jupyter_launcher.sessions.context import Context
 from jupyter_launcher.sessions.join import get_session, stop_named
 from jupyter_launcher.sessions.kernels import ending
+from jupyter_launcher.sessions.kernels import unit as session_unit
 from jupyter_launcher.sessions.listing import list_ids, list_sessions, reap_sessions
 from jupyter_launcher.sessions.phases import StartLimit
 from jupyter_launcher.sessions.start import StartRequest, check_request, remove_session, start_session
 from jupyter_launcher.sessions.stop import stop_session
 from jupyter_launcher.spec.kernels.found import FoundKernel
+from jupyter_launcher.spec.kernels.labels import KERNEL_NAME
 from jupyter_launcher.spec.kernels.options import KernelOptions
 from jupyter_launcher.spec.labels import SessionLabels, ToolLabels
-from tests.unit.fakes import HERE, FakeEngine, FakeJupyter, not_run, refusal, session_info, session_labels
+from tests.unit.fakes import (
+    HERE,
+    FakeEngine,
+    FakeJupyter,
+    launcher_context,
+    not_run,
+    refusal,
+    session_info,
+    session_labels,
+)
 from tests.unit.sessions.units import DEAD, add_gateway, add_network, add_part, kernel_id, names
 
 Start = Callable[..., Session]
@@ -59,7 +73,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch, jupyter: FakeJupyter) -> None:
     jupyter.specs = ["py", "torch"]
 
 
-def find_kernels(_: object, options: KernelOptions, user: str) -> dict[str, FoundKernel]:
+def find_kernels(_: object, options: KernelOptions, user: str, **_known: object) -> dict[str, FoundKernel]:
     """What is in the images, which nobody looks into here."""
     argv = ("python", "-m", "ipykernel_launcher", "-f", "{connection_file}")
     return {name: FoundKernel(argv=argv, display_name=name, python="/usr/bin/python3") for name in options.images}
@@ -117,6 +131,50 @@ def test_a_gateway_is_made_with_the_session(
     ended = [event.phase for event in events if event.kind is EventKind.FINISHED]
     assert list(dict.fromkeys(ended)) == [Phase.IMAGE, Phase.GATEWAY, Phase.CONTAINER, Phase.SERVER, Phase.READY]
     assert session.timings.gateway > 0
+
+
+def test_the_gateway_is_asked_for_as_the_session_is(
+    engine: FakeEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[GatewayRequest] = []
+
+    def refuse(_: object, address: object, request: GatewayRequest) -> Any:
+        asked.append(request)
+        msg = "no"
+        raise GatewayError(msg, hint="see why")
+
+    monkeypatch.setattr(session_unit, "make_gateway", refuse)
+    tmp_path.chmod(0o777)
+    rules = DirectoryRules(roots=(tmp_path.parent,))
+    context = launcher_context(engine, rules=rules, engine_socket="/run/an-engine.sock", owner="them")
+    request = StartRequest(pipeline_dir=tmp_path, user="1500:1600", session_id="one", image="image", pull="never")
+    options = {"network": "lab", "pipeline_relabel": "z", "pipeline_read_only": True, "kernel_idle": 60}
+    engine.images.known |= {DEFAULT_GATEWAY_IMAGE, "kernels/py"}
+    given = {"host_ip": None, "kernels": {"py": "kernels/py"}, "isolation": "kernel", **options}
+    with pytest.raises(GatewayError):
+        start_session(context, StartLimit(1, lambda: None), request, given)
+    (found,) = asked
+    assert found.kernels is not None
+    assert (found.kernels.isolation, found.kernels.idle) == ("kernel", 60)
+    assert found == GatewayRequest(
+        pipeline_dir=tmp_path,
+        image=DEFAULT_GATEWAY_IMAGE,
+        namespace="unit",
+        owner="them",
+        network="lab",
+        seconds=context.timeouts.start,
+        user="1500:1600",
+        rules=rules,
+        relabel="z",
+        read_only=True,
+        kernels=found.kernels,
+        engine_socket="/run/an-engine.sock",
+        session_start=found.session_start,
+        session_id="one",
+    )
+    assert found.session_start
+    assert {pull for _, pull in engine.images.ensured} == {"never"}
+    assert engine.configs == {}
 
 
 def test_pull_is_for_the_kernels_images_too_and_not_for_our_gateway(
@@ -178,7 +236,8 @@ def test_what_is_left_of_a_session_that_somebody_removed_goes_before_the_next(
 
 
 @pytest.mark.parametrize(
-    "fault", ["gateway's create", "agent's start", "session's create", "session's start", "server", "bind", "token"]
+    "fault",
+    ["gateway's create", "agent's start", "session's create", "session's start", "server", "bind", "token", "warnings"],
 )
 @pytest.mark.parametrize("network", [None, "own"])
 def test_nothing_is_left_of_a_start_that_fails(
@@ -214,6 +273,12 @@ def test_nothing_is_left_of_a_start_that_fails(
     monkeypatch.setattr(engine, "create", create_or_not)
     monkeypatch.setattr(engine, "start", start_or_not)
     engine.run = run_or_not
+    if fault == "warnings":
+
+        def interrupt(*_: object) -> None:
+            raise error
+
+        monkeypatch.setattr(start_module, "warn_unlimited", interrupt)
     if fault == "server":
         jupyter.start_answer = not_run("it did not start", started=True, exit_code=3)
     with pytest.raises((EngineError, ExecError, ServerError, GatewayError)):
@@ -224,7 +289,8 @@ def test_nothing_is_left_of_a_start_that_fails(
 def test_two_launchers_at_once_have_one_session_and_one_gateway(
     start: Start, engine: FakeEngine, jupyter: FakeJupyter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    create, others = engine.create, []
+    create = engine.create
+    others: list[Any] = []
 
     def create_later(config: ContainerConfig, name: str) -> str:
         if name.startswith("jupyter-server") and not others:
@@ -446,6 +512,8 @@ def test_of_a_shared_gateway_only_the_sessions_own_kernels_end(
     assert left == {f"jupyter-kernel.unit.{kernel_id(number)}" for number in (3, 4)}
     assert any(name.startswith("kernel-gateway") for name in names(engine))
     assert kernel_id(3) not in report.kernels_of_others
+    deleted = {path.rpartition("/")[2] for method, path in jupyter.asked if method == "DELETE"}
+    assert deleted == {kernel_id(1), kernel_id(2)}, "gracefully, by the gateway"
 
 
 @pytest.mark.parametrize("state", ["running", "exited", "gone"])
@@ -545,6 +613,7 @@ def test_the_use_of_agents_is_that_of_a_sessions_own_gateway(
 ) -> None:
     unit(engine, jupyter)
     add_part(engine, "agent", "start-1")
+    add_part(engine, "agent", "start-1", number=1, more={KERNEL_NAME: "other"}, state="exited")
     engine.used = Stats(memory=7)
     assert get_session(context, "one").stats() == Stats(memory=7, kernels={"py": Stats(memory=7)})
 

@@ -89,7 +89,7 @@ def add_network(engine: FakeEngine, start: str, *, mark: str = DEAD, age: float 
     """A gateway's own network."""
     labels = part_labels("network", "unit", "me", start, process=mark)
     made = ListedNetwork(
-        id=uuid.uuid4().hex * 2, name=network_name("unit", GATEWAY_ID), labels=labels, created=NOW - age
+        id=uuid.uuid4().hex * 2, name=network_name("unit", GATEWAY_ID, start), labels=labels, created=NOW - age
     )
     engine.own_networks[made.id] = made
     return made

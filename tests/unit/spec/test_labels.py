@@ -304,7 +304,7 @@ KERNEL = "01234567-89ab-cdef-0123-456789abcdef"
     [
         ("agent", agent_name("unit", "team", 12), "team"),
         ("broker", broker_name("unit", "team"), "team"),
-        ("network", network_name("unit", "team"), "team"),
+        ("network", network_name("unit", "team", "0" * 32), "team"),
         ("kernel", kernel_name_prefix("unit") + KERNEL, ""),
     ],
 )
@@ -337,6 +337,8 @@ def test_labels_of_parts_are_read_as_they_were_written(kind: str, name: str, gat
         ({**part_labels("kernel", "unit", "me", "s"), KERNEL_ID: KERNEL}, f"jupyter-kernel.unit.{KERNEL[:-1]}0"),
         ({**part_labels("kernel", "unit", "me", "s"), KERNEL_ID: "x"}, "jupyter-kernel.unit.x"),
         (part_labels("kernel", "unit", "me", "s"), f"jupyter-kernel.unit.{KERNEL}"),
+        (part_labels("network", "unit", "me", "s"), "kernel-network.unit.team"),
+        (part_labels("network", "unit", "me", "s"), network_name("unit", "team", "other")),
         ({}, "kernel-broker.unit.team"),
     ],
 )

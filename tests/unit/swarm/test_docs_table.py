@@ -30,7 +30,7 @@ def test_each_option_of_a_start_has_its_row() -> None:
 
 def test_each_call_has_its_row() -> None:
     rows = told("### Calls of `Launcher` there")
-    assert set(rows) == {name for name in vars(Launcher) if not name.startswith("_")}
+    assert set(rows) == {name for name in dir(Launcher) if not name.startswith("_")}
     assert refused(rows) == set(REFUSED_CALLS)
 
 

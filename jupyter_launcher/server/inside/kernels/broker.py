@@ -19,6 +19,7 @@ import io
 import json
 import os
 import re
+import select
 import signal
 import socket
 import sys
@@ -75,7 +76,8 @@ class EngineError(Exception):
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
-        self.status = status
+        # Podman, of a container that is being removed.
+        self.status = 404 if status == 500 and "no such container" in message else status
 
 
 class RefusedError(Exception):
@@ -287,7 +289,7 @@ class Policy:
     @classmethod
     def take(cls, environment: Any) -> Policy:
         """From the environment, where it is not any more afterwards."""
-        pieces = []
+        pieces: list[str] = []
         while (piece := environment.pop(_VARIABLE + str(len(pieces)), None)) is not None:
             pieces.append(piece)
         return cls(json.loads("".join(pieces)))
@@ -405,8 +407,9 @@ def _read_signal(given: Any) -> int:
 class Kernel:
     """The container of one kernel, which one connection has; its calls come from that connection's thread."""
 
-    def __init__(self, engine: Engine, policy: Policy, kernel: str) -> None:
+    def __init__(self, engine: Engine, policy: Policy, kernel: str, connection: socket.socket) -> None:
         self.kernel = kernel
+        self.connection = connection
         self.ended = threading.Event()
         """Set while no run goes on."""
         self.ended.set()
@@ -444,12 +447,23 @@ class Kernel:
         try:
             self._engine.put(self._here, self._policy.to_archive(request))
             self._engine.start(self._here)
-        except EngineError as error:
-            if error.status == 404 and self._engine.inspect(self._here) is None:
-                self._container = None
-                return False
-            raise
+        except EngineError:
+            if not self._was_removed():
+                raise
+            self._container = None
+            return False
         return True
+
+    def _was_removed(self) -> bool:
+        """Whether somebody else removes the container; then it is gone, and its name free."""
+        for pause in _PAUSES:
+            info = self._engine.inspect(self._here)
+            if info is None:
+                return True
+            if _part(info, "State").get("Status") not in ("removing", "dead"):
+                break
+            time.sleep(pause)
+        return False
 
     def _make(self, request: StartRequest) -> None:
         self._was_asked_for = True
@@ -462,17 +476,21 @@ class Kernel:
             raise
 
     def _create(self, body: dict[str, Any]) -> str:
-        try:
-            return self._engine.create(self._name, body)
-        except EngineError as error:
-            is_taken = error.status == 409 or (error.status == 500 and any(text in str(error) for text in _TAKEN))
-            if not is_taken:
-                raise
-        # Left of an earlier connection of this kernel, or somebody else's.
-        if self._find() is None or not self.remove():
-            raise RefusedError(409, "another container has the name %s" % self._name)
-        self._was_asked_for = True
-        return self._engine.create(self._name, body)
+        for pause in _PAUSES:
+            try:
+                return self._engine.create(self._name, body)
+            except EngineError as error:
+                is_taken = error.status == 409 or (error.status == 500 and any(text in str(error) for text in _TAKEN))
+                if not is_taken:
+                    raise
+            if self._engine.inspect(self._name) is None:  # the name of one that is being removed is free a moment later
+                time.sleep(pause)
+                continue
+            # Left of an earlier connection of this kernel, or somebody else's.
+            if self._find() is None or not self.remove():
+                break
+            self._was_asked_for = True
+        raise RefusedError(409, "another container has the name %s" % self._name)
 
     def _find(self) -> str | None:
         """The id of the container that has this kernel's name, if it is of this kernel and of this broker."""
@@ -518,12 +536,15 @@ class Kernel:
             return None
 
     def _was_out_of_memory(self, container: str, info: dict[str, Any] | None, code: int) -> bool:
+        # An engine also says so where a process was killed that the kernel had started, and the kernel went on.
+        if code != 128 + signal.SIGKILL or self._was_killed:
+            return False
         # An engine may hear of it a little later than of the end.
         has_limit = bool(_part(info, "HostConfig").get("Memory"))
         for attempt in range(_OOM_TRIES):
             if info is None or _part(info, "State").get("OOMKilled"):
                 return info is not None
-            if not has_limit or self._was_killed or code != 128 + signal.SIGKILL or self.gone.wait(0.05 * attempt):
+            if not has_limit or self.gone.wait(0.05 * attempt):
                 break
             info = self._look(container)
         return False
@@ -557,6 +578,13 @@ def _pauses() -> Any:
         yield _PAUSES[-1]
 
 
+def _is_ended(connection: socket.socket) -> bool:
+    """Whether the other side has ended a connection, even if not all that it said has been read."""
+    poll = select.poll()
+    poll.register(connection, select.POLLRDHUP)
+    return bool(poll.poll(0))
+
+
 def is_own(labels: dict[str, Any], policy: Policy, kernel: str | None = None) -> bool:
     """Whether a container with these labels is of this gateway's kernels, or of this one."""
     wanted = {"part": "kernel", "gateway-start": policy.gateway_start}
@@ -578,8 +606,10 @@ class Broker:
         self._kernels: dict[str, Kernel] = {}
         self._connections: dict[threading.Thread, socket.socket] = {}
 
-    def take(self, kernel: str) -> Kernel:
+    def take(self, kernel: str, connection: socket.socket) -> Kernel:
         """The one kernel of a connection, counted until its container is gone.
+
+        It waits for the end of an earlier connection of this kernel, whose other side has ended it.
 
         Raises:
             RefusedError: there are too many, another connection has it, or the gateway is not there.
@@ -594,9 +624,9 @@ class Broker:
                     if len(self._kernels) >= self.policy.max_kernels:
                         seen = "max_kernels is %d, and so many kernels run: shut one down" % self.policy.max_kernels
                         raise RefusedError(429, seen)
-                    self._kernels[kernel] = taken = Kernel(self.engine, self.policy, kernel)
+                    self._kernels[kernel] = taken = Kernel(self.engine, self.policy, kernel, connection)
                     return taken
-                is_leaving = known.leaving
+                is_leaving = known.leaving or _is_ended(known.connection)
             if not is_leaving or not known.gone.wait(max(0.0, deadline - time.monotonic())):
                 raise RefusedError(409, "another connection has this kernel")
             with self._lock:  # whose thread gives it back a moment later
@@ -753,7 +783,7 @@ class Conversation:
 
     def _take(self, kernel: str) -> Kernel:
         if self._kernel is None:
-            self._kernel = self._broker.take(kernel)
+            self._kernel = self._broker.take(kernel, self._connection)
         if self._kernel.kernel != kernel:
             raise RefusedError(400, "this is another kernel's connection")
         return self._kernel

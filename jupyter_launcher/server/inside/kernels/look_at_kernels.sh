@@ -15,6 +15,10 @@ names=
 examined=
 count=0
 prefix=
+version=
+last=
+some=
+equipped=
 
 say() {
   printf '%s %s\n' "$mark" "$*"
@@ -34,21 +38,36 @@ except Exception:
 sys.stdout.write("//%s %s//%s" % (sys.argv[1], found.split()[0], sys.prefix))
 '
 
-# $1: the path of a Python. Its prefix is then in $prefix.
+# $1: the path of a Python. Its prefix is then in $prefix. A link beside the one before is the same one.
 examine() {
   case $examined in
     *"|$1|"*) return ;;
   esac
-  examined="$examined|$1|"
-  prefix=
   case $1 in
     /*) ;;
     *) return ;;
   esac
-  said=$("$1" -c "$ask" "$mark") || return
-  said=${said##*"//$mark "}
-  prefix=${said#*//}
-  say "python ${said%%//*} $1"
+  examined="$examined|$1|"
+  target=$(readlink -f "$1")
+  target=${1%/*}/:${target:-$1}
+  if [ "$target" != "$last" ]; then
+    last=$target
+    prefix=
+    said=$("$1" -c "$ask" "$mark") || {
+      version=
+      return
+    }
+    said=${said##*"//$mark "}
+    prefix=${said#*//}
+    version=${said%%//*}
+  fi
+  case $version in
+    "") return ;;
+    none) ;;
+    *) equipped=1 ;;
+  esac
+  some=1
+  say "python $version $1"
 }
 
 # $1: a folder of Jupyter's data.
@@ -74,14 +93,21 @@ note_specs() {
   done
 }
 
+# Each line is written at once, so that none is cut where an entrypoint prints meanwhile. $1: what it begins with.
+say_lines() {
+  while IFS= read -r line; do
+    say "$1 $line"
+  done
+}
+
 # $1: the file of a spec, $2: its largest size.
 print_file() {
   [ -f "$1" ] && [ -r "$1" ] && [ "$(wc -c <"$1")" -le "$2" ] || return
   say "file ${1##*/}"
   if command -v base64 >/dev/null; then
-    base64 <"$1" | sed "s/^/$mark : /"
+    base64 <"$1" | say_lines :
   else
-    od -An -v -tx1 <"$1" | sed "s/^/$mark x /"
+    od -An -v -tx1 <"$1" | say_lines x
   fi
 }
 
@@ -138,9 +164,12 @@ done
 [ -z "$CONDA_PREFIX" ] || note_specs "$CONDA_PREFIX/share/jupyter"
 note_specs /usr/local/share/jupyter
 note_specs /usr/share/jupyter
-for path in /usr/bin/python3 /usr/local/bin/python3 /opt/conda/bin/python3; do
-  [ ! -x "$path" ] || examine "$path"
-done
+# Others than those on the PATH are looked at where nothing else runs an agent, or may be a kernel.
+if [ -z "$some" ] || [ "$count$equipped" = 0 ]; then
+  for path in /usr/bin/python3 /usr/local/bin/python3 /opt/conda/bin/python3; do
+    [ ! -x "$path" ] || examine "$path"
+  done
+fi
 
 number=0
 for name in $names; do

@@ -74,11 +74,13 @@ else:
             record.acknowledge(int(seen))
             self.connection = record.connection
         self._launcher_key, self._launcher_record = key, record
-        self.request.connection.stream.set_nodelay(True)  # else each answer waits 40 ms for what acknowledges another
         self.set_header("X-Jupyter-Launcher-Next", str(record.first))
 
     async def _open_or_resume(self, *args, **options):
         record = getattr(self, "_launcher_record", None)
+        # Else small messages wait up to 40 ms for what acknowledges the one before, for browsers too. Not earlier:
+        # tornado takes it back when it has answered the request.
+        self.set_nodelay(True)
         if record is None or record.connection is None:
             if record is not None:
                 record.connection, record.handler = self.connection, self

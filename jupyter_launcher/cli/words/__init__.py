@@ -1,0 +1,1 @@
+"""How words of the command line are read, by what they have in common."""
