@@ -36,13 +36,20 @@ def namespace() -> str:
     return f"kernels-{uuid.uuid4().hex[:8]}"
 
 
+def listed(client: Any, *labels: str) -> list[Any]:
+    """The containers with these labels, in every state, without those that are just being removed."""
+    found = []
+    for item in client.api.containers(all=True, filters={"label": list(labels)}):
+        # Podman answers 500 where Docker answers 404.
+        with contextlib.suppress(docker.errors.APIError):
+            found.append(client.containers.get(item["Id"]))
+    return found
+
+
 def containers_of(client: Any, namespace: str) -> list[Any]:
     """All containers of a namespace, whatever they are and in every state."""
-    found: dict[str, Any] = {}
-    for label in (NAMESPACE, GATEWAY_OF):
-        filters = {"label": f"{label}={namespace}"}
-        found |= {item.id: item for item in client.containers.list(all=True, filters=filters, ignore_removed=True)}
-    return list(found.values())
+    found = [*listed(client, f"{NAMESPACE}={namespace}"), *listed(client, f"{GATEWAY_OF}={namespace}")]
+    return list({item.id: item for item in found}.values())
 
 
 def networks_of(client: Any, namespace: str) -> list[Any]:
@@ -52,8 +59,7 @@ def networks_of(client: Any, namespace: str) -> list[Any]:
 
 def parts_of(client: Any, namespace: str, kind: str) -> list[Any]:
     """The agents, the broker or the kernels of a namespace, in every state."""
-    filters = {"label": [f"{NAMESPACE}={namespace}", f"{PART}={kind}"]}
-    return list(client.containers.list(all=True, filters=filters, ignore_removed=True))
+    return listed(client, f"{NAMESPACE}={namespace}", f"{PART}={kind}")
 
 
 def anonymous_volumes(client: Any) -> set[str]:
