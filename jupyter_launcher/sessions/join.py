@@ -26,7 +26,7 @@ from jupyter_launcher.server.failures import refuse_unreachable
 from jupyter_launcher.server.process import read_server_info, was_server_started
 from jupyter_launcher.server.ready import wait_until_ready
 from jupyter_launcher.sessions.context import Context
-from jupyter_launcher.sessions.kernels.unit import remove_lost_unit
+from jupyter_launcher.sessions.kernels.unit import remove_lost_unit, warn_lost_unit
 from jupyter_launcher.sessions.running import refuse_paused
 from jupyter_launcher.sessions.session import Session
 from jupyter_launcher.sessions.stop import remove_containers, stop_session
@@ -313,6 +313,7 @@ def join_session(
         ExecError: nobody can tell, because no command runs in the container, although the container does.
     """
     engine = context.engine
+    warnings = (*warnings, *warn_lost_unit(engine, labels))
     known = context.servers.find(info)
     if known is not None:
         api = JupyterApi(context.server_url(info, labels), known.token)

@@ -126,6 +126,10 @@ class _Execution:
         msg = f"the kernel died {when}" + (", for want of memory" if for_memory else "")
         more = "give the session more memory, or the kernel's image in kernels="
         hint = more if for_memory else "its variables are gone; see the log: `Launcher.logs`"
+        gateway = self._connection.server.place.gateway
+        if gateway is not None and self._connection.server.has_lost_gateway():
+            msg = f"{msg}: its gateway {gateway.name} has ended"
+            hint = f"its variables are gone; see {gateway.name}'s log, stop the session, and start it again"
         raise KernelDiedError(
             msg,
             hint=hint,

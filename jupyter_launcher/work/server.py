@@ -40,6 +40,8 @@ _METHOD = re.compile("[A-Za-z]{1,20}")
 _PAUSE = 0.2
 _SHOWN = 200
 _MOST_SHOWN = 20
+_CONTAINER_ID = 64
+"""Digits; the id of a swarm's service, which its nodes run again, has less."""
 _LONGEST = 10**9
 _OOM_KILLS = (
     "/sys/fs/cgroup/memory.events",
@@ -113,9 +115,9 @@ class KernelServer:
         try:
             answer = self.api.request("GET", "api/kernels", Deadline(min(seconds, _LOOK_SECONDS)))
         except NoAnswerError:
-            return None
+            return "" if self.has_lost_gateway() else None
         if answer.status != 200 or not isinstance(answer.body, list):
-            return None
+            return "" if self.has_lost_gateway() else None
         for item in answer.body:
             if isinstance(item, dict) and item.get("id") == kernel:
                 state = item.get("execution_state")
@@ -158,6 +160,17 @@ class KernelServer:
                 counts = re.findall(r"^oom_kill ([0-9]{1,9})$", found.stdout, re.MULTILINE)
                 return sum(map(int, counts)) if counts else None
         return None
+
+    def has_lost_gateway(self) -> bool:
+        """Whether the gateway has ended for good, and with it all of its kernels; False: nobody can tell, too."""
+        gateway = self.place.gateway
+        if gateway is None or gateway.container_id is None or len(gateway.container_id) != _CONTAINER_ID:
+            return False
+        try:
+            info = self.place.engine.inspect(gateway.container_id)
+        except LauncherError:
+            return False
+        return info is None or (is_gateway(info.labels, info.name) and info.state in ("exited", "dead", "removing"))
 
     def check_running(self) -> bool:
         """Look at the container of a server that does not answer; False: it is paused, so it cannot.
@@ -227,7 +240,10 @@ class KernelServer:
         said = answer.body.get("message") if isinstance(answer.body, dict) else None
         shown = f": {said[:_SHOWN]}" if isinstance(said, str) and said.isprintable() else ""
         msg = f"{what} (status {answer.status}{shown})"
-        raise WorkError(msg, hint="see the server's log: `Launcher.logs`", session_id=self.place.session_id)
+        hint = "see the server's log: `Launcher.logs`"
+        if self.place.gateway is not None and self.has_lost_gateway():
+            hint = f"the gateway {self.place.gateway.name} has ended: stop the session, and start it again"
+        raise WorkError(msg, hint=hint, session_id=self.place.session_id)
 
 
 def request(

@@ -36,6 +36,7 @@ __all__ = [
     "remove_lost_unit",
     "remove_session_unit",
     "remove_unit_of",
+    "warn_lost_unit",
 ]
 
 _log = logging.getLogger("jupyter_launcher")
@@ -151,6 +152,20 @@ def _remove_unwanted(context: Context, session_id: str, start_id: str, gateway: 
 def has_unit(labels: SessionLabels) -> bool:
     """Whether a session was started together with a gateway of its own."""
     return labels.options.get("kernels") is not None
+
+
+def warn_lost_unit(engine: Engine, labels: SessionLabels) -> tuple[str, ...]:
+    """What to say of a session whose own gateway has ended, which it outlives without kernels; nothing of others."""
+    gateway = labels.gateway
+    if gateway is None or gateway.container_id is None or not has_unit(labels):
+        return ()
+    try:
+        info = engine.inspect(gateway.container_id)
+    except EngineError:  # nobody can tell
+        return ()
+    if info is not None and SessionState.of_container(info.state) is not SessionState.EXITED:
+        return ()
+    return (f"the session's gateway {gateway.name} has ended, and its kernels with it: stop it, and start it again",)
 
 
 def find_used(context: Context, labels: SessionLabels) -> dict[str, str]:

@@ -210,6 +210,25 @@ def test_the_session_is_joined_and_no_gateway_made_again(start: Start, engine: F
     assert names(engine) == there
 
 
+@pytest.mark.parametrize("end", ["ended", "removed"])
+def test_who_joins_a_session_whose_gateway_has_ended_is_told(
+    start: Start, context: Context, engine: FakeEngine, end: str
+) -> None:
+    before = start().gateway
+    assert before is not None
+    assert before.container_id is not None
+    assert start().warnings == ()
+    if end == "ended":
+        engine.end(before.container_id, 73)
+    else:
+        del engine.known[before.container_id]
+    session = start()
+    assert session.joined
+    (told,) = session.warnings
+    assert f"gateway {before.name} has ended" in told
+    assert get_session(context, "one").warnings == (told,)
+
+
 def test_what_ended_is_removed_with_its_gateway_and_made_anew(
     start: Start, engine: FakeEngine, jupyter: FakeJupyter
 ) -> None:

@@ -905,3 +905,29 @@ def test_the_memory_of_a_gateway_is_looked_at_where_it_is_ours() -> None:
     engine.known[ours.id] = container(id=ours.id)
     assert count(gateway=gateway) is None
     assert count(gateway=None) is None
+
+
+@pytest.mark.parametrize("end", ["ended", "removed"])
+def test_the_end_of_a_gateway_ends_what_waits_for_its_kernels(end: str) -> None:
+    """Its server only tells that it does not reach the gateway, as it does while a gateway is just away."""
+    from jupyter_launcher import Gateway
+    from jupyter_launcher.spec.labels import gateway_labels, gateway_name
+    from tests.unit.fakes import printed
+
+    ours = container(id="f" * 64, name=gateway_name("unit", "0123456789ab"), labels=gateway_labels("unit", "", ""))
+    engine = FakeEngine(container(), ours, answers=[printed("", 1)])
+    gateway = Gateway(name=ours.name, url="http://g:8888", container_id=ours.id)
+
+    def on_code(channel: Channel, request: str, code: str) -> None:
+        jupyter.answers["GET /api/kernels"] = 503, {"message": "ConnectionError"}
+        if end == "ended":
+            engine.end(ours.id, 137)
+        else:
+            del engine.known[ours.id]
+
+    jupyter = FakeKernel(on_code)
+    place = {"gateway": gateway, "engine": engine}
+    with jupyter.serve() as url, Kernel(place_of(url, **place), name=None, path=None, kernel_id=None) as kernel:
+        with pytest.raises(KernelDiedError, match=f"its gateway {ours.name} has ended") as caught:
+            kernel.execute("1", timeout=60)
+        assert "start it again" in caught.value.hint
