@@ -51,7 +51,7 @@ SPEC = {
 }
 # The launchers are in the source distribution alone.
 FETCH = (
-    "mkdir /tmp/sdist && cd /tmp/sdist && {pip} download --quiet --no-deps --no-binary :all: "
+    "mkdir /tmp/sdist && cd /tmp/sdist && {pip} download --quiet --no-deps --no-binary jupyter_enterprise_gateway "
     "jupyter_enterprise_gateway==3.3.0 && tar xf *.tar.gz --strip-components=1"
 )
 GATEWAY = """
