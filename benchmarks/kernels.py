@@ -51,16 +51,14 @@ SPEC = {
 }
 # The launchers are in the source distribution alone.
 FETCH = (
-    "mkdir /tmp/sdist && cd /tmp/sdist && {pip} download --quiet --no-deps --no-binary :all: "
+    "mkdir /tmp/sdist && cd /tmp/sdist && {pip} download --quiet --no-deps --no-binary jupyter_enterprise_gateway "
     "jupyter_enterprise_gateway==3.3.0 && tar xf *.tar.gz --strip-components=1"
 )
 GATEWAY = """
 FROM {base}
 USER 0
-ARG PIP_INDEX_URL
-RUN {fetch} && mkdir -p /opt/gateway/share/jupyter/kernels/box \\
- && cp -r etc/kernel-launchers/docker/scripts /opt/gateway/share/jupyter/kernels/box/ \\
- && printf '%s' '{spec}' >/opt/gateway/share/jupyter/kernels/box/kernel.json && rm -rf /tmp/sdist
+COPY --from={kernel} {launchers}/docker/scripts /opt/gateway/share/jupyter/kernels/box/scripts
+RUN printf '%s' '{spec}' >/opt/gateway/share/jupyter/kernels/box/kernel.json
 USER 1000
 """
 KERNEL = """
@@ -161,10 +159,10 @@ def enterprise_gateway(setting: Setting) -> Iterator[Asked]:
     fetch = FETCH.format(pip="/opt/jupyter/bin/pip")
     of_kernel = KERNEL.format(base=DEFAULT_IMAGE, fetch=fetch, launchers=LAUNCHERS)
     spec = json.dumps(SPEC).replace("IMAGE", kernel)
-    of_gateway = GATEWAY.format(base=plain, fetch=FETCH.format(pip="/opt/gateway/bin/pip"), spec=spec)
+    of_gateway = GATEWAY.format(base=plain, kernel=kernel, launchers=LAUNCHERS, spec=spec)
     with (
         built(setting.client, kernel, of_kernel, arguments),
-        built(setting.client, f"{setting.run}:eg-docker", of_gateway, arguments) as image,
+        built(setting.client, f"{setting.run}:eg-docker", of_gateway) as image,
     ):
         container = setting.client.containers.run(
             image,

@@ -184,6 +184,10 @@ class DockerEngine:
         """Remove a network by name or id; if it is gone, do nothing."""
         own.remove_network(self.api, self.endpoint, name)
 
+    def remove_volume(self, name: str) -> None:
+        """Remove a volume; if it is gone, do nothing."""
+        own.remove_volume(self.api, self.endpoint, name)
+
     def rename(self, container: str, name: str) -> None:
         """Give a container another name; see the protocol."""
         try:

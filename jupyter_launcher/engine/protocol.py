@@ -165,6 +165,13 @@ class Engine(Protocol):
             EngineError: containers are on it, or the engine refused.
         """
 
+    def remove_volume(self, name: str) -> None:
+        """Remove a volume; if it is gone, do nothing.
+
+        Raises:
+            EngineError: with status 409 where a container has it, or the engine refused.
+        """
+
     def rename(self, container: str, name: str) -> None:
         """Give a container another name.
 

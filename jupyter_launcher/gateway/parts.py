@@ -10,6 +10,7 @@ from jupyter_launcher.engine.protocol import Engine
 from jupyter_launcher.engine.types import ListedContainer
 from jupyter_launcher.errors import EngineError, EngineUnavailableError
 from jupyter_launcher.models import KernelSummary
+from jupyter_launcher.spec.kernels.containers import BROKER_DIR
 from jupyter_launcher.spec.kernels.labels import PartLabels, kernel_filter, start_filter
 from jupyter_launcher.spec.labels import is_gateway
 from jupyter_launcher.threads import map_at_once
@@ -92,6 +93,8 @@ def remove_unit(engine: Engine, gateway_start: str, gateway: str | None = None) 
     gateways = [item.id for item in listed if is_gateway(item.labels, item.name)]
     parts = _read_parts(listed)
     removed: dict[str, None] = {}
+    # A gateway takes its volume along, unless somebody else removed it while its broker had that too.
+    volumes = [] if gateways else _find_volumes(engine, parts)
     remove_all((part.item.id for part in parts if part.labels.kind != "kernel"), engine.remove)
     # The engine may be in the middle of a create that the broker had asked for: so there is another look after each.
     for _ in range(_ROUNDS):
@@ -100,10 +103,17 @@ def remove_unit(engine: Engine, gateway_start: str, gateway: str | None = None) 
         if errors or not (parts := find_parts(engine, gateway_start)):
             break
     remove_all(dict.fromkeys([*([] if gateway is None else [gateway]), *gateways]), engine.remove)
+    remove_all(volumes, engine.remove_volume)
     remove_all(_find_networks(engine, gateway_start), engine.remove_network)
     if errors:
         raise errors[0]
     return tuple(removed)
+
+
+def _find_volumes(engine: Engine, parts: Iterable[Part]) -> list[str]:
+    """The names of the volumes that brokers have of their gateways."""
+    found = [engine.inspect(part.item.id) for part in parts if part.labels.kind == "broker"]
+    return [info.volumes[BROKER_DIR] for info in found if info is not None and BROKER_DIR in info.volumes]
 
 
 def _find_networks(engine: Engine, gateway_start: str) -> list[str]:

@@ -327,6 +327,9 @@ class FakeEngine:
                     raise refusal(403, f"network {name} has active endpoints")
                 del self.own_networks[item.id]
 
+    def remove_volume(self, name: str) -> None:
+        self._note("remove_volume", name)
+
     def create(self, config: ContainerConfig, name: str) -> str:
         self._note("create", name)
         if any(info.name == name for info in self.known.values()):
@@ -671,11 +674,13 @@ class FakeJupyter:
             return found if self.started else printed("", 44)
         if name == "read":
             return self.gateway_token
-        if name in ("renew", "bind"):
-            (self.leases if name == "renew" else self.bound).append(argv[-1])
-            return self.renew_answer if name == "renew" else printed("")
-        if name == "terminate":
-            if self.heeds_sigterm:
+        if name == "renew":
+            self.leases.append(argv[-1])
+            return self.renew_answer
+        if name in ("bind", "terminate"):
+            if name == "bind":
+                self.bound.append(argv[-1])
+            elif self.heeds_sigterm:
                 self._end(143)
             return printed("")
         assert name == "find", argv

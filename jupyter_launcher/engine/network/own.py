@@ -1,4 +1,4 @@
-"""Networks that are made here, over the Docker SDK: created, listed, removed."""
+"""Networks that are made here, over the Docker SDK: created, listed, removed; and volumes that nobody else removes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from jupyter_launcher.engine.shapes import parse_list
 from jupyter_launcher.engine.traits import ListedNetwork
 from jupyter_launcher.errors import EngineError, UnsupportedOptionError
 
-__all__ = ["create_network", "list_networks", "remove_network"]
+__all__ = ["create_network", "list_networks", "remove_network", "remove_volume"]
 
 _NO_SUBNET = (
     "non-overlapping IPv4 address pool",  # Docker 20.10
@@ -64,3 +64,13 @@ def remove_network(api: APIClient, endpoint: str, name: str) -> None:
             hint = "stop the sessions that are on it, or `docker network disconnect -f`; `reap` removes it then"
             raise EngineError(error.message, hint=hint, status=error.status) from error
         raise
+
+
+def remove_volume(api: APIClient, endpoint: str, name: str) -> None:
+    """Remove a volume; if it is gone, do nothing."""
+    try:
+        with translate_errors(f"remove volume {name[:12]}", endpoint):
+            api.remove_volume(name)
+    except EngineError as error:
+        if error.status != 404:
+            raise

@@ -279,6 +279,10 @@ class SwarmEngine:
         """Refused: a swarm has no network that was made for a gateway."""
         _refuse("network", f"network {name} is not removed", "remove it by `docker network rm`")
 
+    def remove_volume(self, name: str) -> None:
+        """Refused: a swarm has no volume that was made for a gateway."""
+        _refuse("kernels", f"volume {name} is not removed", _NO_KERNELS)
+
     def rename(self, container: str, name: str) -> None:
         """Refused: a service keeps its name, so that it can be the lock."""
         _refuse("pool", f"container {container[:12]} cannot be renamed to {name}", "start sessions without a pool")

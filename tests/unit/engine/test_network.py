@@ -88,6 +88,16 @@ def test_a_network_is_removed() -> None:
     assert "stop the sessions" in caught.value.hint
 
 
+def test_a_volume_is_removed() -> None:
+    api = FakeApi()
+    docker_engine(api).remove_volume("abc")
+    assert api.arguments("remove_volume") == ("abc",)
+    docker_engine(FakeApi(remove_volume=api_error(404, "no such volume"))).remove_volume("abc")
+    with pytest.raises(EngineError) as caught:
+        docker_engine(FakeApi(remove_volume=api_error(409, "volume is in use"))).remove_volume("abc")
+    assert caught.value.status == 409
+
+
 def test_a_volume_of_the_containers_own() -> None:
     mount = BindMount(type="volume", source="", target="/t")
     assert mount.to_long_form() == {"Type": "volume", "Target": "/t", "ReadOnly": False}

@@ -566,6 +566,17 @@ def test_a_removal_goes_on_where_one_is_refused(make: Make, jupyter: FakeJupyter
     assert jupyter.engine.known == {}
 
 
+def test_somebody_removed_a_gateway_and_its_broker_has_its_volume(make: Make, jupyter: FakeJupyter) -> None:
+    made = make(isolation="kernel")
+    engine = jupyter.engine
+    (broker,) = [item for item in find_parts(engine, made.start) if item.labels.kind == "broker"]
+    engine.known[broker.item.id] = replace(engine.known[broker.item.id], volumes={BROKER_DIR: "v" * 64})
+    del engine.known[made.container_id]
+    remove_unit(engine, made.start)
+    assert engine.known == {}
+    assert ("remove_volume", "v" * 64) in engine.calls
+
+
 def test_a_removal_ends_where_the_engine_does_not_answer(make: Make, jupyter: FakeJupyter) -> None:
     jupyter.specs = ["one"]
     made = make(kernels={"one": "image"})

@@ -322,7 +322,7 @@ def test_in_other_networks_nothing_is_looked_for(found: NetworkInfo | EngineErro
 def test_kernel_specs_are_enough() -> None:
     with http_server(lambda *_: (200, b'{"kernelspecs": {"python3": {}}}')) as url:
         check_kernelspecs(JupyterApi(url, "t"), GATEWAY, FakeEngine(), container(), 5.0)
-        assert find_kernelspecs(JupyterApi(url), Deadline(5)) == {"python3"}
+        assert find_kernelspecs(JupyterApi(url), Deadline(5)) == frozenset({"python3"})
     assert find_kernelspecs(JupyterApi(url), Deadline(5)) is None
 
 
