@@ -151,6 +151,19 @@ def test_whatever_ends_the_session_ends_its_gateway_and_kernels(
     assert containers_of(client, namespace) == []
 
 
+def test_kernels_end_gracefully_with_a_session_that_was_killed(
+    launcher: Launcher, pipeline_dir: Path, client: Any, namespace: str, isolation: Any
+) -> None:
+    session = launcher.start(pipeline_dir, session_id="one", kernels={"py": DEFAULT_IMAGE}, isolation=isolation)
+    kernels = Kernels(session)
+    for number in range(2):
+        code = f"import atexit; atexit.register(open, '/pipeline-dir/ended-{number}', 'w')"
+        assert kernels.run(kernels.start("py"), code).status == "ok"
+    end_by_kill(session, client)
+    assert eventually(lambda: parts_have_ended(client, namespace), 60), states(client, namespace)
+    assert sorted(item.name for item in pipeline_dir.glob("ended-*")) == ["ended-0", "ended-1"]
+
+
 def test_what_is_left_of_a_session_that_somebody_removed(
     launcher: Launcher, pipeline_dir: Path, client: Any, namespace: str, isolation: Any
 ) -> None:

@@ -62,6 +62,18 @@ class ContainerKernelManager(KernelManager):
                 stream.socket.disconnect(old[channel])
             stream.socket.connect(new[channel])
 
+    async def shutdown_kernel(self, kernel_id: str, now: bool = False, restart: bool = False) -> None:  # noqa: FBT001, FBT002 - jupyter_client's
+        """End a kernel; ``now`` is what a gateway that ends says of one kernel after another.
+
+        Then all end at once, and gracefully, as they do where somebody stops the session: whoever kills a session may
+        have files open in its kernels.
+        """
+        end = super().shutdown_kernel
+        if restart or not now:
+            await end(kernel_id, now=now, restart=restart)
+            return
+        await asyncio.gather(*(end(found) for found in self.list_kernel_ids()), return_exceptions=True)
+
     def _streams_of(self, kernel_id: str) -> Iterator[tuple[str, Any]]:
         """All streams that are connected to a kernel: of websockets, of the buffer between two, and of the watch."""
         watching = getattr(self._kernels.get(kernel_id), "_activity_stream", None)
