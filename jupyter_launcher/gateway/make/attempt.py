@@ -13,7 +13,7 @@ from typing import Any
 from jupyter_launcher.acts import leaves, note_left, shielded
 from jupyter_launcher.engine.protocol import Engine
 from jupyter_launcher.engine.types import BindMount, ContainerConfig
-from jupyter_launcher.errors import EngineError, GatewayError, UnsupportedOptionError
+from jupyter_launcher.errors import EngineError, EngineUnavailableError, GatewayError, UnsupportedOptionError
 from jupyter_launcher.gateway.limits import describe_refusal
 from jupyter_launcher.gateway.make.ready import Awaited, find_url_of, require_gateway, wait_until_ready
 from jupyter_launcher.gateway.make.request import MAKE_NETWORK, GatewayPlan, MadeGateway
@@ -242,7 +242,8 @@ class Making:
             container = self._create_part(config, broker_name(request.namespace, self._gateway_id))
             self._engine.start(container)
         except EngineError as error:
-            if self._plan.socket not in error.message:
+            # An engine that does not answer is told with its address, which may be this path too.
+            if isinstance(error, EngineUnavailableError) or self._plan.socket not in error.message:
                 raise
             msg = f"the broker of gateway {self._gateway_id} cannot mount the engine's socket: {error.message}"
             hint = "give Launcher(engine_socket=...) the path that the socket has on the engine's host"

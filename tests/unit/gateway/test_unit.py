@@ -393,6 +393,23 @@ def test_a_socket_that_cannot_be_mounted_names_the_option(make: Make, jupyter: F
     assert jupyter.engine.known == {}
 
 
+def test_an_engine_that_goes_away_is_no_socket_that_cannot_be_mounted(make: Make, jupyter: FakeJupyter) -> None:
+    """The address that such an error names has the socket's path in it."""
+    create = jupyter.engine.create
+
+    def lose(config: ContainerConfig, name: str) -> str:
+        found = create(config, name)
+        if name.startswith("kernel-broker"):
+            msg = "could not create it with the engine at unix:///run/engine.sock"
+            raise EngineUnavailableError(msg, hint="see that it is alive")
+        return found
+
+    jupyter.engine.create = lose  # type: ignore[method-assign]
+    with pytest.raises(EngineUnavailableError, match="could not create it"):
+        make(isolation="kernel")
+    assert jupyter.engine.known == {}
+
+
 def test_a_gateway_that_does_not_get_its_parts_says_so(make: Make, jupyter: FakeJupyter) -> None:
     jupyter.engine.log = "jupyter-launcher: the agent of 'one' does not answer"
 
