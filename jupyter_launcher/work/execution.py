@@ -124,12 +124,9 @@ class _Execution:
         for_memory = self._connection.died_for_memory()
         when = "while it executed the code" if self._request else "since its last use, before it got this code"
         msg = f"the kernel died {when}" + (", for want of memory" if for_memory else "")
+        msg += self._connection.server.describe_lost_gateway()
         more = "give the session more memory, or the kernel's image in kernels="
         hint = more if for_memory else "its variables are gone; see the log: `Launcher.logs`"
-        gateway = self._connection.server.place.gateway
-        if gateway is not None and self._connection.server.has_lost_gateway():
-            msg = f"{msg}: its gateway {gateway.name} has ended"
-            hint = f"its variables are gone; see {gateway.name}'s log, stop the session, and start it again"
         raise KernelDiedError(
             msg,
             hint=hint,

@@ -172,6 +172,13 @@ class KernelServer:
             return False
         return info is None or (is_gateway(info.labels, info.name) and info.state in ("exited", "dead", "removing"))
 
+    def describe_lost_gateway(self) -> str:
+        """The end of a sentence about a kernel whose gateway has ended; else empty."""
+        gateway = self.place.gateway
+        if gateway is None or not self.has_lost_gateway():
+            return ""
+        return f": its gateway {gateway.name} has ended, so stop the session, and start it again"
+
     def check_running(self) -> bool:
         """Look at the container of a server that does not answer; False: it is paused, so it cannot.
 
