@@ -158,7 +158,7 @@ class Making:
         )
         config = self._limit_rights(config)
         if kernels is not None:
-            told = gateway_environment(kernels, self._found, self._start, self._secrets)
+            told = gateway_environment(kernels, self._found, self._secrets)
             config = replace(config, environment={**config.environment, **told})
         if plan.socket:  # a volume of its own, which nobody but its broker mounts
             volume = BindMount(source="", target=BROKER_DIR, type="volume")
@@ -205,7 +205,6 @@ class Making:
             relabel=request.relabel,
             user=self._plan.folder.user,
             gateway=gateway,
-            gateway_start=self._start,
             secret=self._secrets[name],
             labels=self._label("agent", image.image),
             proxies=self._engine.proxies,
