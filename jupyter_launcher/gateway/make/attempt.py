@@ -142,6 +142,7 @@ class Making:
             images={} if kernels is None else {name: image.image for name, image in kernels.images.items()},
             options=plan.options,
         )
+        found = self._engine.images.inspect(request.image)
         config = gateway_config(
             plan.folder.path,
             plan.folder.user,
@@ -150,7 +151,12 @@ class Making:
             pipeline_dir_id=plan.folder.identity,
             relabel=request.relabel,
             labels=gateway_labels(
-                request.namespace, request.owner, process_mark(), may_stay=request.may_stay, more=known
+                request.namespace,
+                request.owner,
+                process_mark(),
+                may_stay=request.may_stay,
+                more=known,
+                image=None if found is None else found.labels,
             ),
             publish_ip=plan.host_ip if is_published else None,
             network=self._network,

@@ -220,6 +220,16 @@ def test_gateways_and_helpers_are_no_sessions() -> None:
     assert session_filter() in LABELS
 
 
+def test_a_gateway_whose_image_was_committed_from_a_session_is_none() -> None:
+    labels = gateway_labels("unit", "me", "mark", image={**LABELS, "theirs": "x"})
+    assert SessionLabels.claimed_id({**LABELS, **labels}) == ""
+    assert not SessionLabels.is_session({**LABELS, **labels}, gateway_name("unit", UNIQUE))
+    assert {name: text for name, text in labels.items() if text} == {
+        name: text for name, text in gateway_labels("unit", "me", "mark").items() if text
+    }
+    assert "theirs" not in labels
+
+
 def test_names_of_gateways_and_helpers() -> None:
     assert gateway_name("unit", UNIQUE) == f"kernel-gateway.unit.{UNIQUE}"
     assert gateway_name("unit", "a-team") == "kernel-gateway.unit.a-team"
