@@ -16,7 +16,7 @@ from pathlib import Path
 from jupyter_launcher.errors import SessionUnreadableError
 from jupyter_launcher.models import Gateway, Volume
 from jupyter_launcher.spec.checks import LABEL_PREFIX, PIPELINE_TARGET, check_name
-from jupyter_launcher.spec.kernels.labels import GatewayLabels, find_gateway_id, gateway_name, hide_labels
+from jupyter_launcher.spec.kernels.labels import GatewayLabels, find_gateway_id, gateway_name
 from jupyter_launcher.spec.label_texts import (
     SCHEMA,
     SESSION_ID,
@@ -342,20 +342,11 @@ class ToolLabels:
 
 
 def gateway_labels(
-    namespace: str,
-    owner: str,
-    process: str,
-    *,
-    may_stay: bool = False,
-    more: GatewayLabels | None = None,
-    image: Mapping[str, str] | None = None,
+    namespace: str, owner: str, process: str, *, may_stay: bool = False, more: GatewayLabels | None = None
 ) -> dict[str, str]:
-    """The labels of a gateway that the library starts; see :class:`ToolLabels`.
-
-    ``image``: its image's, of which the container has each of ours that is not among these without a text.
-    """
+    """The labels of a gateway that the library starts; see :class:`ToolLabels`."""
     known = {_GATEWAY_OF: namespace, _OWNER: owner, _PROCESS: process, _MAY_STAY: _YES if may_stay else ""}
-    return hide_labels(image or {}) | known | ({} if more is None else more.to_labels())
+    return known | ({} if more is None else more.to_labels())
 
 
 def gateway_filter(namespace: str | None = None) -> str:

@@ -37,6 +37,7 @@ from jupyter_launcher.spec.kernels.labels import (
     PartLabels,
     agent_name,
     broker_name,
+    hide_labels,
     network_name,
     part_labels,
 )
@@ -150,14 +151,8 @@ class Making:
             argv=plan.argv,
             pipeline_dir_id=plan.folder.identity,
             relabel=request.relabel,
-            labels=gateway_labels(
-                request.namespace,
-                request.owner,
-                process_mark(),
-                may_stay=request.may_stay,
-                more=known,
-                image=None if found is None else found.labels,
-            ),
+            labels=hide_labels({} if found is None else found.labels)
+            | gateway_labels(request.namespace, request.owner, process_mark(), may_stay=request.may_stay, more=known),
             publish_ip=plan.host_ip if is_published else None,
             network=self._network,
             proxies=self._engine.proxies,

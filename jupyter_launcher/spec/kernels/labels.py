@@ -203,7 +203,7 @@ def part_labels(
 
 
 def hide_labels(image: Mapping[str, str]) -> dict[str, str]:
-    """Labels of ours that an image has, each without a text; a container has them unless it has others of the name."""
+    """Labels of ours that an image has, each without a text: it may be committed from a session or a gateway."""
     return {name: "" for name in image if name.startswith(LABEL_PREFIX)}
 
 
