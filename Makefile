@@ -53,7 +53,7 @@ alone: images
 	$(PYTHON) -m pytest -m alone tests/integration
 
 together: alone
-	$(PYTHON) -m pytest -n $(WORKERS) -m 'not alone' tests/integration tests/browser tests/faults
+	$(PYTHON) -m pytest -n $(WORKERS) -m 'not alone and not parts' tests/integration tests/browser tests/faults
 
 check: venv ## lint and types
 	$(PYTHON) -m ruff check .
@@ -86,6 +86,7 @@ test-swarm: images tools ## sessions over three nodes of a Docker swarm, which a
 test-kernels: images ## kernels in containers of their own, with a storm of kills; KERNEL_ENGINES="docker-28 remote": on these engines, LONG=1: a long storm
 	INDEX_URL='$(INDEX_URL)' $(PYTHON) -m tests.kernels.images "$$($(PYTHON) scripts/base_image.py python:3.13-slim trixie)" \
 	  "$$($(PYTHON) scripts/base_image.py python:3.11-slim bookworm)" $(CA_CERTIFICATES)
+	$(PYTHON) -m pytest -m parts tests/integration
 	$(PYTHON) scripts/kernel_matrix.py $(KERNEL_ENGINES)
 
 test-images: engine venv ## a session of images in other people's styles, which are built from packages; IMAGES="pipx uv-tool": of these

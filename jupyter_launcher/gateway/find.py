@@ -23,7 +23,7 @@ from jupyter_launcher.host.address import bracket
 from jupyter_launcher.models import Gateway
 from jupyter_launcher.spec.checks import SERVER_PORT, check_text
 from jupyter_launcher.spec.container import DEFAULT_NETWORK
-from jupyter_launcher.spec.labels import gateway_filter, is_gateway
+from jupyter_launcher.spec.labels import ToolLabels, gateway_filter, is_gateway
 from jupyter_launcher.spec.server import RUN_DIR, read_script
 from jupyter_launcher.waiting import Deadline, NotYetError, attempts
 
@@ -196,17 +196,24 @@ def find_token(engine: Engine, info: ContainerInfo | None, seconds: float) -> st
     deadline = Deadline(seconds)
     for attempt in attempts(deadline, NotYetError):  # it may just be starting
         with attempt:
-            if (token := read_token(engine, info.id, deadline)) is None:
+            if (token := read_token(engine, info, deadline)) is None:
                 raise NotYetError
             return token
     return None
 
 
-def read_token(engine: Engine, container: str, deadline: Deadline) -> str | None:
-    """The token in the container of a gateway of ours; None where there is none, or none that can be read."""
-    command = ("sh", "-c", read_script("read_gateway_token.sh"), "read", RUN_DIR)
+def read_token(engine: Engine, info: ContainerInfo, deadline: Deadline) -> str | None:
+    """The token in the container of a gateway of ours; None where there is none, or none that can be read.
+
+    Where kernels' images have containers in the gateway's network, there is none either until the gateway itself
+    listens: who sends it sooner might send it to what one of those images runs there.
+    """
+    labels = ToolLabels.of_container(info.labels, info.name)
+    is_shared = labels is not None and labels.gateway is not None and labels.gateway.isolation == "environment"
+    port = f"{SERVER_PORT:04X}" if is_shared else ""
+    command = ("sh", "-c", read_script("read_gateway_token.sh"), "read", RUN_DIR, port)
     try:
-        printed = engine.exec(container, command, deadline, limit=_OUTPUT_LIMIT, secret=True).stdout
+        printed = engine.exec(info.id, command, deadline, limit=_OUTPUT_LIMIT, secret=True).stdout
     except ExecError:
         return None
     return printed if _TOKEN.fullmatch(printed) else None

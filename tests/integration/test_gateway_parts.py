@@ -19,6 +19,8 @@ from jupyter_launcher.waiting import Deadline
 from tests.containers import eventually
 from tests.integration.conftest import address_of
 
+pytestmark = pytest.mark.parts
+
 TOKEN = "only-who-knows-it"  # noqa: S105 - made up
 SECRET = "the agents' own"  # noqa: S105 - made up
 AGENT = read_script("kernels/agent.py")

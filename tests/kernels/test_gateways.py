@@ -31,7 +31,7 @@ from tests.kernels.conftest import RunGateway, containers_of, needs_image, netwo
 
 TWO: dict[str, str | KernelImage] = {
     "one": DEFAULT_IMAGE,
-    "two": KernelImage(DEFAULT_IMAGE, memory="1g", environment={"WHICH": "two"}),
+    "two": KernelImage(DEFAULT_IMAGE, environment={"WHICH": "two"}),
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -60,10 +61,23 @@ for name in sorted(found):
         agent.settimeout(10)
         agent.connect("\\0" + name)
         connection = {"key": "k", "signature_scheme": "hmac-sha256", "kernel_name": "x"}
-        request = {"do": "start", "kernel": "12345678-1234-1234-1234-123456789abc", "name": name.rpartition("/")[2]}
+        request = {"do": "start", "kernel": "12345678-1234-1234-1234-123456789abc", "name": name.split("/")[1]}
         agent.sendall(json.dumps({**request, "env": {}, "folder": None, "connection": connection}).encode() + b"\\n")
         answers[name] = agent.recv(65536).decode()
 print(json.dumps(answers))
+"""
+# The ENTRYPOINT of an image, before an agent: takes the gateway's port, and prints what comes there.
+TAKE_THE_PORT = """
+import os, socket, sys
+if "JUPYTER_LAUNCHER_AGENT" in os.environ:
+    with socket.create_server(("0.0.0.0", 8888)) as taken:
+        print("taken", flush=True)
+        taken.settimeout(4)
+        try:
+            print(taken.accept()[0].recv(65536), flush=True)
+        except TimeoutError:
+            print("nobody came", flush=True)
+os.execvp(sys.argv[1], sys.argv[1:])
 """
 ENVIRONMENTS = "cat /proc/[0-9]*/environ 2>/dev/null | tr '\\0' '\\n'"
 STATUS = "print([line.split()[1] for line in open('/proc/self/status') if line.startswith(('CapBnd', 'NoNewPr'))])"
@@ -158,11 +172,34 @@ def test_a_kernel_sees_no_process_of_another_environment(kernels: Kernels) -> No
 def test_a_kernel_starts_nothing_in_another_images_container(kernels: Kernels) -> None:
     """The agents of a gateway are in one network, and so are their sockets; each wants a secret of its own."""
     answers = json.loads(kernels.printed(kernels.start("py"), USE_OTHER_AGENTS))
-    assert sorted(name.rpartition("/")[2] for name in answers) == ["py", "py311"]
+    assert sorted(name.split("/")[1] for name in answers) == ["py", "py311"]
     for name, told in answers.items():
         assert '"error"' in told, name
         assert '"ports"' not in told, name
     assert len(kernels.ids()) == 1
+
+
+@pytest.fixture
+def port_taker(client: Any, namespace: str) -> Iterator[str]:
+    """An image whose ENTRYPOINT is TAKE_THE_PORT."""
+    container = client.containers.create(DEFAULT_IMAGE)
+    entrypoint = json.dumps(["python3", "-c", TAKE_THE_PORT])
+    try:
+        image = container.commit("jupyter-launcher/test-kernel", namespace, changes=f"ENTRYPOINT {entrypoint}")
+    finally:
+        container.remove()
+    yield image.tags[0]
+    client.images.remove(image.tags[0])
+
+
+def test_what_an_image_runs_before_its_agent_gets_no_token(
+    port_taker: str, run_gateway: RunGateway, client: Any, namespace: str
+) -> None:
+    """It is in the gateway's network before the gateway listens."""
+    kernels = Kernels(run_gateway({"taker": port_taker, "py": DEFAULT_IMAGE}))
+    logs = [log_of(item) for item in parts_of(client, namespace, "agent")]
+    assert sorted(log.split("\n")[:2] for log in logs) == [[""], ["taken", "nobody came"]]
+    assert kernels.printed(kernels.start("py"), "print(1)") == "1"
 
 
 def sockets_in(container: Any) -> set[str]:

@@ -157,6 +157,7 @@ class FakeImages:
     def __init__(self, *known: str) -> None:
         self.known = set(known)
         self.argv: tuple[str, ...] = ("run-gateway", "--port=8888")
+        self.labels: dict[str, str] = {}
         self.ensured: list[tuple[str, str]] = []
         self.built: list[tuple[str, str, bool]] = []
         self.options: list[BuildOptions] = []
@@ -166,7 +167,7 @@ class FakeImages:
 
     def inspect(self, image: str) -> ImageInfo | None:
         found = self.find(image)
-        return None if found is None else ImageInfo(id=found, labels={}, argv=self.argv)
+        return None if found is None else ImageInfo(id=found, labels=self.labels, argv=self.argv)
 
     def ensure(self, image: str, pull: str, options: BuildOptions, deadline: Deadline, on_progress: Progress) -> None:
         self.ensured.append((image, pull))

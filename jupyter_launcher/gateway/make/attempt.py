@@ -37,6 +37,7 @@ from jupyter_launcher.spec.kernels.labels import (
     PartLabels,
     agent_name,
     broker_name,
+    hide_labels,
     network_name,
     part_labels,
 )
@@ -142,6 +143,7 @@ class Making:
             images={} if kernels is None else {name: image.image for name, image in kernels.images.items()},
             options=plan.options,
         )
+        found = self._engine.images.inspect(request.image)
         config = gateway_config(
             plan.folder.path,
             plan.folder.user,
@@ -149,16 +151,15 @@ class Making:
             argv=plan.argv,
             pipeline_dir_id=plan.folder.identity,
             relabel=request.relabel,
-            labels=gateway_labels(
-                request.namespace, request.owner, process_mark(), may_stay=request.may_stay, more=known
-            ),
+            labels=hide_labels({} if found is None else found.labels)
+            | gateway_labels(request.namespace, request.owner, process_mark(), may_stay=request.may_stay, more=known),
             publish_ip=plan.host_ip if is_published else None,
             network=self._network,
             proxies=self._engine.proxies,
         )
         config = self._limit_rights(config)
         if kernels is not None:
-            told = gateway_environment(kernels, self._found, self._start, self._secrets)
+            told = gateway_environment(kernels, self._found, self._secrets)
             config = replace(config, environment={**config.environment, **told})
         if plan.socket:  # a volume of its own, which nobody but its broker mounts
             volume = BindMount(source="", target=BROKER_DIR, type="volume")
@@ -205,7 +206,6 @@ class Making:
             relabel=request.relabel,
             user=self._plan.folder.user,
             gateway=gateway,
-            gateway_start=self._start,
             secret=self._secrets[name],
             labels=self._label("agent", image.image),
             proxies=self._engine.proxies,

@@ -91,7 +91,7 @@ def wait_until_ready(engine: Engine, awaited: Awaited, deadline: Deadline) -> Ru
             return ready
     msg = f"the gateway {name} gave no kernel specs within {deadline.seconds:g} s"
     if ready is None:
-        msg = f"the gateway {name} made no token within {deadline.seconds:g} s"
+        msg = f"the gateway {name} made no token within {deadline.seconds:g} s, or does not listen itself"
     hint = "see that its image has sh and od, and raise timeouts.start if it only needs longer"
     raise GatewayUnreachableError(msg, hint=hint, gateway=name, log_tail=engine.log_tail(awaited.container))
 
@@ -99,7 +99,7 @@ def wait_until_ready(engine: Engine, awaited: Awaited, deadline: Deadline) -> Ru
 def _read_running(
     engine: Engine, awaited: Awaited, info: ContainerInfo, url: str, deadline: Deadline
 ) -> RunningGateway | None:
-    token = read_token(engine, info.id, deadline.shortened(_TOKEN_SECONDS))
+    token = read_token(engine, info, deadline.shortened(_TOKEN_SECONDS))
     if token is None:
         return None
     return RunningGateway(

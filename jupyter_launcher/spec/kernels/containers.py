@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import re
 import shlex
@@ -52,7 +53,6 @@ def agent_config(
     relabel: str | None,
     user: str,
     gateway: str,
-    gateway_start: str,
     secret: str,
     labels: Mapping[str, str],
     proxies: HiddenTexts = NO_PROXIES,
@@ -67,13 +67,12 @@ def agent_config(
         relabel: as of the gateway.
         user: as of the gateway, ``uid:gid``.
         gateway: the id of the gateway's container.
-        gateway_start: in the name of the agent's abstract socket.
         secret: that the gateway says to the agent: whoever is in the same network reaches that socket.
         labels: of an agent.
         proxies: variables that the engine's containers get.
     """
     policy = {
-        "address": _agent_address(gateway_start, name),
+        "address": _agent_address(name, secret),
         "name": name,
         "argv": list(found.argv),
         "env": _spec_environment(image, found),
@@ -271,14 +270,13 @@ def _cut(text: str) -> Iterator[str]:
 
 
 def gateway_environment(
-    options: KernelOptions, found: Mapping[str, FoundKernel], gateway_start: str, secrets: Mapping[str, str]
+    options: KernelOptions, found: Mapping[str, FoundKernel], secrets: Mapping[str, str]
 ) -> dict[str, str]:
     """What the gateway is told: a variable ``JUPYTER_LAUNCHER_KERNEL_<n>`` for each kernel, and the limits.
 
     Args:
         options: as they were checked.
         found: the name of a kernel → what its image has.
-        gateway_start: of the gateway.
         secrets: the name of a kernel → its agent's secret; a broker has none.
     """
     told = {"JUPYTER_LAUNCHER_MAX_KERNELS": str(options.max_kernels)}
@@ -288,7 +286,7 @@ def gateway_environment(
         if options.isolation == "kernel":
             reached = {"address": _broker_address()}
         else:
-            reached = {"address": f"@{_agent_address(gateway_start, name)}", "secret": secrets[name]}
+            reached = {"address": f"@{_agent_address(name, secrets[name])}", "secret": secrets[name]}
         told[f"JUPYTER_LAUNCHER_KERNEL_{number}"] = _kernel_text(name, found[name], reached)
     return told
 
@@ -316,8 +314,12 @@ def _kernel_text(name: str, found: FoundKernel, reached: Mapping[str, str]) -> s
     return text
 
 
-def _agent_address(gateway_start: str, name: str) -> str:
-    return f"jupyter-launcher-agent/{gateway_start}/{name}"
+def _agent_address(name: str, secret: str) -> str:
+    """An abstract name of at most 107 bytes that nobody knows before the agent listens.
+
+    What an image runs before its agent is in the same network, and would be given another agent's secret there.
+    """
+    return f"jupyter-launcher-agent/{name}/{hashlib.sha256(secret.encode()).hexdigest()[:32]}"
 
 
 def _broker_address() -> str:

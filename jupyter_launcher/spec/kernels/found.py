@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from jupyter_launcher.models import KernelImage
 from jupyter_launcher.models.options import is_text, show_value
-from jupyter_launcher.spec.kernels.options import CONNECTION_FILE
+from jupyter_launcher.spec.kernels.options import CONNECTION_FILE, HELD_VARIABLE
 
 __all__ = ["FoundKernel", "NoKernelError", "Seen", "SeenSpec", "find_kernel", "parse_seen"]
 
@@ -289,7 +289,8 @@ def _read_spec(spec: SeenSpec, seen: Seen) -> FoundKernel:
         display_name="",
         language=language,
         interrupt_mode="message" if mode == "message" else "signal",
-        environment=dict(variables),
+        # A spec may not say whose kernel it is: a session's stop goes by that.
+        environment={word: text for word, text in variables.items() if not HELD_VARIABLE.fullmatch(word)},
         metadata=_take_metadata(metadata),
         encrypts="curve" in _as_list(metadata.get("supported_encryption")),
         logos={

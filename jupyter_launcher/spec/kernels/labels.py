@@ -21,6 +21,7 @@ __all__ = [
     "broker_name",
     "find_gateway_id",
     "gateway_name",
+    "hide_labels",
     "kernel_filter",
     "kernel_name_prefix",
     "network_name",
@@ -196,9 +197,14 @@ def part_labels(
     ``image``: its image's, of which the container has each of ours that is not among these without a text: an image may
     be committed from a session or a gateway, whose labels would tell of it. ``process``: a mark of who makes a network.
     """
-    hidden = {name: "" for name in image or () if name.startswith(LABEL_PREFIX)}
+    hidden = hide_labels(image or {})
     known = {_PART: kind, _NAMESPACE: namespace, _OWNER: owner, GATEWAY_START: gateway_start}
     return hidden | known | ({_PROCESS: process} if process else {})
+
+
+def hide_labels(image: Mapping[str, str]) -> dict[str, str]:
+    """Labels of ours that an image has, each without a text: it may be committed from a session or a gateway."""
+    return {name: "" for name in image if name.startswith(LABEL_PREFIX)}
 
 
 def gateway_name(namespace: str, gateway_id: str) -> str:

@@ -17,11 +17,20 @@ from jupyter_launcher.spec.checks import RUN_DIR, refuse_option
 from jupyter_launcher.spec.engine_options import check_gpus
 from jupyter_launcher.spec.mounts import check_mounts, to_bind
 
-__all__ = ["CONNECTION_FILE", "DEFAULT_MAX_KERNELS", "KernelOptions", "check_kernel_user", "check_kernels"]
+__all__ = [
+    "CONNECTION_FILE",
+    "DEFAULT_MAX_KERNELS",
+    "HELD_VARIABLE",
+    "KernelOptions",
+    "check_kernel_user",
+    "check_kernels",
+]
 
 CONNECTION_FILE = "{connection_file}"
 """What stands in a kernel's command for the path of its connection file."""
 DEFAULT_MAX_KERNELS = 16
+HELD_VARIABLE = re.compile(r"KERNEL_.*|JUPYTER_LAUNCHER_.*|JPY_PARENT_PID", re.DOTALL)
+"""Set for each kernel anew: its id, and whose it is."""
 
 _OPTION = "kernels"
 _MOST_IMAGES = 16
@@ -32,7 +41,6 @@ _MOST_DISPLAYED = 128  # characters
 # They stand in variables of the gateway and of the broker; Linux takes 128 KiB for one variable.
 _MOST_ARGV = 32 * 2**10
 _MOST_VARIABLES = 64 * 2**10
-_HELD_VARIABLE = re.compile(r"KERNEL_.*|JUPYTER_LAUNCHER_.*|JPY_PARENT_PID", re.DOTALL)
 _NUMBERS = re.compile(r"[0-9]+:[0-9]+")
 _MAPPING_HINT = 'give {"python-3.13": "an/image:1"}, or KernelImage("an/image:1", memory="8g") in place of the image'
 _NAME_HINT = "use 1 to 48 of the characters A-Z, a-z, 0-9, '.', '-' and '_', first and last a letter or a digit"
@@ -178,7 +186,7 @@ def _check_argv(value: object, option: str) -> tuple[str, ...] | None:
 def _check_variables(value: Mapping[str, str] | None, option: str) -> dict[str, str]:
     variables = texts.check_environment(value, option)
     for name in variables:
-        if _HELD_VARIABLE.fullmatch(name):
+        if HELD_VARIABLE.fullmatch(name):
             refuse_option(option, f"sets {show_value(name)}, which is set for each kernel anew", "leave it out")
     size = sum(len(f"{name}={text}".encode()) + 9 for name, text in variables.items())
     if size > _MOST_VARIABLES:

@@ -19,6 +19,7 @@ from jupyter_launcher import (
 from jupyter_launcher.engine.types import ContainerInfo
 from jupyter_launcher.gateway import find
 from jupyter_launcher.gateway.find import find_container, find_token, resolve_gateway
+from jupyter_launcher.spec.kernels.labels import GatewayLabels
 from jupyter_launcher.spec.labels import gateway_labels, gateway_name
 from jupyter_launcher.spec.server import RUN_DIR
 from tests.unit.fakes import (
@@ -239,9 +240,17 @@ def test_the_token_of_a_gateway_of_ours_is_read_in_its_container() -> None:
     found = resolve_gateway(engine, NAME)
     assert found.token == GATEWAY_TOKEN
     assert GATEWAY_TOKEN not in repr(found)
-    assert engine.execs[0][3:] == ("read", RUN_DIR)
+    assert engine.execs[0][3:] == ("read", RUN_DIR, "")
     assert engine.secrets == [True]
     assert engine.limits == [1024]
+
+
+@pytest.mark.parametrize(("isolation", "port"), [("environment", "22B8"), ("kernel", "")])
+def test_a_gateway_that_others_share_a_network_with_listens_before_its_token_is_read(isolation: str, port: str) -> None:
+    labels = gateway_labels("unit", "me", "mark", more=GatewayLabels(start="s", isolation=isolation))
+    engine = ours(printed(GATEWAY_TOKEN), labels=labels)
+    assert resolve_gateway(engine, NAME).token == GATEWAY_TOKEN
+    assert engine.execs[0][3:] == ("read", RUN_DIR, port)
 
 
 def test_the_token_of_a_gateway_of_ours_that_is_just_starting() -> None:

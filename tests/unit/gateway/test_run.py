@@ -109,6 +109,14 @@ def test_a_gateway_that_is_kept(run: Run, jupyter: FakeJupyter) -> None:
     assert jupyter.engine.named(gateway.name).running
 
 
+def test_a_gateways_image_says_nothing_of_a_session(run: Run, jupyter: FakeJupyter) -> None:
+    jupyter.engine.images.labels = {"jupyter-launcher.session-id": "one", "theirs": "x"}
+    with run() as gateway:
+        labels = jupyter.engine.configs[gateway.name].labels
+    assert labels["jupyter-launcher.session-id"] == ""
+    assert "theirs" not in labels
+
+
 def test_a_gateway_is_removed_when_the_block_fails(run: Run, jupyter: FakeJupyter) -> None:
     error = ValueError("made up")
     with pytest.raises(ValueError, match="made up"), run():

@@ -311,10 +311,20 @@ def test_all_kernels_and_files_are_gone_when_the_agent_ends(agent: AgentProcess,
 def test_connections_are_bounded(agent: AgentProcess) -> None:
     agent.hold()
     peers = [agent.connect() for _ in range(inside.CLIENTS - 1)]
+    for peer in peers:  # who says the secret stays, even if nothing else is right
+        peer.ask("start", secret=SECRET)
     assert agent.connect().next()["status"] == 429
     assert peers[-1].start()["run"] == 1
     peers[0].close()
     assert eventually(lambda: agent.connect().ask("signal", signal=2) == {})
+
+
+def test_who_does_not_say_the_secret_gives_way(agent: AgentProcess) -> None:
+    """Kernels of other images see the agent's socket."""
+    agent.hold()
+    strangers = [agent.connect() for _ in range(inside.CLIENTS + 5)]
+    assert agent.connect().start()["run"] == 1
+    assert strangers[-1].ask("signal", signal=2) == {}
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import os
 import subprocess
@@ -56,11 +57,10 @@ def agent(image: KernelImage = IMAGE, found: FoundKernel = FOUND, **more: Any) -
         "relabel": None,
         "user": "1234:5678",
         "gateway": "g" * 64,
-        "gateway_start": START,
         "secret": "hush",
         "labels": {"x": "y"},
     }
-    return agent_config("py", image, found, **{**options, **more})
+    return agent_config(more.pop("name", "py"), image, found, **{**options, **more})
 
 
 def kernel(image: KernelImage = IMAGE, found: FoundKernel = FOUND, **more: Any) -> ContainerConfig:
@@ -156,7 +156,7 @@ def test_an_agent_is_in_the_network_of_its_gateway() -> None:
     assert found.entrypoint == ("/usr/bin/python3", "-I", "-S", "-c", read_script("kernels/agent.py"))
     policy = json.loads(found.environment["JUPYTER_LAUNCHER_AGENT"])
     assert policy == {
-        "address": f"jupyter-launcher-agent/{START}/py",
+        "address": f"jupyter-launcher-agent/py/{hashlib.sha256(b'hush').hexdigest()[:32]}",
         "name": "py",
         "argv": list(FOUND.argv),
         "env": {"B": "spec"},
@@ -183,7 +183,6 @@ def test_an_agents_address_fits_into_a_socket() -> None:
             relabel=None,
             user="1:1",
             gateway="g",
-            gateway_start=START,
             secret="s",
             labels={},
         ).environment["JUPYTER_LAUNCHER_AGENT"]
@@ -320,12 +319,12 @@ FOUNDS = {
 
 
 def test_a_gateway_is_told_of_its_agents() -> None:
-    told = gateway_environment(options(), FOUNDS, START, {"py": "one", "r": "two"})
+    told = gateway_environment(options(), FOUNDS, {"py": "one", "r": "two"})
     assert set(told) == {"JUPYTER_LAUNCHER_MAX_KERNELS", "JUPYTER_LAUNCHER_KERNEL_0", "JUPYTER_LAUNCHER_KERNEL_1"}
     assert told["JUPYTER_LAUNCHER_MAX_KERNELS"] == "4"
     assert json.loads(told["JUPYTER_LAUNCHER_KERNEL_0"]) == {
         "name": "py",
-        "address": f"@jupyter-launcher-agent/{START}/py",
+        "address": f"@jupyter-launcher-agent/py/{hashlib.sha256(b'one').hexdigest()[:32]}",
         "secret": "one",
         "argv": list(FOUND.argv),
         "display_name": "Python, ours",
@@ -337,12 +336,22 @@ def test_a_gateway_is_told_of_its_agents() -> None:
         "logos": {"logo-64x64.png": base64.b64encode(b"\x89PNG").decode()},
     }
     # The address that the agent itself has.
-    policy = json.loads(agent().environment["JUPYTER_LAUNCHER_AGENT"])
+    policy = json.loads(agent(secret="one").environment["JUPYTER_LAUNCHER_AGENT"])
     assert json.loads(told["JUPYTER_LAUNCHER_KERNEL_0"])["address"] == f"@{policy['address']}"
 
 
+def test_an_agents_address_fits_and_is_told_to_nobody_else() -> None:
+    """What another image runs before its agent would take the address, and be given the agent's secret."""
+    found = [
+        json.loads(agent(name="n" * 48, secret=secret).environment["JUPYTER_LAUNCHER_AGENT"])["address"]
+        for secret in ("a", "b")
+    ]
+    assert found[0] != found[1]
+    assert max(map(len, found)) < 107  # the name of a socket, and a NUL before it
+
+
 def test_a_gateway_is_told_of_its_broker() -> None:
-    told = gateway_environment(options("kernel", idle=60), FOUNDS, START, {})
+    told = gateway_environment(options("kernel", idle=60), FOUNDS, {})
     assert told["JUPYTER_LAUNCHER_KERNEL_IDLE"] == "60"
     kernels = [json.loads(told[f"JUPYTER_LAUNCHER_KERNEL_{number}"]) for number in range(2)]
     assert [item["name"] for item in kernels] == ["py", "r"]
@@ -355,7 +364,7 @@ def test_a_gateway_is_told_of_its_broker() -> None:
 )
 def test_what_does_not_fit_is_left_out(logo: int, value: int, left: set[str]) -> None:
     found = FoundKernel(argv=("R",), display_name="r", environment={"A": "x" * value}, logos={"a.png": b"x" * logo})
-    told = gateway_environment(options(images={"r": KernelImage("r:1")}), {"r": found}, START, {"r": "s"})
+    told = gateway_environment(options(images={"r": KernelImage("r:1")}), {"r": found}, {"r": "s"})
     text = told["JUPYTER_LAUNCHER_KERNEL_0"]
     assert len(text.encode()) <= 120_000
     assert set(json.loads(text)) & {"logos", "env"} == left

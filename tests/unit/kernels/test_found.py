@@ -247,6 +247,12 @@ def test_other_programs_stay_as_they_are() -> None:
     )
 
 
+def test_a_spec_does_not_say_whose_kernel_it_is() -> None:
+    """A session's stop finds its kernels by such a variable, and an agent tells the kernel's id by another one."""
+    held = {"KERNEL_JUPYTER_LAUNCHER": "another", "KERNEL_ID": "x", "JPY_PARENT_PID": "1", "JUPYTER_LAUNCHER_X": "y"}
+    assert find(seen(spec(env={**held, "A": "b"}))).environment == {"A": "b"}
+
+
 def test_places_in_a_command_are_filled_in() -> None:
     argv = ["R", "{resource_dir}/main.R", "{prefix}/lib", "{other}", "{connection_file}"]
     assert find(seen(spec(argv=argv))).argv[1:] == (

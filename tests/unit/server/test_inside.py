@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -1067,6 +1068,19 @@ def test_the_token_of_a_gateway_is_read(tmp_path: Path) -> None:
     (tmp_path / "token").unlink()
     (tmp_path / "token").symlink_to("/dev/zero")
     assert run_script("read_gateway_token.sh", str(tmp_path)).returncode != 0
+
+
+@pytest.mark.parametrize(
+    ("address", "backlog", "read"), [("0.0.0.0", 1, "a" * 64), ("127.0.0.1", 1, ""), ("0.0.0.0", None, "")]
+)
+def test_a_token_waits_until_its_gateway_listens(tmp_path: Path, address: str, backlog: int | None, read: str) -> None:
+    (tmp_path / "token").write_text("a" * 64)
+    with socket.socket() as opened:
+        opened.bind((address, 0))
+        if backlog:
+            opened.listen(backlog)
+        ended = run_script("read_gateway_token.sh", str(tmp_path), f"{opened.getsockname()[1]:04X}")
+    assert (ended.returncode == 0, ended.stdout) == (bool(read), read)
 
 
 # Secrets.

@@ -21,6 +21,7 @@ from jupyter_launcher.spec.kernels.labels import (
     PartLabels,
     agent_name,
     broker_name,
+    hide_labels,
     kernel_name_prefix,
     network_name,
     part_filter,
@@ -218,6 +219,13 @@ def test_gateways_and_helpers_are_no_sessions() -> None:
     assert helper_labels("look", "mark") == {PREFIX + "purpose": "look", PREFIX + "process": "mark"}
     assert helper_filter() in helper_labels("look", "mark")
     assert session_filter() in LABELS
+
+
+def test_a_gateway_whose_image_was_committed_from_a_session_is_none() -> None:
+    labels = {**LABELS, **hide_labels({**LABELS, "theirs": "x"}), **gateway_labels("unit", "me", "mark")}
+    assert SessionLabels.claimed_id(labels) == ""
+    assert not SessionLabels.is_session(labels, gateway_name("unit", UNIQUE))
+    assert "theirs" not in labels
 
 
 def test_names_of_gateways_and_helpers() -> None:

@@ -192,6 +192,7 @@ class Client:
     def __init__(self, agent: Agent, connection: socket.socket) -> None:
         self.run: Run | None = None
         self.ports: list[int] = []
+        self.is_known = False  # it has said the secret
         self._agent = agent
         self._connection = connection
         self._sending = threading.Lock()
@@ -211,6 +212,11 @@ class Client:
                 os.unlink(self._file)
             self._agent.forget(self)
             self._connection.close()
+
+    def leave(self) -> None:
+        """End the connection; its thread sees to the rest."""
+        with contextlib.suppress(OSError):
+            self._connection.shutdown(socket.SHUT_RDWR)
 
     def refuse(self, status: int, why: str) -> None:
         with self._sending:
@@ -241,7 +247,7 @@ class Client:
             return {"error": str(refused), "status": refused.status}
 
     def _hold(self, request: dict[str, Any]) -> dict[str, Any]:
-        self._agent.policy.check(request)
+        self._check(request)
         if self._kernel:
             raise RefusedError(409, "this connection is a kernel")
         self._agent.hold(self)
@@ -255,8 +261,12 @@ class Client:
             self.run.signal(number)
         return {}
 
-    def _start(self, request: dict[str, Any]) -> dict[str, Any]:
+    def _check(self, request: dict[str, Any]) -> None:
         self._agent.policy.check(request)
+        self.is_known = True
+
+    def _start(self, request: dict[str, Any]) -> dict[str, Any]:
+        self._check(request)
         start = Start(request)
         if self.run is not None and not self.run.done.is_set():
             raise RefusedError(409, "the kernel of this connection runs")
@@ -283,7 +293,7 @@ class Agent:
         self.runtime = make_runtime()
         self.policy = policy
         self._lock = threading.Lock()
-        self._clients: set[Client] = set()
+        self._clients: dict[Client, None] = {}  # in the order in which they came
         self._holder: Client | None = None
         self._is_ending = False
         self._woken, self._waker = os.pipe()
@@ -349,7 +359,7 @@ class Agent:
 
     def forget(self, client: Client) -> None:
         with self._lock:
-            self._clients.discard(client)
+            self._clients.pop(client, None)
             held = client is self._holder
         if held:
             self.wake()
@@ -361,14 +371,22 @@ class Agent:
             return
         client = Client(self, connection)
         with self._lock:
-            fits = len(self._clients) < CLIENTS
+            fits = len(self._clients) < CLIENTS or self._make_room()
             if fits:
-                self._clients.add(client)
+                self._clients[client] = None
         if fits:
             threading.Thread(target=client.serve, daemon=True).start()
             return
         with contextlib.suppress(OSError), contextlib.closing(connection):
             client.refuse(429, f"{CLIENTS} connections are open")
+
+    def _make_room(self) -> bool:
+        """Let go of the oldest connection that has not said the secret: kernels of other images open such ones too."""
+        stranger = next((client for client in self._clients if not client.is_known), None)
+        if stranger is not None:
+            del self._clients[stranger]
+            stranger.leave()
+        return stranger is not None
 
 
 def end_all(runs: Iterable[Run]) -> None:
