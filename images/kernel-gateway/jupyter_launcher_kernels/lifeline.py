@@ -38,11 +38,15 @@ def watch_session(
 def _watch(file: Path, port: int, patience: float, end: Callable[[str], object]) -> None:
     while not (ip := _read(file)):
         time.sleep(_LOOK_SECONDS)
-    while (connection := _connect(ip, port, patience)) is not None:
+    connection = _connect(ip, port, patience)
+    while connection is not None:
+        begun = time.monotonic()
         with connection, contextlib.suppress(OSError):
             while connection.recv(4096):
                 pass
-        time.sleep(_PAUSE)
+        if time.monotonic() - begun < _PAUSE:
+            time.sleep(_PAUSE)
+        connection = _connect(ip, port, patience, is_first=False)
     end(f"the session at {ip} is gone")
 
 
@@ -53,12 +57,19 @@ def _read(file: Path) -> str:
         return ""
 
 
-def _connect(ip: str, port: int, patience: float) -> socket.socket | None:
+def _connect(ip: str, port: int, patience: float, *, is_first: bool = True) -> socket.socket | None:
+    """A connection; None where nothing listens.
+
+    A server closes a connection on which nothing is said, and takes the next one. Where one refuses that, it has ended,
+    and an engine may soon give its IP to another session's container, so nobody asks there again.
+    """
     deadline = time.monotonic() + patience
     while (left := deadline - time.monotonic()) > 0:
         try:
             connection = socket.create_connection((ip, port), timeout=left)
-        except OSError:
+        except OSError as error:
+            if isinstance(error, ConnectionRefusedError) and not is_first:
+                return None
             time.sleep(_PAUSE)
             continue
         connection.settimeout(None)

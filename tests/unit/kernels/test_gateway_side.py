@@ -543,7 +543,8 @@ def test_a_gateway_ends_when_its_session_listens_no_more(tmp_path: Path) -> None
     said: list[str] = []
     server = socket.create_server(("127.0.0.1", 0))
     port = server.getsockname()[1]
-    lifeline.watch_session(file, port, patience=1, end=said.append)
+    # So long that it would not end in this test, were a refusal not its end.
+    lifeline.watch_session(file, port, patience=600, end=said.append)
     file.write_text("127.0.0.1\n")
     for _ in range(3):  # a server closes what is idle for long; then it takes another connection
         connection, _ = server.accept()
