@@ -241,7 +241,7 @@ def test_starts_at_once_keep_to_the_limit(agent: AgentProcess, tmp_path: Path) -
 
 
 class FakePart:
-    """Answers each line with the next of some texts; each may be many lines. ``{}`` ends the connection, and so does a NUL."""
+    """Answers each line with the next of some texts, which may be many lines; ``{}`` or a NUL ends the connection."""
 
     def __init__(self, folder: Path, *answers: object) -> None:
         self.path = str(folder / "part.sock")
