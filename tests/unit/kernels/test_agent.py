@@ -115,7 +115,8 @@ def test_what_a_kernel_leaves_of_its_group_ends_with_it(make: Callable[..., Agen
 
 
 def test_a_process_that_left_the_group_does_not_hold_up_the_news(make: Callable[..., AgentProcess]) -> None:
-    agent = make('setsid sleep 601 & echo "$$ $! $0" >"$KERNEL_ID.up"; echo the end; exit 4')
+    script = "setsid sh -c 'touch left; exec sleep 601' & until [ -e left ]; do sleep 0.05; done; "
+    agent = make(script + 'echo "$$ $! $0" >"$KERNEL_ID.up"; echo the end; exit 4')
     agent.hold()
     peer = agent.connect()
     peer.start(kernel=KERNEL)

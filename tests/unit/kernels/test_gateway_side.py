@@ -241,7 +241,7 @@ def test_starts_at_once_keep_to_the_limit(agent: AgentProcess, tmp_path: Path) -
 
 
 class FakePart:
-    """Answers each line with the next of some texts; each may be many lines. ``{}`` ends the connection."""
+    """Answers each line with the next of some texts, which may be many lines; ``{}`` or a NUL ends the connection."""
 
     def __init__(self, folder: Path, *answers: object) -> None:
         self.path = str(folder / "part.sock")
@@ -254,7 +254,9 @@ class FakePart:
             answer = self._answers.pop(0)
             if answer == "{}":
                 break
-            writer.write(answer.encode() + b"\n")
+            writer.write(answer.rstrip("\0").encode() + b"\n")
+            if answer.endswith("\0"):
+                break
         writer.close()
 
     def run(self, work: Callable[[Managers], Awaitable[None]], **config: Any) -> None:
@@ -300,6 +302,16 @@ def test_an_end_that_comes_before_its_start_is_answered_is_not_lost(tmp_path: Pa
 
     answer = json.dumps({"ip": "127.0.0.1", "ports": dict.fromkeys(PORTS, 1), "run": 1})
     FakePart(tmp_path, f"{ended(code=5)}\n{answer}").run(work)
+
+
+def test_a_connection_that_ends_with_the_answer_is_the_kernels_end(tmp_path: Path) -> None:
+    async def work(managers: Managers) -> None:
+        with pytest.raises(HTTPError, match="the connection to the kernel's container has ended"):
+            async with managers.run():
+                pass
+
+    answer = json.dumps({"ip": "127.0.0.1", "ports": dict.fromkeys(PORTS, 1), "run": 1})
+    FakePart(tmp_path, f"{answer}\0").run(work)
 
 
 def test_a_late_end_of_an_earlier_run_ends_no_later_one(tmp_path: Path) -> None:

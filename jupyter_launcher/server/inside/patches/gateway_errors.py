@@ -17,8 +17,8 @@ except (ImportError, AttributeError):  # another jupyter_server, with its own er
 else:
     import types
 
-    class _FormattedError(_gateway_web.HTTPError):
-        def __init__(self, status_code=500, log_message=None, *args, **kwargs):
-            super().__init__(status_code, log_message % args if args else log_message, **kwargs)
+    def _init_formatted(self, status_code=500, log_message=None, *args, **kwargs):
+        _gateway_web.HTTPError.__init__(self, status_code, log_message % args if args else log_message, **kwargs)
 
+    _FormattedError = type("_FormattedError", (_gateway_web.HTTPError,), {"__init__": _init_formatted})
     _gateway_client.web = types.SimpleNamespace(**{**vars(_gateway_web), "HTTPError": _FormattedError})
