@@ -125,9 +125,7 @@ class _Execution:
         when = "while it executed the code" if self._request else "since its last use, before it got this code"
         msg = f"the kernel died {when}" + (", for want of memory" if for_memory else "")
         more = "give the session more memory, or the kernel's image in kernels="
-        hint = (
-            more if for_memory else f"its variables are gone; see the log: {self._connection.server.where_the_log_is}"
-        )
+        hint = more if for_memory else f"its variables are gone; see the log: {self._connection.server.log_place}"
         raise KernelDiedError(
             msg,
             hint=hint,

@@ -74,7 +74,7 @@ class KernelServer:
         return 1 if self.place.gateway is None else 12
 
     @property
-    def where_the_log_is(self) -> str:
+    def log_place(self) -> str:
         """Of kernels: what they print as they end is told where they run."""
         gateway = self.place.gateway
         if gateway is None:
