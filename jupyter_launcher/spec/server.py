@@ -89,6 +89,7 @@ def server_config(spec: SessionSpec, gateway: Gateway | None) -> str:
         "gateway_websocket": on_gateway,
         "gateway_messages": on_gateway,
         "gateway_errors": on_gateway,
+        "gateway_buffers": on_gateway,
         "idle": spec.idle_timeout is not None or spec.idle_kernel_timeout is not None,
     }
     text = _join(name for name, is_wanted in wanted.items() if is_wanted)

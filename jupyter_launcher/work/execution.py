@@ -126,7 +126,7 @@ class _Execution:
         msg = f"the kernel died {when}" + (", for want of memory" if for_memory else "")
         msg += self._connection.server.describe_lost_gateway()
         more = "give the session more memory, or the kernel's image in kernels="
-        hint = more if for_memory else "its variables are gone; see the log: `Launcher.logs`"
+        hint = more if for_memory else f"its variables are gone; see the log: {self._connection.server.log_place}"
         raise KernelDiedError(
             msg,
             hint=hint,

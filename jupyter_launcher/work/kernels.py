@@ -180,7 +180,7 @@ class Kernel:
 
     def _raise_not_started(self, kernel: str) -> NoReturn:
         msg = "the kernel died while it started"
-        hint = "the server's log may tell why: `Launcher.logs`"
+        hint = f"the log may tell why: {self._server.log_place}"
         raise KernelDiedError(msg, hint=hint, session_id=self._server.session_id, kernel_id=kernel) from None
 
     def _refuse(self) -> NoReturn:

@@ -75,6 +75,14 @@ class KernelServer:
         """How much longer a look at the killed processes may be relied on: on a gateway, it is an exec."""
         return 1 if self.place.gateway is None else 12
 
+    @property
+    def log_place(self) -> str:
+        """Of kernels: what they print as they end is told where they run."""
+        gateway = self.place.gateway
+        if gateway is None:
+            return "`Launcher.logs`"
+        return f"`docker logs {gateway.name}`" if gateway.container_id else f"that of the gateway {gateway.name}"
+
     def start(self, name: str | None, path: str | None) -> StartedKernel:
         """Start a kernel: of a kernel spec, None: the default; with a path, as that notebook's where it has none.
 

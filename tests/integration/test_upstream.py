@@ -223,6 +223,17 @@ LEANS_ON = {
         # Gone when upstream puts the error together itself.
         assert "e.log_message or message" in inspect.getsource(APIHandler.write_error)
     """,
+    "gateway_buffers": """
+        import inspect
+        from jupyter_server.gateway.connections import GatewayWebSocketConnection as Connection
+        assert list(inspect.signature(Connection._connection_done).parameters) == ["self", "fut"]
+        assert "self.ws_future.add_done_callback(self._connection_done)" in inspect.getsource(Connection.connect)
+        assert "self.ws.write_message(message)" in inspect.getsource(Connection._write_message)
+        source = inspect.getsource(Connection._read_messages)
+        assert "await self.ws.read_message()" in source and "self.handle_outgoing_message(" in source
+        # Gone when upstream passes binary messages on.
+        assert 'message = message.decode("utf8")' in source
+    """,
     "partitioned_cookies": """
         from http.cookies import Morsel
         assert isinstance(Morsel._reserved, dict) and isinstance(Morsel._flags, set)

@@ -26,6 +26,10 @@ class PartError(Exception):
         self.status = status
 
 
+_QUIET = (0, 130, 137, 143)
+"""How a kernel ends that was asked to, by a message or by SIGINT, SIGKILL, SIGTERM."""
+
+
 @dataclass(frozen=True)
 class End:
     """How a run of a kernel ended.
@@ -140,6 +144,7 @@ class PartConnection:
         end = End(int(told["exit_code"]), bool(told.get("oom")), str(told.get("log", "")))
         if end.oom:
             count_oom_kill()
+        if end.oom or end.exit_code not in _QUIET:
             self._log.warning("kernel %s %s", self._kernel, end.describe())
         future = self.end_of(int(told["run"]))
         if not future.done():

@@ -294,6 +294,21 @@ def test_a_kernel_that_is_killed_for_memory_is_counted(tmp_path: Path, oom_kills
     assert oom_kills.read_text() == "oom_kill 1\n"
 
 
+@pytest.mark.parametrize(("code", "told"), [(0, False), (3, True), (137, False), (139, True)])
+def test_an_end_that_nobody_asked_for_is_in_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, code: int, *, told: bool
+) -> None:
+    async def work(managers: Managers) -> None:
+        with pytest.raises(HTTPError):
+            async with managers.run():
+                pass
+
+    nowhere = json.dumps({"ip": "", "ports": dict.fromkeys(PORTS, 1), "run": 1})
+    FakePart(tmp_path, f"{nowhere}\n{ended(code=code, log='last words')}").run(work)
+    lines = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert any(line.endswith(f"ended with exit code {code}: last words") for line in lines) is told
+
+
 def test_an_end_that_comes_before_its_start_is_answered_is_not_lost(tmp_path: Path) -> None:
     async def work(managers: Managers) -> None:
         with pytest.raises(HTTPError, match="exit code 5"):

@@ -17,6 +17,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from importlib import resources
@@ -365,6 +366,9 @@ def test_a_gateways_error_is_told_in_its_words(monkeypatch: pytest.MonkeyPatch) 
     assert (error.status_code, error.log_message) == (429, "from a gateway: [5 kernels run] 100 % of them")
     assert (error.args, error.more) == ((), {"reason": "x"})
     assert patched.HTTPError(503, "100 %").log_message == "100 %"
+    assert patched.HTTPError(503).log_message is None
+    assert "_FormattedError" in "".join(traceback.format_exception(patched.HTTPError(503)))
+    assert patched.HTTPError(500, "[%s]", "it printed 50%%").log_message == "[it printed 50%]"
     assert patched.responses == "kept"
     assert web.HTTPError is FakeHTTPError
 

@@ -109,7 +109,14 @@ def test_a_configuration_has_the_patches_that_the_session_needs_and_no_others() 
         "output_limits",
         "resume",
     )
-    gateway = ("gateway_kernels", "gateway_shutdown", "gateway_websocket", "gateway_messages", "gateway_errors")
+    gateway = (
+        "gateway_kernels",
+        "gateway_shutdown",
+        "gateway_websocket",
+        "gateway_messages",
+        "gateway_errors",
+        "gateway_buffers",
+    )
     assert server_config(session_spec(), None) == patches(*always)
     assert server_config(session_spec(), GATEWAY) == patches(*always, *gateway)
     ours = replace(GATEWAY, token="t")

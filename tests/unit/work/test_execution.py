@@ -16,6 +16,7 @@ from jupyter_launcher import (
     EngineUnavailableError,
     ExecuteResult,
     ExecuteTimeoutError,
+    Gateway,
     KernelDiedError,
     LauncherError,
     OptionError,
@@ -428,6 +429,28 @@ def test_a_kernel_that_was_killed_for_memory_is_told(counts: list[str], told: bo
         with pytest.raises(KernelDiedError) as caught:
             kernel.execute("1")
     assert caught.value.for_memory is told
+
+
+@pytest.mark.parametrize(
+    ("gateway", "told"),
+    [
+        (None, "`Launcher.logs`"),
+        (Gateway(name="ours", url="http://g:8888", container_id="c"), "`docker logs ours`"),
+        (Gateway(name="http://g:8888", url="http://g:8888"), "that of the gateway http://g:8888"),
+    ],
+)
+@pytest.mark.parametrize("starts", [True, False])
+def test_a_dead_kernels_log_is_where_it_ran(gateway: Gateway | None, told: str, *, starts: bool) -> None:
+    jupyter = FakeKernel(lambda channel, *_: channel.say("status", execution_state="restarting"))
+    if not starts:
+        jupyter.on_info = lambda channel, _: channel.say("status", session="server", execution_state="dead")
+    with (
+        jupyter.serve() as url,
+        pytest.raises(KernelDiedError) as caught,
+        Kernel(place_of(url, gateway=gateway), name=None, path=None, kernel_id=None) as kernel,
+    ):
+        kernel.execute("1")
+    assert caught.value.hint.endswith(f": {told}")
 
 
 def test_the_next_process_is_waited_for_whatever_the_server_says_of_the_last(
@@ -884,7 +907,6 @@ def test_nothing_is_asked_before_it_is_needed() -> None:
 
 
 def test_the_memory_of_a_gateway_is_looked_at_where_it_is_ours() -> None:
-    from jupyter_launcher import Gateway
     from jupyter_launcher.spec.labels import gateway_labels, gateway_name
     from jupyter_launcher.work.server import KernelServer
     from tests.unit.fakes import printed
