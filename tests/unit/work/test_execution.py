@@ -941,15 +941,15 @@ def test_the_end_of_a_gateway_ends_what_waits_for_its_kernels(end: str) -> None:
     gateway = Gateway(name=ours.name, url="http://g:8888", container_id=ours.id)
 
     def on_code(channel: Channel, request: str, code: str) -> None:
-        jupyter.answers["GET /api/kernels"] = 503, {"message": "ConnectionError"}
+        fake.answers["GET /api/kernels"] = 503, {"message": "ConnectionError"}
         if end == "ended":
             engine.end(ours.id, 137)
         else:
             del engine.known[ours.id]
 
-    jupyter = FakeKernel(on_code)
+    fake = FakeKernel(on_code)
     place = {"gateway": gateway, "engine": engine}
-    with jupyter.serve() as url, Kernel(place_of(url, **place), name=None, path=None, kernel_id=None) as kernel:
+    with fake.serve() as url, Kernel(place_of(url, **place), name=None, path=None, kernel_id=None) as kernel:
         with pytest.raises(KernelDiedError, match=f"its gateway {ours.name} has ended") as caught:
             kernel.execute("1", timeout=60)
         assert "start it again" in caught.value.message
