@@ -194,7 +194,7 @@ def test_a_gateway_without_our_package_is_refused_and_leaves_nothing(
     made = client.containers.create(DEFAULT_IMAGE)
     command = "jupyter lab --ip=0.0.0.0 --port=8888 --no-browser --IdentityProvider.token=$KG_AUTH_TOKEN"
     try:
-        made.commit(tag, changes=f'CMD ["sh", "-c", "{command}"]')
+        made.commit(*tag.split(":"), changes=f'CMD ["sh", "-c", "{command}"]')
     finally:
         made.remove(v=True)
     try:

@@ -180,7 +180,10 @@ def test_what_is_left_of_a_session_that_somebody_removed(
     kernel = Kernels(session).start("py")
     end_by_removal(session, client)
     report = session.stop()
-    assert (report.method, report.kernels, report.kernels_gone) == (StopMethod.ALREADY_STOPPED, (kernel,), (kernel,))
+    assert report.method is StopMethod.ALREADY_STOPPED
+    # None, where the gateway has been faster.
+    assert report.kernels == report.kernels_gone
+    assert set(report.kernels) <= {kernel}
     assert containers_of(client, namespace) == []
     session = launcher.start(pipeline_dir, **asked)
     end_by_removal(session, client)
@@ -210,6 +213,8 @@ def test_the_gateway_was_killed(
 def test_the_gateway_was_removed(
     launcher: Launcher, pipeline_dir: Path, client: Any, namespace: str, isolation: Any
 ) -> None:
+    if isolation == "environment" and launcher._engine.traits.is_podman:
+        pytest.skip("Podman removes no container whose network others have")
     session = launcher.start(
         pipeline_dir, session_id="one", kernels={"py": DEFAULT_IMAGE}, isolation=isolation, network="own"
     )
