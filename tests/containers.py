@@ -144,7 +144,9 @@ def nothing_left(client: Any, namespace: str, request: pytest.FixtureRequest) ->
     """No container and no network of this namespace, and no anonymous volume more than before."""
     before = _networks_and_volumes(client, namespace)
     yield
-    left = client.containers.list(all=True, filters={"label": f"jupyter-launcher.namespace={namespace}"})
+    left = client.containers.list(
+        all=True, filters={"label": f"jupyter-launcher.namespace={namespace}"}, ignore_removed=True
+    )
     names = [container.name for container in left]
     for container in left:
         print(f"--- {container.name}: {container.status}\n{log_of(container)}")

@@ -50,7 +50,7 @@ def nothing_left(engine: OwnEngine) -> Iterator[None]:
     if not engine.answers():
         engine.restart()
     client = engine.client()
-    left = client.containers.list(all=True)
+    left = client.containers.list(all=True, ignore_removed=True)
     names = [f"{item.name}: {item.status}" for item in left]
     for item in left:
         item.remove(force=True, v=True)

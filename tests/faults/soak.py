@@ -91,7 +91,7 @@ class Soak:
         headers = {"Authorization": f"token {self.gateway.token}"}
         eventually(lambda: not requests.get(url, headers=headers, timeout=10).json(), 10)
         found = {
-            "containers": len(self.client.containers.list(all=True, filters={"label": label})),
+            "containers": len(self.client.containers.list(all=True, filters={"label": label}, ignore_removed=True)),
             "networks": len({item.id for item in self.client.networks.list()} - networks),
             "volumes": len(self.client.volumes.list()),
             "kernels on the gateway": len(requests.get(url, headers=headers, timeout=10).json()),

@@ -97,7 +97,9 @@ def at(phase: Phase, kind: EventKind, action: Callable[[Event], object]) -> Call
 
 
 def of(client: Any, session_id: str) -> Any:
-    (found,) = client.containers.list(all=True, filters={"label": f"jupyter-launcher.session-id={session_id}"})
+    (found,) = client.containers.list(
+        all=True, filters={"label": f"jupyter-launcher.session-id={session_id}"}, ignore_removed=True
+    )
     return found
 
 
@@ -116,7 +118,7 @@ def test_the_container_during_the_start(
     def act(event: Event) -> None:
         def later() -> None:
             # While the start waits for the server.
-            eventually(lambda: bool(client.containers.list()))
+            eventually(lambda: bool(client.containers.list(ignore_removed=True)))
             container = of(client, "victim")
             deeds = {"kill": container.kill, "pause": lambda: pause(container)}
             deeds.get(deed, lambda: container.remove(force=True))()

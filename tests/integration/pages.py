@@ -99,7 +99,9 @@ def run_page(client: Any, page: Path, folder: Path, namespace: str) -> str:
 def _remove_leftovers(client: Any, namespace: str) -> list[str]:
     names = []
     for label in ("namespace", "gateway-of"):
-        for item in client.containers.list(all=True, filters={"label": f"jupyter-launcher.{label}={namespace}"}):
+        for item in client.containers.list(
+            all=True, filters={"label": f"jupyter-launcher.{label}={namespace}"}, ignore_removed=True
+        ):
             names.append(str(item.name))
             item.remove(force=True, v=True)
     return names

@@ -100,7 +100,7 @@ class Storm:
         found: list[Any] = []
         for label in ("namespace", "gateway-of"):
             found += self.client.containers.list(
-                all=True, filters={"label": f"jupyter-launcher.{label}={self.namespace}"}
+                all=True, filters={"label": f"jupyter-launcher.{label}={self.namespace}"}, ignore_removed=True
             )
         return [f"{item.name} {item.status}" for item in found]
 

@@ -105,5 +105,5 @@ def test_a_start_that_is_cancelled_leaves_nothing(
 
     run_loop(main, backend)
     label = f"jupyter-launcher.namespace={namespace}"
-    assert client.containers.list(all=True, filters={"label": label}) == []
+    assert client.containers.list(all=True, filters={"label": label}, ignore_removed=True) == []
     assert no_act_is_left()

@@ -37,7 +37,9 @@ def faulty(engine: FaultyEngine, namespace: str) -> Iterator[Launcher]:
 
 
 def containers(client: Any, namespace: str) -> list[str]:
-    found = client.containers.list(all=True, filters={"label": f"jupyter-launcher.namespace={namespace}"})
+    found = client.containers.list(
+        all=True, filters={"label": f"jupyter-launcher.namespace={namespace}"}, ignore_removed=True
+    )
     return [item.name for item in found]
 
 

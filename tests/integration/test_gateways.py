@@ -412,7 +412,9 @@ def test_a_gateway_that_a_session_names_by_an_alias_stays(alone: str, pipeline_d
                 assert launcher.reap(min_age=0) == []
             assert [item.name for item in launcher.reap(min_age=0)] == [killed]
     finally:
-        for container in client.containers.list(all=True, filters={"label": f"jupyter-launcher.gateway-of={alone}"}):
+        for container in client.containers.list(
+            all=True, filters={"label": f"jupyter-launcher.gateway-of={alone}"}, ignore_removed=True
+        ):
             container.remove(force=True)
         network.remove()
 

@@ -194,7 +194,9 @@ def test_a_directory_that_was_exchanged_before_the_mount_is_not_served(
         attempt(identity(pipeline_dir.parent))
     assert caught.value.path == str(pipeline_dir)
     assert identity(pipeline_dir) in str(caught.value)
-    (container,) = client.containers.list(filters={"label": f"jupyter-launcher.namespace={namespace}"})
+    (container,) = client.containers.list(
+        filters={"label": f"jupyter-launcher.namespace={namespace}"}, ignore_removed=True
+    )
     assert container.exec_run(["ls", RUN_DIR]).output.decode().split() == ["alive"]
 
 

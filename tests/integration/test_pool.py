@@ -86,7 +86,9 @@ def contents(session: Session) -> list[str]:
 
 
 def names_of(client: Any, namespace: str) -> list[str]:
-    found = client.containers.list(all=True, filters={"label": f"jupyter-launcher.namespace={namespace}"})
+    found = client.containers.list(
+        all=True, filters={"label": f"jupyter-launcher.namespace={namespace}"}, ignore_removed=True
+    )
     return sorted(item.name for item in found)
 
 

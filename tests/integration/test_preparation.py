@@ -82,7 +82,7 @@ def test_a_cancel_at_any_moment_leaves_nothing(
         if phase is not Phase.SERVER:
             assert item.cancel() is True
     labels = [f"jupyter-launcher.session-id={item.session_id}", f"jupyter-launcher.namespace={namespace}"]
-    assert client.containers.list(all=True, filters={"label": labels}) == []
+    assert client.containers.list(all=True, filters={"label": labels}, ignore_removed=True) == []
     with pytest.raises(StartCancelledError):
         item.session()
 
@@ -99,4 +99,4 @@ def test_the_end_of_the_process_leaves_nothing(client: Any, namespace: str, pipe
     ended = subprocess.run(line, capture_output=True, text=True, timeout=120, check=True)
     assert (ended.stdout, ended.stderr) == ("True\n", "")
     labels = ["jupyter-launcher.session-id=prepared", f"jupyter-launcher.namespace={namespace}"]
-    assert client.containers.list(all=True, filters={"label": labels}) == []
+    assert client.containers.list(all=True, filters={"label": labels}, ignore_removed=True) == []

@@ -110,7 +110,9 @@ def test_a_start_without_a_switch_names_it(
     assert caught.value.status == 403
     assert f"{without}=1" in caught.value.hint
     assert "<" not in caught.value.message
-    found = client.containers.list(all=True, filters={"label": f"jupyter-launcher.namespace={namespace}"})
+    found = client.containers.list(
+        all=True, filters={"label": f"jupyter-launcher.namespace={namespace}"}, ignore_removed=True
+    )
     assert found == []
 
 

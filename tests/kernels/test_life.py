@@ -160,7 +160,9 @@ def test_a_kernel_killed_for_memory_is_told(
             kernel.execute(HOG)
         assert caught.value.for_memory is True
         assert "memory" in str(caught.value)
-        (gateway,) = client.containers.list(filters={"label": f"jupyter-launcher.gateway-of={namespace}"})
+        (gateway,) = client.containers.list(
+            filters={"label": f"jupyter-launcher.gateway-of={namespace}"}, ignore_removed=True
+        )
         assert eventually(lambda: "memory" in log_of(gateway))
 
 

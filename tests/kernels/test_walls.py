@@ -92,7 +92,9 @@ def address_of(container: Any) -> str:
 
 
 def gateway_of(client: Any, namespace: str) -> Any:
-    (found,) = client.containers.list(filters={"label": f"jupyter-launcher.gateway-of={namespace}"})
+    (found,) = client.containers.list(
+        filters={"label": f"jupyter-launcher.gateway-of={namespace}"}, ignore_removed=True
+    )
     return found
 
 

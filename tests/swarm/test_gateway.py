@@ -57,7 +57,11 @@ class Gateway:
     def _containers(self) -> list[Any]:
         filters = {"label": f"com.docker.swarm.service.name={self.name}"}
         nodes = [node for node in self._cluster.nodes if node.is_on]
-        return [item for node in nodes for item in self._cluster.client(node.number).containers.list(filters=filters)]
+        return [
+            item
+            for node in nodes
+            for item in self._cluster.client(node.number).containers.list(filters=filters, ignore_removed=True)
+        ]
 
     def kernels(self) -> set[str]:
         """The processes of kernels, by their command lines; not by `docker top`, which needs a `ps` on the node."""
@@ -74,7 +78,7 @@ class Gateway:
         def moved() -> bool:
             found = [item for item in self._containers() if item.client.api.base_url and item.status == "running"]
             here = self._cluster.client(there.number).containers.list(
-                filters={"label": f"com.docker.swarm.service.name={self.name}"}
+                filters={"label": f"com.docker.swarm.service.name={self.name}"}, ignore_removed=True
             )
             return len(found) == 1 and len(here) == 1 and self.is_on()
 
