@@ -20,6 +20,9 @@ from jupyter_launcher.spec.kernels.options import KernelOptions
 from jupyter_launcher.spec.mounts import to_bind
 
 __all__ = [
+    "NAMESPACE",
+    "OWNER",
+    "PROCESS",
     "SCHEMA",
     "SESSION_ID",
     "LabelReader",
@@ -42,6 +45,9 @@ __all__ = [
 T = TypeVar("T")
 
 SCHEMA = "1"
+NAMESPACE = LABEL_PREFIX + "namespace"
+OWNER = LABEL_PREFIX + "owner"
+PROCESS = LABEL_PREFIX + "process"
 SESSION_ID = LABEL_PREFIX + "session-id"
 _UNIQUE_LENGTH = 12
 _OWN_IMAGE = re.compile(r"jupyter-launcher/jupyter-server:\d+(\.\d+)+\S*")

@@ -18,6 +18,9 @@ from jupyter_launcher.models import Gateway, Volume
 from jupyter_launcher.spec.checks import LABEL_PREFIX, PIPELINE_TARGET, check_name
 from jupyter_launcher.spec.kernels.labels import GatewayLabels, find_gateway_id, gateway_name
 from jupyter_launcher.spec.label_texts import (
+    NAMESPACE,
+    OWNER,
+    PROCESS,
     SCHEMA,
     SESSION_ID,
     LabelReader,
@@ -55,10 +58,7 @@ __all__ = [
     "warm_name",
 ]
 
-_NAMESPACE = LABEL_PREFIX + "namespace"
-_OWNER = LABEL_PREFIX + "owner"
 _GATEWAY = LABEL_PREFIX + "gateway"
-_PROCESS = LABEL_PREFIX + "process"
 _PURPOSE = LABEL_PREFIX + "purpose"
 _GATEWAY_OF = LABEL_PREFIX + "gateway-of"
 _MAY_STAY = LABEL_PREFIX + "may-stay"
@@ -260,7 +260,7 @@ class SessionLabels:
         """From the labels of a container of a pool, and of its record; the session's id is in the name alone."""
         own = record if record and record.get(_ATTEMPT) == labels.get(_ATTEMPT) else None
         known = {_PIPELINE_DIR: PIPELINE_TARGET} if own is None else own
-        session_id = container.removeprefix(container_name(labels.get(_NAMESPACE, ""), ""))
+        session_id = container.removeprefix(container_name(labels.get(NAMESPACE, ""), ""))
         parsed = cls.from_labels({**labels, **known, SESSION_ID: session_id}, container)
         return replace(parsed, warm=labels[_WARM], has_record=own is not None)
 
@@ -269,19 +269,19 @@ class SessionLabels:
         """Whether a container claims to be a session; one of a pool that nobody has claimed, and a record, do not."""
         if not SessionLabels.find_record(labels):
             return bool(labels.get(SESSION_ID))
-        return container.startswith(container_name(labels.get(_NAMESPACE, ""), ""))
+        return container.startswith(container_name(labels.get(NAMESPACE, ""), ""))
 
     @staticmethod
     def find_record(labels: Mapping[str, str]) -> str:
         """The name of the record of a container that is from a pool; else empty."""
         warm = labels.get(_WARM, "")
         is_ours = _UNIQUE.fullmatch(warm) and not labels.get(SESSION_ID) and not labels.get(_RECORD_OF)
-        return record_name(labels.get(_NAMESPACE, ""), warm) if is_ours else ""
+        return record_name(labels.get(NAMESPACE, ""), warm) if is_ours else ""
 
     @staticmethod
     def filters(namespace: str, session_id: str | None = None) -> tuple[str, ...]:
         """What the engine's list is asked for: all of a namespace, also what is no session, or who claims an id."""
-        return (f"{_NAMESPACE}={namespace}", *([] if session_id is None else [f"{SESSION_ID}={session_id}"]))
+        return (f"{NAMESPACE}={namespace}", *([] if session_id is None else [f"{SESSION_ID}={session_id}"]))
 
     @staticmethod
     def claimed_id(labels: Mapping[str, str]) -> str:
@@ -321,7 +321,7 @@ class ToolLabels:
         that was committed from a gateway.
         """
         namespace, purpose = labels.get(_GATEWAY_OF, ""), labels.get(_PURPOSE, "")
-        process = labels.get(_PROCESS, "")
+        process = labels.get(PROCESS, "")
         if namespace and (gateway_id := find_gateway_id(namespace, container)):
             return cls(
                 kind="gateway",
@@ -334,7 +334,7 @@ class ToolLabels:
         unique = container.rpartition(".")[2]
         if not _UNIQUE.fullmatch(unique):
             return None
-        namespace, of = labels.get(_NAMESPACE, ""), labels.get(_RECORD_OF, "")
+        namespace, of = labels.get(NAMESPACE, ""), labels.get(_RECORD_OF, "")
         if labels.get(_WARM) == unique and container in (warm_name(namespace, unique), record_name(namespace, unique)):
             known = cls(kind="warm", namespace=namespace, owner=owner_of(labels), process=process)
             return replace(known, kind="record", of=of, claim=labels.get(_CLAIM, "")) if of else known
@@ -345,7 +345,7 @@ def gateway_labels(
     namespace: str, owner: str, process: str, *, may_stay: bool = False, more: GatewayLabels | None = None
 ) -> dict[str, str]:
     """The labels of a gateway that the library starts; see :class:`ToolLabels`."""
-    known = {_GATEWAY_OF: namespace, _OWNER: owner, _PROCESS: process, _MAY_STAY: _YES if may_stay else ""}
+    known = {_GATEWAY_OF: namespace, OWNER: owner, PROCESS: process, _MAY_STAY: _YES if may_stay else ""}
     return known | ({} if more is None else more.to_labels())
 
 
@@ -362,7 +362,7 @@ def is_gateway(labels: Mapping[str, str], container: str) -> bool:
 
 def helper_labels(purpose: str, process: str) -> dict[str, str]:
     """The labels of a short-lived container, such as doctor's probe; ``process``: a mark of who runs it."""
-    return {_PURPOSE: purpose, _PROCESS: process}
+    return {_PURPOSE: purpose, PROCESS: process}
 
 
 def helper_filter() -> str:
@@ -389,9 +389,9 @@ def gateway_of(labels: Mapping[str, str]) -> Gateway | None:
 
 def owner_filter() -> str:
     """What the engine's list is asked for to find all sessions and gateways with an owner."""
-    return _OWNER
+    return OWNER
 
 
 def owner_of(labels: Mapping[str, str]) -> str:
     """The owner of a session or a gateway; empty where it has none."""
-    return labels.get(_OWNER, "")
+    return labels.get(OWNER, "")

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from jupyter_launcher.errors import OptionError
 from jupyter_launcher.spec.checks import LABEL_PREFIX, check_name
+from jupyter_launcher.spec.label_texts import NAMESPACE, OWNER, PROCESS
 
 __all__ = [
     "GATEWAY_START",
@@ -38,9 +39,6 @@ _SESSION_START = LABEL_PREFIX + "session-start"
 _STAYS = LABEL_PREFIX + "stays"
 _YES = "yes"
 _PART = LABEL_PREFIX + "part"
-_NAMESPACE = LABEL_PREFIX + "namespace"
-_OWNER = LABEL_PREFIX + "owner"
-_PROCESS = LABEL_PREFIX + "process"
 KERNEL_ID = LABEL_PREFIX + "kernel-id"
 KERNEL_NAME = LABEL_PREFIX + "kernel-name"
 KERNEL_OF = LABEL_PREFIX + "kernel-of"
@@ -146,15 +144,15 @@ class PartLabels:
         One of another name is none, even if its labels are whole: they may be a copy, such as in an image that was
         committed from a part.
         """
-        kind, namespace, start = labels.get(_PART, ""), labels.get(_NAMESPACE, ""), labels.get(GATEWAY_START, "")
+        kind, namespace, start = labels.get(_PART, ""), labels.get(NAMESPACE, ""), labels.get(GATEWAY_START, "")
         if kind not in _KINDS or not start or not _is_name(namespace):
             return None
         found = cls(
             kind=kind,
             namespace=namespace,
-            owner=labels.get(_OWNER, ""),
+            owner=labels.get(OWNER, ""),
             gateway_start=start,
-            process=labels.get(_PROCESS, ""),
+            process=labels.get(PROCESS, ""),
             kernel_name=labels.get(KERNEL_NAME, ""),
         )
         if kind == "kernel":
@@ -198,8 +196,8 @@ def part_labels(
     be committed from a session or a gateway, whose labels would tell of it. ``process``: a mark of who makes a network.
     """
     hidden = hide_labels(image or {})
-    known = {_PART: kind, _NAMESPACE: namespace, _OWNER: owner, GATEWAY_START: gateway_start}
-    return hidden | known | ({_PROCESS: process} if process else {})
+    known = {_PART: kind, NAMESPACE: namespace, OWNER: owner, GATEWAY_START: gateway_start}
+    return hidden | known | ({PROCESS: process} if process else {})
 
 
 def hide_labels(image: Mapping[str, str]) -> dict[str, str]:
