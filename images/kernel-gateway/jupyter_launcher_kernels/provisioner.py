@@ -9,7 +9,7 @@ from typing import Any
 from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client.provisioning import LocalProvisioner
 
-__all__ = ["Provisioner"]
+__all__ = ["Provisioner", "listens"]
 
 _PORTS = ("hb_port", "shell_port", "control_port", "iopub_port")
 _PATIENCE = 10.0  # seconds
@@ -38,18 +38,19 @@ class Provisioner(LocalProvisioner):
         info = await super().launch_kernel(cmd, **kwargs)
         if info.get("transport") == "tcp":
             try:
-                await asyncio.wait_for(self._wait_until_it_listens(info), _PATIENCE)
+                await asyncio.wait_for(self._wait_until_itlistens(info), _PATIENCE)
             except asyncio.TimeoutError:
                 self.log.warning("kernel %s does not listen after %g s", self.kernel_id, _PATIENCE)
         return info
 
-    async def _wait_until_it_listens(self, info: KernelConnectionInfo) -> None:
+    async def _wait_until_itlistens(self, info: KernelConnectionInfo) -> None:
         for port in _PORTS:
-            while await self.poll() is None and not await _listens(info["ip"], info[port]):  # noqa: ASYNC110 - sockets
+            while await self.poll() is None and not await listens(info["ip"], info[port]):  # noqa: ASYNC110 - sockets
                 await asyncio.sleep(_PAUSE)
 
 
-async def _listens(ip: str, port: int) -> bool:
+async def listens(ip: str, port: int) -> bool:
+    """Whether a connection to a port can be made."""
     try:
         _, writer = await asyncio.open_connection(ip, port)
     except OSError:

@@ -16,6 +16,7 @@ from tornado.web import HTTPError
 from traitlets import Integer
 
 from jupyter_launcher_kernels.part import End, PartConnection, PartError
+from jupyter_launcher_kernels.provisioner import listens
 
 __all__ = ["RemoteProvisioner"]
 
@@ -200,22 +201,13 @@ class RemoteProvisioner(KernelProvisionerBase):
     async def _probe(self) -> None:
         ip = self.connection_info["ip"]
         for port in _PORTS:
-            while not ip or not await _listens(ip, self.connection_info[port]):  # noqa: ASYNC110 - sockets
+            while not ip or not await listens(ip, self.connection_info[port]):  # noqa: ASYNC110 - sockets
                 await asyncio.sleep(_PAUSE)
 
 
 def _urls_of(info: KernelConnectionInfo) -> dict[str, str]:
     """The URL of each channel that a client may be connected to."""
     return {name: f"tcp://{info['ip']}:{info[f'{name}_port']}" for name in ("shell", "iopub", "stdin", "control")}
-
-
-async def _listens(ip: str, port: int) -> bool:
-    try:
-        _, writer = await asyncio.open_connection(ip, port)
-    except OSError:
-        return False
-    writer.close()
-    return True
 
 
 def _ended(end: End) -> asyncio.Future[End]:
