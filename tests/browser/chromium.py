@@ -7,9 +7,12 @@ import re
 import shutil
 from collections.abc import Iterator
 
-from playwright.sync_api import Browser, FrameLocator, Locator, Page, Response, expect, sync_playwright
+from playwright.sync_api import Browser, FrameLocator, Locator, Page, Request, Response, expect, sync_playwright
+from playwright.sync_api import Error as PlaywrightError
 
-__all__ = ["MISSING", "SECONDS", "launched", "open_notebook", "run_all", "save"]
+from jupyter_launcher.waiting import Deadline
+
+__all__ = ["MISSING", "SECONDS", "launched", "open_lab", "open_notebook", "run_all", "save"]
 
 MISSING = "" if shutil.which("chromium") else "needs chromium; `make tools` installs it"
 SECONDS = 60
@@ -18,6 +21,9 @@ SECONDS = 60
 # Playwright would switch the partitioning of storage off. Its users have that, and a page in a frame of
 # another site has cookies and storage by it alone. Of two such arguments Chromium takes the last.
 _LIKE_ITS_USERS = "--disable-features=MediaRouter,OptimizationHints"
+
+_NETWORK_CHANGED = "net::ERR_NETWORK_CHANGED"
+_LOADS = 10
 
 
 @contextlib.contextmanager
@@ -33,22 +39,49 @@ def launched() -> Iterator[Browser]:
             browser.close()
 
 
+def open_lab(page: Page, url: str, frame: FrameLocator | None = None) -> None:
+    """Open the JupyterLab at ``url``, or in a frame of the page there, and wait until it can be used.
+
+    Chromium gives up what it loads when an address of this machine comes or goes, as with each container that starts
+    beside; as its users do, the page is then loaded again.
+    """
+    lost: list[str] = []
+
+    def note(request: Request) -> None:
+        if request.failure == _NETWORK_CHANGED:
+            lost.append(request.url)
+
+    lab = frame or page
+    # JupyterLab gives its theme's stylesheet 1.5 s. On a busy machine it then shows a dialog, above all else.
+    failed = lab.get_by_role("dialog", name="Error Loading Theme")
+    settled = failed.or_(lab.locator("body[data-jp-theme-name]")).first
+    page.on("requestfailed", note)
+    for _ in range(_LOADS):
+        lost.clear()
+        try:
+            page.goto(url)
+        except PlaywrightError as error:
+            if _NETWORK_CHANGED in str(error):
+                continue
+            raise
+        deadline = Deadline(SECONDS)
+        while not (lost or settled.count() or deadline.expired()):
+            page.wait_for_timeout(100)
+        if not lost:
+            break
+    page.remove_listener("requestfailed", note)
+    expect(settled).to_be_attached()
+    if failed.is_visible():
+        failed.get_by_role("button", name="OK").click()
+
+
 def open_notebook(lab: Page | FrameLocator, page: Page, name: str) -> Locator:
     """Open a notebook from the file browser, and wait until its kernel is there; gives its panel."""
-    _theme_settled(lab)
     # Without a kernel, running the cells would ask for one; and before it has one, a notebook shows it as idle.
     with page.expect_response(_kernel_started):
         lab.locator(".jp-DirListing-item", has_text=name).dblclick()
     expect(lab.locator("#jp-main-statusbar")).to_contain_text("| Idle")
     return lab.locator(".jp-NotebookPanel")
-
-
-def _theme_settled(lab: Page | FrameLocator) -> None:
-    # JupyterLab gives its theme's stylesheet 1.5 s. On a busy machine it then shows a dialog, above all else.
-    failed = lab.get_by_role("dialog", name="Error Loading Theme")
-    expect(failed.or_(lab.locator("body[data-jp-theme-name]")).first).to_be_attached()
-    if failed.is_visible():
-        failed.get_by_role("button", name="OK").click()
 
 
 def run_all(lab: Page | FrameLocator) -> None:

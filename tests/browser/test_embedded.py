@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 
 from jupyter_launcher import SessionConflictError
 from jupyter_launcher.pytest_plugin import ServerFactory
-from tests.browser.chromium import open_notebook, run_all, save
+from tests.browser.chromium import open_lab, open_notebook, run_all, save
 from tests.browser.conftest import Embedding, Proxy
 
 
@@ -25,8 +25,8 @@ def test_in_a_frame_of_the_allowed_origin(
     origin = embedding.origin(host)
     session = jupyter_server_factory(allow_origin=origin)
     embedding.source = session.lab_url
-    page.goto(origin)
     lab = page.frame_locator("iframe")
+    open_lab(page, origin, lab)
     panel = open_notebook(lab, page, "report.ipynb")
     run_all(lab)
     expect(panel, site).to_contain_text("in all, computed on host")
@@ -73,7 +73,7 @@ def test_behind_a_reverse_proxy(
     session = jupyter_server_factory(base_url="/pipelines/one/", allow_origin=f"http://127.0.0.1:{port}")
     proxy(port, session.url)
     outside = f"http://127.0.0.1:{port}/pipelines/one/"
-    page.goto(f"{outside}lab?token={session.server_info.token}")
+    open_lab(page, f"{outside}lab?token={session.server_info.token}")
     panel = open_notebook(page, page, "report.ipynb")
     run_all(page)
     expect(panel).to_contain_text("in all, computed on host")

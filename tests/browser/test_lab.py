@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 
 from jupyter_launcher import RunningGateway
 from jupyter_launcher.pytest_plugin import ServerFactory
-from tests.browser.chromium import open_notebook, run_all, save
+from tests.browser.chromium import open_lab, open_notebook, run_all, save
 
 
 def test_a_notebook_from_the_page_to_the_saved_file(
@@ -20,7 +20,7 @@ def test_a_notebook_from_the_page_to_the_saved_file(
     host = client.containers.get(jupyter_gateway.name).attrs["Config"]["Hostname"]
     notebook = pipeline / "report.ipynb"
     session = jupyter_server_factory()
-    page.goto(session.lab_url)
+    open_lab(page, session.lab_url)
     panel = open_notebook(page, page, notebook.name)
     assert "/login" not in page.url
     assert session.server_info.token not in page.url, "Lab takes it out of the address"
