@@ -23,7 +23,7 @@ __all__ = ["Row", "main", "read_report", "table"]
 # Images are built from packages, and the example project makes a virtual environment: the other engines have no
 # way out to a package index, so that is tested on the machine's own.
 LEFT_OUT = ("test_images.py", "test_example_project.py", "test_docs.py")
-SIDE_BY_SIDE = ("-n", "3", "-m", "not alone")
+SIDE_BY_SIDE = ("-n", "3", "-m", "not alone and not parts")
 TESTS = [str(path) for path in sorted(Path("tests/integration").glob("test_*.py")) if path.name not in LEFT_OUT]
 TELL = (
     "import json; from jupyter_launcher.engine.client import DockerEngine; traits = DockerEngine.connect().traits; "

@@ -35,6 +35,7 @@ __all__ = [
     "past_proxy",
     "pause",
     "recorded_events",
+    "require_pause",
     "user_inside",
     "warnings_of",
 ]
@@ -176,11 +177,16 @@ def eventually(what: Callable[[], bool], seconds: float = 20.0) -> bool:
     return True
 
 
-def pause(container: Any) -> None:
-    """Freeze a container; on a busy machine the kernel does not always do it in time, so more than once."""
-    info = container.client.info()
+def require_pause(client: Any) -> None:
+    """Skip the test where the engine cannot pause a container."""
+    info = client.info()
     if "name=rootless" in info["SecurityOptions"] and info["CgroupVersion"] == "1":
         pytest.skip("a rootless engine without control groups of version 2 cannot pause a container")
+
+
+def pause(container: Any) -> None:
+    """Freeze a container; on a busy machine the kernel does not always do it in time, so more than once."""
+    require_pause(container.client)
 
     def paused() -> bool:
         with contextlib.suppress(docker.errors.APIError):

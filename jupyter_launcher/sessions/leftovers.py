@@ -99,10 +99,14 @@ def _find_leftovers(
     helpers = context.engine.containers(helper_filter())
     now = context.engine.now() if networks or listed or gateways or helpers else 0.0
     judge = _Judge(context=context, now=now, min_age=min_age, keep=keep, owner=owner)
-    found = [*judge.find(listed, ("warm", "record")), *judge.find(gateways, ("gateway",))]
+    # A helper may share the namespaces of a warm server, which Podman does not remove before it.
+    found = [
+        *judge.find(helpers, ("helper",)),
+        *judge.find(listed, ("warm", "record")),
+        *judge.find(gateways, ("gateway",)),
+    ]
     starts = judge.sort_gateways(gateways, [item for item, _ in found])
     found += find_lost_parts(listed, starts, now=now, min_age=min_age, owner=owner)
-    found += judge.find(helpers, ("helper",))
     return found, find_lost_networks(networks, starts, context.namespace, now=now, min_age=min_age, owner=owner)
 
 

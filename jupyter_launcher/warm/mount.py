@@ -137,7 +137,10 @@ class Mounter:
                 with shielded():
                     self.engine.remove(target)
                 raise
-        self.later(lambda: self.engine.remove(target))
+        if self.engine.traits.is_podman:  # removes no container while another one shares its namespaces
+            self.engine.remove(target)
+        else:
+            self.later(lambda: self.engine.remove(target))
         if not seen.endswith(late_mount.DONE):
             last = seen.splitlines()[-1] if seen else f"the short-lived container ended with exit code {code}"
             raise RefusedError(code or late_mount.SILENT, last)

@@ -153,7 +153,7 @@ KINDS = (
 ALONE = KINDS if os.environ.get("LONG") else ("kernels that do not end",)
 LIMITS = Timeouts(start=10, gateway=2, shutdown=2, terminate=1)
 STOP_SECONDS = LIMITS.shutdown + LIMITS.terminate + LIMITS.gateway
-SLACK = 2.0
+SLACK = 5.0
 LEASE = 300
 MOST_MEMORY = 50 * 2**20
 

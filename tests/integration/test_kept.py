@@ -26,7 +26,7 @@ from jupyter_launcher import (
     Volume,
 )
 from jupyter_launcher.pytest_plugin import ServerFactory
-from tests.containers import owned, warnings_of
+from tests.containers import owned, require_pause, warnings_of
 from tests.integration.wheels import make_wheel
 
 MakeVolume = Callable[[], Volume]
@@ -159,8 +159,7 @@ def test_an_editor_finds_the_server_again_by_a_token_of_the_callers(
 
 
 def test_a_session_is_paused_and_goes_on(client: Any, launcher: Launcher, start: ServerFactory) -> None:
-    if client.info()["CgroupDriver"] == "none":  # a rootless engine, with control groups of version 1
-        pytest.skip("the engine has no control groups, so it cannot pause a container")
+    require_pause(client)
     session = start(session_id=uuid.uuid4().hex[:12], lease=600)
     session.pause()
     launcher.pause(session.id)

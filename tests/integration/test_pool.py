@@ -196,8 +196,9 @@ def test_without_root_a_short_lived_container_mounts(
     assert session.status().state is SessionState.READY
     assert session.stop().kernels_gone == (kernel,)
     assert names_of(client, namespace) == []
-    helpers = client.api.containers(all=True, filters={"label": "jupyter-launcher.purpose=mount"})
-    assert [item for item in helpers if item["HostConfig"]["NetworkMode"].endswith(session.container_id)] == []
+    helpers = client.containers.list(all=True, filters={"label": "jupyter-launcher.purpose=mount"}, ignore_removed=True)
+    networks = [item.attrs["HostConfig"]["NetworkMode"] for item in helpers]
+    assert [network for network in networks if network.endswith(session.container_id)] == []
 
 
 def test_the_record_is_pruned_while_the_session_runs(

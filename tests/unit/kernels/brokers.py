@@ -269,6 +269,10 @@ class FakeEngine:
             file = archive.extractfile(item.files[-1])
             assert file is not None
             item.connection = json.loads(file.read())
+        last, block = item.files[-1], tarfile.BLOCKSIZE
+        assert len(body) == last.offset_data + -(-last.size // block) * block + 2 * block, (
+            "padding, which Podman leaves"
+        )
         return 200, b""
 
     def _do_start(self, item: FakeContainer, query: Any, body: bytes) -> tuple[int, bytes]:

@@ -121,6 +121,12 @@ def test_owners_and_names_that_are_kept(context: Context, engine: FakeEngine) ->
     assert [item.name for item in reap(context, keep=[], owner="me")] == [NAME]
 
 
+def test_helpers_go_first_since_they_may_share_the_namespaces_of_others(context: Context, engine: FakeEngine) -> None:
+    add(engine, DEAD)
+    add(engine, DEAD, kind="helper", id="8" * 64)
+    assert [item.kind for item in reap(context)] == ["helper", "gateway"]
+
+
 def named(name: str, url: str = "", container_id: str | None = None) -> Gateway:
     return Gateway(name=name, url=url or name, container_id=container_id)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,19 @@ def test_a_short_lived_container_of_ours_mounts_for_everybody_else(
     for call in later:
         call()
     assert list(engine.known) == [warm.id]
+
+
+def test_podman_removes_no_server_before_the_container_that_mounted(
+    mounter: Mounter,
+    warm: ContainerInfo,
+    engine: FakeEngine,
+    later: list[Callable[[], object]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    as_user(monkeypatch, 1000)
+    engine.traits = replace(engine.traits, name="Podman")
+    mount(mounter, warm)
+    assert (list(engine.known), later) == ([warm.id], [])
 
 
 @pytest.mark.parametrize("code", [late_mount.OTHER_CONTAINER, late_mount.IMPOSSIBLE])

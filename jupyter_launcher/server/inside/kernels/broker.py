@@ -329,7 +329,9 @@ class Policy:
                 entry.uid, entry.gid, entry.mtime = self.uid, self.gid, int(time.time())
             archive.addfile(folder)
             archive.addfile(item, io.BytesIO(data))
-        return file.getvalue()
+            end = archive.offset + 2 * tarfile.BLOCKSIZE
+        # Podman reads to the archive's end. Without the padding behind it, nothing is left that nobody reads.
+        return file.getvalue()[:end]
 
 
 class StartRequest:
