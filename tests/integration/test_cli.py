@@ -422,14 +422,14 @@ def test_doctor_sees_a_network_that_publishes_nothing(run: Run, client: Any, nam
 
 
 def test_a_build_has_a_bar_and_ends_at_ctrl_c(terminal: Open, client: Any, base_image: str) -> None:
-    containers = {item.id for item in client.containers.list(all=True, ignore_removed=True)}
+    containers = {item["Id"] for item in client.api.containers(all=True)}
     shown = terminal("build", "--tag", "jupyter-launcher/test:bar", "--base-image", base_image, "--force")
     shown.wait_for(r"image +\d+\.\d\d s .*[━╸].*(?:Step|STEP) [2-9]/\d+ : ")
     shown.type(CTRL_C)
     assert shown.end() == 130
     assert "Traceback" not in shown.text
     assert client.images.list("jupyter-launcher/test:bar") == []
-    assert eventually(lambda: {item.id for item in client.containers.list(all=True, ignore_removed=True)} == containers)
+    assert eventually(lambda: {item["Id"] for item in client.api.containers(all=True)} == containers)
 
 
 @pytest.mark.skipif(shutil.which("docker-registry") is None, reason="needs docker-registry; `make tools` installs it")

@@ -23,15 +23,15 @@ ISOLATIONS = ("environment", "kernel")
 @pytest.fixture
 def made(client: Any, namespace: str) -> Callable[[], set[str]]:
     """The names of the containers of this namespace that are of gateways and their kernels."""
-    before = {item.id for item in client.containers.list(all=True, ignore_removed=True)}
+
+    def listed() -> set[str]:  # without a look at each, since those of other tests come and go
+        return {item["Names"][0].removeprefix("/") for item in client.api.containers(all=True)}
+
+    before = listed()
 
     def names() -> set[str]:
-        found = client.containers.list(all=True, ignore_removed=True)
-        return {
-            item.name
-            for item in found
-            if item.id not in before and f".{namespace}." in item.name and not item.name.startswith("jupyter-server.")
-        }
+        found = listed() - before
+        return {name for name in found if f".{namespace}." in name and not name.startswith("jupyter-server.")}
 
     return names
 
