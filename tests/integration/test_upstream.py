@@ -317,6 +317,8 @@ LEANS_ON = {
         file = open("/dev/null", "w")
         assert {id(file), id(file.buffer)} <= {id(item) for item in gc.get_objects()}
         assert type(file).__module__ == "_io"
+        from anyio._backends._asyncio import WorkerThread
+        assert issubclass(WorkerThread, threading.Thread) and callable(WorkerThread.stop)
     """,
     "late_collection": """
         import gc

@@ -99,6 +99,30 @@ def run(folder: Path, code: str, *, change: tuple[str, str] = ("", "")) -> subpr
     )
 
 
+# A loop that is stopped, as a server's is, while a task waits that has used threads of AnyIO.
+LEFT_TASK = """
+import anyio, asyncio, pathlib, time
+from anyio import to_thread
+def work():
+    loop.call_soon_threadsafe(loop.stop)
+    time.sleep(0.3)
+    pathlib.Path("busy").write_text("done")
+async def left():
+    async with anyio.create_task_group() as group:
+        group.start_soon(to_thread.run_sync, work)
+        await to_thread.run_sync(pathlib.Path("idle").write_text, "done")
+        await asyncio.sleep(60)
+loop = asyncio.new_event_loop()
+task = loop.create_task(left())
+loop.run_forever()
+"""
+
+
+def test_threads_of_a_task_that_was_left_hold_no_server_back(tmp_path: Path) -> None:
+    assert run(tmp_path, LEFT_TASK).returncode == 0
+    assert {name: (tmp_path / name).read_text() for name in ("idle", "busy")} == {"idle": "done", "busy": "done"}
+
+
 def test_all_that_an_end_writes_is_written(tmp_path: Path) -> None:
     ended = run(tmp_path, WRITERS)
     assert (ended.returncode, ended.stdout) == (0, "printed by C")
