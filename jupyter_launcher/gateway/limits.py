@@ -68,8 +68,9 @@ def describe_unenforced(option: str, what: str = "the session") -> OptionError:
 
 def describe_refusal(config: ContainerConfig, error: EngineError) -> EngineError | None:
     """The error where the engine refused a container because of an option; None: because of something else."""
+    said = error.message.casefold()  # Docker 20.10 begins with a capital letter where 28 does not
     for option, words, hint in _REFUSALS:
-        if getattr(config, option) and any(word in error.message for word in words):
+        if getattr(config, option) and any(word.casefold() in said for word in words):
             msg = f"{option} cannot be given as asked for: {error.message}"
             return UnsupportedOptionError(msg, hint=hint, option=option, status=error.status)
     if config.engine_options and type(error) is EngineError and error.status in (400, 500):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -191,6 +192,12 @@ def needs_limits(enforces_limits: bool) -> None:  # noqa: FBT001 - pytest's
 def needs_information(launcher: Launcher) -> None:
     if launcher._engine.traits.cores is None:
         pytest.skip("a proxy before the engine keeps its information and its events back")
+
+
+@pytest.fixture
+def needs_input() -> None:
+    if os.environ.get("ENGINE_BEHIND_PROXY"):
+        pytest.skip("haproxy before the engine lets no input of an exec pass (haproxy#2684)")
 
 
 @pytest.fixture

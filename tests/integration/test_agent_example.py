@@ -24,6 +24,7 @@ def data(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.usefixtures("needs_input")
 @pytest.mark.usefixtures("needs_limits")
 def test_a_model_is_told_of_its_mistakes_and_solves_its_task(
     launcher: Launcher,

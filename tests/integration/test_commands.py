@@ -56,6 +56,7 @@ def mark(session: Session) -> Iterator[str]:
     assert eventually(lambda: session.run(["sh", "-c", LOOK_FOR, "look", found], check=False).exit_code == 1)
 
 
+@pytest.mark.usefixtures("needs_input")
 def test_a_command_runs_as_in_a_terminal_of_the_session(session: Session) -> None:
     script = "id -u; id -G; umask; pwd; echo $GIVEN; echo $MORE; command -v jupyter; env"
     lines = session.run(["sh", "-c", script], environment={"MORE": "ä"}).stdout.splitlines()
@@ -69,6 +70,7 @@ def test_a_command_runs_as_in_a_terminal_of_the_session(session: Session) -> Non
     assert session.lab_url.partition("token=")[2] not in "\n".join(lines)
 
 
+@pytest.mark.usefixtures("needs_input")
 def test_much_goes_both_ways(session: Session) -> None:
     # With the keys by which Podman would detach from it.
     given = (b"\x10\x11" + bytes(range(256))) * 20_000
@@ -84,6 +86,7 @@ def test_much_goes_both_ways(session: Session) -> None:
     assert bytes.fromhex(result.stdout[:3000].rpartition("\n")[0].replace("\n", "")) in given
 
 
+@pytest.mark.usefixtures("needs_input")
 def test_errors_say_what_happened(session: Session) -> None:
     with pytest.raises(CommandError, match="`sh` failed with exit code 3: problem") as caught:
         session.run(["sh", "-c", "echo problem >&2; exit 3"])
@@ -101,6 +104,7 @@ def test_errors_say_what_happened(session: Session) -> None:
     assert other.stdout == "4711\nof the session\n"
 
 
+@pytest.mark.usefixtures("needs_input")
 def test_at_the_time_limit_nothing_of_it_stays(session: Session, mark: str) -> None:
     with pytest.raises(CommandTimeoutError) as caught:
         session.run(["sh", "-c", STUBBORN], timeout=2, environment={"MARK": mark})
@@ -108,6 +112,7 @@ def test_at_the_time_limit_nothing_of_it_stays(session: Session, mark: str) -> N
     assert caught.value.result.stdout == "ready\n"
 
 
+@pytest.mark.usefixtures("needs_input")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_a_launcher_that_ends_leaves_nothing(session: Session, mark: str, number: int, launcher: Launcher) -> None:
     line = [sys.executable, "-c", "import signal; signal.signal(2, signal.default_int_handler)\n", "--namespace"]
@@ -121,6 +126,7 @@ def test_a_launcher_that_ends_leaves_nothing(session: Session, mark: str, number
         assert process.wait(30) == (130 if number == signal.SIGINT else -signal.SIGKILL)
 
 
+@pytest.mark.usefixtures("needs_input")
 def test_a_function_that_raises_ends_the_command(session: Session, mark: str) -> None:
     def refuse(*_: str) -> None:
         raise InterruptedError
@@ -129,11 +135,13 @@ def test_a_function_that_raises_ends_the_command(session: Session, mark: str) ->
         session.run(["sh", "-c", SLOW], on_output=refuse, environment={"MARK": mark})
 
 
+@pytest.mark.usefixtures("needs_input")
 def test_what_stays_in_the_background_is_not_waited_for(session: Session) -> None:
     pid = session.run(["sh", "-c", "sleep 1000 & echo $!"]).stdout.strip()
     assert session.run(["sh", "-c", f"kill {pid}"]).exit_code == 0
 
 
+@pytest.mark.usefixtures("needs_input")
 def test_files_go_in_and_come_out(session: Session, folder: Path, tmp_path: Path) -> None:
     source = tmp_path / "source"
     (source / "sub").mkdir(parents=True)
@@ -159,6 +167,7 @@ def test_files_go_in_and_come_out(session: Session, folder: Path, tmp_path: Path
     assert not (tmp_path / "none").exists()
 
 
+@pytest.mark.usefixtures("needs_input")
 def test_a_paused_session_and_one_that_is_gone(launcher: Launcher, pipeline_dir: Path, client: Any) -> None:
     with launcher.start(pipeline_dir) as session:
         container = client.containers.get(session.container_id)

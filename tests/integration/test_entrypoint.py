@@ -66,6 +66,7 @@ def image(launcher: Launcher, client: Any, tmp_path_factory: pytest.TempPathFact
     client.images.remove(tag, force=True)
 
 
+@pytest.mark.usefixtures("needs_input")
 def test_the_server_runs_in_the_environment_that_the_entrypoint_leaves(
     start: Start, image: str, pipeline_dir: Path, client: Any
 ) -> None:

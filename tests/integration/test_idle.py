@@ -86,6 +86,7 @@ def has_ended(session: Session) -> bool:
     return session.status().state is SessionState.EXITED
 
 
+@pytest.mark.usefixtures("needs_information")
 def test_a_job_in_a_terminal_keeps_a_session_and_an_open_page_does_not(
     start: Start,
     launcher: Launcher,

@@ -122,6 +122,7 @@ def texts(found: Any) -> list[str]:
     return ["".join("".join(text) for text in of) for of in found]
 
 
+@pytest.mark.usefixtures("needs_input")
 def test_a_notebook_is_executed_in_its_folder_as_jupyterlab_does_it(place: Place) -> None:
     lab: list[list[str]] = []
 
@@ -248,7 +249,14 @@ def test_the_command(beside: Place) -> None:
         ("one.ipynb", {"output": "locked/one.ipynb"}, WorkError, "written to locked/one.ipynb: the session's user"),
         ("one.ipynb", {"output": "folder"}, WorkError, "cannot be written to folder: it is a folder"),
         ("one.ipynb", {"output": "one.ipynb"}, OptionError, "is the notebook itself"),
-        ("one.ipynb", {"output": "link.ipynb"}, OptionError, "is the notebook itself"),
+        pytest.param(
+            "one.ipynb",
+            {"output": "link.ipynb"},
+            OptionError,
+            "is the notebook itself",
+            marks=pytest.mark.usefixtures("needs_input"),
+            id="one.ipynb-a link",
+        ),
     ],
 )
 def test_what_cannot_be(beside: Place, name: str, options: Any, kind: type[Exception], told: str) -> None:

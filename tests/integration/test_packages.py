@@ -22,6 +22,7 @@ def shell(session: Session, command: str) -> str:
     return session.execute(code).text.strip()
 
 
+@pytest.mark.usefixtures("needs_input")
 def test_packages_come_and_go_in_kernels_and_the_server_sees_none(start: ServerFactory, pipeline_dir: Path) -> None:
     for version in ("1.0", "2.0"):
         make_wheel(pipeline_dir, version=version)

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import docker
 import pytest
 import requests
 from run_pipeline import kernel_client
@@ -32,7 +31,7 @@ from jupyter_launcher.spec.options import SessionSpec
 from jupyter_launcher.threads import map_at_once
 from jupyter_launcher.warm import mount
 from jupyter_launcher.warm.claim import NotClaimedError, claim_server
-from tests.containers import OWNER, eventually, held_by_engine, owned, user_inside, warnings_of
+from tests.containers import OWNER, eventually, held_by_engine, owned, past_proxy, user_inside, warnings_of
 from tests.integration.test_lease import RUN_DIR, wait_for_another_second
 from tests.integration.test_session import authorized, in_container, printed, start_kernel
 
@@ -68,7 +67,7 @@ def folder(tmp_path: Path) -> Callable[[str], Path]:
 
 
 def user_of(folder: Path) -> str:
-    with contextlib.closing(docker.from_env()) as client:
+    with contextlib.closing(past_proxy()) as client:
         return user_inside(client, folder)
 
 

@@ -77,6 +77,7 @@ def ssh_host(client: Any, gateway: str, tmp_path: Path, monkeypatch: pytest.Monk
             sshd.terminate()
 
 
+@pytest.mark.usefixtures("needs_information")
 def test_a_session_over_ssh(
     ssh_host: str, namespace: str, pipeline_dir: Path, gateway: str, gateway_kernels: Callable[[], set[str]]
 ) -> None:

@@ -912,6 +912,7 @@ def test_a_directory_that_the_engine_may_not_enter_as_the_user(start: Start, eng
         ({"gpus": 1}, "CDI device injection failed: unresolvable CDI devices nvidia.com/gpu=0"),
         ({"memory": 4096}, "Minimum memory limit allowed is 6MB"),
         ({"cpus": 2}, "Range of CPUs is from 0.01 to 1.00, as there is only 1 CPU available"),
+        ({"cpus": 2}, "range of CPUs is from 0.01 to 1.00, as there is only 1 CPU available"),
         ({"groups": ["staff"]}, "Unable to find group staff: no matching entries in group file"),
         (
             {"mounts": [Mount(source="/usr/share", target="/x", propagation="rslave")]},
