@@ -60,7 +60,7 @@ async def work(launcher: AsyncLauncher, session: AsyncSession) -> None:
         assert (await session.execute("print(time.time() > 0)")).text == "True\n"
 
 
-@pytest.mark.usefixtures("needs_input")
+@pytest.mark.usefixtures("needs_input", "needs_logs")
 def test_work_in_a_session(namespace: str, pipeline_dir: Path) -> None:
     async def begin() -> None:
         async with AsyncLauncher(namespace=namespace) as launcher:

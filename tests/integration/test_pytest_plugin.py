@@ -47,7 +47,8 @@ def of_runs(client: Any, namespace: str) -> Iterator[Callable[[], dict[str, Any]
         return {
             name: item
             for name, item in named.items()
-            if item["Labels"]["jupyter-launcher.owner"].startswith("pytest") and this_run not in name
+            if item["Labels"]["jupyter-launcher.owner"].startswith("pytest")
+            and not any(this_run in text for text in (name, *item["Labels"].values()))
         }
 
     assert found() == {}

@@ -24,7 +24,9 @@ _REQUEST_SECONDS = 5.0
 _TOKEN_SECONDS = 5.0
 _OURS = "jupyter-launcher: "
 """How the last line begins that start_gateway.sh prints where it refuses the directory, or a gateway without parts."""
-_DIRECTORY_CODES = (71, 72)
+_CLOSED_DIRECTORY = 72
+"""Of start_gateway.sh where the gateway's user cannot enter the directory."""
+_DIRECTORY_CODES = (71, _CLOSED_DIRECTORY)
 """Of start_gateway.sh where it refuses the directory."""
 _NO_ENGINE = 74
 """Of a broker to which the engine does not answer."""
@@ -173,7 +175,10 @@ def _describe_ended(engine: Engine, awaited: Awaited, info: ContainerInfo | None
         log_tail=log,
     )
     if is_ours and code in _DIRECTORY_CODES:
-        directory = describe_directory(awaited.pipeline_dir, code, last.removeprefix(_OURS))
+        seen = last.removeprefix(_OURS)
+        if seen.startswith(NO_LOG) and code == _CLOSED_DIRECTORY:
+            seen = f"the user of the gateway cannot enter it {seen}"
+        directory = describe_directory(awaited.pipeline_dir, code, seen)
         if directory is not None:
             directory.__cause__ = error
             return directory

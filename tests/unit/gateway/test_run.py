@@ -159,7 +159,7 @@ def test_a_gateway_whose_user_cannot_enter_the_directory(run: Run, jupyter: Fake
 def test_where_no_log_can_be_read_the_exit_code_tells(run: Run, jupyter: FakeJupyter) -> None:
     jupyter.engine.log = "(no log: the engine's logging driver is none)"
     jupyter.engine.on_start = lambda found: jupyter.engine.end(found, 72)
-    with pytest.raises(PipelineDirError, match=r"cannot be used: .*logging driver is none"), run():
+    with pytest.raises(PipelineDirError, match=r"user of the gateway cannot enter it .*driver is none"), run():
         pytest.fail("it does not run")
 
 
