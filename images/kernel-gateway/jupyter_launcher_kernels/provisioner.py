@@ -38,12 +38,12 @@ class Provisioner(LocalProvisioner):
         info = await super().launch_kernel(cmd, **kwargs)
         if info.get("transport") == "tcp":
             try:
-                await asyncio.wait_for(self._wait_until_itlistens(info), _PATIENCE)
+                await asyncio.wait_for(self._wait_until_it_listens(info), _PATIENCE)
             except asyncio.TimeoutError:
                 self.log.warning("kernel %s does not listen after %g s", self.kernel_id, _PATIENCE)
         return info
 
-    async def _wait_until_itlistens(self, info: KernelConnectionInfo) -> None:
+    async def _wait_until_it_listens(self, info: KernelConnectionInfo) -> None:
         for port in _PORTS:
             while await self.poll() is None and not await listens(info["ip"], info[port]):  # noqa: ASYNC110 - sockets
                 await asyncio.sleep(_PAUSE)
