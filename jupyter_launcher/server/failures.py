@@ -25,6 +25,8 @@ from jupyter_launcher.models import SessionState, Volume
 from jupyter_launcher.waiting import Deadline
 
 __all__ = [
+    "CLOSED_DIRECTORY",
+    "OTHER_DIRECTORY",
     "StartReport",
     "describe_answer",
     "describe_closed_directory",
@@ -51,9 +53,9 @@ _DIRECTORY_HINT = (
     "change its owner or its mode, or start with another user=; where SELinux forbids it, pipeline_relabel='z', or "
     "in a swarm `chcon -t container_file_t` on each node"
 )
-_OTHER_DIRECTORY = 71
+OTHER_DIRECTORY = 71
 """The exit code of start.sh and start_gateway.sh where another directory is mounted than the launcher looked at."""
-_CLOSED_DIRECTORY = 72
+CLOSED_DIRECTORY = 72
 """The exit code of start.sh where its user can't enter or read the directory, of start_gateway.sh: can't enter it."""
 _UNWRITABLE_DIRECTORY = 73
 """The exit code of start.sh where its user can't write to the directory."""
@@ -152,10 +154,10 @@ def describe_directory(path: Path | Volume, exit_code: int | None, seen: str) ->
 
     ``seen`` is what the script printed.
     """
-    if exit_code == _OTHER_DIRECTORY:
+    if exit_code == OTHER_DIRECTORY:
         msg = f"{path} led to another directory when it was mounted than when it was looked at: {seen.strip()}"
         hint = "start again; if that gives the same, see who moves or links directories on this path"
-    elif exit_code in (_CLOSED_DIRECTORY, _UNWRITABLE_DIRECTORY):
+    elif exit_code in (CLOSED_DIRECTORY, _UNWRITABLE_DIRECTORY):
         msg = f"pipeline dir {path} cannot be used: {seen.strip()}"
         hint = _DIRECTORY_HINT
         if exit_code == _UNWRITABLE_DIRECTORY:

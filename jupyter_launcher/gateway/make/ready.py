@@ -14,7 +14,7 @@ from jupyter_launcher.gateway.find import read_token
 from jupyter_launcher.host.address import EngineAddress
 from jupyter_launcher.models import RunningGateway, Volume
 from jupyter_launcher.server.api import JupyterApi
-from jupyter_launcher.server.failures import describe_directory
+from jupyter_launcher.server.failures import CLOSED_DIRECTORY, OTHER_DIRECTORY, describe_directory
 from jupyter_launcher.server.ready import find_kernelspecs
 from jupyter_launcher.waiting import Deadline, NotYetError, attempts
 
@@ -24,10 +24,6 @@ _REQUEST_SECONDS = 5.0
 _TOKEN_SECONDS = 5.0
 _OURS = "jupyter-launcher: "
 """How the last line begins that start_gateway.sh prints where it refuses the directory, or a gateway without parts."""
-_CLOSED_DIRECTORY = 72
-"""Of start_gateway.sh where the gateway's user cannot enter the directory."""
-_DIRECTORY_CODES = (71, _CLOSED_DIRECTORY)
-"""Of start_gateway.sh where it refuses the directory."""
 _NO_ENGINE = 74
 """Of a broker to which the engine does not answer."""
 
@@ -174,9 +170,9 @@ def _describe_ended(engine: Engine, awaited: Awaited, info: ContainerInfo | None
         exit_code=code,
         log_tail=log,
     )
-    if is_ours and code in _DIRECTORY_CODES:
+    if is_ours and code in (OTHER_DIRECTORY, CLOSED_DIRECTORY):
         seen = last.removeprefix(_OURS)
-        if seen.startswith(NO_LOG) and code == _CLOSED_DIRECTORY:
+        if seen.startswith(NO_LOG) and code == CLOSED_DIRECTORY:
             seen = f"the user of the gateway cannot enter it {seen}"
         directory = describe_directory(awaited.pipeline_dir, code, seen)
         if directory is not None:
