@@ -27,7 +27,7 @@ from jupyter_launcher.spec.engine_options import check_gpus
 from jupyter_launcher.spec.kernels.found import FoundKernel, NoKernelError, Seen, find_kernel, parse_seen
 from jupyter_launcher.spec.kernels.options import KernelOptions
 from jupyter_launcher.spec.labels import helper_labels, helper_name
-from jupyter_launcher.spec.mounts import find_mount_points
+from jupyter_launcher.spec.mounts import find_mount_points, to_bind
 from jupyter_launcher.spec.server import read_script
 from jupyter_launcher.threads import map_at_once
 from jupyter_launcher.waiting import Deadline
@@ -68,8 +68,8 @@ def find_kernels(
 ) -> Mapping[str, FoundKernel]:
     """The kernel of each image, by the look of a short-lived container without a network, all at once.
 
-    The containers have the limits of the kernels, so that an engine refuses now what it would refuse later. The images
-    are on the engine.
+    The containers have the limits of the kernels, and what they mount of the host, so that an engine refuses now what
+    it would refuse later. A look without mounts is remembered. The images are on the engine.
 
     Args:
         engine: that has them.
@@ -81,7 +81,7 @@ def find_kernels(
         KernelImageError: an image has no kernel, more than one and none named ``python3``, or not what its isolation
             needs; or nobody can look into it.
         OptionError: the engine cannot give one of the limits, or does not enforce it.
-        EngineError: the engine does not answer.
+        EngineError: the engine does not answer, or refuses a mount.
     """
     configs = {name: _look_config(image, user, engine.proxies) for name, image in options.images.items()}
     looks: list[ContainerConfig] = []
@@ -106,6 +106,8 @@ def _look_config(image: KernelImage, user: str, proxies: HiddenTexts) -> Contain
         working_dir="/",
         environment={**proxies.values, **(image.environment or {})},
         labels=helper_labels("look", process_mark()),
+        # Not volumes: a look makes none.
+        mounts=tuple(to_bind(item) for item in image.mounts if item.type == "bind"),
         memory=check_size(image.memory, "memory"),
         cpus=check_cpus(image.cpus, "cpus"),
         shm_size=check_size(image.shm_size, "shm_size"),
@@ -149,6 +151,8 @@ def _try_look(
         found = _run_look(engine, config)
     except (_UnseenError, OptionError) as error:
         return error
+    if config.mounts:  # a source may be gone the next time
+        return found
     if len(known) >= _MOST_KNOWN:
         known.clear()
     known[look] = found

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from jupyter_launcher import DEFAULT_IMAGE, KernelImage, KernelImageError, OptionError
+from jupyter_launcher import DEFAULT_IMAGE, EngineError, KernelImage, KernelImageError, Mount, OptionError
 from jupyter_launcher.engine.client import DockerEngine
 from jupyter_launcher.gateway import preflight
 from jupyter_launcher.gateway.preflight import check_kernel_limits, find_kernels
 from jupyter_launcher.host.process import process_mark
-from jupyter_launcher.spec.kernels.found import FoundKernel
+from jupyter_launcher.spec.kernels.found import FoundKernel, Seen
 from jupyter_launcher.spec.kernels.options import check_kernels
 from jupyter_launcher.spec.labels import helper_labels
-from tests.kernels.conftest import OWNER
+from tests.kernels.conftest import ISOLATIONS, OWNER
 
 USER = f"{OWNER}:{OWNER}"
 SPECS = "/opt/jupyter/share/jupyter/kernels"
@@ -212,6 +214,27 @@ def test_memory_that_is_not_enough(engine: DockerEngine) -> None:
     """Docker refuses so little, and Podman runs the look, which the kernel then kills."""
     with pytest.raises((OptionError, KernelImageError), match="memory"):
         look(engine, KernelImage(DEFAULT_IMAGE, memory=2**20))
+
+
+@pytest.mark.parametrize("isolation", ISOLATIONS)
+def test_a_mount_is_refused_before_a_kernel_starts(engine: DockerEngine, tmp_path: Path, isolation: str) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    image = KernelImage(DEFAULT_IMAGE, mounts=[Mount(source=str(data), target="/data", read_only=True)])
+    options = check_kernels({"k": image}, isolation, 16, None)
+    assert options is not None
+    known: dict[object, Seen] = {}
+    assert find_kernels(engine, options, USER, known=known)["k"].encrypts
+    data.rmdir()
+    with pytest.raises(EngineError, match=re.escape(str(data))):
+        find_kernels(engine, options, USER, known=known)
+    assert not data.exists()
+
+
+def test_a_look_makes_no_volume(engine: DockerEngine, client: Any) -> None:
+    name = f"jupyter-launcher-test-{uuid.uuid4().hex}"
+    look(engine, KernelImage(DEFAULT_IMAGE, mounts=[Mount(source=name, target="/data", type="volume")]))
+    assert name not in [volume.name for volume in client.volumes.list()]
 
 
 def test_more_cores_than_the_engine_has(engine: DockerEngine) -> None:
