@@ -75,6 +75,12 @@ eval "$setup"
 exec "$@"
 """
 
+# What the command mounts below /tmp, the engine sees too.
+SHARE_TMP = """
+mount --bind /tmp /tmp
+mount --make-shared /tmp
+"""
+
 # $1: a folder that others may not go through, $2: one inside it that they need, $3: where that is kept meanwhile.
 UNCOVER = """
 set -e
@@ -142,7 +148,7 @@ def remove_cgroups(name: str) -> None:
 def inside(name: str, command: list[str]) -> int:
     """Within the namespaces: start the engine, fill it, run the command, end the engine."""
     engine = ENGINES[name]
-    subprocess.run(["sh", "-ec", f"ip link set lo up\n{engine.network}"], check=True)
+    subprocess.run(["sh", "-ec", f"ip link set lo up\n{SHARE_TMP}\n{engine.network}"], check=True)
     socket = RUN / name / "engine.sock"
     socket.parent.mkdir(parents=True, exist_ok=True)
     os.chown(socket.parent, engine.user, engine.user)
@@ -198,6 +204,7 @@ def started(name: str, socket: Path) -> Iterator[docker.DockerClient]:
     line = [
         "unshare",
         "--mount",
+        "--propagation=unchanged",
         "sh",
         "-c",
         ENTER,

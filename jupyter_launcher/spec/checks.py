@@ -6,7 +6,7 @@ import ipaddress
 import math
 import re
 import socket
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NoReturn, TypeVar
 from urllib.parse import unquote, urlsplit
 
@@ -47,6 +47,7 @@ __all__ = [
     "check_umask",
     "check_user",
     "refuse_option",
+    "refuse_own_address",
 ]
 
 T = TypeVar("T")
@@ -180,18 +181,28 @@ def check_gateway(value: object, option: str) -> str | None:
         # What looks like a URL may hold a secret.
         seen = "is no name" if set("@?#/") & set(value) else f"is {show_value(value)}"
         refuse_option(option, seen, "give a container's name or id, NAME:PORT, or an http(s) URL with its http://")
-    _refuse_own_address(value, option)
+    refuse_own_address(value, option)
     return value
 
 
-def _refuse_own_address(gateway: str, option: str) -> None:
+def refuse_own_address(gateway: str, option: str, known: Mapping[str, str] | None = None) -> None:
+    """Refuse a gateway's address that in the session's container is the session itself.
+
+    Args:
+        gateway: as it was given.
+        option: for the error.
+        known: the address of each name that the container knows by itself, in small letters.
+
+    Raises:
+        OptionError: it is one; or an address that is no URL.
+    """
     is_url = "://" in gateway
     try:
         parts = urlsplit(gateway if is_url else f"//{gateway}")
         host, port = unquote(parts.hostname or "").rstrip("."), parts.port or SERVER_PORT
     except ValueError:
         return  # no URL, which is seen later
-    address = _parse_address(host, short=is_url)
+    address = _parse_address((known or {}).get(host, host), short=is_url)
     if host in _OWN_NAMES or host.endswith(".localhost") or (address and _is_own(address)):
         seen = f"is at {show_value(host)}, which in the session's container is the session itself"
         hint = (

@@ -267,10 +267,10 @@ class SessionSpec:
             **checked,
         )
         check_relabel(spec.pipeline_relabel, "pipeline_relabel", pipeline_dir)
+        texts.refuse_own_name(spec.gateway, spec.container_options, spec.extra_hosts)
         refuse_host_ports(spec.ports, spec.host_port, "ports")
         refuse_tmpfs_targets(spec.tmpfs, spec.mounts, has_home=spec.home is not None)
-        if not spec.unsafe:
-            refuse_unsafe(spec.container_options, "container_options")
+        refuse_unsafe({} if spec.unsafe else spec.container_options, "container_options")
         texts.check_argument_size(spec.environment, spec.lab_args, spec.secrets)
         if spec.home is not None:
             refuse_beside_home(spec.mounts, spec.environment)

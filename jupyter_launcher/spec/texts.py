@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import PurePath
+from typing import Any
 
 from jupyter_launcher.models.options import HiddenTexts, Secret, is_text, show_value
-from jupyter_launcher.spec.checks import LABEL_PREFIX, refuse_option
+from jupyter_launcher.spec.checks import LABEL_PREFIX, LOOPBACK, refuse_option, refuse_own_address
 
 __all__ = [
     "check_argument_size",
@@ -20,6 +21,7 @@ __all__ = [
     "check_secrets",
     "check_token",
     "check_variables",
+    "refuse_own_name",
 ]
 
 # Linux takes at most 128 KiB for one argument or variable, with a NUL at its end, and 2 MiB for all of
@@ -124,6 +126,23 @@ def check_token(given: object, option: str, *, is_needed: bool = False) -> Secre
         seen = f"has {len(given.text)} characters, or others than A-Z a-z 0-9 _ -"
         refuse_option(option, seen, "give 32 to 128 of these, such as secrets.token_urlsafe(32)")
     return given
+
+
+def refuse_own_name(gateway: str | None, options: Mapping[str, Any], extra_hosts: Mapping[str, str]) -> None:
+    """Refuse a gateway's URL whose host is a name that the container takes for itself, by its other options.
+
+    Args:
+        gateway: as it was checked.
+        options: by the engine's names, of which two name the container.
+        extra_hosts: a name → its address, or ``host-gateway``.
+
+    Raises:
+        OptionError: it is one.
+    """
+    if gateway is not None and "://" in gateway:
+        own = str(options.get("Hostname", "localhost"))
+        known = {**extra_hosts, own: LOOPBACK, f"{own}.{options.get('Domainname')}": LOOPBACK}
+        refuse_own_address(gateway, "gateway", {name.lower(): address for name, address in known.items()})
 
 
 def check_labels(given: Mapping[str, str] | None, option: str) -> dict[str, str]:

@@ -68,7 +68,8 @@ class Storm:
     def round(self, number: int) -> None:
         """Something is started, something of it dies, and one ``reap`` must take all that is left of it."""
         isolation, session_id = self._random.choice(ISOLATIONS), self._random.choice(["victim", ""])
-        victims = self._random.sample(VICTIMS, self._random.choice([1, 1, 2]))
+        there = [item for item in VICTIMS if {"session": session_id, "kernel": isolation == "kernel"}.get(item, True)]
+        victims = self._random.sample(there, self._random.choice([1, 1, 2]))
         when, delays = (
             self._random.choice(["made", "used"]),
             [self._random.uniform(0.0, 4.0), self._random.uniform(0, 1)],
@@ -101,10 +102,10 @@ class Storm:
             bystander.count()
 
     def kill(self, victim: str, process: subprocess.Popen[bytes]) -> None:
-        """End one of a kind without a word; where there is none yet, the launcher's process."""
-        prefixes = PREFIXES.get(victim, ())
-        running = [item for item in containers_of(self._client, self._launcher.namespace) if item.status == "running"]
-        found = [item for item in running if item.id not in self._spared and item.name.startswith(prefixes)]
+        """End one of a kind without a word, as soon as there is one; else the launcher's process."""
+        if victim != "launcher":
+            eventually(lambda: process.poll() is not None or self.running(victim) != [], 30)
+        found = self.running(victim)
         if not found:
             self.killed["launcher"] += 1
             process.send_signal(signal.SIGKILL)
@@ -112,6 +113,12 @@ class Storm:
         self.killed[victim] += 1
         with contextlib.suppress(docker.errors.APIError):  # it has just ended
             self._random.choice(found).kill()
+
+    def running(self, victim: str) -> list[Any]:
+        """The containers of a kind that run, without the bystanders'."""
+        running = [item for item in containers_of(self._client, self._launcher.namespace) if item.status == "running"]
+        kind = PREFIXES.get(victim, ())
+        return [item for item in running if item.id not in self._spared and item.name.startswith(kind)]
 
     def is_settled(self) -> bool:
         """The engine is through with what dead processes had asked of it."""

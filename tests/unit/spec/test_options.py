@@ -212,6 +212,41 @@ def test_options_that_cannot_be(option: str, value: Any) -> None:
     assert "secret" not in str(caught.value)
 
 
+OWN_HOST = {"Hostname": "Lab"}
+
+
+@pytest.mark.parametrize(
+    ("gateway", "options"),
+    [
+        ("http://lab:8888", {"container_options": OWN_HOST}),
+        ("https://LAB./base", {"container_options": OWN_HOST}),
+        ("http://lab.example.org", {"container_options": {**OWN_HOST, "Domainname": "example.org"}}),
+        ("http://gw:8888", {"extra_hosts": {"GW": "127.0.0.2"}}),
+        ("http://gw:8888", {"extra_hosts": {"gw": "::1"}}),
+    ],
+)
+def test_a_name_that_the_options_give_to_the_session_itself_is_no_gateway(
+    gateway: str, options: dict[str, Any]
+) -> None:
+    with pytest.raises(OptionError, match="is the session itself") as caught:
+        session_spec(gateway=gateway, **options)
+    assert caught.value.option == "gateway"
+
+
+@pytest.mark.parametrize(
+    ("gateway", "options"),
+    [
+        ("lab", {"container_options": OWN_HOST}),  # a container's, whose address is looked up
+        ("http://lab.example.org", {"container_options": OWN_HOST}),
+        ("http://example.org", {"container_options": {"Domainname": "example.org"}}),
+        ("http://gw:8888", {"extra_hosts": {"gw": "host-gateway"}}),
+        ("http://gw:8888", {"extra_hosts": {"gw": "10.0.0.1", "other": "127.0.0.1"}}),
+    ],
+)
+def test_a_name_of_somebody_else_may_be_a_gateway(gateway: str, options: dict[str, Any]) -> None:
+    assert session_spec(gateway=gateway, **options).gateway == gateway
+
+
 def test_the_environment_is_known_by_a_digest_only() -> None:
     one = session_spec(environment={"KEY": "s3cret"})
     other = session_spec(environment={"KEY": "0ther"})
