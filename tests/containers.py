@@ -17,7 +17,7 @@ import docker
 import pytest
 from docker.errors import APIError, ContainerError
 
-from jupyter_launcher import DEFAULT_IMAGE, Launcher, Session
+from jupyter_launcher import DEFAULT_IMAGE, Launcher, ReapedSession, Session
 
 __all__ = [
     "OWNER",
@@ -175,6 +175,11 @@ def eventually(what: Callable[[], bool], seconds: float = 20.0) -> bool:
             return False
         threading.Event().wait(0.1)
     return True
+
+
+def reaped(launcher: Launcher, **options: Any) -> list[ReapedSession]:
+    """What ``reap`` removes, but for helpers: they belong to no namespace, so another test's may be among them."""
+    return [item for item in launcher.reap(min_age=0, **options) if item.kind != "helper"]
 
 
 def require_pause(client: Any) -> None:

@@ -31,7 +31,7 @@ from jupyter_launcher.server.process import start_server
 from jupyter_launcher.spec.options import SessionSpec
 from jupyter_launcher.spec.plan import plan
 from jupyter_launcher.waiting import Deadline
-from tests.containers import build_image, pause, user_inside, warnings_of
+from tests.containers import build_image, pause, reaped, user_inside, warnings_of
 from tests.integration.conftest import executable
 
 Start = Callable[..., Session]
@@ -105,7 +105,7 @@ def test_a_copy_of_a_sessions_labels_is_no_session(
     copy = stray("original", **{name: text for name, text in labels.items() if name not in LABELS})
     states = {item.container_id: item.state for item in launcher.list()}
     assert states == {session.container_id: SessionState.READY, copy.id: SessionState.UNREADABLE}
-    assert launcher.reap(min_age=0) == []
+    assert reaped(launcher) == []
     launcher.stop("original")
     copy.reload()
     assert copy.status == "created"

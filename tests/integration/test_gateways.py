@@ -41,7 +41,7 @@ from jupyter_launcher.host.address import EngineAddress
 from jupyter_launcher.host.process import process_mark
 from jupyter_launcher.pytest_plugin import ServerFactory as Start
 from jupyter_launcher.spec.labels import helper_name
-from tests.containers import eventually, log_of, output_of, recorded_events, user_inside
+from tests.containers import eventually, log_of, output_of, reaped, recorded_events, user_inside
 from tests.integration.conftest import LISTENS, address_of, is_reached
 from tests.integration.test_session import authorized, start_kernel
 
@@ -361,10 +361,10 @@ def test_a_gateway_that_a_killed_process_has_left_is_listed_and_reaped(
         assert [(item.name, item.state) for item in launcher.gateways()] == [(killed, "running")]
         assert launcher.list() == []
         with launcher.start(pipeline_dir, gateway=killed):
-            assert launcher.reap(min_age=0) == []
-            assert launcher.reap(min_age=0, dry_run=True) == []
+            assert reaped(launcher) == []
+            assert reaped(launcher, dry_run=True) == []
         assert launcher.reap() == []  # it is too young
-        (item,) = launcher.reap(min_age=0)
+        (item,) = reaped(launcher)
         assert (item.kind, item.name, item.reason, item.error) == ("gateway", killed, "orphaned", "")
         assert launcher.gateways() == []
     with pytest.raises(docker.errors.NotFound):
@@ -381,10 +381,10 @@ def test_a_container_with_a_copy_of_a_gateways_labels_is_left_alone(alone: str, 
         assert made.labels.items() >= gateway.labels.items()
         with Launcher(namespace=alone) as launcher:
             assert [item.name for item in launcher.gateways()] == [killed]
-            assert [item.name for item in launcher.reap(min_age=0)] == [killed]
+            assert [item.name for item in reaped(launcher)] == [killed]
         made.start()
         with Launcher(namespace=alone) as launcher:
-            assert launcher.reap(min_age=0) == []
+            assert reaped(launcher) == []
         made.reload()
         assert made.status == "running"
     finally:
@@ -409,8 +409,8 @@ def test_a_gateway_that_a_session_names_by_an_alias_stays(alone: str, pipeline_d
                 launcher.start(pipeline_dir, gateway=url, network=network.name)
             with launcher.start(pipeline_dir, gateway=url, network=network.name, environment=environment) as session:
                 assert start_kernel(session)
-                assert launcher.reap(min_age=0) == []
-            assert [item.name for item in launcher.reap(min_age=0)] == [killed]
+                assert reaped(launcher) == []
+            assert [item.name for item in reaped(launcher)] == [killed]
     finally:
         for container in client.containers.list(
             all=True, filters={"label": f"jupyter-launcher.gateway-of={alone}"}, ignore_removed=True

@@ -31,7 +31,7 @@ from jupyter_launcher.spec.options import SessionSpec
 from jupyter_launcher.threads import map_at_once
 from jupyter_launcher.warm import mount
 from jupyter_launcher.warm.claim import NotClaimedError, claim_server
-from tests.containers import OWNER, eventually, held_by_engine, owned, past_proxy, user_inside, warnings_of
+from tests.containers import OWNER, eventually, held_by_engine, owned, past_proxy, reaped, user_inside, warnings_of
 from tests.integration.test_lease import RUN_DIR, wait_for_another_second
 from tests.integration.test_session import authorized, in_container, printed, start_kernel
 
@@ -225,7 +225,7 @@ def test_the_record_is_pruned_while_the_session_runs(
         other.renew("pruned")
         assert in_container(client, session, "cat /run/jupyter-launcher/lease") != before
         session.renew()
-        assert other.reap(min_age=0) == []
+        assert reaped(other) == []
         assert other.stop("pruned").method.value == "api"
         with pytest.raises(SessionNotFoundError):
             other.get("pruned")
@@ -328,5 +328,5 @@ def test_a_killed_orchestrator_leaves_no_server(
         process.send_signal(signal.SIGKILL)
     assert eventually(lambda: client.containers.get(name).status == "exited")
     # The server that was to take its place may have begun.
-    assert {item.kind for item in launcher.reap(min_age=0)} - {"helper"} == {"record", "warm"}
+    assert {item.kind for item in reaped(launcher)} == {"record", "warm"}
     assert names_of(client, namespace) == []

@@ -27,7 +27,7 @@ from jupyter_launcher import (
 )
 from jupyter_launcher.spec.options import SessionSpec
 from jupyter_launcher.spec.plan import plan
-from tests.containers import eventually, pause, user_inside
+from tests.containers import eventually, pause, reaped, user_inside
 from tests.integration.conftest import executable
 from tests.integration.test_session import authorized, in_container, start_kernel, wait_for_exit
 
@@ -379,7 +379,7 @@ def test_another_namespace_is_not_seen_and_not_reaped(start: Start, launcher: La
     session = start()
     with Launcher(namespace=f"{launcher.namespace}-x") as other:
         assert other.list() == []
-        assert other.reap(min_age=0, keep=[]) == []
+        assert reaped(other, keep=[]) == []
     assert session.status().state is SessionState.READY
 
 

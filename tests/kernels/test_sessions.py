@@ -22,7 +22,7 @@ from jupyter_launcher import (
     SessionState,
     StopMethod,
 )
-from tests.containers import eventually
+from tests.containers import eventually, reaped
 from tests.kernels.client import Kernels
 from tests.kernels.conftest import RunGateway, containers_of, networks_of, parts_of
 
@@ -153,7 +153,7 @@ def test_whatever_ends_the_session_ends_its_gateway_and_kernels(
     }
     session.execute("x = 1")
     end_by_kill(session, client)
-    (found,) = launcher.reap(min_age=0)
+    (found,) = reaped(launcher)
     assert (found.kind, found.error) == ("session", "")
     assert containers_of(client, namespace) == []
 
@@ -203,7 +203,7 @@ def test_the_gateway_was_killed(
     only(client, namespace, "kernel-gateway").kill()
     assert eventually(lambda: parts_have_ended(client, namespace), 60), states(client, namespace)
     assert parts_of(client, namespace, "kernel") == []
-    found = {item.kind for item in launcher.reap(min_age=0)}
+    found = {item.kind for item in reaped(launcher)}
     assert found == {"part"}
     assert set(states(client, namespace)) == {"jupyter-server", "kernel-gateway"}
     session.stop()
@@ -243,7 +243,7 @@ def test_its_launcher_was_killed(
         finally:
             os.kill(process.pid, signal.SIGKILL)
     if when == "started":
-        assert [item for item in launcher.reap(min_age=0) if item.kind != "helper"] == []
+        assert reaped(launcher) == []
         session = launcher.get("one")
         assert session.execute("print(6 * 7)").text == "42\n"
         session.stop()
@@ -277,5 +277,5 @@ def test_on_a_shared_gateway_nobody_elses_kernel_ends(
         report = launcher.stop("one")
         assert report.kernels == report.kernels_gone == (kernel,)
         assert len(parts_of(client, namespace, "kernel")) == (isolation == "kernel")
-        assert launcher.reap(min_age=0) == []
+        assert reaped(launcher) == []
         assert theirs.execute("print(x)").text == "1\n"
