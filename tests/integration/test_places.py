@@ -15,7 +15,7 @@ import requests
 from docker.types import LogConfig
 
 import jupyter_launcher
-from jupyter_launcher import Launcher
+from jupyter_launcher import DEFAULT_IMAGE, Launcher
 from tests.containers import output_of, user_inside
 
 ROOT = Path(jupyter_launcher.__file__).parent.parent
@@ -139,6 +139,15 @@ def test_on_the_hosts_network_it_is_reached_as_from_the_host(inside: Inside, pip
 def test_a_named_volume_can_be_a_pipeline_dir(volume: Any, inside: Inside) -> None:
     found = inside("/work", "--stop", mounts={volume.name: "/work"})
     assert found["pipeline_dir"] == volume.attrs["Mountpoint"]
+
+
+@pytest.mark.parts
+@pytest.mark.parametrize("isolation", ["environment", "kernel"])
+def test_kernels_in_containers_are_started_from_inside_too(inside: Inside, pipeline_dir: Path, isolation: str) -> None:
+    """A broker mounts the engine's socket at its path on the host, which this launcher's container tells."""
+    options = {"kernels": {"python3": DEFAULT_IMAGE}, "isolation": isolation}
+    found = inside("/work", "--stop", mounts={str(pipeline_dir): "/work"}, options=options)
+    assert (found["method"], found["gone"]) == ("api", [found["kernel"]])
 
 
 @pytest.mark.parametrize("source", ["/proc/self/root{socket}", "/proc/1/root/etc", "/dev/fd/3", "/sys/kernel"])

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 import requests
 
-from jupyter_launcher import EngineUnavailableError, Launcher, StopMethod
+from jupyter_launcher import DEFAULT_IMAGE, EngineUnavailableError, Launcher, OptionError, StopMethod
+from jupyter_launcher.models.kernels import Isolation
 from tests.containers import eventually
 from tests.integration.test_session import start_kernel
 
@@ -96,6 +97,22 @@ def test_a_session_over_ssh(
         assert (report.method, report.kernels_gone) == (StopMethod.API, (kernel,))
     assert gateway_kernels() == before
     assert (tunnels(), folders()) == (set(), left)
+
+
+@pytest.mark.parts
+def test_kernels_in_containers_over_ssh(ssh_host: str, namespace: str, pipeline_dir: Path) -> None:
+    """The broker mounts the engine's socket there, at a path that nobody guesses here."""
+    with Launcher(docker_host=ssh_host, namespace=namespace) as launcher:
+        with pytest.raises(OptionError) as caught:
+            launcher.start(pipeline_dir, kernels={"py": DEFAULT_IMAGE}, isolation="kernel")
+        assert caught.value.option == "engine_socket"
+    isolations: tuple[Isolation, ...] = ("environment", "kernel")
+    with Launcher(docker_host=ssh_host, namespace=namespace, engine_socket=SOCKET) as launcher:
+        for isolation in isolations:
+            session = launcher.start(pipeline_dir, kernels={"py": DEFAULT_IMAGE}, isolation=isolation)
+            assert session.execute("print(6 * 7)").text == "42\n"
+            report = session.stop()
+            assert (report.method, len(report.kernels), report.kernels_gone) == (StopMethod.API, 1, report.kernels)
 
 
 def test_ssh_that_cannot_connect_says_what_it_said(ssh_host: str) -> None:
