@@ -71,6 +71,14 @@ class EngineTraits:
         """It speaks Podman's dialect of the API."""
         return self.name == "Podman"
 
+    @property
+    def makes_sources(self) -> bool:
+        """It makes a directory, as root, where the source of a mount is missing; others refuse the container.
+
+        Podman's ``pkg/api/handlers/compat/containers_create.go``.
+        """
+        return self.is_podman
+
     @classmethod
     def from_answers(
         cls, version: Mapping[str, Any] | None, info: Mapping[str, Any] | None, api_version: str

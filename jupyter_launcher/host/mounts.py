@@ -24,7 +24,7 @@ from jupyter_launcher.spec.mounts import (
 )
 from jupyter_launcher.spec.options import SessionSpec
 
-__all__ = ["check_mount_points", "check_points"]
+__all__ = ["check_mount_points", "check_points", "is_missing"]
 
 
 def check_mount_points(
@@ -34,7 +34,7 @@ def check_mount_points(
 
     The engine would make it, as root, in a directory of the user's. Where this process does not see the paths of the
     engine's host, a short-lived container of the session's image looks. The engine would also make the source of a
-    mount with ``relabel``; that is looked for from here alone.
+    mount with ``relabel``, and some engines that of every mount; that is looked for from here alone.
 
     Args:
         engine: that mounts them.
@@ -83,11 +83,8 @@ def check_points(
         EngineError: the engine does not answer.
     """
     for mount in mounts:
-        if (
-            mount.type == "bind"
-            and mount.relabel is not None
-            and _look_at(address, mount.source, follow=True) == NOTHING
-        ):
+        is_made = mount.relabel is not None or engine.traits.makes_sources
+        if mount.type == "bind" and is_made and is_missing(address, mount.source):
             refuse_option("mounts", f"has the source {mount.source}, which does not exist", "create it first")
     unseen = []
     for point in points:
@@ -99,6 +96,11 @@ def check_points(
     if unseen:
         ensure_image()
         _look_from_inside(engine, unseen, user, image)
+
+
+def is_missing(address: EngineAddress, path: str) -> bool:
+    """Whether there is nothing at a path of the engine's host; False too where this process cannot tell."""
+    return _look_at(address, path, follow=True) == NOTHING
 
 
 def _look_from_here(address: EngineAddress, point: MountPoint) -> tuple[str, list[str]] | None:

@@ -169,6 +169,7 @@ def test_kernels_end_gracefully_with_a_session_that_was_killed(
     end_by_kill(session, client)
     assert eventually(lambda: parts_have_ended(client, namespace), 60), states(client, namespace)
     assert sorted(item.name for item in pipeline_dir.glob("ended-*")) == ["ended-0", "ended-1"]
+    launcher.stop("one")
 
 
 def test_what_is_left_of_a_session_that_somebody_removed(

@@ -12,6 +12,7 @@ from jupyter_launcher.errors import EngineError, GatewayError, ImageNotFoundErro
 from jupyter_launcher.gateway.preflight import check_kernel_limits, check_kernel_mounts
 from jupyter_launcher.gateway.socket import find_engine_socket
 from jupyter_launcher.host.address import EngineAddress
+from jupyter_launcher.host.mounts import is_missing
 from jupyter_launcher.host.pipeline_dir import PipelineDir, resolve_pipeline_dir
 from jupyter_launcher.host.rules import DirectoryRules
 from jupyter_launcher.models import RunningGateway, Volume
@@ -156,7 +157,13 @@ def _check_kernels(
         refuse_option("pipeline_relabel", seen, "give 'z'")
     check_kernel_limits(engine.traits, kernels)
     check_kernel_mounts(address, kernels, request.rules)
-    return find_engine_socket(address, request.engine_socket) if kernels.isolation == "kernel" else ""
+    if kernels.isolation != "kernel":
+        return ""
+    socket = find_engine_socket(address, request.engine_socket)
+    if engine.traits.makes_sources and is_missing(address, socket):
+        hint = "give the path that the socket has on the engine's host"
+        refuse_option("engine_socket", f"is {socket}, and nothing is there", hint)
+    return socket
 
 
 def _choose_network(engine: Engine, address: EngineAddress, request: GatewayRequest) -> str | None:

@@ -29,6 +29,7 @@ from jupyter_launcher import (
 )
 from jupyter_launcher.engine.types import ContainerConfig, ContainerInfo
 from jupyter_launcher.gateway import unit
+from jupyter_launcher.gateway.make.request import plan_gateway
 from jupyter_launcher.gateway.parts import find_parts, kernels_of, remove_unit
 from jupyter_launcher.gateway.run import GatewayRequest, run_gateway, stop_gateway
 from jupyter_launcher.gateway.unit import MadeGateway, bind_session, make_gateway, remove_gateway
@@ -391,6 +392,19 @@ def test_a_socket_that_cannot_be_mounted_names_the_option(make: Make, jupyter: F
         make(isolation="kernel")
     assert caught.value.option == "engine_socket"
     assert jupyter.engine.known == {}
+
+
+def test_podman_would_make_a_directory_of_a_socket_that_is_not_there(
+    ask: Ask, jupyter: FakeJupyter, tmp_path: Path
+) -> None:
+    jupyter.engine.traits = replace(jupyter.engine.traits, name="Podman")
+    missing = tmp_path / "engine.sock"
+    request = ask(isolation="kernel", engine_socket=str(missing))
+    with pytest.raises(OptionError, match=r"engine_socket is .*engine.sock, and nothing is there"):
+        plan_gateway(jupyter.engine, EngineAddress(jupyter.engine), request)
+    assert jupyter.engine.configs == {}
+    missing.touch()
+    assert plan_gateway(jupyter.engine, EngineAddress(jupyter.engine), request).socket == str(missing)
 
 
 def test_an_engine_that_goes_away_is_no_socket_that_cannot_be_mounted(make: Make, jupyter: FakeJupyter) -> None:

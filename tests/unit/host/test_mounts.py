@@ -195,6 +195,14 @@ def test_a_missing_source_that_the_engine_would_make(pipeline: Path) -> None:
             check_mount_points(engine, EngineAddress(engine), spec, ensure_image=lambda: None)
 
 
+def test_podman_would_make_every_source(pipeline: Path) -> None:
+    for traits, refused in ((DOCKER, False), (replace(DOCKER, name="Podman"), True)):
+        engine = FakeEngine(traits=traits)
+        spec = session_spec(pipeline, mounts=[Mount(source=str(pipeline / "missing"), target="/x")])
+        with pytest.raises(OptionError, match="does not exist") if refused else contextlib.nullcontext():
+            check_mount_points(engine, EngineAddress(engine), spec, ensure_image=lambda: None)
+
+
 def test_a_volume_is_no_path(pipeline: Path) -> None:
     done: list[str] = []
     for target, relabel in (("/pipeline-dir/data", None), ("/elsewhere", "z")):
