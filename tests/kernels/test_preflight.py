@@ -11,15 +11,16 @@ from typing import Any
 
 import pytest
 
-from jupyter_launcher import DEFAULT_IMAGE, EngineError, KernelImage, KernelImageError, Mount, OptionError
+from jupyter_launcher import DEFAULT_IMAGE, KernelImage, KernelImageError, Launcher, LauncherError, Mount, OptionError
 from jupyter_launcher.engine.client import DockerEngine
 from jupyter_launcher.gateway import preflight
 from jupyter_launcher.gateway.preflight import check_kernel_limits, find_kernels
 from jupyter_launcher.host.process import process_mark
-from jupyter_launcher.spec.kernels.found import FoundKernel, Seen
+from jupyter_launcher.models.kernels import Isolation
+from jupyter_launcher.spec.kernels.found import FoundKernel
 from jupyter_launcher.spec.kernels.options import check_kernels
 from jupyter_launcher.spec.labels import helper_labels
-from tests.kernels.conftest import ISOLATIONS, OWNER
+from tests.kernels.conftest import OWNER
 
 USER = f"{OWNER}:{OWNER}"
 SPECS = "/opt/jupyter/share/jupyter/kernels"
@@ -216,18 +217,19 @@ def test_memory_that_is_not_enough(engine: DockerEngine) -> None:
         look(engine, KernelImage(DEFAULT_IMAGE, memory=2**20))
 
 
-@pytest.mark.parametrize("isolation", ISOLATIONS)
-def test_a_mount_is_refused_before_a_kernel_starts(engine: DockerEngine, tmp_path: Path, isolation: str) -> None:
+def test_a_mount_is_refused_before_anything_starts(
+    launcher: Launcher, pipeline_dir: Path, tmp_path: Path, isolation: Isolation
+) -> None:
     data = tmp_path / "data"
     data.mkdir()
-    image = KernelImage(DEFAULT_IMAGE, mounts=[Mount(source=str(data), target="/data", read_only=True)])
-    options = check_kernels({"k": image}, isolation, 16, None)
-    assert options is not None
-    known: dict[object, Seen] = {}
-    assert find_kernels(engine, options, USER, known=known)["k"].encrypts
-    data.rmdir()
-    with pytest.raises(EngineError, match=re.escape(str(data))):
-        find_kernels(engine, options, USER, known=known)
+    kernels = {"k": KernelImage(DEFAULT_IMAGE, mounts=[Mount(source=str(data), target="/data", read_only=True)])}
+    with launcher.run_gateway(pipeline_dir, kernels=kernels, isolation=isolation):
+        data.rmdir()
+    with (
+        pytest.raises(LauncherError, match=re.escape(str(data))),
+        launcher.run_gateway(pipeline_dir, kernels=kernels, isolation=isolation),
+    ):
+        pytest.fail("there is nothing to mount")
     assert not data.exists()
 
 
