@@ -325,7 +325,9 @@ def test_an_interrupt_by_signal(unit: Unit, what: str) -> None:
     assert seen == "alive"
 
 
-def test_a_kernel_without_memory(unit: Unit) -> None:
+def test_a_kernel_without_memory(unit: Unit, engine: DockerEngine) -> None:
+    if engine.traits.limits_memory is False:
+        pytest.skip("the engine does not limit memory")
     seen = unit.run("""
         hold()
         kernel = Connection()

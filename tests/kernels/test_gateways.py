@@ -193,7 +193,7 @@ def test_a_gateway_without_our_package_is_refused_and_leaves_nothing(
     """The image of a session answers as a gateway does, with the specs of its own."""
     tag = f"jupyter-launcher/not-a-gateway:{namespace}"
     made = client.containers.create(DEFAULT_IMAGE)
-    command = "jupyter lab --ip=0.0.0.0 --port=8888 --no-browser --IdentityProvider.token=$KG_AUTH_TOKEN"
+    command = "jupyter lab --allow-root --ip=0.0.0.0 --port=8888 --no-browser --IdentityProvider.token=$KG_AUTH_TOKEN"
     try:
         made.commit(*tag.split(":"), changes=f'CMD ["sh", "-c", "{command}"]')
     finally:

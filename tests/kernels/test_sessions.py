@@ -137,7 +137,7 @@ def end_by_removal(session: Session, client: Any) -> None:
 def test_whatever_ends_the_session_ends_its_gateway_and_kernels(
     launcher: Launcher, pipeline_dir: Path, client: Any, namespace: str, isolation: Any, end: Any
 ) -> None:
-    lease = 3 if end is end_by_lease else None
+    lease = 12 if end is end_by_lease else None  # a kernel starts meanwhile
     asked: dict[str, Any] = {"session_id": "one", "kernels": {"py": DEFAULT_IMAGE}, "isolation": isolation}
     session = launcher.start(pipeline_dir, lease=lease, **asked)
     session.execute("x = 1")
