@@ -32,7 +32,13 @@ from jupyter_launcher.spec.server import read_script
 from jupyter_launcher.threads import map_at_once
 from jupyter_launcher.waiting import Deadline
 
-__all__ = ["check_kernel_limits", "check_kernel_mount_points", "check_kernel_mounts", "find_kernels"]
+__all__ = [
+    "check_kernel_limits",
+    "check_kernel_mount_points",
+    "check_kernel_mounts",
+    "find_kernels",
+    "try_kernel_mounts",
+]
 
 _SCRIPT = "kernels/look_at_kernels.sh"
 _LOOK_SECONDS = 30.0
@@ -68,8 +74,8 @@ def find_kernels(
 ) -> Mapping[str, FoundKernel]:
     """The kernel of each image, by the look of a short-lived container without a network, all at once.
 
-    The containers have the limits of the kernels, and what they mount of the host, so that an engine refuses now what
-    it would refuse later. A look without mounts is remembered. The images are on the engine.
+    The containers have the limits of the kernels, so that an engine refuses now what it would refuse later. The images
+    are on the engine.
 
     Args:
         engine: that has them.
@@ -81,7 +87,7 @@ def find_kernels(
         KernelImageError: an image has no kernel, more than one and none named ``python3``, or not what its isolation
             needs; or nobody can look into it.
         OptionError: the engine cannot give one of the limits, or does not enforce it.
-        EngineError: the engine does not answer, or refuses a mount.
+        EngineError: the engine does not answer.
     """
     configs = {name: _look_config(image, user, engine.proxies) for name, image in options.images.items()}
     looks: list[ContainerConfig] = []
@@ -106,8 +112,6 @@ def _look_config(image: KernelImage, user: str, proxies: HiddenTexts) -> Contain
         working_dir="/",
         environment={**proxies.values, **(image.environment or {})},
         labels=helper_labels("look", process_mark()),
-        # Not volumes: a look makes none.
-        mounts=tuple(to_bind(item) for item in image.mounts if item.type == "bind"),
         memory=check_size(image.memory, "memory"),
         cpus=check_cpus(image.cpus, "cpus"),
         shm_size=check_size(image.shm_size, "shm_size"),
@@ -151,8 +155,6 @@ def _try_look(
         found = _run_look(engine, config)
     except (_UnseenError, OptionError) as error:
         return error
-    if config.mounts:  # a source may be gone the next time
-        return found
     if len(known) >= _MOST_KNOWN:
         known.clear()
     known[look] = found
@@ -243,6 +245,37 @@ def check_kernel_mounts(address: EngineAddress, options: KernelOptions, rules: D
         except PipelineDirError as error:
             msg = f'kernels["{name}"].mounts: {error.message}'
             raise PipelineDirError(msg, hint=error.hint, path=error.path) from error
+
+
+def try_kernel_mounts(engine: Engine, options: KernelOptions, user: str) -> None:
+    """Have the engine mount what each image's kernels mount of the host, in a container that does nothing.
+
+    Else a broker would be the first to meet a source that is not there, when somebody starts a kernel. Volumes are left
+    out, since the engine would make them.
+
+    Raises:
+        OptionError: the engine cannot give a mount its propagation.
+        EngineError: the engine does not answer, or refuses a mount.
+    """
+    for name, image in options.images.items():
+        mounts = tuple(to_bind(item) for item in image.mounts if item.type == "bind")
+        if not mounts:
+            continue
+        config = ContainerConfig(
+            image=image.image,
+            entrypoint=("sh", "-c", ":"),
+            user=user,
+            labels=helper_labels("look", process_mark()),
+            mounts=mounts,
+        )
+        try:
+            with engine.temporary(config, helper_name("look", uuid.uuid4().hex)):
+                pass
+        except EngineError as error:
+            refused = describe_refusal(config, error)
+            if isinstance(refused, OptionError):
+                raise _of_kernel(name, refused) from error
+            raise
 
 
 def check_kernel_mount_points(

@@ -14,7 +14,7 @@ from jupyter_launcher.gateway.make.attempt import Making, TakenError
 from jupyter_launcher.gateway.make.ready import Awaited, find_url_of, wait_until_ready
 from jupyter_launcher.gateway.make.request import GatewayPlan, GatewayRequest, MadeGateway, plan_gateway
 from jupyter_launcher.gateway.parts import remove_unit
-from jupyter_launcher.gateway.preflight import check_kernel_mount_points, find_kernels
+from jupyter_launcher.gateway.preflight import check_kernel_mount_points, find_kernels, try_kernel_mounts
 from jupyter_launcher.host.address import EngineAddress
 from jupyter_launcher.host.process import is_process_dead
 from jupyter_launcher.spec.kernels.found import FoundKernel
@@ -49,6 +49,8 @@ def make_gateway(engine: Engine, address: EngineAddress, request: GatewayRequest
     if request.kernels is not None:
         check_kernel_mount_points(engine, address, request.kernels, plan.folder.path, plan.folder.user)
         kernels = find_kernels(engine, request.kernels, plan.folder.user, known=address.kernels_seen)
+        if request.kernels.isolation == "kernel":  # an agent's container is made at once
+            try_kernel_mounts(engine, request.kernels, plan.folder.user)
     taken: TakenError | None = None
     deadline = Deadline(request.seconds)
     for attempt in attempts(deadline, NotYetError):

@@ -233,12 +233,6 @@ def test_a_mount_is_refused_before_anything_starts(
     assert not data.exists()
 
 
-def test_a_look_makes_no_volume(engine: DockerEngine, client: Any) -> None:
-    name = f"jupyter-launcher-test-{uuid.uuid4().hex}"
-    look(engine, KernelImage(DEFAULT_IMAGE, mounts=[Mount(source=name, target="/data", type="volume")]))
-    assert name not in [volume.name for volume in client.volumes.list()]
-
-
 def test_more_cores_than_the_engine_has(engine: DockerEngine) -> None:
     options = check_kernels({"k": KernelImage(DEFAULT_IMAGE, cpus=1000)}, "kernel", 16, None)
     assert options is not None

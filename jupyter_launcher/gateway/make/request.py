@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from jupyter_launcher.engine.protocol import Engine
-from jupyter_launcher.errors import EngineError, GatewayError, ImageNotFoundError
+from jupyter_launcher.errors import EngineError, GatewayError, ImageNotFoundError, UnsupportedOptionError
 from jupyter_launcher.gateway.preflight import check_kernel_limits, check_kernel_mounts
 from jupyter_launcher.gateway.socket import find_engine_socket
 from jupyter_launcher.host.address import EngineAddress
@@ -161,8 +161,9 @@ def _check_kernels(
         return ""
     socket = find_engine_socket(address, request.engine_socket)
     if engine.traits.makes_sources and is_missing(address, socket):
-        hint = "give the path that the socket has on the engine's host"
-        refuse_option("engine_socket", f"is {socket}, and nothing is there", hint)
+        msg = f"engine_socket is {socket}, and nothing is there"
+        hint = "give Launcher(engine_socket=...) the path that the socket has on the engine's host"
+        raise UnsupportedOptionError(msg, hint=hint, option="engine_socket")
     return socket
 
 

@@ -400,7 +400,7 @@ def test_podman_would_make_a_directory_of_a_socket_that_is_not_there(
     jupyter.engine.traits = replace(jupyter.engine.traits, name="Podman")
     missing = tmp_path / "engine.sock"
     request = ask(isolation="kernel", engine_socket=str(missing))
-    with pytest.raises(OptionError, match=r"engine_socket is .*engine.sock, and nothing is there"):
+    with pytest.raises(UnsupportedOptionError, match=r"engine_socket is .*engine.sock, and nothing is there"):
         plan_gateway(jupyter.engine, EngineAddress(jupyter.engine), request)
     assert jupyter.engine.configs == {}
     missing.touch()

@@ -27,6 +27,7 @@ from jupyter_launcher.gateway.preflight import (
     check_kernel_mount_points,
     check_kernel_mounts,
     find_kernels,
+    try_kernel_mounts,
 )
 from jupyter_launcher.host.address import EngineAddress
 from jupyter_launcher.host.process import process_mark
@@ -145,6 +146,39 @@ def test_what_makes_another_look(other: dict[str, Any]) -> None:
     engine = LookedAt()
     find_kernels(engine, options(a="image", b=KernelImage(**{"image": "image", **other})), USER)
     assert len(engine.configs) == 2
+
+
+BOUND = Mount(source="/data", target="/data", propagation="rslave")
+
+
+def test_the_engine_mounts_what_is_of_its_host_and_no_volume() -> None:
+    engine = FakeEngine()
+    images = {
+        "a": KernelImage("one", mounts=[BOUND, Mount(source="data", target="/v", type="volume")], entrypoint=True),
+        "b": KernelImage("two", mounts=[Mount(source="data", target="/v", type="volume")]),
+    }
+    try_kernel_mounts(engine, options("kernel", **images), USER)
+    (config,) = engine.configs.values()
+    assert (config.image, config.network, config.user, config.keep_entrypoint) == ("one", "none", USER, False)
+    assert [(item.source, item.propagation) for item in config.mounts] == [("/data", "rslave")]
+    assert engine.known == {}
+
+
+@pytest.mark.parametrize(
+    ("call", "words", "kind", "seen"),
+    [
+        ("create", "bind source path does not exist: /data", EngineError, "/data"),
+        ("start", "path /data is mounted on / but it is not a shared mount", UnsupportedOptionError, 'kernels["k"]'),
+    ],
+)
+def test_what_the_engine_does_not_mount(call: str, words: str, kind: type[EngineError], seen: str) -> None:
+    engine = FakeEngine()
+    engine.fail(call, refusal(400, words))
+    with pytest.raises(kind) as caught:
+        try_kernel_mounts(engine, options("kernel", k=KernelImage("image", mounts=[BOUND])), USER)
+    assert seen in caught.value.message
+    assert type(caught.value) is kind
+    assert engine.known == {}
 
 
 def test_the_looks_run_at_once() -> None:
