@@ -248,7 +248,7 @@ def check_kernel_mounts(address: EngineAddress, options: KernelOptions, rules: D
 
 
 def try_kernel_mounts(engine: Engine, options: KernelOptions, user: str) -> None:
-    """Have the engine mount what each image's kernels mount of the host, in a container that does nothing.
+    """Have the engine mount what each image's kernels mount of the host, in containers that do nothing, all at once.
 
     Else a broker would be the first to meet a source that is not there, when somebody starts a kernel. Volumes are left
     out, since the engine would make them.
@@ -257,25 +257,27 @@ def try_kernel_mounts(engine: Engine, options: KernelOptions, user: str) -> None
         OptionError: the engine cannot give a mount its propagation.
         EngineError: the engine does not answer, or refuses a mount.
     """
-    for name, image in options.images.items():
-        mounts = tuple(to_bind(item) for item in image.mounts if item.type == "bind")
-        if not mounts:
-            continue
-        config = ContainerConfig(
-            image=image.image,
-            entrypoint=("sh", "-c", ":"),
-            user=user,
-            labels=helper_labels("look", process_mark()),
-            mounts=mounts,
-        )
-        try:
-            with engine.temporary(config, helper_name("look", uuid.uuid4().hex)):
-                pass
-        except EngineError as error:
-            refused = describe_refusal(config, error)
-            if isinstance(refused, OptionError):
-                raise _of_kernel(name, refused) from error
-            raise
+    images = options.images.items()
+    bound = [(name, image) for name, image in images if any(item.type == "bind" for item in image.mounts)]
+    map_at_once(lambda item: _try_mounts(engine, *item, user), bound, threads=len(bound))
+
+
+def _try_mounts(engine: Engine, name: str, image: KernelImage, user: str) -> None:
+    config = ContainerConfig(
+        image=image.image,
+        entrypoint=("sh", "-c", ":"),
+        user=user,
+        labels=helper_labels("look", process_mark()),
+        mounts=tuple(to_bind(item) for item in image.mounts if item.type == "bind"),
+    )
+    try:
+        with engine.temporary(config, helper_name("look", uuid.uuid4().hex)):
+            pass
+    except EngineError as error:
+        refused = describe_refusal(config, error)
+        if isinstance(refused, OptionError):
+            raise _of_kernel(name, refused) from error
+        raise
 
 
 def check_kernel_mount_points(

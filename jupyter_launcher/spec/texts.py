@@ -1,4 +1,4 @@
-"""Checks of the texts that a session's processes and container carry: variables, arguments, labels."""
+"""Checks of the texts that a session's processes and container carry: variables, arguments, labels, names."""
 
 from __future__ import annotations
 
