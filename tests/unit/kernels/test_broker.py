@@ -9,6 +9,7 @@ import random
 import signal
 import socket
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -279,12 +280,49 @@ def test_half_a_line_is_none(broker: RunningBroker) -> None:
     assert broker.engine.verbs() == ["list"]
 
 
+def _since(broker: RunningBroker) -> float:
+    """From when on the broker has read a log, in its last call that did."""
+    [call] = [call for call in broker.engine.calls if "/logs?" in call][-1:]
+    return float(call.partition("since=")[2])
+
+
 def test_the_end_of_a_kernel_is_told(broker: RunningBroker, client: Client) -> None:
     client.start()
     broker.engine.end(only(broker), 7, log=b"one\ntwo\n")
     assert client.ended() == {"run": 1, "exit_code": 7, "oom": False, "log": "one\ntwo"}
     # From this run alone: what a run before it has written is not why this one ended.
     assert any("since=1795719600.123456" in call for call in broker.engine.calls)
+
+
+@pytest.mark.parametrize("started", ["2226-11-26T19:00:00Z", "soon", "", None, 7])
+def test_the_log_is_read_from_before_the_program_began(
+    broker: RunningBroker, client: Client, monkeypatch: pytest.MonkeyPatch, started: object
+) -> None:
+    tell = FakeContainer.inspect
+
+    def inspect(item: FakeContainer) -> dict[str, Any]:
+        seen = tell(item)
+        return {**seen, "State": {**seen["State"], "StartedAt": started}}
+
+    monkeypatch.setattr(FakeContainer, "inspect", inspect)
+    times = []
+    for _ in range(2):
+        times.append(time.time())
+        client.start()
+        broker.engine.end(only(broker), 1)
+        client.ended()
+        times.append(_since(broker))
+    assert times == sorted(times)
+
+
+def test_the_log_of_a_kernel_that_the_engine_did_not_start(
+    broker: RunningBroker, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FakeContainer, "inspect", lambda _: {"State": {"StartedAt": "0001-01-01T00:00:00Z"}})
+    client.start()
+    broker.engine.end(only(broker), 127)
+    client.ended()
+    assert _since(broker) == 0
 
 
 def test_a_kernel_that_ends_at_once_has_no_address(broker: RunningBroker, client: Client) -> None:

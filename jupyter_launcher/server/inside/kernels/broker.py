@@ -151,9 +151,7 @@ class Engine:
 
     def log(self, container: str, since: str) -> str:
         """The last lines of a container's log; empty where it cannot be read."""
-        query = "logs?stdout=1&stderr=1&tail=%d" % _LOG_LINES
-        if since:
-            query += "&since=" + quote(since, safe="")
+        query = "logs?stdout=1&stderr=1&tail=%d&since=%s" % (_LOG_LINES, since)
         try:
             return _read_frames(self._call("GET", _at(container, query)))[-_LOG_TEXT:]
         except EngineError:
@@ -265,12 +263,15 @@ def _address(info: dict[str, Any]) -> str:
     return next((address for address in found if isinstance(address, str) and address), "")
 
 
-def _since(info: dict[str, Any]) -> str:
-    """When a container was started, as the engine's log takes it; empty: not known, so that all of the log is read."""
-    try:
-        return "%.6f" % datetime.fromisoformat(info["State"]["StartedAt"]).timestamp()
-    except (KeyError, OverflowError, TypeError, ValueError):
-        return ""
+def _since(asked: float, info: dict[str, Any]) -> str:
+    """When a run began, as the engine's log takes it: a program may write before its `StartedAt`.
+
+    Docker takes the time of a start after the program began. It has the broker's clock; where that clock is ahead all
+    the same, what the engine says is earlier.
+    """
+    with contextlib.suppress(KeyError, OverflowError, TypeError, ValueError):
+        asked = min(asked, datetime.fromisoformat(info["State"]["StartedAt"]).timestamp())
+    return "%.6f" % max(0.0, asked)
 
 
 class Policy:
@@ -424,6 +425,7 @@ class Kernel:
         self._container: str | None = None
         self._was_asked_for = False  # a container may be there, even if the engine's answer did not come
         self._was_killed = False
+        self._asked = 0.0
 
     def start(self, request: StartRequest) -> dict[str, Any]:
         """Start the kernel: in the container that it has, with all that was written there, else in a new one."""
@@ -446,8 +448,7 @@ class Kernel:
 
     def _start_again(self, request: StartRequest) -> bool:
         try:
-            self._engine.put(self._here, self._policy.to_archive(request))
-            self._engine.start(self._here)
+            self._put_and_start(self._here, request)
         except EngineError:
             if not self._was_removed():
                 raise
@@ -470,11 +471,15 @@ class Kernel:
         self._was_asked_for = True
         try:
             self._container = self._create(self._policy.to_body(request))
-            self._engine.put(self._container, self._policy.to_archive(request))
-            self._engine.start(self._container)
+            self._put_and_start(self._container, request)
         except BaseException:
             self.remove()
             raise
+
+    def _put_and_start(self, container: str, request: StartRequest) -> None:
+        self._engine.put(container, self._policy.to_archive(request))
+        self._asked = time.time()
+        self._engine.start(container)
 
     def _create(self, body: dict[str, Any]) -> str:
         for pause in _PAUSES:
@@ -508,13 +513,13 @@ class Kernel:
 
     def watch(self) -> dict[str, Any]:
         """Wait for the end of the run, and tell how it was."""
-        run, container = self.run, self._here
+        run, container, asked = self.run, self._here, self._asked
         code = self._wait(container)
         told: dict[str, Any] = {"run": run, "exit_code": code, "oom": False, "log": "the engine tells nothing of it"}
         info = self._look(container)
         if info is not None:
             told["oom"] = self._was_out_of_memory(container, info, code)
-            told["log"] = self._engine.log(container, _since(info))
+            told["log"] = self._engine.log(container, _since(asked, info))
         self.ended.set()
         return {"ended": told}
 
