@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import queue
 from collections.abc import Callable, Iterator
 from typing import Any, TypedDict
 
@@ -11,6 +12,7 @@ import requests
 from docker import APIClient, DockerClient
 from docker.errors import APIError, DockerException
 from docker.transport import UnixHTTPAdapter
+from docker.transport.unixconn import UnixHTTPConnectionPool
 
 from jupyter_launcher.engine.errors import FORBIDDEN, translate_errors
 from jupyter_launcher.engine.reach.ssh import SshTunnel
@@ -27,6 +29,10 @@ OLDEST_API = "1.41"
 """Docker 20.10's."""
 
 _CONNECTIONS = 64
+_OPEN_CONNECTIONS = 4
+"""Of a launcher that asks nothing."""
+
+_ANY_URL = "http+docker://localhost"
 _Made = tuple[DockerClient, SshTunnel | None]
 
 
@@ -229,9 +235,27 @@ def _bound_requests(api: APIClient) -> None:
     api.send = send_in_time  # type: ignore[method-assign]
 
 
+class _FewOpen(queue.LifoQueue[Any]):
+    """A pool's connections, the open ones first; what is open after many calls at once is closed, but for a few."""
+
+    def _put(self, item: Any) -> None:
+        count_open = sum(waiting is not None for waiting in self.queue)
+        if item is not None and item.sock is not None and count_open < _OPEN_CONNECTIONS:
+            self.queue.append(item)
+            return
+        if item is not None:
+            item.close()
+        self.queue.insert(0, None)  # a new one is made in its place, once the open ones are in use
+
+
+class _OnePool(UnixHTTPConnectionPool):
+    QueueCls = _FewOpen
+
+
 class _OnePoolAdapter(UnixHTTPAdapter):
     def __init__(self, socket_url: str, timeout: int) -> None:
-        super().__init__(socket_url, timeout, pool_connections=1, max_pool_size=_CONNECTIONS)
+        super().__init__(socket_url, timeout, pool_connections=1)
+        self.pools[_ANY_URL] = _OnePool(_ANY_URL, self.socket_path, timeout, maxsize=_CONNECTIONS)
 
     def get_connection(self, url: bytes | str, proxies: object = None) -> Any:  # noqa: ARG002 - the SDK's signature
-        return super().get_connection("http+docker://localhost", proxies)
+        return super().get_connection(_ANY_URL, proxies)

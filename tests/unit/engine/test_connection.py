@@ -7,6 +7,8 @@ import os
 import socketserver
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from jupyter_launcher.engine.connection import connect
 from jupyter_launcher.waiting import Deadline, within
 from tests.unit.fakes import http_server
 from tests.unit.forks import in_a_fork
+from tests.unit.kernels.brokers import until
 from tests.unit.sdk import FakeApi, http_response, sdk_client
 
 VERSION = b'{"ApiVersion": "1.41", "Version": "20.10.24"}'
@@ -53,32 +56,41 @@ class UnixEngine(socketserver.ThreadingUnixStreamServer):
     daemon_threads = True
 
 
+class Answer(BaseHTTPRequestHandler):
+    """An engine that knows its version only, over a socket."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(VERSION)))
+        self.end_headers()
+        self.wfile.write(VERSION)
+
+    def address_string(self) -> str:
+        return "a socket"
+
+    def log_message(self, *_: object) -> None:
+        return
+
+
+@contextmanager
+def engine_on(path: Path, handler: type[Answer]) -> Iterator[str]:
+    with UnixEngine(str(path), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield f"unix://{path}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
 @pytest.fixture
 def engine_socket(tmp_path: Path) -> Iterator[str]:
     """An engine that answers over a socket."""
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(VERSION)))
-            self.end_headers()
-            self.wfile.write(VERSION)
-
-        def address_string(self) -> str:
-            return "a socket"
-
-        def log_message(self, *_: object) -> None:
-            return
-
-    path = tmp_path / "engine.sock"
-    with UnixEngine(str(path), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield f"unix://{path}"
-        server.shutdown()
-        thread.join()
+    with engine_on(tmp_path / "engine.sock", Answer) as url:
+        yield url
 
 
 @pytest.mark.parametrize(
@@ -173,6 +185,42 @@ def test_all_calls_to_a_socket_share_their_connections(engine_socket: str) -> No
     assert len(pools) == 1
     assert made.client.api.version()["Version"] == "20.10.24"
     made.close()
+
+
+def test_few_connections_stay_open_after_many_calls_at_once(tmp_path: Path) -> None:
+    count = 12
+    together = threading.Barrier(count, timeout=20)
+    opened: list[threading.Event] = []  # of each connection: it has ended
+
+    class Engine(Answer):
+        def setup(self) -> None:
+            super().setup()
+            self.ended = threading.Event()
+            opened.append(self.ended)
+
+        def do_GET(self) -> None:
+            if self.path.endswith("/info"):
+                together.wait()
+            super().do_GET()
+
+        def finish(self) -> None:
+            super().finish()
+            self.ended.set()
+
+    def count_open() -> int:
+        return sum(not ended.is_set() for ended in opened)
+
+    with engine_on(tmp_path / "engine.sock", Engine) as url:
+        made = connect(docker_host=url)
+        with ThreadPoolExecutor(count) as pool:
+            assert len(list(pool.map(lambda _: made.client.api.info(), range(count)))) == count
+        until(lambda: count_open() == 4)
+        seen = len(opened)
+        for _ in range(8):
+            made.client.api.version()
+        assert (len(opened), count_open()) == (seen, 4)
+        made.close()
+        until(lambda: count_open() == 0)
 
 
 def test_nobody_listens(tmp_path: Path) -> None:
