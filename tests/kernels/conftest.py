@@ -28,6 +28,8 @@ GATEWAY_OF = "jupyter-launcher.gateway-of"
 PART = "jupyter-launcher.part"
 KERNEL_OF = "jupyter-launcher.kernel-of"
 KERNEL_ID = "jupyter-launcher.kernel-id"
+ENGINE_SOCKET = os.environ.get("ENGINE_SOCKET")
+"""Of an engine that is reached over a network."""
 
 
 @pytest.fixture
@@ -88,9 +90,8 @@ def nothing_left(client: Any, namespace: str, request: pytest.FixtureRequest) ->
 
 @pytest.fixture
 def launcher(namespace: str, nothing_left: None) -> Iterator[Launcher]:
-    """A launcher of one test; an engine that is reached over a network has its socket in ENGINE_SOCKET."""
-    socket = os.environ.get("ENGINE_SOCKET")
-    with Launcher(namespace=namespace, engine_socket=socket, timeouts=Timeouts(engine=60)) as launcher:
+    """A launcher of one test."""
+    with Launcher(namespace=namespace, engine_socket=ENGINE_SOCKET, timeouts=Timeouts(engine=60)) as launcher:
         yield launcher
 
 

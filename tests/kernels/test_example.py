@@ -13,15 +13,16 @@ import pytest
 
 from jupyter_launcher import DEFAULT_IMAGE, Launcher
 from tests.containers import build_image, eventually
-from tests.kernels.conftest import containers_of
+from tests.kernels.conftest import ENGINE_SOCKET, containers_of
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "kernels"
-# The example's launcher has the default namespace, where a test of ours may not leave anything.
+# The example's launcher has the default namespace, where a test of ours may not leave anything, and the engine in use.
 RUN = """
-import runpy, sys
+import os, runpy, sys
 from jupyter_launcher import Launcher
-Launcher.__init__.__kwdefaults__["namespace"] = sys.argv.pop(1)
+defaults = {"namespace": sys.argv.pop(1), "engine_socket": os.environ.get("ENGINE_SOCKET")}
+Launcher.__init__.__kwdefaults__.update(defaults)
 runpy.run_path(sys.argv.pop(1), run_name="__main__")
 """
 SECONDS = 180
@@ -58,6 +59,8 @@ def test_its_image_can_be_built_and_run(client: Any, launcher: Launcher, pipelin
 
 def test_a_gateway_of_the_command(client: Any, namespace: str, pipeline_dir: Path, isolation: str) -> None:
     given = ["--kernel", f"py={DEFAULT_IMAGE},env=A=b", "--isolation", isolation, "--detach", "--id", "team"]
+    if ENGINE_SOCKET is not None:
+        given += ["--engine-socket", ENGINE_SOCKET]
     first = json.loads(command(namespace, "gateway", pipeline_dir, *given, "--format", "json").stdout)
     assert (first["gateway_id"], first["kernels"], first["joined"]) == ("team", ["py"], False)
     again = json.loads(command(namespace, "gateway", pipeline_dir, *given, "--format", "json").stdout)

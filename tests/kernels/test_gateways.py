@@ -27,7 +27,7 @@ from jupyter_launcher import (
 from jupyter_launcher.acts import Cancel, run_act
 from tests.containers import eventually
 from tests.kernels.client import Kernels
-from tests.kernels.conftest import RunGateway, containers_of, needs_image, networks_of, parts_of
+from tests.kernels.conftest import ENGINE_SOCKET, RunGateway, containers_of, needs_image, networks_of, parts_of
 
 TWO: dict[str, str | KernelImage] = {
     "one": DEFAULT_IMAGE,
@@ -38,7 +38,7 @@ TWO: dict[str, str | KernelImage] = {
 @pytest.fixture
 def other(namespace: str, launcher: Launcher) -> Iterator[Launcher]:
     """Another launcher of the same namespace, as in another process."""
-    with Launcher(namespace=namespace) as found:
+    with Launcher(namespace=namespace, engine_socket=ENGINE_SOCKET) as found:
         yield found
 
 
@@ -95,7 +95,7 @@ def test_several_launchers_at_once_make_one_gateway(
     begin = threading.Barrier(4)
 
     def start(_: int) -> tuple[str, bool]:
-        with Launcher(namespace=namespace) as own:
+        with Launcher(namespace=namespace, engine_socket=ENGINE_SOCKET) as own:
             begin.wait()
             found = own.start_gateway(pipeline_dir, gateway_id="team", kernels=TWO, isolation=isolation, network="own")
             return found.token, found.joined

@@ -23,6 +23,15 @@ def test_a_gateway_has_them_too(jupyter_gateway, jupyter_server):
         assert kernel.execute(VERSION).text == "3 11\\n"
 """
 
+CONFTEST = """
+import dataclasses, os
+import pytest
+
+@pytest.fixture(scope="session")
+def jupyter_launcher_config(jupyter_launcher_config):
+    return dataclasses.replace(jupyter_launcher_config, launcher={"engine_socket": os.environ.get("ENGINE_SOCKET")})
+"""
+
 
 def test_tests_have_kernels_of_two_images(tmp_path: Path, python_311: str, isolation: str) -> None:
     lines = [
@@ -33,4 +42,5 @@ def test_tests_have_kernels_of_two_images(tmp_path: Path, python_311: str, isola
     ]
     (tmp_path / "pytest.ini").write_text("\n".join(["[pytest]", *lines, ""]))
     (tmp_path / "test_two.py").write_text(TESTS)
+    (tmp_path / "conftest.py").write_text(CONFTEST)
     assert "2 passed" in run_pytest(tmp_path)

@@ -32,9 +32,9 @@ KERNELS: dict[str, str | KernelImage] = {
 }
 CODE = "import os; print(os.environ.get('WHICH'), os.getcwd())"
 STARTER = """
-import sys, threading
+import os, sys, threading
 from jupyter_launcher import DEFAULT_IMAGE, Launcher
-launcher = Launcher(namespace=sys.argv[1])
+launcher = Launcher(namespace=sys.argv[1], engine_socket=os.environ.get("ENGINE_SOCKET"))
 session = launcher.start(sys.argv[2], session_id="one", kernels={"py": DEFAULT_IMAGE}, isolation=sys.argv[3])
 print("started", flush=True)
 threading.Event().wait()
