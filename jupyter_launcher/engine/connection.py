@@ -30,7 +30,7 @@ OLDEST_API = "1.41"
 
 _CONNECTIONS = 64
 _OPEN_CONNECTIONS = 4
-"""Of a launcher that asks nothing."""
+"""So many stay open, for the next calls, while none is made."""
 
 _ANY_URL = "http+docker://localhost"
 _Made = tuple[DockerClient, SshTunnel | None]

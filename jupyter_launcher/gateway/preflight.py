@@ -11,7 +11,7 @@ from pathlib import Path
 
 from jupyter_launcher.engine.protocol import Engine
 from jupyter_launcher.engine.traits import EngineTraits
-from jupyter_launcher.engine.types import ContainerConfig, ContainerInfo
+from jupyter_launcher.engine.types import BindMount, ContainerConfig, ContainerInfo
 from jupyter_launcher.errors import EngineError, KernelImageError, OptionError, PipelineDirError, UnsupportedOptionError
 from jupyter_launcher.gateway.limits import describe_refusal, describe_unenforced, refuse_unenforced
 from jupyter_launcher.host.address import EngineAddress
@@ -257,18 +257,21 @@ def try_kernel_mounts(engine: Engine, options: KernelOptions, user: str) -> None
         OptionError: the engine cannot give a mount its propagation.
         EngineError: the engine does not answer, or refuses a mount.
     """
-    images = options.images.items()
-    bound = [(name, image) for name, image in images if any(item.type == "bind" for item in image.mounts)]
+    bound = [
+        (name, image.image, mounts)
+        for name, image in options.images.items()
+        if (mounts := tuple(to_bind(item) for item in image.mounts if item.type == "bind"))
+    ]
     map_at_once(lambda item: _try_mounts(engine, *item, user), bound, threads=len(bound))
 
 
-def _try_mounts(engine: Engine, name: str, image: KernelImage, user: str) -> None:
+def _try_mounts(engine: Engine, name: str, image: str, mounts: tuple[BindMount, ...], user: str) -> None:
     config = ContainerConfig(
-        image=image.image,
+        image=image,
         entrypoint=("sh", "-c", ":"),
         user=user,
         labels=helper_labels("look", process_mark()),
-        mounts=tuple(to_bind(item) for item in image.mounts if item.type == "bind"),
+        mounts=mounts,
     )
     try:
         with engine.temporary(config, helper_name("look", uuid.uuid4().hex)):

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import socket
 import textwrap
 import uuid
@@ -28,6 +27,7 @@ from jupyter_launcher.spec.kernels.found import FoundKernel
 from jupyter_launcher.spec.kernels.labels import GATEWAY_START, broker_name, gateway_name, part_labels
 from jupyter_launcher.waiting import Deadline
 from tests.containers import eventually, log_of, user_inside
+from tests.kernels.conftest import ENGINE_SOCKET
 
 T = TypeVar("T")
 CLIENT = (Path(__file__).parent / "broker_client.py").read_text(encoding="utf-8")
@@ -91,7 +91,7 @@ class Unit:
         config = broker_config(
             DEFAULT_GATEWAY_IMAGE,
             bodies,
-            socket=find_engine_socket(EngineAddress(engine), os.environ.get("ENGINE_SOCKET")),
+            socket=find_engine_socket(EngineAddress(engine), ENGINE_SOCKET),
             volume=info.volumes[BROKER_DIR],
             max_kernels=max_kernels,
             namespace=namespace,

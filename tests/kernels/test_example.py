@@ -17,7 +17,7 @@ from tests.kernels.conftest import ENGINE_SOCKET, containers_of
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "kernels"
-# The example's launcher has the default namespace, where a test of ours may not leave anything, and the engine in use.
+# The example's launcher has the default namespace, where a test of ours may not leave anything, and no `engine_socket`.
 RUN = """
 import os, runpy, sys
 from jupyter_launcher import Launcher

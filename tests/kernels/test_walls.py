@@ -14,9 +14,9 @@ import requests
 from jupyter_launcher import DEFAULT_IMAGE, KernelImage, RunningGateway
 from tests.containers import log_of, output_of, user_inside
 from tests.kernels.client import Kernels
-from tests.kernels.conftest import RunGateway, containers_of, parts_of
+from tests.kernels.conftest import ENGINE_SOCKET, RunGateway, containers_of, parts_of
 
-ENGINE = Path(os.environ.get("ENGINE_SOCKET") or os.environ.get("DOCKER_HOST", "/var/run/docker.sock").split("://")[-1])
+ENGINE = Path(ENGINE_SOCKET or os.environ.get("DOCKER_HOST", "/var/run/docker.sock").split("://")[-1])
 INFO = "import json, ipykernel; print(json.dumps(ipykernel.get_connection_info(unpack=True), default=str))"
 PORTS = ("shell_port", "iopub_port", "stdin_port", "hb_port", "control_port")
 # Run where a kernel's IP and ports are the arguments: which of them take a connection.

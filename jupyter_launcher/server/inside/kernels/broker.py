@@ -266,8 +266,8 @@ def _address(info: dict[str, Any]) -> str:
 def _since(asked: float, info: dict[str, Any]) -> str:
     """When a run began, as the engine's log takes it: a program may write before its `StartedAt`.
 
-    Docker takes the time of a start after the program began. It has the broker's clock; where that clock is ahead all
-    the same, what the engine says is earlier.
+    Docker takes the time of a start after the program began. The broker runs on the engine's host, so both have one
+    clock; where the broker's is ahead all the same, `StartedAt` is the earlier of the two.
     """
     with contextlib.suppress(KeyError, OverflowError, TypeError, ValueError):
         asked = min(asked, datetime.fromisoformat(info["State"]["StartedAt"]).timestamp())
