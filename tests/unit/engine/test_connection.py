@@ -54,6 +54,7 @@ def engine_url() -> Iterator[str]:
 
 class UnixEngine(socketserver.ThreadingUnixStreamServer):
     daemon_threads = True
+    request_queue_size = 64  # a full queue refuses a client of a socket file at once
 
 
 class Answer(BaseHTTPRequestHandler):
