@@ -110,10 +110,20 @@ def owned(path: Path) -> Path:
     return path
 
 
+def security_of(client: Any) -> set[str]:
+    """The security options that an engine says of itself, such as ``name=rootless``."""
+    return set(client.info().get("SecurityOptions") or ())
+
+
+def remaps_users(client: Any) -> bool:
+    """Whether users of containers are other users on the host, unless a container asks for the host's."""
+    return "name=userns" in security_of(client)
+
+
 def user_inside(client: Any, folder: Path) -> str:
     """The owner of a directory, ``uid:gid``, as a container of the engine sees it."""
     status = folder.stat()
-    if not {"name=rootless", "name=userns"} & set(client.info().get("SecurityOptions") or ()):
+    if not {"name=rootless", "name=userns"} & security_of(client):
         return f"{status.st_uid}:{status.st_gid}"
     command = ["stat", "-c", "%u:%g", "/folder"]
     volumes = {str(folder): {"bind": "/folder", "mode": "ro"}}

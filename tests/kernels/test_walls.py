@@ -12,7 +12,7 @@ import pytest
 import requests
 
 from jupyter_launcher import DEFAULT_IMAGE, KernelImage, RunningGateway
-from tests.containers import log_of, output_of, user_inside
+from tests.containers import log_of, output_of, remaps_users, user_inside
 from tests.kernels.client import Kernels
 from tests.kernels.conftest import ENGINE_SOCKET, RunGateway, containers_of, parts_of
 
@@ -141,8 +141,9 @@ def test_nobody_beside_reaches_the_ports_of_a_kernel_in_an_environment(
     ports = [str(info[port]) for port in PORTS]
     ip = address_of(gateway_of(client, namespace))
     assert output_of(client, DEFAULT_IMAGE, ["python3", "-c", KNOCK, ip, *ports, "8888"]).split() == ["8888"]
+    host: dict[str, str] = {"network_mode": "host", **({"userns_mode": "host"} if remaps_users(client) else {})}
     for port in ports:  # from here neither
-        answer = output_of(client, DEFAULT_IMAGE, ["python3", "-c", KNOCK, ip, port], network_mode="host")
+        answer = output_of(client, DEFAULT_IMAGE, ["python3", "-c", KNOCK, ip, port], **host)
         assert answer == ""
 
 
@@ -251,7 +252,8 @@ def test_the_containers_have_no_powers(
         is_broker = container.name.startswith("kernel-broker.")
         assert host["Privileged"] is False, container.name
         assert {item.removeprefix("CAP_") for item in host["CapDrop"]} >= {"ALL"} or len(host["CapDrop"]) > 10
-        assert not host["CapAdd"], container.name
+        powers = ["DAC_OVERRIDE"] if is_broker and remaps_users(client) else []
+        assert [item.removeprefix("CAP_") for item in host["CapAdd"] or ()] == powers, container.name
         assert any(item.startswith("no-new-privileges") for item in host["SecurityOpt"]), container.name
         assert container.attrs["Config"]["User"] == ("0:0" if is_broker else owner), container.name
         if is_broker:
