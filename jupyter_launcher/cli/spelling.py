@@ -38,7 +38,7 @@ _NAMES = "|".join(sorted(_FLAGS, key=len, reverse=True))
 _BEFORE = r"(?<![\w/.'\"`=:@?&\0-])"
 _ASSIGNED = re.compile(
     rf"{_BEFORE}(?P<class>Launcher\()?(?P<name>{_NAMES})="
-    r"(?P<value>True|False|\.\.\.|'[^']*'|\"[^\"]*\"|\{'(?P<key>[^']*)': \.\.\.\}|[0-9]\w*)?(?(class)\))"
+    r"(?P<value>True|False|\.\.\.|'[^']*'|\"[^\"]*\"|\{'(?P<key>[^']*)': \.\.\.\}|[0-9]\w*|[A-Z]+\b)?(?(class)\))"
 )
 _WHOLE_SWARM = re.compile(rf"{_BEFORE}(?:Launcher\()?swarm=Swarm\((?:\.\.\.|…)\)\)?")
 _MADE_SWARM = re.compile(

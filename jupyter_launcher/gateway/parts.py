@@ -11,14 +11,15 @@ from jupyter_launcher.engine.types import ListedContainer
 from jupyter_launcher.errors import EngineError, EngineUnavailableError
 from jupyter_launcher.models import KernelSummary
 from jupyter_launcher.spec.kernels.containers import BROKER_DIR
-from jupyter_launcher.spec.kernels.labels import PartLabels, kernel_filter, start_filter
+from jupyter_launcher.spec.kernels.labels import PartLabels, kernel_filter, part_filter, start_filter
 from jupyter_launcher.spec.labels import is_gateway
 from jupyter_launcher.threads import map_at_once
 
-__all__ = ["Part", "find_parts", "kernels_of", "remove_unit", "summarise"]
+__all__ = ["Part", "find_parts", "kernels_of", "remove_lost_parts", "remove_part", "remove_unit", "summarise"]
 
 _ROUNDS = 5
 _THREADS = 8
+_IN_USE = 409
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +109,46 @@ def remove_unit(engine: Engine, gateway_start: str, gateway: str | None = None) 
     if errors:
         raise errors[0]
     return tuple(removed)
+
+
+def remove_lost_parts(engine: Engine, namespace: str, gateway_id: str) -> tuple[str, ...] | None:
+    """Remove what is left of a gateway whose container is not there: somebody else removed it.
+
+    Not touched: what is of a gateway that is there by now.
+
+    Returns:
+        The ids of the kernels whose containers were removed; None where nothing was left.
+
+    Raises:
+        EngineError: as :func:`remove_unit` says.
+    """
+    parts = _read_parts(engine.containers(part_filter()))
+    starts = dict.fromkeys(
+        part.labels.gateway_start
+        for part in parts
+        if (part.labels.namespace, part.labels.gateway_id) == (namespace, gateway_id)
+    )
+    removed: dict[str, None] | None = None
+    for start in starts:
+        if not any(is_gateway(item.labels, item.name) for item in engine.containers(start_filter(start))):
+            removed = (removed or {}) | dict.fromkeys(remove_unit(engine, start))
+    return None if removed is None else tuple(removed)
+
+
+def remove_part(engine: Engine, part: Part) -> None:
+    """Remove one part; a broker with its gateway's volume, unless that gateway is there, and takes it along.
+
+    Raises:
+        EngineError: the engine refused, or does not answer.
+    """
+    volumes = _find_volumes(engine, [part])
+    engine.remove(part.item.id)
+    for volume in volumes:
+        try:
+            engine.remove_volume(volume)
+        except EngineError as error:
+            if error.status != _IN_USE:
+                raise
 
 
 def _find_volumes(engine: Engine, parts: Iterable[Part]) -> list[str]:

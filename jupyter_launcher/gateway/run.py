@@ -14,7 +14,7 @@ from jupyter_launcher.errors import GatewayNotFoundError
 from jupyter_launcher.gateway.find import find_token
 from jupyter_launcher.gateway.kernels import gateway_api
 from jupyter_launcher.gateway.make.request import GatewayRequest
-from jupyter_launcher.gateway.parts import remove_unit
+from jupyter_launcher.gateway.parts import remove_lost_parts, remove_unit
 from jupyter_launcher.gateway.unit import make_gateway, remove_gateway
 from jupyter_launcher.host.address import EngineAddress
 from jupyter_launcher.models import Gateway, RunningGateway, StopMethod, StopReport
@@ -60,6 +60,8 @@ def stop_gateway(
 ) -> StopReport:
     """End the kernels of a gateway gracefully within the deadline, and remove it with all that is of it.
 
+    Where somebody else removed its container, what is left of it is removed.
+
     Raises:
         GatewayNotFoundError: the namespace has no gateway of this id.
         OptionError: it runs, and is one unit with a session.
@@ -69,6 +71,12 @@ def stop_gateway(
     name = gateway_name(namespace, gateway_id)
     info = engine.inspect(name)
     labels = None if info is None else ToolLabels.of_container(info.labels, info.name)
+    if info is None:
+        with shielded(), leaves(f"what is of gateway {name}"):
+            lost = remove_lost_parts(engine, namespace, gateway_id)
+        if lost is not None:
+            seconds = time.monotonic() - started
+            return StopReport(method=StopMethod.ALREADY_STOPPED, kernels=lost, kernels_gone=lost, seconds=seconds)
     if info is None or labels is None or labels.gateway is None:  # the name tells the namespace too
         msg = f"namespace {namespace} has no gateway {gateway_id}"
         raise GatewayNotFoundError(msg, hint="gateways() lists those that there are", gateway=gateway_id)

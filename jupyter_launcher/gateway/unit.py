@@ -13,7 +13,7 @@ from jupyter_launcher.errors import GatewayConflictError, GatewayError, GatewayN
 from jupyter_launcher.gateway.make.attempt import Making, TakenError
 from jupyter_launcher.gateway.make.ready import Awaited, find_url_of, wait_until_ready
 from jupyter_launcher.gateway.make.request import GatewayPlan, GatewayRequest, MadeGateway, plan_gateway
-from jupyter_launcher.gateway.parts import remove_unit
+from jupyter_launcher.gateway.parts import remove_lost_parts, remove_unit
 from jupyter_launcher.gateway.preflight import check_kernel_mount_points, find_kernels, try_kernel_mounts
 from jupyter_launcher.host.address import EngineAddress
 from jupyter_launcher.host.process import is_process_dead
@@ -34,7 +34,8 @@ _BIND = 'umask 077; printf %s "$2" >"$1/session.new" && mv -f "$1/session.new" "
 def make_gateway(engine: Engine, address: EngineAddress, request: GatewayRequest) -> MadeGateway:
     """Make a gateway and its parts, and wait until it answers. Where it fails, all that was made is removed.
 
-    A gateway of the request's id that runs with the same options is taken, and one that has ended is made anew.
+    A gateway of the request's id that runs with the same options is taken, and one that has ended is made anew. So is
+    one whose container somebody else removed; what is left of it is removed.
 
     Raises:
         GatewayConflictError: a gateway of this id runs with other options.
@@ -45,6 +46,9 @@ def make_gateway(engine: Engine, address: EngineAddress, request: GatewayRequest
     found = None if name is None else _find_running(engine, address, plan, name, Deadline(request.seconds))
     if found is not None:
         return found
+    if name is not None:
+        with shielded(), leaves(f"what is of gateway {name}"):
+            remove_lost_parts(engine, request.namespace, name)
     kernels: Mapping[str, FoundKernel] = {}
     if request.kernels is not None:
         check_kernel_mount_points(engine, address, request.kernels, plan.folder.path, plan.folder.user)

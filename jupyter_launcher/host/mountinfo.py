@@ -10,6 +10,7 @@ from pathlib import Path
 __all__ = ["MountTable", "Place", "Seen", "read_mountinfo"]
 
 _FILE = Path("/proc/self/mountinfo")
+_CONTAINER_ROOTS = ("overlay", "fuse.fuse-overlayfs", "aufs")
 _ESCAPED = re.compile(r"\\([0-7]{3})")
 
 
@@ -79,6 +80,15 @@ class MountTable:
         """The mounts below a path, each of which an engine mounts with it."""
         begin = f"{path}/" if path.name else str(path)
         return [mount for mount in self._mounts if mount.point.startswith(begin) and mount.point != begin]
+
+    def is_in_container(self, mount: Seen, folder: Path) -> bool:
+        """Whether a mount below a folder is in a container's root file system, which an engine keeps in that folder.
+
+        Engines before Docker 23 mount there, for this process to see, what a container mounts, as long as somebody
+        copies files into it or out of it.
+        """
+        roots = (found.point for found in self.find_beneath(folder) if found.kind in _CONTAINER_ROOTS)
+        return any(mount.point.startswith(f"{root}/") for root in roots)
 
     def is_of_processes(self, device: str) -> bool:
         """Whether a device is a file system of type ``proc``: its links lead elsewhere for each process."""

@@ -91,6 +91,8 @@ class View:
                 found.add(place.path.relative_to(known.path))
             beneath = () if real is None else self.mounts.find_beneath(real)
             for mount in (mount for mount in beneath if mount.place.holds(place)):
+                if self.mounts.is_in_container(mount, real or here):
+                    continue  # it is shown there for a moment, and is no file of the folder's
                 found.add(Path(mount.point).relative_to(real or here) / place.path.relative_to(mount.root))
         identity = self.identify(here)
         parents = (reached, *reached.parents)

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from jupyter_launcher.acts import leaves
 from jupyter_launcher.engine.types import ContainerInfo, ListedContainer
 from jupyter_launcher.errors import LauncherError
-from jupyter_launcher.gateway.parts import remove_unit, summarise
+from jupyter_launcher.gateway.parts import Part, remove_part, remove_unit, summarise
 from jupyter_launcher.host.process import is_process_dead
 from jupyter_launcher.models import GatewaySummary, ReapedSession, SessionState, StopMethod, StopReport
 from jupyter_launcher.sessions.context import Context
@@ -251,9 +251,12 @@ def _remove_with_parts(context: Context, item: ListedContainer) -> tuple[str, ..
     labels = ToolLabels.of_container(item.labels, item.name)
     if labels is not None and labels.gateway is not None and labels.gateway.start:
         return remove_unit(context.engine, labels.gateway.start, item.id)
-    context.engine.remove(item.id)
     part = PartLabels.of_container(item.labels, item.name)
-    return (part.kernel_id,) if part is not None and part.kernel_id else ()
+    if part is None:
+        context.engine.remove(item.id)
+        return ()
+    remove_part(context.engine, Part(item=item, labels=part))
+    return (part.kernel_id,) if part.kernel_id else ()
 
 
 def _remove_network(context: Context, leftover: ReapedSession) -> ReapedSession:

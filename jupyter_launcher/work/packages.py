@@ -11,6 +11,7 @@ from jupyter_launcher.models import Gateway
 from jupyter_launcher.models.options import is_text, show_value
 from jupyter_launcher.results import CommandResult
 from jupyter_launcher.server.api import NoAnswerError
+from jupyter_launcher.spec.labels import ToolLabels
 from jupyter_launcher.spec.server import RUN_DIR
 from jupyter_launcher.waiting import Deadline
 from jupyter_launcher.work.place import Place
@@ -97,6 +98,12 @@ def _check_requirements(requirements: tuple[str, ...]) -> None:
 
 def _refuse_gateway(place: Place, gateway: Gateway) -> OptionError:
     container = None if gateway.container_id is None else place.engine.inspect(gateway.container_id)
+    labels = None if container is None else ToolLabels.of_container(container.labels, container.name)
+    if labels is not None and labels.gateway is not None and labels.gateway.isolation:
+        images = ", ".join(f"{name} of {image}" for name, image in labels.gateway.images.items())
+        msg = f"the kernels of session {place.session_id} have the packages of images of their own: {images}"
+        hint = "build them into these images, or run %pip install in a notebook; docs/kernels.md says for how long"
+        return OptionError(msg, hint=hint, option="requirements")
     where = f"the gateway {gateway.name}" if container is None else f"image {container.image} of gateway {gateway.name}"
     msg = f"the kernels of session {place.session_id} have the packages of {where}"
     hint = (

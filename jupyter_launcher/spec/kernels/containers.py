@@ -123,10 +123,14 @@ def kernel_config(
         elif _VARIABLE.fullmatch(variable):
             exports.append(f"export {variable}={_expand(value)}; ")
     argv = [word.replace(CONNECTION_FILE, _FILE) for word in found.argv]
+    # Most shells drop what is no variable to them.
+    given = {**plain, **(image.environment or {})}
+    odd = [f"{variable}={value}" for variable, value in given.items() if not _VARIABLE.fullmatch(variable)]
+    again = ("env", "--", *odd) if odd else ()
     return _environment_config(
         image,
         found,
-        entrypoint=("sh", "-c", "".join(exports) + _ENTER, _FOLDER, *argv),
+        entrypoint=("sh", "-c", "".join(exports) + _ENTER, _FOLDER, *again, *argv),
         environment={
             **proxies.values,
             **plain,

@@ -16,6 +16,7 @@ from tests.unit.cli.conftest import Run
     ("text", "respelled"),
     [
         ("give network= one of them", "give --network one of them"),
+        ("give network=NAME to sessions", "give --network NAME to sessions"),
         ("start with another user=", "start with another --user"),
         ('start with user="0:0" if that is meant', "start with --user 0:0 if that is meant"),
         ("pipeline_relabel='z'", "--pipeline-relabel z"),

@@ -30,7 +30,7 @@ from jupyter_launcher import (
 from jupyter_launcher.engine.types import ContainerConfig, ContainerInfo
 from jupyter_launcher.gateway import unit
 from jupyter_launcher.gateway.make.request import plan_gateway
-from jupyter_launcher.gateway.parts import find_parts, kernels_of, remove_unit
+from jupyter_launcher.gateway.parts import find_parts, kernels_of, remove_lost_parts, remove_unit
 from jupyter_launcher.gateway.run import GatewayRequest, run_gateway, stop_gateway
 from jupyter_launcher.gateway.unit import MadeGateway, bind_session, make_gateway, remove_gateway
 from jupyter_launcher.host.address import EngineAddress
@@ -579,6 +579,18 @@ def test_parts_that_an_earlier_start_has_left_give_their_names(make: Make, jupyt
     assert len(find_parts(jupyter.engine, second.start)) == 2
 
 
+def test_what_is_left_of_a_gateway_that_somebody_removed_is_removed_before_it_is_made_anew(
+    make: Make, jupyter: FakeJupyter
+) -> None:
+    first = make(gateway_id="team", isolation="kernel", network="own")
+    add_kernel(jupyter, first.start)
+    del jupyter.engine.known[first.container_id]
+    second = make(gateway_id="team")  # which has no broker, so no name is taken
+    assert find_parts(jupyter.engine, first.start) == []
+    assert (len(find_parts(jupyter.engine, second.start)), jupyter.engine.own_networks) == (2, {})
+    assert [call for call, _ in jupyter.engine.calls if call == "remove_volume"]
+
+
 def test_a_part_of_somebody_else_with_the_name_is_left_alone(make: Make, jupyter: FakeJupyter) -> None:
     info = container(name="kernel-agent.unit.team.0")
     jupyter.engine.known[info.id] = info
@@ -684,6 +696,30 @@ def test_a_gateway_of_one_unit_with_a_session_is_stopped_with_that(make: Make, j
     with pytest.raises(OptionError, match="one unit with session 'one'"):
         stop_gateway(jupyter.engine, EngineAddress(jupyter.engine), "unit", "team", Deadline(5))
     assert len(names(jupyter)) == 3
+
+
+def test_what_is_left_of_a_gateway_that_somebody_removed_is_stopped(make: Make, jupyter: FakeJupyter) -> None:
+    made = make(isolation="kernel", gateway_id="team", network="own")
+    other = make(gateway_id="other")
+    add_kernel(jupyter, made.start)
+    del jupyter.engine.known[made.container_id]
+    address = EngineAddress(jupyter.engine)
+    report = stop_gateway(jupyter.engine, address, "unit", "team", Deadline(5))
+    assert (report.method, report.kernels, report.kernels_gone) == (StopMethod.ALREADY_STOPPED, (KERNEL,), (KERNEL,))
+    assert {other.running.name, *(part.item.name for part in find_parts(jupyter.engine, other.start))} == {
+        *names(jupyter)
+    }
+    assert jupyter.engine.own_networks == {}
+    assert len([call for call, _ in jupyter.engine.calls if call == "remove_volume"]) == 1
+    with pytest.raises(GatewayNotFoundError):
+        stop_gateway(jupyter.engine, address, "unit", "team", Deadline(5))
+
+
+def test_parts_of_a_gateway_that_is_there_by_now_are_left_alone(make: Make, jupyter: FakeJupyter) -> None:
+    """Somebody makes it between the look for it and the list of parts."""
+    made = make(gateway_id="team")
+    assert remove_lost_parts(jupyter.engine, "unit", "team") is None
+    assert len(find_parts(jupyter.engine, made.start)) == 2
 
 
 def test_a_gateway_of_another_namespace_is_not_stopped(make: Make, jupyter: FakeJupyter) -> None:

@@ -185,6 +185,17 @@ def test_what_is_mounted_beneath_a_folder_is_in_it(
         check(str(here), here)
 
 
+@pytest.mark.parametrize("kind", ["overlay", "fuse.fuse-overlayfs"])
+def test_what_a_container_mounts_is_shown_in_the_engines_folder(tmp_path: Path, mounts: list[str], kind: str) -> None:
+    """By engines before Docker 23, while somebody copies a file into the container, as a broker does."""
+    here, root = tmp_path.resolve(), "/var/lib/docker/overlay2/x/merged"
+    mounts += [f"6 1 0:70 / {root} rw - {kind} x rw", f"7 6 8:1 {here} {root}/pipeline-dir rw - ext4 x rw"]
+    check(str(here), here)
+    mounts[-1] = f"7 1 8:1 {here} /var/lib/docker/elsewhere rw - ext4 x rw"
+    with pytest.raises(PipelineDirError, match="in /var/lib/docker, where the engine"):
+        check(str(here), here)
+
+
 def test_what_is_mounted_beneath_a_linked_folder(tmp_path: Path, mounts: list[str]) -> None:
     folder, real, here = tmp_path / "engine", (tmp_path / "real").resolve(), (tmp_path / "here").resolve()
     real.mkdir()

@@ -6,7 +6,9 @@ import base64
 import hashlib
 import json
 import os
+import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -246,6 +248,20 @@ def test_any_text_of_a_kernel_spec_is_read_as_jupyter_client_reads_it(value: str
     known = {"A": "a", "AB": "$A", "B_1": ""}
     known["PATH"] = os.environ["PATH"]
     assert run_kernel(kernel(KernelImage("i"), found), "/", **known) == Template(value).safe_substitute(known)
+
+
+@pytest.mark.parametrize("shell", ["sh", "dash", "bash"])
+def test_variables_that_are_none_to_a_shell_reach_the_kernel(shell: str) -> None:
+    """Such as those of Spark; dash, which is the `sh` of Debian, drops them."""
+    if shutil.which(shell) is None:
+        pytest.skip(f"{shell} is not installed")
+    given = {"spark.master": "local", "\u00c9": " a\n", "-x": "$HOME", "PLAIN": "1"}
+    image = KernelImage("i", environment=given)
+    spec = FoundKernel(argv=("env",), display_name="", environment={"own.spec": "2", "spark.master": "spec"})
+    found = kernel(image, spec)
+    assert found.entrypoint is not None
+    printed = run_kernel(replace(found, entrypoint=(shell, *found.entrypoint[1:])), "/")
+    assert {"spark.master=local", "\u00c9= a", "-x=$HOME", "PLAIN=1", "own.spec=2"} <= set(printed.splitlines())
 
 
 def test_a_variable_that_no_shell_has_is_left_out() -> None:

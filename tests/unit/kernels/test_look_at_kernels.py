@@ -204,10 +204,15 @@ def test_programs(image: Image, shell: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("program", "is_there"), [("sed", True), ("missing", False), ("{tools}/tr", True), ("-v", False)]
+    ("program", "is_there"),
+    [
+        *(("sed", True), ("missing", False), ("{tools}/tr", True), ("-v", False)),
+        *(("/", False), ("{tools}", False), ("{root}/no-program", False)),
+    ],
 )
 def test_a_given_program(image: Image, program: str, is_there: bool) -> None:  # noqa: FBT001 - what is expected
-    program = program.format(tools=image.tools)
+    (image.root / "no-program").touch(mode=0o644)
+    program = program.format(tools=image.tools, root=image.root)
     assert image.look(program).programs == ({program} if is_there else set())
 
 

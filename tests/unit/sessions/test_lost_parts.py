@@ -11,6 +11,7 @@ from jupyter_launcher import GatewaySummary, KernelSummary, ReapedSession, StopM
 from jupyter_launcher.models import Gateway
 from jupyter_launcher.sessions.context import Context
 from jupyter_launcher.sessions.leftovers import list_gateways, reap_leftovers
+from jupyter_launcher.spec.kernels.containers import BROKER_DIR
 from tests.unit.fakes import NOW, FakeEngine, not_run, printed, refusal, session_info, session_labels
 from tests.unit.sessions.units import (
     ALIVE,
@@ -101,6 +102,18 @@ def test_parts_without_a_gateway_go_the_broker_first(context: Context, engine: F
         (kernel_id(1),),
     ]
     assert (engine.known, engine.own_networks) == ({}, {})
+
+
+@pytest.mark.parametrize("errors", [(), (refusal(409, "in use"),)], ids=["free", "a gateway has it"])
+def test_a_lost_broker_goes_with_the_volume_of_its_gateway(
+    context: Context, engine: FakeEngine, errors: tuple[Exception, ...]
+) -> None:
+    """Somebody removed the gateway while the broker had its volume, so the engine let that be."""
+    add_part(engine, "broker", "s1", state="exited", volumes={BROKER_DIR: "v" * 64})
+    engine.fail("remove_volume", *errors)
+    assert told(reap(context)) == [("part", "exited", "")]
+    assert engine.known == {}
+    assert ("remove_volume", "v" * 64) in engine.calls
 
 
 def test_parts_of_a_gateway_that_has_ended_and_is_named_by_a_session(context: Context, engine: FakeEngine) -> None:

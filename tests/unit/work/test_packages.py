@@ -14,6 +14,7 @@ from jupyter_launcher.results import CommandResult
 from jupyter_launcher.work.packages import find_python, install_packages
 from jupyter_launcher.work.place import Place
 from tests.unit.fakes import FakeEngine, container, http_server
+from tests.unit.sessions.units import add_gateway
 
 SERVERS = "/opt/jupyter/bin/python"
 PIP = ("/opt/jupyter/bin/python", "-m", "pip", "install")
@@ -190,3 +191,13 @@ def test_with_a_gateway_the_image_to_change_is_named() -> None:
             install_packages(place(gateway=gateway, engine=engine), run, ("x",), timeout=None)
         assert "build kernel-gateway --requirement" in caught.value.hint
         assert run.commands == []
+
+
+def test_with_kernels_in_containers_their_own_images_are_named() -> None:
+    engine = FakeEngine()
+    made = add_gateway(engine, "s1", known={"images": {"py": "team/py:1", "torch": "team/torch:2"}})
+    gateway = Gateway(name=made.name, url="http://172.17.0.9:8888", container_id=made.id)
+    with pytest.raises(OptionError, match=r"own: py of team/py:1, torch of team/torch:2;") as caught:
+        install_packages(place(gateway=gateway, engine=engine), FakeRun(), ("x",), timeout=None)
+    assert "%pip install" in caught.value.hint
+    assert "kernel-gateway" not in str(caught.value)

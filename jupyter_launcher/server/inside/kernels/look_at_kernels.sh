@@ -111,6 +111,14 @@ print_file() {
   fi
 }
 
+# Whether a path is a program's, and no word of the shell. Some shells find folders, and files that nobody can run.
+is_program() {
+  case $1 in
+    /*) [ -f "$1" ] && [ -x "$1" ] ;;
+    *) false ;;
+  esac
+}
+
 # The words of a JSON file that are programs. Those with a quote or a backslash in them are passed over.
 print_programs() {
   tr ',[]{}' '\n\n\n\n\n' <"$1" | sed -n 's/^[[:space:]]*"\([^"\\]*\)"[[:space:]]*$/\1/p' | while IFS= read -r word; do
@@ -118,10 +126,8 @@ print_programs() {
       "" | -*) continue ;;
     esac
     path=$(command -v "$word")
-    case $path in
-      /*) say "program $word" ;;
-      *) continue ;;
-    esac
+    is_program "$path" || continue
+    say "program $word"
     case ${word##*/} in
       python*) examine "$path" ;;
     esac
@@ -198,14 +204,12 @@ for name in $names; do
 done
 if [ -n "$given" ]; then
   path=$(command -v "$given")
-  case $path in
-    /*)
-      say "program $given"
-      case ${given##*/} in
-        python*) examine "$path" ;;
-      esac
-      ;;
-  esac
+  if is_program "$path"; then
+    say "program $given"
+    case ${given##*/} in
+      python*) examine "$path" ;;
+    esac
+  fi
 fi
 say end
 exit 0
