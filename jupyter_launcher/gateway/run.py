@@ -79,7 +79,8 @@ def stop_gateway(
             return StopReport(method=StopMethod.ALREADY_STOPPED, kernels=lost, kernels_gone=lost, seconds=seconds)
     if info is None or labels is None or labels.gateway is None:  # the name tells the namespace too
         msg = f"namespace {namespace} has no gateway {gateway_id}"
-        raise GatewayNotFoundError(msg, hint="gateways() lists those that there are", gateway=gateway_id)
+        hint = "see which gateways there are: `jupyter-launcher list`, or Launcher.gateways()"
+        raise GatewayNotFoundError(msg, hint=hint, gateway=gateway_id)
     if labels.gateway.session_start and info.running:
         seen = f"is {gateway_id!r}, a gateway that is one unit with session {labels.gateway.session_id!r}"
         refuse_option("gateway_id", seen, "stop that session")
