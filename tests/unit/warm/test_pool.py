@@ -219,6 +219,32 @@ def test_options_that_are_the_pools_own_are_no_others(launcher: Launcher, folder
         assert pool.start(folder, memory="1g", secrets={"key": "text"}).timings.claim > 0
 
 
+def test_options_stay_as_they_were_when_the_pool_was_made(
+    launcher: Launcher, engine: FakeEngine, folder: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    mount, argument = Mount(source=str(data), target="/data"), "--ServerApp.answer_yes=True"
+    variables, secrets, words = {"SAID": "so"}, {"key": "text"}, {"Ulimits": [{"Name": "core", "Soft": 0, "Hard": 0}]}
+    given: dict[str, Any] = {"environment": variables, "secrets": secrets, "container_options": words}
+    with launcher.pool(size=1, user=USER, mounts=iter([mount]), lab_args=iter([argument]), **given) as pool:
+        assert pool.wait(30)
+        variables["SAID"], secrets["key"] = "otherwise", "another"
+        words["Ulimits"].clear()
+        warm = pool.start(folder, session_id="warm")
+    cold = pool.start(folder, session_id="cold")
+    assert (warm.timings.claim > 0, cold.timings.claim) == (True, 0)
+    known: dict[str, Any] = {
+        "environment": {"SAID": "so"},
+        "container_options": {"Ulimits": [{"Name": "core", "Soft": 0, "Hard": 0}]},
+        "secrets": {"key": "text"},
+    }
+    for session_id in ("warm", "cold"):
+        start = launcher.start(folder, session_id=session_id, user=USER, mounts=[mount], lab_args=[argument], **known)
+        assert start.joined
+    assert pool._given["secrets"].values == {"key": "text"}
+
+
 def test_a_volume_is_started(pool: WarmPool, events: list[Event], monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[object] = []
     monkeypatch.setattr(pool, "_start", lambda place, **options: given.append((place, options["user"])))
@@ -425,6 +451,11 @@ def test_the_same_reason_is_told_once(
         mounts.error = RefusedError(late_mount.FAILED, f"No such container: {number:064x}")
         pool.start(folder)
     assert len(told(events)) == 1
+    for number in range(2):
+        pool._tell(f"the server has ended. The log ends:\n[I 10:00:0{number}] it began")
+    assert len(told(events)) == 2
+    pool._told.clear()
+    events.clear()
     for number in range(200):
         pool._tell(f"reason {number}")
     assert len(pool._told) == len(told(events)) == 100
@@ -567,6 +598,8 @@ def test_a_claim_that_is_cancelled(pool: WarmPool, engine: FakeEngine, folder: P
         ({"nonsense": 1}, "no option of a pool"),
         ({"session_id": "one"}, "no option of a pool"),
         ({"timeouts": 3}, "Timeouts"),
+        ({"pull": "sometimes"}, "'always' or 'never'"),
+        ({"pull": ["missing"]}, "'always' or 'never'"),
         ({"memory": "much"}, "memory"),
         ({"ports": {6006: 6006}}, "give None"),
         ({"mounts": [Mount(source="/data", target="/pipeline-dir/data")]}, "would be mounted"),
@@ -579,6 +612,12 @@ def test_options_that_a_pool_cannot_have(
         launcher.pool(**{"user": USER, **given})
     assert words in str(caught.value)
     assert engine.known == {}
+
+
+@pytest.mark.parametrize("seconds", [None, "5", float("nan"), -1])
+def test_a_time_to_wait_that_cannot_be(launcher: Launcher, seconds: Any) -> None:
+    with pytest.raises(OptionError, match="seconds"):
+        launcher.pool(size=1, user=USER).wait(seconds)
 
 
 def test_leaving_removes_what_nobody_has_claimed(launcher: Launcher, engine: FakeEngine, folder: Path) -> None:
