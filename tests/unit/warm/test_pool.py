@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from jupyter_launcher import (
+    EngineUnavailableError,
     Event,
     EventKind,
     Launcher,
@@ -655,6 +656,77 @@ def test_leaving_ends_a_server_that_is_just_being_made(launcher: Launcher, engin
         assert started.wait(30)
         assert pool.wait(0.0) is False
     assert engine.known == {}
+
+
+def test_a_listener_of_what_the_pool_tells_closes_it(
+    engine: FakeEngine, launcher: Launcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = threading.Event()
+
+    def close(event: Event) -> None:
+        if event.kind is EventKind.WARNING and not closed.is_set():
+            made_pool.close()
+            closed.set()
+
+    monkeypatch.setattr(launcher._context.reporter, "_on_event", close)
+    monkeypatch.setattr(servers, "_PAUSES", (0.0, 0.0))
+    made_pool = launcher.pool(size=2, user=USER)
+    create, made = engine.create, list[str]()
+
+    def create_one(config: Any, name: str) -> str:
+        made.append(name)
+        if len(made) > 1:
+            raise refusal(500, "no space")
+        return create(config, name)
+
+    monkeypatch.setattr(engine, "create", create_one)
+    with made_pool:
+        assert closed.wait(30)
+        thread = made_pool._servers._thread
+        assert thread is not None
+        thread.join(30)
+        assert (thread.is_alive(), engine.known) == (False, {})
+
+
+def _away() -> EngineUnavailableError:
+    return EngineUnavailableError("the engine does not answer", hint="see it", endpoint="unix:///engine.sock")
+
+
+@pytest.mark.parametrize("is_renamed", [False, True])
+def test_an_engine_that_is_away_for_a_moment(
+    is_renamed: bool,  # noqa: FBT001 - pytest's
+    pool: WarmPool,
+    engine: FakeEngine,
+    folder: Path,
+    mounts: Mounts,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    warm, server = warm_of(engine), pool._servers._ready[0]
+    make_no_more(pool)
+    look, rename, is_away = engine.inspect, engine.rename, threading.Event()
+
+    def inspect(name: str) -> ContainerInfo | None:
+        if is_away.is_set():
+            raise _away()
+        return look(name)
+
+    def lose(container: str, name: str) -> None:
+        if is_renamed:
+            rename(container, name)
+        is_away.set()
+        raise _away()
+
+    monkeypatch.setattr(engine, "inspect", inspect)
+    monkeypatch.setattr(engine, "rename", lose)
+    with pytest.raises(EngineUnavailableError):
+        pool.start(folder, session_id="one")
+    assert {warm.id, server.labels.record_name} <= {*engine.known, *names(engine)}
+    pool._servers._do_chores()
+    is_away.clear()
+    pool._servers._do_chores()
+    # What has the name of the session by then may have been found as that.
+    assert (warm.id in engine.known, names(engine, kind="jupyter-session.") != []) == (is_renamed, is_renamed)
+    assert list(pool._servers._chores) == []
 
 
 def until(what: Callable[[], bool]) -> bool:
