@@ -45,6 +45,7 @@ __all__ = [
     "DEFAULT_IMAGE",
     "OWN_NAMES",
     "ImageStore",
+    "check_pull",
     "context_dir",
     "packages_tag",
     "tag_of",
@@ -93,10 +94,7 @@ class ImageStore:
             OptionError: ``pull`` is none of ``missing``, ``always``, ``never``.
             ImageNotFoundError, ImageBuildError: the image is not there, and could not be had.
         """
-        if pull not in ("missing", "always", "never"):
-            msg = f"pull is {show_value(pull)}"
-            raise OptionError(msg, hint="give 'missing', 'always' or 'never'", option="pull")
-        if pull != "always" and self.find(image) is not None:
+        if check_pull(pull) != "always" and self.find(image) is not None:
             return
         if pull == "never":
             msg = f"image {image} is not on the engine, and pull is 'never'"
@@ -213,6 +211,18 @@ class ImageStore:
             if error.status == 404:
                 return None
             raise
+
+
+def check_pull(value: object) -> str:
+    """When to pull an image, or to build ours.
+
+    Raises:
+        OptionError: it is none of ``missing``, ``always``, ``never``.
+    """
+    if not isinstance(value, str) or value not in ("missing", "always", "never"):
+        msg = f"pull is {show_value(value)}"
+        raise OptionError(msg, hint="give 'missing', 'always' or 'never'", option="pull")
+    return value
 
 
 def _read(start: Callable[[], Iterable[Any]], deadline: Deadline) -> Iterator[Any]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import time
 import uuid
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -137,7 +138,7 @@ def _claim(
         msg = "nobody could look whether the directory is the one that was asked for"
         raise NotClaimedError(msg)
     config = record_config(labels, image, warm.info.id, claim, spec.labels)
-    with _removed_on_failure(engine, warm, labels, claim, names):
+    with _removed_on_failure(engine, warm, labels, claim, names, mounter.later):
         try:
             engine.create(config, labels.record_name)
         except EngineError as error:
@@ -168,19 +169,32 @@ def _claim(
 
 @contextlib.contextmanager
 def _removed_on_failure(
-    engine: Engine, warm: WarmServer, labels: SessionLabels, claim: str, names: Collection[str]
+    engine: Engine,
+    warm: WarmServer,
+    labels: SessionLabels,
+    claim: str,
+    names: Collection[str],
+    later: Callable[[Callable[[], object]], object],
 ) -> Iterator[None]:
     """Whatever goes wrong inside, remove the server's container and its record, unless those are somebody else's.
 
-    ``names``: those that the container may have, unless somebody else has claimed it.
+    ``names``: those that the container may have, unless somebody else has claimed it. ``later``: called with what is to
+    be done once more, because the engine did not answer.
     """
     with leaves(f"containers {warm.info.name} and {labels.record_name}"):
         try:
             yield
         except BaseException as error:
             is_taken = isinstance(error, NotClaimedError) and error.is_taken
+            undo = functools.partial(_undo, engine, warm, labels, claim, () if is_taken else names)
             with shielded():
-                _undo(engine, warm, labels, claim, () if is_taken else names)
+                try:
+                    undo()
+                except EngineError as failure:  # what the caller gets is why it was not claimed
+                    left = f"containers {warm.info.id[:12]} and {labels.record_name}"
+                    _log.warning("%s may be left: %s", left, failure)
+                    note_left(left)
+                    later(functools.partial(_undo_unless_joined, engine, warm, labels, undo))
             if isinstance(error, Exception) and not isinstance(error, NotClaimedError):
                 msg = f"{type(error).__name__}: {error}"
                 raise NotClaimedError(msg) from error
@@ -189,17 +203,19 @@ def _removed_on_failure(
 
 def _undo(engine: Engine, warm: WarmServer, labels: SessionLabels, claim: str, names: Collection[str]) -> None:
     # By the record, since a create that failed may have made it, and somebody else may have made one before.
-    try:
-        record = engine.inspect(labels.record_name)
-        tool = None if record is None else ToolLabels.of_container(record.labels, record.name)
-        if tool is not None and tool.claim != claim:
-            return
-        # Somebody whose record was removed may have claimed it long ago: then it has the name of a session.
-        info = engine.inspect(warm.info.id) if names else None
-        if info is not None and info.name in names:
-            engine.remove(info.id)
-        if tool is not None:
-            engine.remove(labels.record_name)
-    except EngineError as error:  # what the caller gets is why it was not claimed
-        _log.warning("containers %s and %s may be left: %s", warm.info.id[:12], labels.record_name, error)
-        note_left(f"containers {warm.info.id[:12]} and {labels.record_name}")
+    record = engine.inspect(labels.record_name)
+    tool = None if record is None else ToolLabels.of_container(record.labels, record.name)
+    if tool is not None and tool.claim != claim:
+        return
+    # Somebody whose record was removed may have claimed it long ago: then it has the name of a session.
+    info = engine.inspect(warm.info.id) if names else None
+    if info is not None and info.name in names:
+        engine.remove(info.id)
+    if tool is not None:
+        engine.remove(labels.record_name)
+
+
+def _undo_unless_joined(engine: Engine, warm: WarmServer, labels: SessionLabels, undo: Callable[[], object]) -> None:
+    info = engine.inspect(warm.info.id)
+    if info is None or info.name != labels.name:  # else a start may have found it meanwhile, as the session that it is
+        undo()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 import threading
@@ -10,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from jupyter_launcher.acts import leaves, shielded
+from jupyter_launcher.acts import leaves, note_left, shielded
 from jupyter_launcher.engine.protocol import Engine
 from jupyter_launcher.engine.types import ContainerInfo
 from jupyter_launcher.errors import EngineError, EngineUnavailableError
@@ -25,6 +26,8 @@ from jupyter_launcher.spec.server import RUN_DIR
 from jupyter_launcher.waiting import Deadline, call_within
 
 __all__ = ["Mounter", "RefusedError", "try_mount"]
+
+_log = logging.getLogger("jupyter_launcher")
 
 RefusedError = late_mount.RefusedError
 
@@ -135,7 +138,7 @@ class Mounter:
                 seen, code = f"the short-lived container did not say within {_SECONDS:g} s what it did", None
             except BaseException:
                 with shielded():
-                    self.engine.remove(target)
+                    self._remove(target)
                 raise
         if self.engine.traits.is_podman:  # removes no container while another one shares its namespaces
             self.engine.remove(target)
@@ -144,6 +147,14 @@ class Mounter:
         if not seen.endswith(late_mount.DONE):
             last = seen.splitlines()[-1] if seen else f"the short-lived container ended with exit code {code}"
             raise RefusedError(code or late_mount.SILENT, last)
+
+    def _remove(self, container: str) -> None:
+        try:
+            self.engine.remove(container)
+        except EngineUnavailableError as error:  # what the caller gets is why it was not mounted
+            _log.warning("container %s may be left: %s", container, error)
+            note_left(f"container {container}")
+            self.later(lambda: self.engine.remove(container))
 
     def _read_until_done(self, container: str) -> str:
         """What a container prints until it has done what it is for, or ends: its end takes longer than all the rest."""

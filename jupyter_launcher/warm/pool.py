@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import os
 import re
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from jupyter_launcher.acts import Cancel, leaves, run_act
+from jupyter_launcher.engine.images import check_pull
 from jupyter_launcher.errors import LauncherError
 from jupyter_launcher.host.pipeline_dir import check_mount_sources, maps_ids
 from jupyter_launcher.models import Phase, Timeouts, Volume
-from jupyter_launcher.models.options import hide_secrets, show_value
+from jupyter_launcher.models.options import HiddenTexts, hide_secrets, show_value
 from jupyter_launcher.sessions.context import Context
 from jupyter_launcher.sessions.make import check_limits
 from jupyter_launcher.sessions.phases import PhaseReporter, StartLimit
@@ -64,6 +66,7 @@ class WarmPool:
         options: Mapping[str, Any],
     ) -> None:
         context.refuse_in_swarm("pool")
+        options = {name: _copy(given) for name, given in options.items()}
         timeouts = options.get("timeouts")
         if timeouts is not None:
             context = dataclasses.replace(context, timeouts=check_instance(timeouts, Timeouts, "timeouts"))
@@ -71,7 +74,7 @@ class WarmPool:
         self._user = check_user(user, "user")
         self._given = {"user": self._user, **options}
         self._options = _check_options(options)
-        self._pull = str(options.get("pull", "missing"))
+        self._pull = check_pull(options.get("pull", "missing"))
         self._context = context
         self._start = start
         self._spec = self._make_spec()
@@ -108,8 +111,12 @@ class WarmPool:
         return self._servers.ready
 
     def wait(self, seconds: float) -> bool:
-        """Wait until all servers are there that the pool is to have; whether they are."""
-        for attempt in attempts(Deadline(seconds), NotYetError):
+        """Wait until all servers are there that the pool is to have; whether they are.
+
+        Raises:
+            OptionError: ``seconds`` is no time.
+        """
+        for attempt in attempts(Deadline(check_age(seconds, "seconds")), NotYetError):
             with attempt:
                 if self.ready < self.size and not self._servers.unusable:
                     raise NotYetError
@@ -243,7 +250,7 @@ class WarmPool:
                 remove_containers(self._context.engine, session.container_id, labels)
 
     def _tell(self, reason: str, session_id: str = "", *, what: str = "the session is started anew, not taken") -> None:
-        known = _UNIQUE.sub("", reason)
+        known = _UNIQUE.sub("", reason.partition("\n")[0])  # what follows is the end of a log, another one each time
         if known not in self._told and len(self._told) < _MOST_TOLD:
             self._told.add(known)
             text = f"{what} from the pool: {reason}"
@@ -269,6 +276,15 @@ class WarmPool:
         check_limits(context.engine.traits, spec)
         check_mount_sources(context.address, spec.mounts, context.rules)
         return spec
+
+
+def _copy(given: Any) -> Any:
+    """An option that stays as it is: an iterator gives its items only once, and what is the caller's may change."""
+    if isinstance(given, HiddenTexts):
+        return HiddenTexts(_copy(given.values))
+    if isinstance(given, Mapping):
+        return {name: _copy(value) for name, value in given.items()}
+    return tuple(given) if isinstance(given, Iterator) else copy.copy(given) if isinstance(given, list | set) else given
 
 
 def _check_size(size: object) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import functools
 import logging
 import os
@@ -15,7 +16,7 @@ from typing import Any
 
 from jupyter_launcher.acts import Cancel, leaves, run_act, shielded
 from jupyter_launcher.engine.images import DEFAULT_IMAGE
-from jupyter_launcher.errors import OptionError, ServerNotRunningError, StartCancelledError
+from jupyter_launcher.errors import EngineUnavailableError, OptionError, ServerNotRunningError, StartCancelledError
 from jupyter_launcher.host.process import is_process_dead
 from jupyter_launcher.models import Gateway
 from jupyter_launcher.server.process import renew_lease
@@ -39,6 +40,8 @@ _TICK = 5.0
 _BUSY_PAUSE = 0.5  # between two looks whether a caller waits for a start
 _AT_ONCE = 8
 _PAUSES = (5.0, 60.0)  # after a server that could not be made: the first, and the longest
+# Whose thread this is, or what it has started: there nobody can wait for its end.
+_own: contextvars.ContextVar[WarmServers | None] = contextvars.ContextVar("jupyter_launcher_pool", default=None)
 
 
 class WarmServers:
@@ -79,6 +82,7 @@ class WarmServers:
         self._closed = threading.Event()
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
+        self._ends_itself = False
 
     @property
     def ready(self) -> int:
@@ -106,10 +110,13 @@ class WarmServers:
             self._thread = thread
 
     def close(self) -> None:
-        """Make no more, and remove them all."""
+        """Make no more, and remove them all; where the pool's own thread calls a listener that does it, at its end."""
         self._closed.set()
         self._wake.set()
-        run_act(self._end)  # so that an interrupt comes when nothing is left
+        if _own.get() is self:
+            self._ends_itself = True
+        else:
+            run_act(self._end)  # so that an interrupt comes when nothing is left
 
     def wake(self) -> None:
         """See at once whether one is to be made."""
@@ -133,6 +140,7 @@ class WarmServers:
 
     def _run(self, keeper: threading.Thread) -> None:
         """Keep the pool full, until it is closed."""
+        _own.set(self)
         pause, next_try = _PAUSES[0], 0.0
         while not self._closed.is_set():
             self._wake.clear()
@@ -147,6 +155,8 @@ class WarmServers:
                         wait = _BUSY_PAUSE
             self._wake.wait(wait)
         keeper.join()
+        if self._ends_itself:
+            self._remove_all()
 
     def _try_to_make(self) -> bool:
         try:
@@ -249,12 +259,15 @@ class WarmServers:
             self._do_chores()
 
     def _do_chores(self) -> None:
-        for call in _drain(self._chores):
-            _try(call)
+        failed = [call for call in _drain(self._chores) if not _try(call)]
+        self._chores.extend(failed)  # the engine is away: once more at the next look
 
     def _end(self) -> None:
         if self._thread is not None:
             self._thread.join()
+        self._remove_all()
+
+    def _remove_all(self) -> None:
         self._chores.extend(
             functools.partial(self._remove, warm) for warm in (*_drain(self._ready), *_drain(self._aside))
         )
@@ -262,11 +275,14 @@ class WarmServers:
             map_at_once(_try, tuple(_drain(self._chores)), threads=_AT_ONCE)
 
 
-def _try(call: Callable[[], object]) -> None:
+def _try(call: Callable[[], object]) -> bool:
+    """Whether it need not be tried again: it was done, or the engine has refused it."""
     try:
         call()
     except Exception as error:  # noqa: BLE001 - the others are removed all the same
         _log.warning("a container of a pool may be left: %s", error)
+        return not isinstance(error, EngineUnavailableError)
+    return True
 
 
 def _drop(warm: WarmServer, *places: deque[WarmServer]) -> bool:

@@ -130,6 +130,25 @@ def test_podman_removes_no_server_before_the_container_that_mounted(
     assert (list(engine.known), later) == ([warm.id], [])
 
 
+def test_a_container_that_cannot_be_removed_now_is_removed_later(
+    mounter: Mounter,
+    warm: ContainerInfo,
+    engine: FakeEngine,
+    later: list[Callable[[], object]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    as_user(monkeypatch, 1000)
+    away = EngineUnavailableError("the engine does not answer", hint="see it", endpoint="unix:///engine.sock")
+    engine.fail("start", CancelledActError())
+    engine.fail("remove", away)
+    with pytest.raises(CancelledActError):
+        mount(mounter, warm)
+    assert len(engine.known) == 2
+    (remove,) = later
+    remove()
+    assert list(engine.known) == [warm.id]
+
+
 @pytest.mark.parametrize("code", [late_mount.OTHER_CONTAINER, late_mount.IMPOSSIBLE])
 def test_where_root_cannot_a_container_does(
     code: int,

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from jupyter_launcher import (
+    EngineUnavailableError,
     Event,
     EventKind,
     Launcher,
@@ -217,6 +218,32 @@ def test_options_that_are_the_pools_own_are_no_others(launcher: Launcher, folder
     with launcher.pool(size=1, user=USER, memory="1g", secrets={"key": "text"}) as pool:
         assert pool.wait(30)
         assert pool.start(folder, memory="1g", secrets={"key": "text"}).timings.claim > 0
+
+
+def test_options_stay_as_they_were_when_the_pool_was_made(
+    launcher: Launcher, engine: FakeEngine, folder: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    mount, argument = Mount(source=str(data), target="/data"), "--ServerApp.answer_yes=True"
+    variables, secrets, words = {"SAID": "so"}, {"key": "text"}, {"Ulimits": [{"Name": "core", "Soft": 0, "Hard": 0}]}
+    given: dict[str, Any] = {"environment": variables, "secrets": secrets, "container_options": words}
+    with launcher.pool(size=1, user=USER, mounts=iter([mount]), lab_args=iter([argument]), **given) as pool:
+        assert pool.wait(30)
+        variables["SAID"], secrets["key"] = "otherwise", "another"
+        words["Ulimits"].clear()
+        warm = pool.start(folder, session_id="warm")
+    cold = pool.start(folder, session_id="cold")
+    assert (warm.timings.claim > 0, cold.timings.claim) == (True, 0)
+    known: dict[str, Any] = {
+        "environment": {"SAID": "so"},
+        "container_options": {"Ulimits": [{"Name": "core", "Soft": 0, "Hard": 0}]},
+        "secrets": {"key": "text"},
+    }
+    for session_id in ("warm", "cold"):
+        start = launcher.start(folder, session_id=session_id, user=USER, mounts=[mount], lab_args=[argument], **known)
+        assert start.joined
+    assert pool._given["secrets"].values == {"key": "text"}
 
 
 def test_a_volume_is_started(pool: WarmPool, events: list[Event], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -425,6 +452,11 @@ def test_the_same_reason_is_told_once(
         mounts.error = RefusedError(late_mount.FAILED, f"No such container: {number:064x}")
         pool.start(folder)
     assert len(told(events)) == 1
+    for number in range(2):
+        pool._tell(f"the server has ended. The log ends:\n[I 10:00:0{number}] it began")
+    assert len(told(events)) == 2
+    pool._told.clear()
+    events.clear()
     for number in range(200):
         pool._tell(f"reason {number}")
     assert len(pool._told) == len(told(events)) == 100
@@ -567,6 +599,8 @@ def test_a_claim_that_is_cancelled(pool: WarmPool, engine: FakeEngine, folder: P
         ({"nonsense": 1}, "no option of a pool"),
         ({"session_id": "one"}, "no option of a pool"),
         ({"timeouts": 3}, "Timeouts"),
+        ({"pull": "sometimes"}, "'always' or 'never'"),
+        ({"pull": ["missing"]}, "'always' or 'never'"),
         ({"memory": "much"}, "memory"),
         ({"ports": {6006: 6006}}, "give None"),
         ({"mounts": [Mount(source="/data", target="/pipeline-dir/data")]}, "would be mounted"),
@@ -579,6 +613,12 @@ def test_options_that_a_pool_cannot_have(
         launcher.pool(**{"user": USER, **given})
     assert words in str(caught.value)
     assert engine.known == {}
+
+
+@pytest.mark.parametrize("seconds", [None, "5", float("nan"), -1])
+def test_a_time_to_wait_that_cannot_be(launcher: Launcher, seconds: Any) -> None:
+    with pytest.raises(OptionError, match="seconds"):
+        launcher.pool(size=1, user=USER).wait(seconds)
 
 
 def test_leaving_removes_what_nobody_has_claimed(launcher: Launcher, engine: FakeEngine, folder: Path) -> None:
@@ -616,6 +656,77 @@ def test_leaving_ends_a_server_that_is_just_being_made(launcher: Launcher, engin
         assert started.wait(30)
         assert pool.wait(0.0) is False
     assert engine.known == {}
+
+
+def test_a_listener_of_what_the_pool_tells_closes_it(
+    engine: FakeEngine, launcher: Launcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = threading.Event()
+
+    def close(event: Event) -> None:
+        if event.kind is EventKind.WARNING and not closed.is_set():
+            made_pool.close()
+            closed.set()
+
+    monkeypatch.setattr(launcher._context.reporter, "_on_event", close)
+    monkeypatch.setattr(servers, "_PAUSES", (0.0, 0.0))
+    made_pool = launcher.pool(size=2, user=USER)
+    create, made = engine.create, list[str]()
+
+    def create_one(config: Any, name: str) -> str:
+        made.append(name)
+        if len(made) > 1:
+            raise refusal(500, "no space")
+        return create(config, name)
+
+    monkeypatch.setattr(engine, "create", create_one)
+    with made_pool:
+        assert closed.wait(30)
+        thread = made_pool._servers._thread
+        assert thread is not None
+        thread.join(30)
+        assert (thread.is_alive(), engine.known) == (False, {})
+
+
+def _away() -> EngineUnavailableError:
+    return EngineUnavailableError("the engine does not answer", hint="see it", endpoint="unix:///engine.sock")
+
+
+@pytest.mark.parametrize("is_renamed", [False, True])
+def test_an_engine_that_is_away_for_a_moment(
+    is_renamed: bool,  # noqa: FBT001 - pytest's
+    pool: WarmPool,
+    engine: FakeEngine,
+    folder: Path,
+    mounts: Mounts,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    warm, server = warm_of(engine), pool._servers._ready[0]
+    make_no_more(pool)
+    look, rename, is_away = engine.inspect, engine.rename, threading.Event()
+
+    def inspect(name: str) -> ContainerInfo | None:
+        if is_away.is_set():
+            raise _away()
+        return look(name)
+
+    def lose(container: str, name: str) -> None:
+        if is_renamed:
+            rename(container, name)
+        is_away.set()
+        raise _away()
+
+    monkeypatch.setattr(engine, "inspect", inspect)
+    monkeypatch.setattr(engine, "rename", lose)
+    with pytest.raises(EngineUnavailableError):
+        pool.start(folder, session_id="one")
+    assert {warm.id, server.labels.record_name} <= {*engine.known, *names(engine)}
+    pool._servers._do_chores()
+    is_away.clear()
+    pool._servers._do_chores()
+    # What has the name of the session by then may have been found as that.
+    assert (warm.id in engine.known, names(engine, kind="jupyter-session.") != []) == (is_renamed, is_renamed)
+    assert list(pool._servers._chores) == []
 
 
 def until(what: Callable[[], bool]) -> bool:
