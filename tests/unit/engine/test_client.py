@@ -250,6 +250,21 @@ def test_a_temporary_container_that_fails_is_removed(call: str, error: BaseExcep
     assert api.arguments("remove_container") == (removed,)
 
 
+@pytest.mark.parametrize("error", [api_error(500, "busy"), requests.ConnectionError("closed")])
+def test_a_temporary_container_whose_removal_fails_is_removed_again(error: Exception) -> None:
+    api = FakeApi(create_container_from_config={"Id": "abc"}, remove_container=iter([error, None]))
+    with docker_engine(api).temporary(CONFIG, "name"):
+        pass
+    assert api.names[2:] == ["remove_container"] * 2
+
+
+def test_a_temporary_container_that_cannot_be_removed_is_told() -> None:
+    api = FakeApi(create_container_from_config={"Id": "abc"}, remove_container=api_error(500, "busy"))
+    with pytest.raises(EngineError, match="remove container abc: busy"), docker_engine(api).temporary(CONFIG, "name"):
+        pass
+    assert api.names[2:] == ["remove_container"] * 2
+
+
 def test_a_temporary_container_that_is_not_what_was_waited_for_is_removed() -> None:
     api = FakeApi(create_container_from_config={"Id": "abc"})
 
