@@ -82,6 +82,32 @@ def test_traits_of_an_engine_that_refuses_to_tell_are_unknown() -> None:
     assert engine.traits == EngineTraits(api_version="1.41")
 
 
+@pytest.mark.parametrize(
+    ("call", "error"),
+    [
+        ("info", api_error(500, "busy")),
+        ("info", requests.ConnectionError("closed")),
+        ("version", api_error(500, "busy")),
+    ],
+)
+def test_traits_that_an_engine_once_failed_to_tell_are_asked_for_again(
+    monkeypatch: pytest.MonkeyPatch, call: str, error: Exception
+) -> None:
+    api = FakeApi(info=iter([{}, {"NCPU": 4}]))
+    told = api.answers.get(call)
+    api.answers[call] = iter([error, {"NCPU": 4} if call == "info" else told])
+    engine = docker_engine(api)
+    assert [engine.traits.cores, engine.traits.cores] == [None, None]  # not each time, since it may take long to fail
+    monkeypatch.setattr(Deadline, "expired", lambda _: True)
+    assert [engine.traits.cores, engine.traits.cores] == [4, 4]
+
+
+def test_traits_that_an_engine_refuses_to_tell_are_not_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = docker_engine(FakeApi(info=iter([api_error(403, "forbidden")])))
+    monkeypatch.setattr(Deadline, "expired", lambda _: True)
+    assert engine.traits is engine.traits
+
+
 def test_traits_of_an_engine_that_does_not_answer_are_an_error() -> None:
     with pytest.raises(EngineUnavailableError):
         _ = docker_engine(FakeApi(version=requests.ConnectionError("gone"))).traits
