@@ -12,7 +12,7 @@ from docker import APIClient, DockerClient
 from jupyter_launcher.engine import connection, logs, podman, streams
 from jupyter_launcher.engine.attach import exchange
 from jupyter_launcher.engine.attach.temporary import run_temporary
-from jupyter_launcher.engine.errors import describe_port, is_gone, is_port_conflict, translate_errors
+from jupyter_launcher.engine.errors import FORBIDDEN, describe_port, is_gone, is_port_conflict, translate_errors
 from jupyter_launcher.engine.images import ImageStore
 from jupyter_launcher.engine.network import own
 from jupyter_launcher.engine.protocol import OUTPUT_LIMIT, Events, Exchange
@@ -34,6 +34,7 @@ __all__ = ["DockerEngine"]
 
 T = TypeVar("T")
 _REMOVAL_SECONDS = 5.0
+_ASK_AGAIN_SECONDS = 10.0
 _PORT_TRIES = 4
 
 
@@ -46,6 +47,7 @@ class DockerEngine:
         self.images = ImageStore(lambda: self.api, self.endpoint, self.proxies)
         self._connection = made
         self._traits = PerProcess(self._ask_traits)
+        self._half_told: tuple[EngineTraits, Deadline] | None = None
 
     @property
     def client(self) -> DockerClient:
@@ -83,27 +85,38 @@ class DockerEngine:
     def traits(self) -> EngineTraits:
         """What the engine is and can do, asked once. What it refuses to answer is unknown.
 
+        Where a question failed otherwise, both are asked again after some seconds.
+
         Raises:
             EngineUnavailableError: the engine does not answer the question for its version.
         """
+        half_told = self._half_told
+        if half_told is not None and half_told[1].expired():
+            self._traits.drop(half_told[0])
         return self._traits.get()
 
     def _ask_traits(self) -> EngineTraits:
         version = info = None
+        is_told = True
         try:
             with self._translate("ask for its version"):
                 version = self.api.version()
         except EngineError as error:
             if isinstance(error, EngineUnavailableError):
                 raise
-        with contextlib.suppress(EngineError), self._translate("ask for its information"):
-            info = self.api.info()
+            is_told = error.status in FORBIDDEN
+        try:
+            with self._translate("ask for its information"):
+                info = self.api.info()
+        except EngineError as error:
+            is_told = is_told and error.status in FORBIDDEN
         traits = EngineTraits.from_answers(version, info, self.api.api_version)
         if traits.is_podman:
             with contextlib.suppress(EngineError), self._translate("ask for Podman's own information"):
                 response = self.api.get(self._url("libpod/info"), timeout=self.api.timeout)
                 streams.raise_for_status(response)
-                return traits.with_podman(response.json())
+                traits = traits.with_podman(response.json())
+        self._half_told = None if is_told else (traits, Deadline(_ASK_AGAIN_SECONDS))
         return traits
 
     def now(self) -> float:

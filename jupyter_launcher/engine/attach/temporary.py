@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from jupyter_launcher.acts import leaves, run_act, shielded
 from jupyter_launcher.engine.protocol import Engine
 from jupyter_launcher.engine.types import ContainerConfig
+from jupyter_launcher.errors import EngineError
 
 __all__ = ["run_temporary"]
 
@@ -17,7 +18,10 @@ __all__ = ["run_temporary"]
 def run_temporary(
     engine: Engine, config: ContainerConfig, name: str, *, wait: Callable[[], object], keep: Callable[[], bool]
 ) -> Iterator[str]:
-    """Create and start a container, yield its id, and remove it at the end, as the protocol's ``temporary`` says."""
+    """Create and start a container, yield its id, and remove it at the end, as the protocol's ``temporary`` says.
+
+    A removal that the engine refuses, or whose answer is lost, is tried once more.
+    """
     process = os.getpid()
 
     def make() -> str:
@@ -34,7 +38,10 @@ def run_temporary(
 
     def remove(target: str) -> None:
         with shielded(), leaves(f"container {name}"):
-            engine.remove(target)
+            try:
+                engine.remove(target)
+            except EngineError:  # nobody else removes it while this process lives: reap leaves it to its maker
+                engine.remove(target)
 
     # Acts, so that an interrupt neither parts the create from its answer nor ends the removal.
     target = run_act(make, undo=remove)

@@ -82,6 +82,32 @@ def test_traits_of_an_engine_that_refuses_to_tell_are_unknown() -> None:
     assert engine.traits == EngineTraits(api_version="1.41")
 
 
+@pytest.mark.parametrize(
+    ("call", "error"),
+    [
+        ("info", api_error(500, "busy")),
+        ("info", requests.ConnectionError("closed")),
+        ("version", api_error(500, "busy")),
+    ],
+)
+def test_traits_that_an_engine_once_failed_to_tell_are_asked_for_again(
+    monkeypatch: pytest.MonkeyPatch, call: str, error: Exception
+) -> None:
+    api = FakeApi(info=iter([{}, {"NCPU": 4}]))
+    told = api.answers.get(call)
+    api.answers[call] = iter([error, {"NCPU": 4} if call == "info" else told])
+    engine = docker_engine(api)
+    assert [engine.traits.cores, engine.traits.cores] == [None, None]  # not each time, since it may take long to fail
+    monkeypatch.setattr(Deadline, "expired", lambda _: True)
+    assert [engine.traits.cores, engine.traits.cores] == [4, 4]
+
+
+def test_traits_that_an_engine_refuses_to_tell_are_not_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = docker_engine(FakeApi(info=iter([api_error(403, "forbidden")])))
+    monkeypatch.setattr(Deadline, "expired", lambda _: True)
+    assert engine.traits is engine.traits
+
+
 def test_traits_of_an_engine_that_does_not_answer_are_an_error() -> None:
     with pytest.raises(EngineUnavailableError):
         _ = docker_engine(FakeApi(version=requests.ConnectionError("gone"))).traits
@@ -248,6 +274,21 @@ def test_a_temporary_container_that_fails_is_removed(call: str, error: BaseExcep
     with pytest.raises((KeyboardInterrupt, EngineError)), docker_engine(api).temporary(CONFIG, "name"):
         pytest.fail("it did not fail")
     assert api.arguments("remove_container") == (removed,)
+
+
+@pytest.mark.parametrize("error", [api_error(500, "busy"), requests.ConnectionError("closed")])
+def test_a_temporary_container_whose_removal_fails_is_removed_again(error: Exception) -> None:
+    api = FakeApi(create_container_from_config={"Id": "abc"}, remove_container=iter([error, None]))
+    with docker_engine(api).temporary(CONFIG, "name"):
+        pass
+    assert api.names[2:] == ["remove_container"] * 2
+
+
+def test_a_temporary_container_that_cannot_be_removed_is_told() -> None:
+    api = FakeApi(create_container_from_config={"Id": "abc"}, remove_container=api_error(500, "busy"))
+    with pytest.raises(EngineError, match="remove container abc: busy"), docker_engine(api).temporary(CONFIG, "name"):
+        pass
+    assert api.names[2:] == ["remove_container"] * 2
 
 
 def test_a_temporary_container_that_is_not_what_was_waited_for_is_removed() -> None:
