@@ -128,11 +128,12 @@ def remove_lost_parts(engine: Engine, namespace: str, gateway_id: str) -> tuple[
         for part in parts
         if (part.labels.namespace, part.labels.gateway_id) == (namespace, gateway_id)
     )
-    removed: dict[str, None] | None = None
-    for start in starts:
-        if not any(is_gateway(item.labels, item.name) for item in engine.containers(start_filter(start))):
-            removed = (removed or {}) | dict.fromkeys(remove_unit(engine, start))
-    return None if removed is None else tuple(removed)
+    lost = [
+        start
+        for start in starts
+        if not any(is_gateway(item.labels, item.name) for item in engine.containers(start_filter(start)))
+    ]
+    return tuple(kernel for start in lost for kernel in remove_unit(engine, start)) if lost else None
 
 
 def remove_part(engine: Engine, part: Part) -> None:
