@@ -111,7 +111,7 @@ def test_what_a_kernel_leaves_of_its_group_ends_with_it(make: Callable[..., Agen
     peer.start(kernel=KERNEL)
     _, child, _ = up(agent)
     assert peer.ended()["exit_code"] == 3
-    assert not is_alive(int(child))
+    assert eventually(lambda: not is_alive(int(child)))
 
 
 def test_a_process_that_left_the_group_does_not_hold_up_the_news(make: Callable[..., AgentProcess]) -> None:

@@ -332,7 +332,7 @@ def test_kernels_that_do_not_end_cost_no_more_than_the_deadline() -> None:
         deadline = Deadline(0.5)
         api.delete_kernels(many, deadline)
         assert deadline.elapsed() < 0.5 + SLACK
-    assert len(asked) == 1 + 16
+    assert 1 + 4 < len(asked) <= 1 + 16, "many at a time, and none after the deadline"
 
 
 _HEADS = st.lists(
