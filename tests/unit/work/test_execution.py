@@ -48,7 +48,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
         (execution, "_AHEAD_SECONDS", 0.2),
         (execution, "_INTERRUPT_SECONDS", 0.5),
         (connection, "_LOOK_SECONDS", 0.1),
-        (connection, "_CONNECT_SECONDS", 1.0),
+        (connection, "_CONNECT_SECONDS", 20.0),
         (connection, "_HANDSHAKE_SECONDS", 0.5),
         (connection, "_RETRY_SECONDS", 0.02),
         (connection, "_ASK_AGAIN_SECONDS", (0.1,)),
@@ -693,7 +693,10 @@ def test_a_paused_session_is_waited_for(jupyter: FakeKernel, kernel: Kernel) -> 
 
 
 @pytest.mark.parametrize(("status", "error"), [(403, ServerError), (404, WorkError), (500, ServerTimeoutError)])
-def test_a_refused_connection_is_told_and_the_kernel_ended(status: int, error: type[LauncherError]) -> None:
+def test_a_refused_connection_is_told_and_the_kernel_ended(
+    monkeypatch: pytest.MonkeyPatch, status: int, error: type[LauncherError]
+) -> None:
+    monkeypatch.setattr(connection, "_CONNECT_SECONDS", 1.0)
     jupyter = FakeKernel()
     jupyter.refuses = status
     with jupyter.serve() as url, pytest.raises(error) as caught:
