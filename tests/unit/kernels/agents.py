@@ -31,11 +31,15 @@ class Peer:
         self._lines = self.socket.makefile("rb")
 
     def send(self, line: bytes) -> None:
-        self.socket.sendall(line)
+        with contextlib.suppress(BrokenPipeError):  # what an agent says before it closes can still be read
+            self.socket.sendall(line)
 
     def next(self) -> dict[str, Any]:
         """The next line; {} at the end of the connection."""
-        line = self._lines.readline()
+        try:
+            line = self._lines.readline()
+        except ConnectionResetError:  # it ended before it had read all
+            return {}
         return json.loads(line) if line else {}
 
     def ask(self, do: str, **request: Any) -> dict[str, Any]:

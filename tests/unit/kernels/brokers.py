@@ -334,7 +334,8 @@ class Client:
         self.socket.close()
 
     def send(self, line: bytes) -> None:
-        self.socket.sendall(line)
+        with contextlib.suppress(BrokenPipeError):  # what a broker says before it closes can still be read
+            self.socket.sendall(line)
 
     def say(self, **request: Any) -> None:
         self.send(json.dumps(request).encode() + b"\n")

@@ -37,7 +37,7 @@ from tests.unit.fakes import TOKEN, FakeEngine, FakeJupyter, container, http_ser
 from tests.unit.hostile import ENDLESS, KINDS, SOME, Behaviour, hostile_server, sends, server_of_kernels, shown
 from tests.unit.strategies import error_of, json_values
 
-SLACK = 2.0
+SLACK = 10.0
 CALLS: dict[str, Callable[[JupyterApi, Deadline], object]] = {
     "request": lambda api, deadline: api.request("GET", "api", deadline),
     "send": lambda api, deadline: api.send("POST", "api", deadline, content=b"{}"),
