@@ -8,8 +8,11 @@ CLI := $(VENV)/bin/jupyter-launcher
 PIPELINE_DIR ?= examples/pipeline
 ONCE ?=
 
-# For `make test`: most tests wait for a server, so more of them than cores run side by side.
+# For `make test`: most tests wait for a server, so more of them than cores run side by side. What failed among
+# so many, on a machine that may stall, is run once more with no other of its kind: what fails again is broken.
 WORKERS ?= 3
+TOGETHER := -m 'not alone and not parts' tests/integration tests/browser tests/faults
+ONCE_MORE := --last-failed --last-failed-no-failures none
 
 # For `make test-engines`: all of scripts/engines.py, unless named.
 ENGINES ?=
@@ -53,7 +56,8 @@ alone: images
 	$(PYTHON) -m pytest -m alone tests/integration
 
 together: alone
-	$(PYTHON) -m pytest -n $(WORKERS) -m 'not alone and not parts' tests/integration tests/browser tests/faults
+	$(PYTHON) -m pytest -o cache_dir=.pytest_cache/$@ -n $(WORKERS) $(TOGETHER) || \
+	  $(PYTHON) -m pytest -o cache_dir=.pytest_cache/$@ $(ONCE_MORE) $(TOGETHER)
 
 check: venv ## lint and types
 	$(PYTHON) -m ruff check .
@@ -61,7 +65,8 @@ check: venv ## lint and types
 	$(PYTHON) -m mypy
 
 unit: venv ## tests that need no engine, and what they cover
-	$(PYTHON) -m coverage run -m pytest tests/unit
+	$(PYTHON) -m coverage run -m pytest -o cache_dir=.pytest_cache/$@ tests/unit || \
+	  $(PYTHON) -m coverage run --append -m pytest -o cache_dir=.pytest_cache/$@ $(ONCE_MORE) tests/unit
 	$(PYTHON) scripts/coverage_floors.py
 
 integration: images ## tests with real containers
