@@ -104,7 +104,8 @@ class Cutter:
         self._open: list[socket.socket] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._acceptor = threading.Thread(target=self._accept, daemon=True)
+        self._acceptor.start()
 
     def cut(self) -> None:
         """Reset all that is connected: what is on its way is lost."""
@@ -117,6 +118,7 @@ class Cutter:
     def close(self) -> None:
         """Take no connection any more."""
         self._listener.shutdown(socket.SHUT_RDWR)
+        self._acceptor.join()  # else it may take the connections of who gets the descriptor's number next
         self._listener.close()
         self.cut()
 

@@ -323,7 +323,12 @@ class Relay:
     def __init__(self, listener: socket.socket) -> None:
         self._listener = listener
         listener.listen(16)
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._acceptor = threading.Thread(target=self._accept, daemon=True)
+        self._acceptor.start()
+
+    def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._acceptor.join()  # else it may take the connections of who gets the descriptor's number next
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
@@ -346,14 +351,13 @@ class Relay:
 def over_another_socket(folder: Path) -> Iterator[str]:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(folder / "relay.sock"))
-        Relay(listener)
-        yield f"unix://{folder / 'relay.sock'}"
+        with contextlib.closing(Relay(listener)):
+            yield f"unix://{folder / 'relay.sock'}"
 
 
 @contextlib.contextmanager
 def over_tcp() -> Iterator[str]:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        Relay(listener)
+    with socket.create_server(("127.0.0.1", 0)) as listener, contextlib.closing(Relay(listener)):
         yield f"tcp://127.0.0.1:{listener.getsockname()[1]}"
 
 

@@ -55,7 +55,14 @@ class Engine:
         scheme = "http" if tls is None else "https"
         self.api = APIClient(base_url=f"{scheme}://{place}", version="1.41", timeout=5, tls=tls or False)
         self.api.trust_env = False
-        threading.Thread(target=self._serve, daemon=True).start()
+        self._acceptor = threading.Thread(target=self._serve, daemon=True)
+        self._acceptor.start()
+
+    def close(self) -> None:
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self._acceptor.join()  # else it may take the connections of who gets the descriptor's number next
+        self.listener.close()
+        self.api.close()
 
     def _serve(self) -> None:
         with contextlib.suppress(OSError):
@@ -95,8 +102,7 @@ def engine(talk: Talk = lambda _: None, **more: Any) -> Iterator[Engine]:
     try:
         yield made
     finally:
-        made.listener.close()
-        made.api.close()
+        made.close()
 
 
 def read_all(found: ExecExchange) -> list[tuple[int, bytes]]:

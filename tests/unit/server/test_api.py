@@ -290,7 +290,7 @@ def test_over_tls_with_an_authority_of_the_environment(monkeypatch: pytest.Monke
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_call_ends_in_time_and_with_a_value_or_its_error(kind: str, call: str) -> None:
     results: list[object] = []
-    deadline = Deadline(0.5 if kind in ENDLESS else 5)  # long enough to connect on a busy machine
+    deadline = Deadline(1 if kind in ENDLESS else 5)  # long enough to connect on a busy machine
     with hostile_server(KINDS[kind]) as url:
         api = JupyterApi(url, TOKEN)
         error = error_of(NoAnswerError, lambda: results.append(CALLS[call](api, deadline)))
@@ -638,7 +638,7 @@ def test_the_script_inside_ends_in_time_too(kind: str, tmp_path: Path) -> None:
         with (tmp_path / "out").open("wb") as out:
             deadline = Deadline(seconds)
             ended = subprocess.run(line, check=False, stdout=out, stderr=subprocess.PIPE, timeout=60)
-    assert deadline.elapsed() < seconds + SLACK
+    assert deadline.elapsed() < seconds + 3 * SLACK
     assert (tmp_path / "out").stat().st_size < 4 * LIMIT
     assert ended.returncode in (0, 1)
     assert b"Traceback" not in ended.stderr

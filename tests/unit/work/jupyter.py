@@ -141,12 +141,14 @@ class FakeKernel:
     def serve(self) -> Iterator[str]:
         """Serve on loopback, and give the URL."""
         with socket.create_server(("127.0.0.1", 0)) as listener:
-            threading.Thread(target=self._accept, args=(listener,), daemon=True).start()
+            acceptor = threading.Thread(target=self._accept, args=(listener,), daemon=True)
+            acceptor.start()
             try:
                 yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
             finally:
                 with contextlib.suppress(OSError):
                     listener.shutdown(socket.SHUT_RDWR)
+                acceptor.join()  # else it may take the connections of who gets the descriptor's number next
                 for channel in self.channels:
                     channel.drop()
 
