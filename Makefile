@@ -13,6 +13,8 @@ ONCE ?=
 WORKERS ?= 3
 TOGETHER := -m 'not alone and not parts' tests/integration tests/browser tests/faults
 ONCE_MORE := --last-failed --last-failed-no-failures none
+# Which failed is remembered for each target, since two run at the same time.
+PYTEST = -m pytest -o cache_dir=.pytest_cache/$@
 
 # For `make test-engines`: all of scripts/engines.py, unless named.
 ENGINES ?=
@@ -56,8 +58,7 @@ alone: images
 	$(PYTHON) -m pytest -m alone tests/integration
 
 together: alone
-	$(PYTHON) -m pytest -o cache_dir=.pytest_cache/$@ -n $(WORKERS) $(TOGETHER) || \
-	  $(PYTHON) -m pytest -o cache_dir=.pytest_cache/$@ $(ONCE_MORE) $(TOGETHER)
+	$(PYTHON) $(PYTEST) -n $(WORKERS) $(TOGETHER) || $(PYTHON) $(PYTEST) $(ONCE_MORE) $(TOGETHER)
 
 check: venv ## lint and types
 	$(PYTHON) -m ruff check .
@@ -65,8 +66,7 @@ check: venv ## lint and types
 	$(PYTHON) -m mypy
 
 unit: venv ## tests that need no engine, and what they cover
-	$(PYTHON) -m coverage run -m pytest -o cache_dir=.pytest_cache/$@ tests/unit || \
-	  $(PYTHON) -m coverage run --append -m pytest -o cache_dir=.pytest_cache/$@ $(ONCE_MORE) tests/unit
+	$(PYTHON) -m coverage run $(PYTEST) tests/unit || $(PYTHON) -m coverage run --append $(PYTEST) $(ONCE_MORE) tests/unit
 	$(PYTHON) scripts/coverage_floors.py
 
 integration: images ## tests with real containers

@@ -9,6 +9,8 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.acceptor import Acceptor
+
 __all__ = ["FAULTS", "FaultyEngine"]
 
 
@@ -55,11 +57,10 @@ class FaultyEngine:
         self._fault = ""
         self._at = 0
         self._lock = threading.Lock()
-        self._server = socket.socket(socket.AF_UNIX)
-        self._server.bind(str(path))
-        self._server.listen(64)
-        self._thread = threading.Thread(target=self._accept, daemon=True)
-        self._thread.start()
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(str(path))
+        listener.listen(64)
+        self._acceptor = Acceptor(listener, self._take)
 
     def fail(self, fault: str, at: int) -> None:
         """From now on count anew, and answer the request of this number with a fault."""
@@ -72,18 +73,10 @@ class FaultyEngine:
         return len(self.requests) >= self._at
 
     def close(self) -> None:
-        with contextlib.suppress(OSError):
-            self._server.shutdown(socket.SHUT_RDWR)
-        self._server.close()
-        self._thread.join(10)
+        self._acceptor.close()
 
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._server.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+    def _take(self, client: socket.socket) -> None:
+        threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
     def _serve(self, client: socket.socket) -> None:
         with contextlib.suppress(OSError, ValueError), client, client.makefile("rb") as stream:

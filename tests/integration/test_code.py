@@ -32,6 +32,7 @@ from jupyter_launcher import (
 )
 from jupyter_launcher.cli.commands import cli
 from jupyter_launcher.work.kernels import Kernel
+from tests.acceptor import Acceptor
 from tests.containers import owned
 
 LINES = 1500
@@ -102,10 +103,9 @@ class Cutter:
     def __init__(self, port: int) -> None:
         self._port = port
         self._open: list[socket.socket] = []
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listener.getsockname()[1]
-        self._acceptor = threading.Thread(target=self._accept, daemon=True)
-        self._acceptor.start()
+        listener = socket.create_server(("127.0.0.1", 0))
+        self.port = listener.getsockname()[1]
+        self._acceptor = Acceptor(listener, self._relay)
 
     def cut(self) -> None:
         """Reset all that is connected: what is on its way is lost."""
@@ -117,19 +117,14 @@ class Cutter:
 
     def close(self) -> None:
         """Take no connection any more."""
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._acceptor.join()  # else it may take the connections of who gets the descriptor's number next
-        self._listener.close()
+        self._acceptor.close()
         self.cut()
 
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                here, _ = self._listener.accept()
-                there = socket.create_connection(("127.0.0.1", self._port))
-                self._open += [here, there]
-                for ends in ((here, there), (there, here)):
-                    threading.Thread(target=self._copy, args=ends, daemon=True).start()
+    def _relay(self, here: socket.socket) -> None:
+        there = socket.create_connection(("127.0.0.1", self._port))
+        self._open += [here, there]
+        for ends in ((here, there), (there, here)):
+            threading.Thread(target=self._copy, args=ends, daemon=True).start()
 
     @staticmethod
     def _copy(source: socket.socket, target: socket.socket) -> None:

@@ -21,6 +21,7 @@ from jupyter_launcher.cli.doctor import examine
 from jupyter_launcher.engine.client import DockerEngine
 from jupyter_launcher.host.pipeline_dir import resolve_pipeline_dir
 from jupyter_launcher.pytest_plugin import LauncherConfig
+from tests.acceptor import Acceptor
 from tests.containers import warnings_of
 from tests.integration.test_session import Start, in_container
 
@@ -317,47 +318,33 @@ def test_the_doctor_has_the_same_rules(tmp_path: Path) -> None:
     assert state(tmp_path, roots=[tmp_path / "below"]) is CheckState.FAILED
 
 
-class Relay:
-    """Another socket, or a port, that leads to the same engine."""
+def relay(client: socket.socket) -> None:
+    """Lead a connection to the engine."""
+    engine = socket.socket(socket.AF_UNIX)
+    engine.connect(str(SOCKET))
+    for one, other in ((client, engine), (engine, client)):
+        threading.Thread(target=pass_on, args=(one, other), daemon=True).start()
 
-    def __init__(self, listener: socket.socket) -> None:
-        self._listener = listener
-        listener.listen(16)
-        self._acceptor = threading.Thread(target=self._accept, daemon=True)
-        self._acceptor.start()
 
-    def close(self) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._acceptor.join()  # else it may take the connections of who gets the descriptor's number next
-
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                client, _ = self._listener.accept()
-                engine = socket.socket(socket.AF_UNIX)
-                engine.connect(str(SOCKET))
-                for one, other in ((client, engine), (engine, client)):
-                    threading.Thread(target=self._pass_on, args=(one, other), daemon=True).start()
-
-    @staticmethod
-    def _pass_on(one: socket.socket, other: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while data := one.recv(65536):
-                other.sendall(data)
-            other.shutdown(socket.SHUT_WR)
+def pass_on(one: socket.socket, other: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := one.recv(65536):
+            other.sendall(data)
+        other.shutdown(socket.SHUT_WR)
 
 
 @contextlib.contextmanager
 def over_another_socket(folder: Path) -> Iterator[str]:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(folder / "relay.sock"))
-        with contextlib.closing(Relay(listener)):
+        listener.listen(16)
+        with contextlib.closing(Acceptor(listener, relay)):
             yield f"unix://{folder / 'relay.sock'}"
 
 
 @contextlib.contextmanager
 def over_tcp() -> Iterator[str]:
-    with socket.create_server(("127.0.0.1", 0)) as listener, contextlib.closing(Relay(listener)):
+    with socket.create_server(("127.0.0.1", 0)) as listener, contextlib.closing(Acceptor(listener, relay)):
         yield f"tcp://127.0.0.1:{listener.getsockname()[1]}"
 
 

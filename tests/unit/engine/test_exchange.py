@@ -23,6 +23,7 @@ from jupyter_launcher.acts import Cancel, run_act
 from jupyter_launcher.engine.attach import exchange
 from jupyter_launcher.engine.attach.exchange import ExecExchange, attach
 from jupyter_launcher.waiting import Deadline
+from tests.acceptor import Acceptor
 from tests.unit.sdk import framed
 
 UPGRADED = b"HTTP/1.1 101 UPGRADED\r\nContent-Type: x\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n"
@@ -45,8 +46,8 @@ class Engine:
         self.created = created
         self.running = False
         self.requests: list[tuple[str, dict[str, Any]]] = []
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        place, tls = f"127.0.0.1:{self.listener.getsockname()[1]}", None
+        listener = socket.create_server(("127.0.0.1", 0))
+        place, tls = f"127.0.0.1:{listener.getsockname()[1]}", None
         self.context: ssl.SSLContext | None = None
         if certificate is not None:
             self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -55,20 +56,14 @@ class Engine:
         scheme = "http" if tls is None else "https"
         self.api = APIClient(base_url=f"{scheme}://{place}", version="1.41", timeout=5, tls=tls or False)
         self.api.trust_env = False
-        self._acceptor = threading.Thread(target=self._serve, daemon=True)
-        self._acceptor.start()
+        self._acceptor = Acceptor(listener, self._serve)
 
     def close(self) -> None:
-        self.listener.shutdown(socket.SHUT_RDWR)
-        self._acceptor.join()  # else it may take the connections of who gets the descriptor's number next
-        self.listener.close()
+        self._acceptor.close()
         self.api.close()
 
-    def _serve(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                connection, _ = self.listener.accept()
-                threading.Thread(target=self._answer, args=(connection,), daemon=True).start()
+    def _serve(self, connection: socket.socket) -> None:
+        threading.Thread(target=self._answer, args=(connection,), daemon=True).start()
 
     def _answer(self, connection: socket.socket) -> None:
         if self.context is not None:

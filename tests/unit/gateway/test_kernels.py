@@ -219,7 +219,7 @@ def test_a_hostile_gateway_costs_no_more_than_the_deadline(kind: str) -> None:
     ids = tuple(f"k{number}" for number in range(300))
     with hostile_server(KINDS[kind]) as url:
         assert stop_kernels(JupyterApi(url), ids, deadline) == ()
-    assert deadline.elapsed() < 0.3 + 10
+    assert deadline.elapsed() < 0.3 + 2
 
 
 def test_kernels_that_do_not_end_cost_no_more_than_the_deadline() -> None:
@@ -227,4 +227,4 @@ def test_kernels_that_do_not_end_cost_no_more_than_the_deadline() -> None:
     deadline = Deadline(2)
     with server_of_kernels(ids, []) as url:
         assert stop_kernels(JupyterApi(url), (*ids, "gone"), deadline) == ("gone",)
-        assert deadline.elapsed() < 2 + 10
+        assert deadline.elapsed() < 2 + 2

@@ -37,7 +37,7 @@ from tests.unit.fakes import TOKEN, FakeEngine, FakeJupyter, container, http_ser
 from tests.unit.hostile import ENDLESS, KINDS, SOME, Behaviour, hostile_server, sends, server_of_kernels, shown
 from tests.unit.strategies import error_of, json_values
 
-SLACK = 10.0
+SLACK = 2.0
 CALLS: dict[str, Callable[[JupyterApi, Deadline], object]] = {
     "request": lambda api, deadline: api.request("GET", "api", deadline),
     "send": lambda api, deadline: api.send("POST", "api", deadline, content=b"{}"),
@@ -290,7 +290,7 @@ def test_over_tls_with_an_authority_of_the_environment(monkeypatch: pytest.Monke
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_call_ends_in_time_and_with_a_value_or_its_error(kind: str, call: str) -> None:
     results: list[object] = []
-    deadline = Deadline(1 if kind in ENDLESS else 5)  # long enough to connect on a busy machine
+    deadline = Deadline(0.5 if kind in ENDLESS else 5)  # long enough to connect on a busy machine
     with hostile_server(KINDS[kind]) as url:
         api = JupyterApi(url, TOKEN)
         error = error_of(NoAnswerError, lambda: results.append(CALLS[call](api, deadline)))
@@ -329,10 +329,10 @@ def test_kernels_that_do_not_end_cost_no_more_than_the_deadline() -> None:
     with server_of_kernels(many, asked) as url:
         api = JupyterApi(url)
         assert api.kernels(soon()) == many
-        deadline = Deadline(0.5)
+        deadline = Deadline(3)  # long enough to ask for sixteen on a busy machine
         api.delete_kernels(many, deadline)
-        assert deadline.elapsed() < 0.5 + SLACK
-    assert 1 + 4 < len(asked) <= 1 + 16, "many at a time, and none after the deadline"
+        assert deadline.elapsed() < 3 + SLACK
+    assert len(asked) == 1 + 16
 
 
 _HEADS = st.lists(
@@ -638,7 +638,7 @@ def test_the_script_inside_ends_in_time_too(kind: str, tmp_path: Path) -> None:
         with (tmp_path / "out").open("wb") as out:
             deadline = Deadline(seconds)
             ended = subprocess.run(line, check=False, stdout=out, stderr=subprocess.PIPE, timeout=60)
-    assert deadline.elapsed() < seconds + 3 * SLACK
+    assert deadline.elapsed() < seconds + SLACK
     assert (tmp_path / "out").stat().st_size < 4 * LIMIT
     assert ended.returncode in (0, 1)
     assert b"Traceback" not in ended.stderr

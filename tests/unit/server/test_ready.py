@@ -181,7 +181,7 @@ def test_a_hostile_server_is_bounded_and_typed(kind: str) -> None:
     deadline = Deadline(0.2)
     with hostile_server(KINDS[kind]) as url, pytest.raises((ServerTimeoutError, ServerError)) as caught:
         wait_until_ready(JupyterApi(url, TOKEN), FakeEngine(container()), "c", deadline)
-    assert deadline.elapsed() < 0.2 + 10
+    assert deadline.elapsed() < 0.2 + 2
     assert not [text for text in shown(caught.value) if TOKEN in text]
 
 
@@ -190,7 +190,7 @@ def test_kernel_specs_of_a_hostile_server_are_none(kind: str) -> None:
     begun = Deadline(5.0 if kind not in ENDLESS else 0.2)
     with hostile_server(KINDS[kind]) as url, pytest.raises(GatewayUnreachableError) as caught:
         check_kernelspecs(JupyterApi(url, TOKEN), GATEWAY, FakeEngine(container()), container(), begun.seconds)
-    assert begun.elapsed() < begun.seconds + 10
+    assert begun.elapsed() < begun.seconds + 2
     assert caught.value.message.isprintable()
     assert len(caught.value.message) < 1000
     assert not [text for text in shown(caught.value) if TOKEN in text]

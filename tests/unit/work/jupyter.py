@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from jupyter_launcher.work.place import Place
+from tests.acceptor import Acceptor
 from tests.unit.fakes import TOKEN, FakeEngine, container
 
 __all__ = ["Channel", "FakeKernel", "place_of"]
@@ -140,23 +141,17 @@ class FakeKernel:
     @contextmanager
     def serve(self) -> Iterator[str]:
         """Serve on loopback, and give the URL."""
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            acceptor = threading.Thread(target=self._accept, args=(listener,), daemon=True)
-            acceptor.start()
-            try:
-                yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
-            finally:
-                with contextlib.suppress(OSError):
-                    listener.shutdown(socket.SHUT_RDWR)
-                acceptor.join()  # else it may take the connections of who gets the descriptor's number next
-                for channel in self.channels:
-                    channel.drop()
+        listener = socket.create_server(("127.0.0.1", 0))
+        acceptor = Acceptor(listener, self._serve)
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        finally:
+            acceptor.close()
+            for channel in self.channels:
+                channel.drop()
 
-    def _accept(self, listener: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                connection, _ = listener.accept()
-                threading.Thread(target=self._answer, args=(connection,), daemon=True).start()
+    def _serve(self, connection: socket.socket) -> None:
+        threading.Thread(target=self._answer, args=(connection,), daemon=True).start()
 
     def _answer(self, connection: socket.socket) -> None:
         with contextlib.suppress(OSError, EOFError), connection:

@@ -49,7 +49,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
         (execution, "_INTERRUPT_SECONDS", 0.5),
         (connection, "_LOOK_SECONDS", 0.1),
         (connection, "_CONNECT_SECONDS", 20.0),
-        (connection, "_HANDSHAKE_SECONDS", 5.0),
+        (connection, "_HANDSHAKE_SECONDS", 2.0),
         (connection, "_RETRY_SECONDS", 0.02),
         (connection, "_ASK_AGAIN_SECONDS", (0.1,)),
     ):
